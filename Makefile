@@ -1,0 +1,46 @@
+# `make demo` and `make test` are all a newcomer needs; each sets up what it uses.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+GATE ?= recipe
+# The server's lock follows the device.
+SERVER_LOCK := requirements/vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).txt
+PIPELINE := .venv/.ready
+SERVER := .venv-vllm/.ready
+
+.PHONY: help setup demo test check ask status stop lock clean
+
+help:  ## Show this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
+
+setup: $(PIPELINE) $(SERVER)  ## Make both environments: .venv (pipeline) and .venv-vllm (model server)
+
+$(PIPELINE): requirements/pipeline.txt pyproject.toml requirements/setup.sh
+	@PYTHON=$(PYTHON) requirements/setup.sh .venv requirements/pipeline.txt --project
+
+$(SERVER): $(SERVER_LOCK) requirements/setup.sh
+	@PYTHON=$(PYTHON) requirements/setup.sh .venv-vllm $(SERVER_LOCK)
+
+demo: setup  ## From a labelled export to a model that answers (GATE=strict: to a refusal)
+	@.venv/bin/intent demo --gate $(GATE)
+
+test: setup  ## Everything CI runs: linters, types, import rules, all tests
+	@$(MAKE) --no-print-directory check
+	@.venv/bin/python -m pytest
+
+check: $(PIPELINE)  ## Linters, types and import rules only
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+status: $(PIPELINE)  ## What is served, and what runs
+	@.venv/bin/intent status
+
+stop: $(PIPELINE)  ## Stop everything that was started here, and nothing else
+	@.venv/bin/intent down
+
+lock: $(PIPELINE)  ## Resolve the requirements of both environments anew
+	@requirements/lock.sh
+
+clean: stop  ## Stop, and remove state and environments
+	rm -rf .intent .venv .venv-vllm

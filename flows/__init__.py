@@ -1,0 +1,1 @@
+"""The composition: flows that read as prose, and the command line over them."""

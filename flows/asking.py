@@ -1,0 +1,77 @@
+"""One utterance to the served model, its answer streamed."""
+
+import asyncio
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from intent_core.calls import Call, parse_calls
+from intent_core.errors import CallSyntaxError, ServingError
+from tasks.inference import stream_answer
+from tasks.serving import ServedModel, read_state
+from tasks.settings import Settings
+
+
+class Asked(BaseModel):
+    """An utterance, what the model wrote, and the calls that makes; `error` when it makes none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    utterance: str
+    text: str
+    calls: tuple[Call, ...] | None
+    error: str | None
+    model: str
+    version: str
+
+
+def ask(settings: Settings, utterance: str, console: Console | None) -> Asked:
+    """Ask the public address under the public alias; print as it streams if there is a console."""
+    served = read_state(settings).current
+    if served is None:
+        raise ServingError("no model is served: run the pipeline first (`make demo`)")
+    text = asyncio.run(_collect(settings, served, utterance, console)).strip()
+    try:
+        calls, error = parse_calls(text), None
+    except CallSyntaxError as problem:
+        calls, error = None, str(problem)
+    if console:
+        _show_calls(console, calls, error)
+    return Asked(
+        utterance=utterance,
+        text=text,
+        calls=calls,
+        error=error,
+        model=served.artifact.name,
+        version=served.version,
+    )
+
+
+async def _collect(
+    settings: Settings, served: ServedModel, utterance: str, console: Console | None
+) -> str:
+    pieces: list[str] = []
+    async for piece in stream_answer(
+        utterance,
+        settings.endpoint,
+        settings.read_api_key(),
+        served.alias,
+        served.artifact.system_prompt,
+    ):
+        pieces.append(piece)
+        if console:
+            console.print(piece, end="", markup=False, highlight=False)
+    if console:
+        console.print()
+    return "".join(pieces)
+
+
+def _show_calls(console: Console, calls: tuple[Call, ...] | None, error: str | None) -> None:
+    if calls is None:
+        console.print(f"not a call: {error}", style="red", markup=False)
+        return
+    for call in calls:
+        console.print(f"  intent     {call.intent}", markup=False)
+        for argument in call.arguments:
+            name = f"{argument.name} = " if argument.name else ""
+            console.print(f"  parameter  {name}{argument.value}", markup=False)

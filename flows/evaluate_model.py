@@ -1,0 +1,22 @@
+"""Model in, report out, through the very server that would serve it."""
+
+from prefect import flow
+
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import EvaluateConfig, ServeConfig
+from intent_core.dataset import DatasetManifest
+from intent_core.evaluation import EvaluationReport
+from tasks.evaluation import evaluate_served
+from tasks.settings import get_settings
+from tasks.steps import get_store, require_finished
+
+
+@flow(name="evaluate-model", flow_run_name="evaluate {artifact_uri}", persist_result=False)
+def evaluate_model(
+    artifact_uri: str, dataset_uri: str, evaluate: EvaluateConfig, serve: ServeConfig
+) -> EvaluationReport:
+    """Serve a model of the store with vLLM and score its answers on the dataset's test split."""
+    store = get_store(get_settings())
+    artifact = require_finished(store, artifact_uri, ModelArtifact)
+    dataset = require_finished(store, dataset_uri, DatasetManifest)
+    return evaluate_served(artifact, dataset, evaluate, serve)

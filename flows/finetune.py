@@ -1,0 +1,17 @@
+"""Dataset in, model out. Deployed to the GPU pool, or called where there is one machine."""
+
+from prefect import flow
+
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import TrainConfig
+from intent_core.dataset import DatasetManifest
+from tasks.settings import get_settings
+from tasks.steps import get_store, require_finished
+from tasks.training import finetune_model
+
+
+@flow(name="finetune", flow_run_name="finetune {dataset_uri}", persist_result=False)
+def finetune(dataset_uri: str, train: TrainConfig) -> ModelArtifact:
+    """Fine-tune the base model on a dataset of the store; the model lies there afterwards."""
+    store = get_store(get_settings())
+    return finetune_model(require_finished(store, dataset_uri, DatasetManifest), train)

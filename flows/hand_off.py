@@ -1,0 +1,31 @@
+"""The only switch between here and elsewhere: a deployment when one is named, else a call."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import CancelledRun
+
+from intent_core.errors import ServiceError
+
+
+def hand_off(flow: Callable[..., Any], deployment: str, parameters: Mapping[str, Any]) -> None:
+    """Run a flow to its end, on the pool of `deployment` or in this process.
+
+    References travel, never results: the caller reads what the flow has finished from the store.
+    """
+    if not deployment:
+        flow(**parameters)
+        return
+    run = cast(
+        FlowRun,
+        run_deployment(deployment, parameters=dict(parameters), as_subflow=True, timeout=None),
+    )
+    state = run.state
+    if state is None or state.is_cancelled():
+        raise CancelledRun(f"{deployment} was cancelled")
+    if not state.is_completed():
+        # The child has retried what was worth it; its own log has the whole story.
+        state.result(raise_on_failure=True)
+        raise ServiceError(f"{deployment} ended as {state.name}: {state.message}")

@@ -1,0 +1,178 @@
+"""The whole walk: prepare -> finetune -> evaluate -> gate -> record -> promote."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import BaseModel, ConfigDict
+
+from flows.evaluate_model import evaluate_model
+from flows.finetune import finetune
+from flows.hand_off import hand_off
+from flows.prepare import prepare
+from flows.promote import promote
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import PipelineConfig, ServeConfig, load_config
+from intent_core.dataset import DatasetManifest
+from intent_core.errors import ConfigError
+from intent_core.evaluation import EvaluationReport
+from intent_core.gate import GateDecision, decide
+from intent_core.training.base_model import locate_base_model
+from tasks.evaluation import evaluation_prefix
+from tasks.recording import RecordedRun, record_run
+from tasks.serving import ServedModel, discard_candidate, read_state
+from tasks.settings import CHECKOUT, Settings, get_settings
+from tasks.steps import get_store, read_finished, require_finished, write_finished
+from tasks.training import training_prefix
+
+RECIPES = CHECKOUT / "deployments" / "recipes"
+
+
+class StepTime(BaseModel):
+    """How long a step took; a reused one found its work done by an earlier run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    seconds: float = 0.0
+    reused: bool = False
+
+
+class PipelineOutcome(BaseModel):
+    """What came of a run; kept in the store under `outcomes/<flow run id>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision: GateDecision
+    report: EvaluationReport
+    dataset: DatasetManifest
+    artifact: ModelArtifact
+    recorded: RecordedRun
+    served: ServedModel | None
+    """What the public address serves now, whichever way it was decided."""
+    steps: tuple[StepTime, ...]
+
+
+@flow(name="intent-pipeline", flow_run_name="{recipe}: {export_uri}", persist_result=False)
+def intent_pipeline(
+    export_uri: str, recipe: str = "quickstart", overrides: dict[str, Any] | None = None
+) -> State[Any]:
+    """From a labelled iTAG export to a served model, or to the reason why not.
+
+    Args:
+        export_uri: A URI, a path, or a key in the configured store.
+        recipe: A name below `deployments/recipes`, or a path to a YAML file.
+        overrides: Dotted keys of the recipe, such as {"train.num_train_epochs": 2}.
+    """
+    settings = get_settings()
+    config = load_config(find_recipe(recipe), overrides or {})
+    locate_base_model(config.train.base_model)
+    steps: list[StepTime] = []
+
+    with timed("prepare", steps):
+        dataset = prepare(export_uri, config.data)
+    with timed("fine-tune", steps) as step:
+        artifact = finetune_once(settings, config, dataset, step)
+    with timed("evaluate", steps) as step:
+        report = evaluate_once(settings, config, dataset, artifact, config.serve, step)
+        champion = evaluate_champion(settings, config, dataset, artifact)
+    decision = decide(report, champion, config.gate)
+    with timed("record", steps):
+        recorded = record_run(config, dataset, artifact, report, decision)
+    with timed("promote", steps):
+        if decision.promote:
+            promote(artifact.uri, dataset.uri, config.serve, config.project, recorded.version)
+        else:
+            discard_candidate(settings, artifact)
+
+    outcome = PipelineOutcome(
+        decision=decision,
+        report=report,
+        dataset=dataset,
+        artifact=artifact,
+        recorded=recorded,
+        served=read_state(settings).current,
+        steps=tuple(steps),
+    )
+    write_finished(get_store(settings), f"outcomes/{runtime.flow_run.id}", outcome)
+    name = "Completed" if decision.promote else "Rejected"
+    return Completed(name=name, message=decision.reason)
+
+
+def find_recipe(recipe: str) -> Path:
+    """A recipe's file, by name or path. Raises `ConfigError` that lists those there are."""
+    for path in (Path(recipe), RECIPES / f"{recipe}.yaml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+    raise ConfigError(f"recipe {recipe!r} is neither a file nor one of: {known}")
+
+
+def finetune_once(
+    settings: Settings, config: PipelineConfig, dataset: DatasetManifest, step: StepTime
+) -> ModelArtifact:
+    """The model of this dataset and recipe, trained only if no earlier run has."""
+    store, prefix = get_store(settings), training_prefix(dataset, config.train)
+    done = read_finished(store, prefix, ModelArtifact)
+    if done:
+        step.reused = True
+        return done
+    parameters = {
+        "dataset_uri": dataset.uri,
+        "train": config.train.model_dump(mode="json"),
+    }
+    hand_off(finetune, settings.finetune_deployment, parameters)
+    return require_finished(store, prefix, ModelArtifact)
+
+
+def evaluate_once(
+    settings: Settings,
+    config: PipelineConfig,
+    dataset: DatasetManifest,
+    artifact: ModelArtifact,
+    serve: ServeConfig,
+    step: StepTime,
+) -> EvaluationReport:
+    """The model's report on this test split, asked only if no earlier run has."""
+    store, prefix = (
+        get_store(settings),
+        evaluation_prefix(artifact, dataset, config.evaluate, serve),
+    )
+    done = read_finished(store, prefix, EvaluationReport)
+    if done:
+        step.reused = True
+        return done
+    parameters = {
+        "artifact_uri": artifact.uri,
+        "dataset_uri": dataset.uri,
+        "evaluate": config.evaluate.model_dump(mode="json"),
+        "serve": serve.model_dump(mode="json"),
+    }
+    hand_off(evaluate_model, settings.evaluate_deployment, parameters)
+    return require_finished(store, prefix, EvaluationReport)
+
+
+def evaluate_champion(
+    settings: Settings, config: PipelineConfig, dataset: DatasetManifest, candidate: ModelArtifact
+) -> EvaluationReport | None:
+    """The served model's report on today's test split; None when nothing else is served."""
+    champion = read_state(settings).current
+    if champion is None or champion.artifact.digest == candidate.digest:
+        return None
+    step = StepTime(name="champion")
+    return evaluate_once(settings, config, dataset, champion.artifact, champion.serve, step)
+
+
+@contextlib.contextmanager
+def timed(name: str, steps: list[StepTime]) -> Iterator[StepTime]:
+    """Measure a step's wall clock."""
+    step = StepTime(name=name)
+    started = time.monotonic()
+    yield step
+    step.seconds = round(time.monotonic() - started, 1)
+    steps.append(step)

@@ -1,0 +1,56 @@
+"""`intent status`: what is served, and whether everything agrees on it."""
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from tasks.gateway import serving_now
+from tasks.services import running_services
+from tasks.serving import ServedModel, is_served, read_state
+from tasks.settings import Settings
+
+
+class Status(BaseModel):
+    """The served model, whether it answers, and the processes of this home."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    served: ServedModel | None
+    previous: ServedModel | None
+    answers: bool
+    gateway_serves: str | None
+    """Content name the public address turns to; "" for none, null when it is down."""
+    services: dict[str, int]
+    """Name and pid of what runs."""
+
+
+def read_status(settings: Settings) -> Status:
+    state = read_state(settings)
+    current = state.current
+    return Status(
+        served=current,
+        previous=state.previous,
+        answers=current is not None and is_served(settings, current),
+        gateway_serves=serving_now(settings),
+        services=running_services(settings),
+    )
+
+
+def show_status(console: Console, status: Status) -> None:
+    served = status.served
+    if served is None:
+        console.print("served     nothing: no model has been promoted yet")
+    else:
+        state = "answers" if status.answers else "DOES NOT ANSWER: `intent up` serves it again"
+        lines = {
+            "served": f"{served.alias} = {served.artifact.name}, version {served.version}, {state}",
+            "since": served.since.astimezone().strftime("%Y-%m-%d %H:%M:%S %z"),
+            "dataset": served.artifact.dataset_fingerprint,
+            "base": f"{served.artifact.base_model} ({served.artifact.method})",
+            "endpoint": served.endpoint,
+        }
+        for name, value in lines.items():
+            console.print(f"{name:10} {value}", markup=False, soft_wrap=True)
+    if status.previous:
+        console.print(f"previous   {status.previous.artifact.name}, for `intent rollback`")
+    running = ", ".join(f"{name} (pid {pid})" for name, pid in status.services.items())
+    console.print(f"running    {running or 'nothing: `intent up` starts it'}", soft_wrap=True)

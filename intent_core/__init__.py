@@ -1,0 +1,1 @@
+"""The domain: read iTAG exports, score calls, train, decide. Usable without Prefect or MLflow."""

@@ -1,0 +1,227 @@
+"""The call syntax that labels and models speak: `weather_search(Hangzhou);music_exit()`.
+
+    calls     = call { ";" call } [ ";" ]
+    call      = intent "(" [ argument { "," argument } ] ")"
+    argument  = [ slot "=" ] value
+    value     = plain | quoted
+    intent    = one or more characters, none of them blank, control or  , ; ( ) = " \\
+    slot      = a letter or "_", then letters, digits, "_", "-", "."
+    plain     = text without  , ;  that neither starts with a quote nor is empty; parentheses
+                in it must balance, and a comma inside such parentheses belongs to the value
+    quoted    = '"' { any character but " and \\ | escape } '"'
+    escape    = \\" | \\\\ | \\n | \\r | \\t | \\u and four hex digits
+
+Blanks around every part are dropped. Outside quotes the full-width （ ） ， ； mean ( ) , ;
+(within a plain value's own parentheses they are kept, and a parenthesis is closed by one of its
+own width). `format_calls` writes the plain form when no reader could take it otherwise and
+quotes every other value, so `parse_calls(format_calls(calls)) == calls`. No calls at all
+format to the empty text, which does not parse: silence is not an answer.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from intent_core.errors import CallSyntaxError
+
+_INTENT = re.compile(r'[^\s\x00-\x1f\x7f-\x9f,;()="\\，；（）]+')
+_SLOT = re.compile(r"[^\W\d][\w.\-]*")
+_SLOT_SIGN = re.compile(rf"({_SLOT.pattern})\s*=")
+_BLANKS = re.compile(r"\s*")
+_PLAIN_STOP = re.compile(r"[,;()，；（）]")
+_QUOTED = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+# Besides syntax: whatever would break a line-oriented file or a terminal.
+_NEEDS_QUOTES = re.compile(r'^"|[\x00-\x1f\x7f\x85\u2028\u2029,;()=\\，；（）]')
+_NEEDS_ESCAPE = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029"\\]')
+
+_CLOSER = {"(": ")", "（": "）"}
+_UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
+_ESCAPED = {character: f"\\{letter}" for letter, character in _UNESCAPED.items()}
+
+
+class Argument(BaseModel):
+    """One value of a call, with its slot when the label names it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: str
+    name: str | None = None
+
+    @model_validator(mode="after")
+    def _name_is_a_slot(self) -> Self:
+        if self.name is not None and not _SLOT.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is not a slot name: letters, digits, '_', '-', '.'")
+        return self
+
+
+class Call(BaseModel):
+    """One intent with its arguments in order of appearance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    intent: str
+    arguments: tuple[Argument, ...] = ()
+
+    @model_validator(mode="after")
+    def _intent_has_no_syntax(self) -> Self:
+        if not _INTENT.fullmatch(self.intent):
+            raise ValueError(f'{self.intent!r} is not an intent name: no blanks, no , ; ( ) = " \\')
+        return self
+
+
+def parse_calls(text: str) -> tuple[Call, ...]:
+    """Read calls; `CallSyntaxError` names the column where the text stops being calls."""
+    return _Reader(text).read_calls()
+
+
+def format_calls(calls: Iterable[Call]) -> str:
+    """Write calls in their one canonical form."""
+    return ";".join(
+        f"{call.intent}({','.join(_format_argument(a) for a in call.arguments)})" for call in calls
+    )
+
+
+def repair_calls(text: str) -> str | None:
+    """The canonical text when all that is missing is the final `)`, else None.
+
+    A broken last call that holds other parentheses has more than one reading
+    (`play(Hello (Live)`) and is left alone.
+    """
+    try:
+        parse_calls(text)
+    except CallSyntaxError:
+        pass
+    else:
+        return None
+    try:
+        calls = parse_calls(text.rstrip() + ")")
+    except CallSyntaxError:
+        return None
+    if any(set("()（）") & set(argument.value) for argument in calls[-1].arguments):
+        return None
+    return format_calls(calls)
+
+
+def _format_argument(argument: Argument) -> str:
+    value = argument.value
+    if not value or value != value.strip() or _NEEDS_QUOTES.search(value):
+        value = f'"{_NEEDS_ESCAPE.sub(_escape, value)}"'
+    return value if argument.name is None else f"{argument.name}={value}"
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    return _ESCAPED.get(character) or f"\\u{ord(character):04x}"
+
+
+class _Reader:
+    """A position in a text, moved forward by what is read."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._position = 0
+
+    def read_calls(self) -> tuple[Call, ...]:
+        surrogate = _SURROGATE.search(self._text)
+        if surrogate:
+            self._position = surrogate.start()
+            self._fail("a character, not half a surrogate pair")
+        calls = [self._read_call()]
+        while self._take(";；") and not self._at_end():
+            calls.append(self._read_call())
+        if not self._at_end():
+            self._fail("';' or the end")
+        return tuple(calls)
+
+    def _read_call(self) -> Call:
+        self._skip_blanks()
+        intent = _INTENT.match(self._text, self._position)
+        if not intent:
+            self._fail("an intent name")
+        self._position = intent.end()
+        if not self._take("(（"):
+            self._fail("'('")
+        if self._take(")）"):
+            return Call(intent=intent[0])
+        arguments = [self._read_argument()]
+        while self._take(",，"):
+            arguments.append(self._read_argument())
+        if not self._take(")）"):
+            self._fail("',' or ')'")
+        return Call(intent=intent[0], arguments=tuple(arguments))
+
+    def _read_argument(self) -> Argument:
+        self._skip_blanks()
+        slot = _SLOT_SIGN.match(self._text, self._position)
+        if slot:
+            self._position = slot.end()
+            self._skip_blanks()
+        quoted = self._text.startswith('"', self._position)
+        value = self._read_quoted() if quoted else self._read_plain()
+        return Argument(value=value, name=slot[1] if slot else None)
+
+    def _read_quoted(self) -> str:
+        quoted = _QUOTED.match(self._text, self._position)
+        if not quoted:
+            self._fail("a closing '\"' for the one here")
+        value = _ESCAPE.sub(self._unescape, quoted[1])
+        self._position = quoted.end()
+        return value
+
+    def _unescape(self, match: re.Match[str]) -> str:
+        escape = match[1]
+        character = chr(int(escape[1:], 16)) if len(escape) == 5 else _UNESCAPED.get(escape)
+        if character is None or _SURROGATE.match(character):
+            self._position += 1 + match.start()
+            self._fail('one of the escapes \\" \\\\ \\n \\r \\t \\uXXXX')
+        return character
+
+    def _read_plain(self) -> str:
+        start = self._position
+        closers: list[str] = []
+        while stop := _PLAIN_STOP.search(self._text, self._position):
+            self._position = stop.start()
+            if not closers and stop[0] in ",，)）":
+                break
+            self._enter_or_leave(stop[0], closers)
+            self._position = stop.end()
+        else:
+            self._position = len(self._text)
+        value = self._text[start : self._position].strip()
+        if not value:
+            self._fail('a value ("" for an empty one)')
+        return value
+
+    def _enter_or_leave(self, character: str, closers: list[str]) -> None:
+        if character in ";；":
+            self._fail("')' (a value that holds ';' is quoted)")
+        if character in _CLOSER:
+            closers.append(_CLOSER[character])
+        elif character in ")）" and closers.pop() != character:
+            self._fail("a parenthesis of the width that was opened")
+
+    def _skip_blanks(self) -> None:
+        blanks = _BLANKS.match(self._text, self._position)
+        self._position = blanks.end() if blanks else self._position
+
+    def _take(self, characters: str) -> bool:
+        self._skip_blanks()
+        taken = not self._at_end() and self._text[self._position] in characters
+        self._position += taken
+        return taken
+
+    def _at_end(self) -> bool:
+        self._skip_blanks()
+        return self._position == len(self._text)
+
+    def _fail(self, expected: str) -> NoReturn:
+        rest = self._text[self._position :]
+        found = repr(rest[:12]) if rest else "the end"
+        near = repr(self._text if len(self._text) <= 120 else self._text[:117] + "...")
+        raise CallSyntaxError(
+            f"column {self._position + 1}: expected {expected}, found {found} in {near}"
+        )

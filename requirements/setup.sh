@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Make one environment from one lock: setup.sh FOLDER LOCK [--project]
+# uv installs in seconds what pip takes minutes for. It reads no pip configuration, so what
+# this machine tells pip about wheels, indexes and certificates is handed on.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=$1 lock=$2 project=${3:-}
+
+# Two `make` at once: the second waits and finds the work done.
+exec 9>"${folder}.lock"
+flock 9
+if [ -e "$folder/.ready" ] && [ "$folder/.ready" -nt "$lock" ] && [ "$folder/.ready" -nt pyproject.toml ]; then
+  exit 0
+fi
+
+python=${PYTHON:-python3.11}
+command -v "$python" >/dev/null || {
+  echo "setup: $python not found: install Python 3.11 with venv, or run make PYTHON=/path/to/python3.11" >&2
+  exit 2
+}
+echo "setup: $folder from $lock"
+rm -f "$folder/.ready"
+"$python" -m venv "$folder" || {
+  echo "setup: $python has no venv (Debian: apt-get install python3-venv)" >&2
+  exit 2
+}
+bin=$PWD/$folder/bin
+"$bin/python" -m pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements/uv.txt)"
+
+pip_setting() { "$bin/python" -m pip config get "$1" 2>/dev/null || true; }
+first() { for value in "$@"; do [ -n "$value" ] && { echo "$value"; return; }; done; true; }
+hand_on() { [ -z "$2" ] || export "$1=${!1:-$2}"; }
+hand_on UV_DEFAULT_INDEX "$(first "${PIP_INDEX_URL:-}" "$(pip_setting global.index-url)")"
+hand_on UV_FIND_LINKS "$(first "${PIP_FIND_LINKS:-}" "$(pip_setting global.find-links)")"
+hand_on SSL_CERT_FILE "$(first "${PIP_CERT:-}" "$(pip_setting global.cert)")"
+
+install() { UV_PYTHON="$bin/python" "$bin/uv" pip install --no-progress --quiet "$@"; }
+install --no-deps -r "$lock"
+"$bin/python" -c 'import torch' 2>/dev/null || {
+  # The wheel that was found wants CUDA libraries: fetch what it declares.
+  echo "setup: this torch needs its CUDA libraries, installing them"
+  install "$(grep '^torch==' "$lock")"
+}
+[ -z "$project" ] || install --no-deps --editable .
+touch "$folder/.ready"

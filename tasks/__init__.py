@@ -1,0 +1,1 @@
+"""The edge: Prefect tasks and the outside systems they reach, one per file."""

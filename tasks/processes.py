@@ -1,0 +1,156 @@
+"""Servers that outlive the command which starts them; each is stopped by its own record."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel, ConfigDict
+
+from intent_core.errors import ConfigError, ServiceError
+from tasks.settings import child_environment
+
+
+class ProcessRecord(BaseModel):
+    """A process of ours: its pid and start time name it even when pids are used again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    pid: int
+    created: float
+    port: int
+    log: Path
+
+    def is_alive(self) -> bool:
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < 1
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+def start_process(
+    folder: Path, name: str, command: Sequence[str], port: int, **environment: str
+) -> ProcessRecord:
+    """Start a server detached from the terminal; output goes to `<folder>/<name>.log`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Its own session: Ctrl-C at the terminal and a cancelled flow leave it alone.
+            start_new_session=True,
+            env=child_environment(**environment),
+            cwd=folder,
+        )
+    created = psutil.Process(process.pid).create_time()
+    record = ProcessRecord(name=name, pid=process.pid, created=created, port=port, log=log)
+    write_atomically(folder / f"{name}.json", record.model_dump_json())
+    return record
+
+
+def find_process(folder: Path, name: str) -> ProcessRecord | None:
+    """The living process of that name, if any."""
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return None
+    record = ProcessRecord.model_validate_json(path.read_bytes())
+    return record if record.is_alive() else None
+
+
+def list_processes(folder: Path) -> list[ProcessRecord]:
+    """Every living process recorded in the folder."""
+    found = (find_process(folder, path.stem) for path in sorted(folder.glob("*.json")))
+    return [record for record in found if record]
+
+
+def stop_process(folder: Path, record: ProcessRecord, grace_s: float = 20) -> None:
+    """SIGTERM to the process and its children, SIGKILL to what is left after the grace."""
+    if record.is_alive():
+        leader = psutil.Process(record.pid)
+        family = [leader, *leader.children(recursive=True)]
+        _signal_group(record.pid, signal.SIGTERM)
+        _, left = psutil.wait_procs(family, timeout=grace_s)
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=5)
+    (folder / f"{record.name}.json").unlink(missing_ok=True)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def wait_until_ready(
+    record: ProcessRecord,
+    is_ready: Callable[[], bool],
+    timeout_s: float,
+    error: type[ServiceError] = ServiceError,
+    tick: Callable[[float], None] | None = None,
+) -> None:
+    """Wait for a server; one that dies or stays silent raises `error` with its last lines."""
+    started = time.monotonic()
+    while not is_ready():
+        waited = time.monotonic() - started
+        if not record.is_alive():
+            raise error(f"{record.name} ended while starting; {_last_lines(record.log)}")
+        if waited > timeout_s:
+            raise error(f"{record.name} not ready after {waited:.0f} s; {_last_lines(record.log)}")
+        if tick:
+            tick(waited)
+        time.sleep(0.3)
+
+
+def _last_lines(log: Path, count: int = 15) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+    return f"last lines of {log}:\n" + "\n".join(f"    {line}" for line in lines)
+
+
+def require_free_port(host: str, port: int, service: str, setting: str) -> None:
+    """Raise `ConfigError` naming the setting to change when something else listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} for {service} is taken by {_holder(port)}: stop that program, "
+                f"or choose another port with {setting}=<port>"
+            ) from error
+
+
+def _holder(port: int) -> str:
+    for connection in psutil.net_connections(kind="tcp"):
+        local = connection.laddr
+        listens = connection.status == psutil.CONN_LISTEN and connection.pid
+        if listens and local and local.port == port:
+            return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return "another program"
+
+
+def choose_free_port(host: str) -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Readers see the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

@@ -1,0 +1,58 @@
+"""Progress of long work: a bar in the terminal, an artifact in Prefect, a line in a log."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+logger = logging.getLogger(__name__)
+
+_ARTIFACT_EVERY_S = 3.0
+_LOG_EVERY_S = 20.0
+
+
+class Tracker:
+    """Told how far the work is; tells the terminal at once and Prefect every few seconds."""
+
+    def __init__(self, name: str, key: str, bar: Progress | None) -> None:
+        self._name = name
+        self._bar = bar
+        self._row = bar.add_task(name, total=None, message="") if bar else None
+        self._artifact = create_progress_artifact(progress=0.0, key=key, description=name)
+        self._sent = self._logged = time.monotonic()
+
+    def update(self, done: float, total: float, message: str = "") -> None:
+        """`done` of `total`, in whatever unit; the message stands beside the bar."""
+        if self._bar and self._row is not None:
+            self._bar.update(self._row, completed=done, total=total, message=message)
+        now = time.monotonic()
+        if now - self._sent > _ARTIFACT_EVERY_S or done >= total:
+            self._sent = now
+            share = 100.0 * done / total if total else 0.0
+            update_progress_artifact(self._artifact, progress=share)  # type: ignore[arg-type]
+        if not self._bar and now - self._logged > _LOG_EVERY_S:
+            self._logged = now
+            logger.info("%s: %g of %g %s", self._name, done, total, message)
+
+
+@contextlib.contextmanager
+def track(name: str, key: str) -> Iterator[Tracker]:
+    """Progress of one piece of work; `key` names its artifact (lower case and dashes)."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Tracker(name, key, None)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:g}/{task.total:g}" if sys.stderr else ""),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[message]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield Tracker(name, key, bar)

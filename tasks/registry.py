@@ -1,0 +1,56 @@
+"""MLflow's model registry: a version per artifact, aliases `candidate` and `champion`."""
+
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from intent_core.artifacts import ModelArtifact
+
+DIGEST_TAG = "intent.digest"
+CANDIDATE, CHAMPION = "candidate", "champion"
+
+
+def register_candidate(
+    client: MlflowClient, name: str, run_id: str, artifact: ModelArtifact, folder: Path
+) -> str:
+    """The version that holds this artifact, created with its weights if there is none yet."""
+    version = find_version(client, name, artifact.digest)
+    if version is None:
+        # As plain files: MLflow's model flavours have corrupted adapters on reload.
+        client.log_artifacts(run_id, str(folder), "model")
+        version = _create_version(client, name, run_id, artifact)
+    client.set_registered_model_alias(name, CANDIDATE, version)
+    return version
+
+
+def find_version(client: MlflowClient, name: str, digest: str) -> str | None:
+    for found in client.search_model_versions(f"name = '{name}'"):
+        if found.tags.get(DIGEST_TAG) == digest:
+            return str(found.version)
+    return None
+
+
+def set_champion(client: MlflowClient, name: str, version: str) -> None:
+    """Point `champion` at what is served; call it after the server has turned."""
+    client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def _create_version(client: MlflowClient, name: str, run_id: str, artifact: ModelArtifact) -> str:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name,
+        source=f"runs:/{run_id}/model",
+        run_id=run_id,
+        tags={
+            DIGEST_TAG: artifact.digest,
+            "intent.artifact": artifact.name,
+            "intent.dataset_fingerprint": artifact.dataset_fingerprint,
+            "intent.base_model": artifact.base_model,
+        },
+    )
+    return str(version.version)

@@ -1,0 +1,185 @@
+"""Promotion and its reverse: which model the public address serves, and since when.
+
+The new server is warm before the gateway turns to it and the old one stops after its last
+answer, so no caller sees the change. What is served stands in `serving.json`, written in one
+step after the turn; `restore` brings a restarted machine back to it.
+"""
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import EvaluateConfig, ServeConfig
+from intent_core.dataset import Example
+from intent_core.errors import ConfigError, ServingError
+from tasks.gateway import serving_now, turn_gateway, wait_for_drain
+from tasks.inference import predict
+from tasks.model_server import (
+    ModelServer,
+    ensure_model_server,
+    find_model_server,
+    stop_model_server,
+)
+from tasks.processes import write_atomically
+from tasks.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class ServedModel(BaseModel):
+    """What answers at the public address, and where it came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    artifact: ModelArtifact
+    serve: ServeConfig
+    endpoint: str
+    alias: str
+    version: str
+    """Version in the MLflow registry."""
+    project: str
+    since: AwareDatetime
+
+
+class ServingState(BaseModel):
+    """The served model and the one before it, which a rollback returns to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    current: ServedModel | None = None
+    previous: ServedModel | None = None
+
+
+def read_state(settings: Settings) -> ServingState:
+    path = _state_path(settings)
+    return ServingState.model_validate_json(path.read_bytes()) if path.exists() else ServingState()
+
+
+def promote_model(
+    settings: Settings,
+    artifact: ModelArtifact,
+    serve: ServeConfig,
+    *,
+    project: str,
+    version: str,
+    golden: Sequence[Example],
+) -> ServedModel:
+    """Turn the public address to this artifact; the model served before stays until it is done.
+
+    Raises `ServingError`, with the former model serving, when the golden utterances are
+    answered differently through the public address than by the candidate itself.
+    """
+    state = read_state(settings)
+    former = state.current
+    if former and former.artifact.digest == artifact.digest and is_served(settings, former):
+        return former
+    served = ServedModel(
+        artifact=artifact,
+        serve=serve,
+        endpoint=settings.endpoint,
+        alias=serve.alias,
+        version=version,
+        project=project,
+        since=datetime.datetime.now(datetime.UTC),
+    )
+    _turn_to(settings, served, former, golden)
+    previous = former if former and former.artifact.digest != artifact.digest else state.previous
+    write_state(settings, ServingState(current=served, previous=previous))
+    if previous and previous.artifact.digest != artifact.digest:
+        retire(settings, previous)
+    return served
+
+
+def roll_back(settings: Settings) -> ServedModel:
+    """Return to the model served before; needs neither MLflow nor Prefect."""
+    state = read_state(settings)
+    if state.previous is None or state.current is None:
+        raise ConfigError("there is no earlier model to roll back to")
+    served = state.previous.model_copy(update={"since": datetime.datetime.now(datetime.UTC)})
+    _turn_to(settings, served, state.current, ())
+    write_state(settings, ServingState(current=served, previous=state.current))
+    retire(settings, state.current)
+    return served
+
+
+def restore(settings: Settings) -> ServedModel | None:
+    """After a restart: serve what was served before."""
+    served = read_state(settings).current
+    if served and not is_served(settings, served):
+        server = ensure_model_server(settings, served.artifact, served.serve)
+        turn_gateway(settings, server.address, server.model)
+    return served
+
+
+def is_served(settings: Settings, served: ServedModel) -> bool:
+    """Does the public address turn to a living server of this very model?"""
+    name = served.artifact.name
+    return serving_now(settings) == name and find_model_server(settings, name) is not None
+
+
+def retire(settings: Settings, former: ServedModel) -> None:
+    """Let the former server answer what it has begun, then stop it. Its weights stay."""
+    wait_for_drain(settings)
+    stop_model_server(settings, former.artifact.name)
+
+
+def discard_candidate(settings: Settings, artifact: ModelArtifact) -> None:
+    """Stop a rejected candidate's server, unless it is what callers are being served."""
+    if serving_now(settings) != artifact.name:
+        stop_model_server(settings, artifact.name)
+
+
+def _turn_to(
+    settings: Settings, served: ServedModel, former: ServedModel | None, golden: Sequence[Example]
+) -> None:
+    server = ensure_model_server(settings, served.artifact, served.serve)
+    expected = _ask(settings, server.url, server.model, served, golden)
+    turn_gateway(settings, server.address, server.model)
+    try:
+        found = _ask(settings, settings.endpoint, served.alias, served, golden)
+        if found != expected:
+            raise ServingError(
+                f"through {settings.endpoint} the golden utterances are answered {found!r}, "
+                f"by {server.model} itself {expected!r}"
+            )
+    except BaseException:
+        _turn_back(settings, former)
+        raise
+    logger.info("%s serves %s as %r", settings.endpoint, server.model, served.alias)
+
+
+def _turn_back(settings: Settings, former: ServedModel | None) -> None:
+    server: ModelServer | None = None
+    if former:
+        server = find_model_server(settings, former.artifact.name)
+    if server:
+        turn_gateway(settings, server.address, server.model)
+    else:
+        turn_gateway(settings, "", "")
+
+
+def _ask(
+    settings: Settings,
+    base_url: str,
+    model: str,
+    served: ServedModel,
+    golden: Sequence[Example],
+) -> list[str]:
+    """One at a time, so that batching cannot make equal models differ."""
+    config = EvaluateConfig(concurrency=1)
+    prompt, key = served.artifact.system_prompt, settings.read_api_key()
+    answers = asyncio.run(predict(golden, base_url, key, model, prompt, config))
+    return [answer.text for answer in answers]
+
+
+def write_state(settings: Settings, state: ServingState) -> None:
+    write_atomically(_state_path(settings), state.model_dump_json(indent=1))
+
+
+def _state_path(settings: Settings) -> Path:
+    return settings.home.resolve() / "serving.json"

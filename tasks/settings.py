@@ -1,0 +1,116 @@
+"""Where things are: the only reader of the environment. What a model is stands in a recipe."""
+
+import logging
+import os
+import secrets
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Every setting is an environment variable `INTENT_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="INTENT_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default=CHECKOUT / ".intent",
+        description="Folder of this machine's state: servers, caches, the embedded store.",
+    )
+    store: str = Field(default="", description="Object store URI; empty: a directory below `home`.")
+    host: str = Field(default="127.0.0.1", description="Address the embedded services bind.")
+    prefect_port: int = Field(default=4200, description="Port of the embedded Prefect server.")
+    mlflow_port: int = Field(default=5000, description="Port of the embedded MLflow server.")
+    gateway_port: int = Field(default=8000, description="Public port of the served model.")
+    prefect_url: str = Field(default="", description="A Prefect server of yours, else embedded.")
+    mlflow_url: str = Field(default="", description="An MLflow server of yours, else embedded.")
+    api_key: SecretStr | None = Field(
+        default=None, description="Key callers of the model use; unset: made once below `home`."
+    )
+    vllm_python: Path = Field(
+        default=CHECKOUT / ".venv-vllm" / "bin" / "python",
+        description="Interpreter of the environment vLLM is installed in.",
+    )
+    finetune_deployment: str = Field(
+        default="", description="Prefect deployment that fine-tunes (finetune/gpu); empty: here."
+    )
+    evaluate_deployment: str = Field(
+        default="", description="Prefect deployment that evaluates; empty: here."
+    )
+    retry_delays_s: tuple[float, ...] = Field(
+        default=(5, 15, 30, 60), description="Waits before another try of a failed service."
+    )
+
+    @property
+    def store_uri(self) -> str:
+        return self.store or f"file://{self.home.resolve() / 'store'}"
+
+    @property
+    def prefect_api_url(self) -> str:
+        return self.prefect_url or f"http://{self.host}:{self.prefect_port}/api"
+
+    @property
+    def prefect_ui_url(self) -> str:
+        return self.prefect_api_url.removesuffix("/api")
+
+    @property
+    def mlflow_tracking_url(self) -> str:
+        return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL for OpenAI clients."""
+        return f"http://{self.host}:{self.gateway_port}/v1"
+
+    def read_api_key(self) -> str:
+        """The key callers of the model use; made and kept (mode 0600) the first time."""
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        path = self.api_key_file
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            beside = path.with_suffix(f".{os.getpid()}")
+            beside.touch(mode=0o600)
+            beside.write_text(secrets.token_urlsafe(32))
+            try:
+                os.link(beside, path)
+            except FileExistsError:
+                pass  # another process was first: its key is the key
+            finally:
+                beside.unlink()
+        return path.read_text().strip()
+
+    @property
+    def api_key_file(self) -> Path:
+        return self.home / "secrets" / "api_key"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """This process's settings, with the clients of Prefect and MLflow pointed accordingly."""
+    settings = Settings()
+    os.environ.setdefault("PREFECT_API_URL", settings.prefect_api_url)
+    os.environ.setdefault("PREFECT_HOME", str(settings.home.resolve() / "prefect"))
+    for name in (
+        "PREFECT_SERVER_ANALYTICS_ENABLED",
+        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY",
+    ):
+        os.environ.setdefault(name, "false")
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,intent_core")
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+    # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    for name in ("flows", "tasks", "intent_core"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    for name in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
+        os.environ.setdefault(name, "true")
+    return settings
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """The environment for a program we start, with `extra` on top."""
+    return {**os.environ, **extra}

@@ -1,0 +1,154 @@
+"""MLflow runs: one per pipeline run, written at once when its evaluation is known."""
+
+import contextlib
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import PipelineConfig
+from intent_core.dataset import DatasetManifest
+from intent_core.errors import TrackingError
+from intent_core.evaluation import EvaluationReport
+from intent_core.gate import GateDecision, render_decision
+from intent_core.training.job import TrainingResult
+from tasks.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+KEY_TAG = "intent.key"
+_LONGEST_PARAMETER = 500
+
+
+@contextlib.contextmanager
+def translated(url: str) -> Iterator[None]:
+    """MLflow's failures as `TrackingError`, naming the server."""
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        first = str(error).splitlines()[0][:300]
+        raise TrackingError(f"MLflow at {url} failed: {first}") from error
+
+
+def make_client(settings: Settings) -> MlflowClient:
+    return MlflowClient(tracking_uri=settings.mlflow_tracking_url)
+
+
+def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
+    return f"{settings.mlflow_tracking_url}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def find_run(client: MlflowClient, experiment_id: str, key: str) -> str | None:
+    """The finished run of that key, so that a resumed pipeline does not log it again."""
+    runs = client.search_runs(
+        [experiment_id], f"tags.`{KEY_TAG}` = '{key}' and attributes.status = 'FINISHED'"
+    )
+    return runs[0].info.run_id if runs else None
+
+
+def ensure_experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        created: str = client.create_experiment(name)
+        return created
+    identity: str = found.experiment_id
+    return identity
+
+
+def log_run(
+    client: MlflowClient,
+    experiment_id: str,
+    *,
+    key: str,
+    config: PipelineConfig,
+    dataset: DatasetManifest,
+    artifact: ModelArtifact,
+    training: TrainingResult,
+    report: EvaluationReport,
+    decision: GateDecision,
+    tags: Mapping[str, str],
+    files: Path,
+) -> str:
+    """Parameters, metrics, loss curve, dataset lineage and documents; returns the run id."""
+    run = client.create_run(experiment_id, run_name=f"{config.project}-{artifact.name}")
+    run_id: str = run.info.run_id
+    all_tags = {
+        **tags,
+        KEY_TAG: key,
+        "intent.verdict": "promote" if decision.promote else "rejected",
+        "intent.artifact": artifact.name,
+        "intent.digest": artifact.digest,
+        "intent.dataset_fingerprint": dataset.fingerprint,
+    }
+    client.log_batch(
+        run_id,
+        metrics=_metrics(training, report),
+        params=_parameters(config),
+        tags=[RunTag(k, v) for k, v in all_tags.items()],
+    )
+    _log_dataset(client, run_id, dataset)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "report.json").write_text(report.model_dump_json(indent=1), encoding="utf-8")
+        (folder / "decision.json").write_text(decision.model_dump_json(indent=1), encoding="utf-8")
+        (folder / "decision.md").write_text(render_decision(decision), encoding="utf-8")
+        client.log_artifacts(run_id, str(folder))
+    client.log_artifacts(run_id, str(files), "dataset")
+    return run_id
+
+
+def finish_run(client: MlflowClient, run_id: str) -> None:
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _metrics(training: TrainingResult, report: EvaluationReport) -> list[Metric]:
+    final = {
+        "intent_accuracy": report.intent_accuracy.value,
+        "parameter_accuracy": report.parameter_accuracy.value,
+        "exact_match": report.exact_match.value,
+        "parse_rate": report.parse_rate.value,
+        "slot_f1": report.slot_f1,
+        "documents_intent_accuracy": report.documents.intent_accuracy,
+        "documents_parameter_accuracy": report.documents.parameter_accuracy,
+        "train_seconds": training.seconds,
+        "train_samples_per_second": training.samples_per_second,
+    }
+    if training.validation_loss is not None:
+        final["validation_loss"] = training.validation_loss
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in final.items()]
+    return metrics + [Metric("train_loss", loss, now, step) for step, loss in training.losses]
+
+
+def _parameters(config: PipelineConfig) -> list[Param]:
+    """The recipe flat, by its own names: `train.learning_rate`, `gate.min_intent_accuracy`."""
+    flat: dict[str, Any] = {"project": config.project}
+    for section, values in config.model_dump(mode="json", exclude={"project"}).items():
+        flat.update({f"{section}.{name}": value for name, value in values.items()})
+    return [Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in flat.items()]
+
+
+def _log_dataset(client: MlflowClient, run_id: str, dataset: DatasetManifest) -> None:
+    profile: dict[str, int] = {
+        "records": dataset.num_records,
+        "rejections": dataset.num_rejections,
+    }
+    profile.update({name: split.num_examples for name, split in dataset.splits.items()})
+    entity = Dataset(
+        name=dataset.uri,
+        digest=dataset.fingerprint,
+        source_type="itag-export",
+        source=json.dumps({"uri": dataset.source, "sha256": dataset.source_sha256}),
+        profile=json.dumps(profile),
+    )
+    tags = [InputTag("mlflow.data.context", "training")]
+    client.log_inputs(run_id, [DatasetInput(entity, tags)])

@@ -1,0 +1,225 @@
+"""The task that runs the training program and brings its model into the store."""
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from prefect import task
+
+from intent_core.artifacts import ModelArtifact, content_name, digest_folder
+from intent_core.config import TrainConfig, fingerprint
+from intent_core.dataset import DatasetManifest
+from intent_core.errors import ConfigError, DataError, TrainingError
+from intent_core.training.base_model import locate_base_model
+from intent_core.training.job import (
+    MODEL_FOLDER,
+    PROGRESS_FILE,
+    RESULT_FILE,
+    Progress,
+    TrainingJob,
+    TrainingResult,
+)
+from tasks.progress import Tracker, track
+from tasks.settings import CHECKOUT, Settings, child_environment, get_settings
+from tasks.steps import MANIFEST, get_store, read_finished, work_folder, write_finished
+from tasks.storage import ObjectStore, download_folder, upload_folder
+
+logger = logging.getLogger(__name__)
+
+_STOP_GRACE_S = 60
+_EXIT_STOPPED = 75
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """The program was asked to stop and left a checkpoint. Ends the run like Ctrl-C."""
+
+
+def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
+    """Where the manifest of this training lies: a key over everything that shapes the model."""
+    base = locate_base_model(config.base_model)
+    return f"trainings/{fingerprint(dataset.fingerprint, config, base.digest)}"
+
+
+@task(task_run_name="fine-tune {config.base_model} ({config.method})")
+def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifact:
+    """Train in a process of its own, or resume what was interrupted; upload the model."""
+    settings = get_settings()
+    store = get_store(settings)
+    prefix = training_prefix(dataset, config)
+    folder = work_folder(settings, prefix)
+    require_disk(folder, config)
+    job = write_job(store, dataset, config, folder, settings)
+    with track("fine-tune", "fine-tune") as tracker:
+        run_program(job, folder, tracker)
+    result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
+    artifact = upload_model(store, folder, dataset, config, result)
+    store.put(f"{prefix}/{RESULT_FILE}", (folder / RESULT_FILE).read_bytes())
+    write_finished(store, prefix, artifact)
+    shutil.rmtree(folder)
+    return artifact
+
+
+def require_disk(folder: Path, config: TrainConfig) -> None:
+    """Before a minute is spent: room for weights, optimizer state, checkpoint and copies."""
+    source = locate_base_model(config.base_model).path
+    size = sum(f.stat().st_size for f in ([source] if source.is_file() else source.rglob("*")))
+    # A 4-bit file of 92 MB trains as 538 MB; a checkpoint holds weights and two moments.
+    weights = size * 6 if source.is_file() else size
+    needed = weights * (8 if config.method == "full" else 4)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise TrainingError(
+            f"no space left for the model: {folder} has {free / 1e9:.1f} GB free, training "
+            f"{config.base_model!r} needs about {needed / 1e9:.1f} GB; free some, or set "
+            "INTENT_HOME to a larger disk"
+        )
+
+
+def write_job(
+    store: ObjectStore,
+    dataset: DatasetManifest,
+    config: TrainConfig,
+    folder: Path,
+    settings: Settings,
+) -> Path:
+    """Bring the dataset here and write the job file the program reads."""
+    data = folder / "dataset"
+    download_folder(store, dataset.uri, data)
+    validation = dataset.splits.get("validation")
+    job = TrainingJob(
+        train=config,
+        train_file=data / dataset.splits["train"].file,
+        validation_file=data / validation.file if validation and validation.num_examples else None,
+        output_dir=folder,
+        cache_dir=settings.home.resolve() / "cache" / "base-models",
+    )
+    path = folder / "job.json"
+    path.write_text(job.model_dump_json(indent=1), encoding="utf-8")
+    return path
+
+
+def run_program(job: Path, folder: Path, tracker: Tracker) -> None:
+    """Start the program, show its progress, pass a cancellation on, and judge its end."""
+    progress_file, log = folder / PROGRESS_FILE, folder / "training.log"
+    progress_file.unlink(missing_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*launcher(), "-m", "intent_core.training", str(job)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A group of its own: Ctrl-C reaches it through us, once, as SIGTERM.
+            start_new_session=True,
+            cwd=CHECKOUT,
+            env=child_environment(**_thread_settings()),
+        )
+    try:
+        shown = 0
+        while process.poll() is None:
+            shown = show_progress(progress_file, shown, tracker)
+            time.sleep(0.5)
+        show_progress(progress_file, shown, tracker)
+    except BaseException:
+        stop_program(process)
+        raise
+    judge_exit(process.returncode, log)
+
+
+def launcher() -> list[str]:
+    """The interpreter; torchrun in between when this machine has several devices."""
+    devices = sum(p.name[6:].isdigit() for p in Path("/dev").glob("nvidia*"))
+    if devices > 1:
+        run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(devices)]
+        return [sys.executable, *run]
+    return [sys.executable]
+
+
+def _thread_settings() -> dict[str, str]:
+    """Threads that spin while they wait ruin a shared machine."""
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "OMP_WAIT_POLICY": "passive",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores)),
+    }
+
+
+def show_progress(path: Path, shown: int, tracker: Tracker) -> int:
+    """Report the lines of `path` after the first `shown`; returns how many there are now."""
+    if not path.exists():
+        return shown
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    complete = [line for line in lines if line.endswith("\n")]
+    for line in complete[shown:]:
+        progress = Progress.model_validate_json(line)
+        if progress.phase == "training":
+            message = (
+                f"loss {progress.loss:.3f}, {progress.samples_per_second} samples/s, "
+                f"{progress.seconds_left:.0f} s left"
+            )
+            tracker.update(progress.step, progress.total_steps, message)
+        else:
+            logger.info(progress.message)
+    return len(complete)
+
+
+def stop_program(process: "subprocess.Popen[bytes]") -> None:
+    """SIGTERM lets the program save a checkpoint; after the grace the group is killed."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(_STOP_GRACE_S)
+    except ProcessLookupError:
+        process.wait()
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def judge_exit(code: int, log: Path) -> None:
+    """Turn the program's exit code into the error it stands for, with its last lines."""
+    if code == 0:
+        return
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = lines[-1] if lines else "no output"
+    if code in (_EXIT_STOPPED, -signal.SIGTERM):
+        raise TrainingStopped("training was stopped; the next run goes on from its checkpoint")
+    if code == 2:
+        raise ConfigError(last)
+    if code == 3:
+        raise DataError(last)
+    if "No space left on device" in "\n".join(lines[-60:]):
+        raise TrainingError(f"no space left for the model or its checkpoint; see {log}")
+    tail = "\n".join(lines[-20:])
+    raise TrainingError(f"the training program ended with code {code}; {log} ends:\n{tail}")
+
+
+def upload_model(
+    store: ObjectStore,
+    folder: Path,
+    dataset: DatasetManifest,
+    config: TrainConfig,
+    result: TrainingResult,
+) -> ModelArtifact:
+    """Put the model folder into the store under its content name."""
+    model = folder / MODEL_FOLDER
+    digest = digest_folder(model)
+    name = content_name(digest)
+    artifact = ModelArtifact(
+        name=name,
+        digest=digest,
+        uri=f"models/{name}",
+        method=config.method,
+        base_model=result.base_model,
+        base_model_digest=result.base_model_digest,
+        dataset_fingerprint=dataset.fingerprint,
+        train_fingerprint=training_prefix(dataset, config).rpartition("/")[2],
+        system_prompt=config.system_prompt,
+    )
+    if read_finished(store, artifact.uri, ModelArtifact) is None:
+        (model / MANIFEST).write_text(artifact.model_dump_json(indent=1), encoding="utf-8")
+        upload_folder(store, model, artifact.uri)
+    return artifact

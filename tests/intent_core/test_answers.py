@@ -1,0 +1,134 @@
+"""One row's answer: which job, which stage, which annotator."""
+
+import json
+from typing import Any
+
+import pytest
+
+from intent_core.answers import Answer, Refusal, read_answer
+from intent_core.calls import format_calls
+from intent_core.config import DataConfig
+
+
+def survey(*answers: Any, title: str = "output") -> dict[str, Any]:
+    return {"results": [{"data": answer, "markTitle": title} for answer in answers]}
+
+
+def open_group(answer: str, encode: Any = json.dumps) -> dict[str, Any]:
+    mark = {"annotations": [{"id": None, "labels": {"remark": "ok", "output": answer}}]}
+    return {
+        "results": [{"MarkTitle": "form", "MarkResult": encode(mark), "Version": "1756511438703"}]
+    }
+
+
+def row(utterance: Any = "hi", **labels: Any) -> dict[str, Any]:
+    keys = {name.replace("_", "-"): label for name, label in labels.items()}
+    return {"data": {"instruction": utterance}, **keys}
+
+
+def read(row: Any, **config: Any) -> Answer:
+    answer = read_answer(row, DataConfig(**config))
+    assert isinstance(answer, Answer), answer
+    return answer
+
+
+def refuse(row: Any, **config: Any) -> Refusal:
+    refusal = read_answer(row, DataConfig(**config))
+    assert isinstance(refusal, Refusal), refusal
+    return refusal
+
+
+def output(answer: Answer) -> str:
+    return format_calls(answer.calls)
+
+
+def kinds(answer: Answer) -> list[str]:
+    return [note.kind for note in answer.notes]
+
+
+@pytest.mark.parametrize(
+    "encode", [json.dumps, lambda mark: mark, lambda mark: mark["annotations"]]
+)
+def test_mark_result_as_text_object_or_list(encode: Any) -> None:
+    answer = read(row(label_1=open_group("a(x)", encode)))
+    assert (output(answer), answer.version) == ("a(x)", 1756511438703)
+
+
+def test_mark_result_as_the_bare_answer() -> None:
+    result = {"MarkTitle": "output", "MarkResult": "a(x)", "ResultType": "INPUT"}
+    other = {"MarkTitle": "audio quality", "MarkResult": "clear", "ResultType": "RADIO"}
+    assert output(read(row(label_1={"results": [other, result]}))) == "a(x)"
+
+
+def test_stage_precedence_follows_the_recipe() -> None:
+    labelled = row(
+        label_1=survey("a()"),
+        label_1_check=survey("b()"),
+        label_1_verify=survey("c()"),
+        label_1_system=survey("c()"),
+    )
+    default = read(labelled)
+    assert (output(default), default.stage) == ("c()", "verify")
+    assert kinds(default) == ["stages-disagree", "stages-disagree"]
+    assert output(read(labelled, stages=("label", "check", "verify", "system"))) == "a()"
+
+
+def test_an_empty_stage_gives_way() -> None:
+    answer = read(row(label_1=survey("a()"), label_1_verify={"results": []}))
+    assert (output(answer), answer.stage) == ("a()", "label")
+
+
+def test_a_broken_winning_stage_does_not_give_way() -> None:
+    broken = {"results": [{"MarkResult": '{"annotations": ['}]}
+    assert refuse(row(label_1=survey("a()"), label_1_verify=broken)).reason == "bad-label"
+
+
+@pytest.mark.parametrize(
+    ("answers", "annotators", "expected"),
+    [
+        (("a()", "b()", "b ()"), "majority", "b()"),
+        (("a()", "b()", "b ()"), "first", "a()"),
+        (("a()", "a();"), "reject", "a()"),
+        (("", "a()", None), "reject", "a()"),
+    ],
+)
+def test_several_annotators(answers: tuple[str, ...], annotators: str, expected: str) -> None:
+    assert output(read(row(label_1=survey(*answers)), annotators=annotators)) == expected
+
+
+@pytest.mark.parametrize(
+    ("answers", "annotators"),
+    [(("a()", "b()", "b()"), "reject"), (("a()", "b()"), "majority")],
+)
+def test_annotators_that_nothing_reconciles(answers: tuple[str, ...], annotators: str) -> None:
+    refusal = refuse(row(label_1=survey(*answers)), annotators=annotators)
+    assert refusal.reason == "annotators-disagree"
+    assert "'a()' x1" in refusal.message
+
+
+@pytest.mark.parametrize("flag", [1, True, "1"])
+@pytest.mark.parametrize("in_stage", [True, False])
+def test_abandoned_rows_are_refused_with_the_remark(flag: Any, in_stage: bool) -> None:
+    abandoned = row(label_1=survey("a()"))
+    place = abandoned["label-1"] if in_stage else abandoned
+    place.update(abandonFlag=flag, abandonRemark="noise")
+    refusal = refuse(abandoned)
+    assert (refusal.reason, "'noise'" in refusal.message) == ("abandoned", True)
+
+
+@pytest.mark.parametrize("flag", [0, False, None, "0"])
+def test_rows_not_abandoned_are_kept(flag: Any) -> None:
+    assert output(read({**row(label_1=survey("a()")), "abandonFlag": flag})) == "a()"
+
+
+def test_the_later_job_is_read_and_reported() -> None:
+    answer = read(row(label_10=survey("b()"), label_9=survey("a()")))
+    assert (output(answer), kinds(answer)) == ("b()", ["several-jobs"])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("a(x", "repaired"), ("a （x）；", "rewritten"), ("a(x)\n", "rewritten")]
+)
+def test_a_changed_answer_is_noted(text: str, kind: str) -> None:
+    answer = read(row(label_1=survey(text)))
+    assert (output(answer), kinds(answer)) == ("a(x)", [kind])

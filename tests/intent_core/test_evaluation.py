@@ -1,0 +1,288 @@
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from intent_core.calls import Argument, Call, parse_calls
+from intent_core.dataset import Example
+from intent_core.errors import DataError
+from intent_core.evaluation import EvaluationReport, Failure, Measure, Prediction, evaluate
+from intent_core.scoring import compare_calls, documents_score, slot_counts
+
+
+def examples_of(golds: Mapping[str, str]) -> list[Example]:
+    return [Example(id=i, instruction=f"say {i}", output=gold) for i, gold in golds.items()]
+
+
+def score(golds: Mapping[str, str], answers: Mapping[str, str]) -> EvaluationReport:
+    predictions = [Prediction(example_id=i, text=text) for i, text in answers.items()]
+    return evaluate(examples_of(golds), predictions)
+
+
+def score_one(gold: str, answer: str) -> tuple[bool, bool, bool, str | None]:
+    """(intents, parameters, exact, reason) of one pair, through the whole report."""
+    report = score({"x": gold}, {"x": answer})
+    rates = (report.intent_accuracy, report.parameter_accuracy, report.exact_match)
+    intents, parameters, exact = (rate.successes == 1 for rate in rates)
+    return intents, parameters, exact, report.failures[0].reason if report.failures else None
+
+
+def test_a_report_by_hand() -> None:
+    golds = {
+        "a": "weather_search(杭州)",
+        "b": "music_exit()",
+        "c": "transfer(A,B)",
+        "d": "weather_search(北京);music_exit()",
+        "e": "transfer(C,D)",
+    }
+    answers = {
+        "a": "weather_search(杭州)",
+        "b": "music_exit",
+        "c": "transfer(B,A)",
+        "d": "music_exit();weather_search(北京)",
+    }
+    report = score(golds, answers)
+    assert report.num_examples == 5
+    # right intents: a, c, d; right parameters: a, d; right order: a; parsed: a, c, d
+    assert (report.intent_accuracy.successes, report.intent_accuracy.total) == (3, 5)
+    assert report.intent_accuracy.value == 0.6
+    assert report.parameter_accuracy.value == 0.4
+    assert report.exact_match.value == 0.2
+    assert report.parse_rate.value == 0.6
+    assert report.correct_ids == ("a",)
+    # slots expected: a 1, c 2, d 1, e 2 = 6; found: a 1, c 2, d 1 = 4; hits: a and d = 2
+    assert report.slot_f1 == pytest.approx(2 * 2 / (6 + 4))
+    # documents: a (1, 1); b dies (0, 0); c (1, 1); d first call only, wrong one (0, 0); e none
+    assert report.documents.intent_accuracy == 0.4
+    assert report.documents.parameter_accuracy == 0.4
+    assert [(f.example_id, f.reason) for f in report.failures] == [
+        ("b", "malformed"),
+        ("c", "wrong_order"),
+        ("d", "wrong_order"),
+        ("e", "missing_prediction"),
+    ]
+    assert report.failures[1] == Failure(
+        example_id="c",
+        instruction="say c",
+        expected="transfer(A,B)",
+        predicted="transfer(B,A)",
+        reason="wrong_order",
+    )
+
+
+def test_per_intent_counts_utterances_that_have_the_intent() -> None:
+    golds = {"1": "f(a);g()", "2": "f(b)", "3": "f(c);f(d)"}
+    answers = {"1": "f(a);g()", "2": "f(x)", "3": "f(d);f(c)"}
+    of_f, of_g = score(golds, answers).per_intent
+    assert (of_f.intent, of_f.support) == ("f", 3)
+    # all three have their intents, 1 and 3 their parameters, 1 alone the order
+    assert of_f.intent_accuracy == 1.0
+    assert of_f.parameter_accuracy == pytest.approx(2 / 3)
+    assert of_f.exact_match == pytest.approx(1 / 3)
+    assert (of_g.intent, of_g.support, of_g.exact_match) == ("g", 1, 1.0)
+
+
+def test_intervals_are_of_the_counts() -> None:
+    report = score({"1": "f()", "2": "g()"}, {"1": "f()", "2": "f()"})
+    low, high = report.intent_accuracy.low, report.intent_accuracy.high
+    # Wilson 95 % of 1/2, symmetric about one half
+    assert (low, high) == pytest.approx((0.0945, 0.9055), abs=1e-4)
+    assert report.parse_rate == Measure(
+        value=1.0, low=report.parse_rate.low, high=1.0, successes=2, total=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [
+        ("f(a)", "f(a)", (True, True, True, None)),
+        ("a();b(x)", "a();b(x)", (True, True, True, None)),
+        ("a();b(x)", "b(x);a()", (True, True, False, "wrong_order")),
+        ("a();b(x)", "a()", (False, False, False, "missing_call")),
+        ("a();a()", "a()", (False, False, False, "missing_call")),
+        ("a()", "a();b(x)", (False, False, False, "extra_call")),
+        ("a()", "b()", (False, False, False, "wrong_intent")),
+        ("a();b()", "a();c()", (False, False, False, "wrong_intent")),
+        ("transfer(A,B)", "transfer(B,A)", (True, False, False, "wrong_order")),
+        ("f(a,a)", "f(a)", (True, False, False, "missing_value")),
+        ("f(a)", "f(a,a)", (True, False, False, "extra_value")),
+        ("f(a)", "f(b)", (True, False, False, "wrong_value")),
+        ("f(a,b);f(c,d)", "f(a,c);f(b,d)", (True, False, False, "wrong_order")),
+        ("f(a);g(b)", "f(b);g(a)", (True, False, False, "wrong_value")),
+        ("f(x=a,y=b)", "f(y=b,x=a)", (True, True, False, "wrong_order")),
+        ("f(x=a,y=b)", "f(x=b,y=a)", (True, False, False, "wrong_order")),
+        ("f(x=a)", "f(y=a)", (True, False, False, "wrong_value")),
+        ("f(x=a,x=a)", "f(x=a)", (True, False, False, "missing_value")),
+        ("f(x=a)", "f(a)", (True, False, False, "wrong_value")),
+        ("play(Hello (Live))", "play(Hello (Remix))", (True, False, False, "wrong_value")),
+        ("weather_search(Hangzhou)", "weather_search (Hangzhou)", (True, True, True, None)),
+        ("weather_search(杭州)", "weather_search（杭州）", (True, True, True, None)),
+        ("转账(张三,一百)", "转账（张三，一百）", (True, True, True, None)),
+        ("转账(张三,一百)", "转账(一百,张三)", (True, False, False, "wrong_order")),
+        ("music_exit()", "music_exit", (False, False, False, "malformed")),
+        ("weather_search(杭州)", "weather_search(杭州", (False, False, False, "malformed")),
+        ("f(a)", "", (False, False, False, "malformed")),
+    ],
+)
+def test_one_pair(gold: str, answer: str, expected: tuple[bool, bool, bool, str | None]) -> None:
+    assert score_one(gold, answer) == expected
+
+
+def test_an_error_is_wrong_whatever_its_text() -> None:
+    golds = {"1": "f(a)", "2": "f(a)", "3": "f(a)"}
+    predictions = [
+        Prediction(example_id="1", text="", error="timed out after 120 s"),
+        Prediction(example_id="2", text="f(a", error="column 4: expected ')'"),
+        Prediction(example_id="3", text="f(a)", error="stopped at max_new_tokens"),
+    ]
+    report = evaluate(examples_of(golds), predictions)
+    assert report.exact_match.successes == report.parse_rate.successes == 0
+    assert report.num_examples == report.exact_match.total == 3
+    assert [f.reason for f in report.failures] == ["missing_prediction", "malformed", "malformed"]
+    assert report.slot_f1 == 0.0
+
+
+def test_no_slot_expected_and_none_found_is_no_slot_wrong() -> None:
+    assert score({"1": "f()"}, {"1": "g()"}).slot_f1 == 1.0
+    assert score({"1": "f()"}, {"1": "f(a)"}).slot_f1 == 0.0
+
+
+def test_slots_count_repetition_and_position() -> None:
+    calls = parse_calls("f(a,n=b,c);f(a)")
+    assert slot_counts(calls) == {("f", 0, "a"): 2, ("f", "n", "b"): 1, ("f", 1, "c"): 1}
+
+
+def test_latency_is_nearest_rank_of_those_measured() -> None:
+    golds = {str(n): "f()" for n in range(1, 21)}
+    predictions = [
+        Prediction(example_id=i, text="f()", latency_ms=float(i)) for i in reversed(golds)
+    ]
+    report = evaluate(examples_of(golds), predictions)
+    # ranks ceil(20 * 0.50) = 10 and ceil(20 * 0.95) = 19
+    assert (report.latency_p50_ms, report.latency_p95_ms) == (10.0, 19.0)
+    unmeasured = score({"1": "f()"}, {"1": "f()"})
+    assert (unmeasured.latency_p50_ms, unmeasured.latency_p95_ms) == (None, None)
+
+
+def test_lineage_travels_and_the_report_survives_json() -> None:
+    report = evaluate(
+        examples_of({"1": "f(杭州)"}),
+        [Prediction(example_id="1", text="g()")],
+        artifact_digest="abc",
+        test_fingerprint="def",
+    )
+    assert (report.artifact_digest, report.test_fingerprint) == ("abc", "def")
+    assert EvaluationReport.model_validate_json(report.model_dump_json()) == report
+
+
+@pytest.mark.parametrize(
+    ("example_ids", "prediction_ids", "message"),
+    [
+        ([], [], "no examples"),
+        (["1"], ["1", "ghost"], "unknown example: 'ghost'"),
+        (["1"], ["1", "1"], "more than one prediction for example: '1'"),
+        (["1", "1"], ["1"], "share an id: '1'"),
+        (["1"], [f"g{n}" for n in range(7)], "'g4' and 2 more"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(
+    example_ids: list[str], prediction_ids: list[str], message: str
+) -> None:
+    examples = [Example(id=i, instruction="say", output="f()") for i in example_ids]
+    predictions = [Prediction(example_id=i, text="f()") for i in prediction_ids]
+    with pytest.raises(DataError, match=message):
+        evaluate(examples, predictions)
+
+
+def test_a_gold_that_does_not_parse_is_named() -> None:
+    with pytest.raises(DataError, match=r"example 'bad': the gold output 'f\(a'"):
+        score({"good": "f()", "bad": "f(a"}, {})
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [
+        ("a();b(x)", "a();b(x)", (1, 0)),  # the correct answer loses
+        ("a();b(x)", "a()", (1, 1)),  # dropping the second call wins
+        ("transfer(A,B)", "transfer(B,A)", (1, 1)),
+        ("f(a,a)", "f(a)", (1, 1)),
+        ("play(Hello (Live))", "play(Hello (Remix))", (1, 1)),
+        ("weather_search(Hangzhou)", "weather_search (Hangzhou)", (0, 0)),
+        ("weather_search(杭州)", "weather_search（杭州）", (0, 0)),
+        ("music_exit()", "music_exit", (0, 0)),  # their script ends here
+        ("f(a)", "f(a]", (1, 1)),  # the last character is dropped unseen
+        ("f(a)", "f(b)", (1, 0)),
+        ("f(a)", "g(a)", (0, 0)),
+    ],
+)
+def test_documents_score_keeps_their_faults(
+    gold: str, answer: str, expected: tuple[int, int]
+) -> None:
+    assert documents_score(gold, answer) == expected
+
+
+def stated_by_the_documents(gold: str, answer: str) -> tuple[int, int] | None:
+    """Their rule in words, step by step; None where following it is impossible."""
+    gold_call = gold.split(";")[0]
+    names = [text.split("(")[0] for text in (gold_call, answer)]
+    if names[0] != names[1]:
+        return 0, 0
+    parameters = []
+    for text in (gold_call, answer):
+        without_bracket = text.strip()[:-1]
+        try:
+            between = without_bracket.split("(")[1]
+        except IndexError:
+            return None
+        parameters.append(sorted(set(between.split(","))))
+    return 1, 1 if parameters[0] == parameters[1] else 0
+
+
+NOISE = st.text(alphabet="ab(),; 杭（）", max_size=10)
+CALL_LIKE = st.from_regex(r"[fg] ?\((a|b|杭|)(,(a|b))?\)?(;[fg]\((a|b)?\))? ?", fullmatch=True)
+TEXTS = NOISE | CALL_LIKE
+
+
+@given(TEXTS, TEXTS)
+@example("f", "f")
+@example("f(", "f(")
+@example("f()", "f")
+@example("f(a)", "f(a) ")
+@example(" f(a)", "f(a)")
+@example("f(a;b)", "f(a")
+def test_documents_score_agrees_with_the_documents(gold: str, answer: str) -> None:
+    stated = stated_by_the_documents(gold, answer)
+    assert documents_score(gold, answer) == (stated if stated is not None else (0, 0))
+
+
+ARGUMENTS = st.builds(
+    Argument, value=st.sampled_from("ab"), name=st.sampled_from([None, None, "x"])
+)
+CALLS = st.lists(
+    st.builds(
+        Call,
+        intent=st.sampled_from("fg"),
+        arguments=st.lists(ARGUMENTS, max_size=3).map(tuple),
+    ),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+
+
+@given(CALLS, CALLS)
+def test_each_rate_implies_the_weaker_one(gold: tuple[Call, ...], other: tuple[Call, ...]) -> None:
+    compared = compare_calls(gold, other)
+    assert compared.exact <= compared.parameters_right <= compared.intents_right
+    assert compared.exact == (gold == other) == (compared.reason is None)
+
+
+@given(CALLS, st.randoms(use_true_random=False))
+def test_the_order_of_calls_costs_the_exact_match_only(
+    gold: tuple[Call, ...], random: object
+) -> None:
+    shuffled = list(gold)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    compared = compare_calls(gold, shuffled)
+    assert compared.parameters_right
+    assert compared.reason == (None if tuple(shuffled) == gold else "wrong_order")

@@ -19,7 +19,7 @@ from prefect.states import Cancelled
 from flows.pipeline import PipelineOutcome, find_recipe, intent_pipeline
 from intent_core.config import load_config
 from intent_core.errors import ConfigError, ServiceError
-from intent_core.training.base_model import locate_base_model
+from intent_core.training.base_model import find_base_model
 from tasks.settings import Settings
 from tasks.steps import get_store, require_finished
 
@@ -56,7 +56,7 @@ def run_pipeline(
     Ctrl-C ends the run as Cancelled, its children first; what is finished stays finished.
     """
     config = load_config(find_recipe(recipe), overrides)
-    locate_base_model(config.train.base_model)
+    find_base_model(config.train.base_model)
     parameters = {"export_uri": export_uri, "recipe": recipe, "overrides": dict(overrides)}
     with connect(settings) as client:
         run = client.create_flow_run(intent_pipeline, parameters=parameters)

@@ -22,7 +22,7 @@ from intent_core.dataset import DatasetManifest
 from intent_core.errors import ConfigError
 from intent_core.evaluation import EvaluationReport
 from intent_core.gate import GateDecision, decide
-from intent_core.training.base_model import locate_base_model
+from intent_core.training.base_model import find_base_model
 from tasks.evaluation import evaluation_prefix
 from tasks.recording import RecordedRun, record_run
 from tasks.serving import ServedModel, discard_candidate, read_state
@@ -71,7 +71,7 @@ def intent_pipeline(
     """
     settings = get_settings()
     config = load_config(find_recipe(recipe), overrides or {})
-    locate_base_model(config.train.base_model)
+    find_base_model(config.train.base_model)
     steps: list[StepTime] = []
 
     with timed("prepare", steps):

@@ -104,9 +104,14 @@ def get_settings() -> Settings:
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     for name in ("flows", "tasks", "intent_core"):
         logging.getLogger(name).setLevel(logging.INFO)
-    for name in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
+    for name in (
+        "DO_NOT_TRACK",
+        "MLFLOW_DISABLE_TELEMETRY",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
+    ):
         os.environ.setdefault(name, "true")
     return settings
 

@@ -15,7 +15,7 @@ from intent_core.artifacts import ModelArtifact, content_name, digest_folder
 from intent_core.config import TrainConfig, fingerprint
 from intent_core.dataset import DatasetManifest
 from intent_core.errors import ConfigError, DataError, TrainingError
-from intent_core.training.base_model import locate_base_model
+from intent_core.training.base_model import find_base_model, locate_base_model
 from intent_core.training.job import (
     MODEL_FOLDER,
     PROGRESS_FILE,
@@ -66,7 +66,7 @@ def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifa
 
 def require_disk(folder: Path, config: TrainConfig) -> None:
     """Before a minute is spent: room for weights, optimizer state, checkpoint and copies."""
-    source = locate_base_model(config.base_model).path
+    source = find_base_model(config.base_model)
     size = sum(f.stat().st_size for f in ([source] if source.is_file() else source.rglob("*")))
     # A 4-bit file of 92 MB trains as 538 MB; a checkpoint holds weights and two moments.
     weights = size * 6 if source.is_file() else size

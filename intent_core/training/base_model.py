@@ -23,10 +23,17 @@ class BaseModelSource(NamedTuple):
 
 
 def locate_base_model(name: str) -> BaseModelSource:
-    """Find a base model without loading it; a `ConfigError` says what to install or set."""
+    """A base model with the digest of its content. Raises `ConfigError` as `find_base_model`."""
+    path = find_base_model(name)
+    return BaseModelSource(
+        name, path, _folder_digest(path) if path.is_dir() else _file_digest(path)
+    )
+
+
+def find_base_model(name: str) -> Path:
+    """Where a base model lies, unread; a `ConfigError` says what to install or set."""
     if name == EMBEDDED:
-        path = _packaged_gguf()
-        return BaseModelSource(name, path, _file_digest(path))
+        return _packaged_gguf()
     folder = Path(name).expanduser()
     config = folder / "config.json"
     if not config.is_file():
@@ -34,7 +41,7 @@ def locate_base_model(name: str) -> BaseModelSource:
             f"base model {name!r} is neither {EMBEDDED!r} nor a directory with a config.json; "
             "set train.base_model to the path of a model in transformers format"
         )
-    return BaseModelSource(name, folder.resolve(), _folder_digest(folder))
+    return folder.resolve()
 
 
 def unpack_base_model(source: BaseModelSource, cache_dir: Path) -> Path:

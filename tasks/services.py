@@ -9,6 +9,7 @@ import httpx
 
 from intent_core.errors import ServiceError, TrackingError
 from tasks.gateway import gateway_command, write_gateway_config
+from tasks.pools import ensure_work_pools
 from tasks.processes import (
     ProcessRecord,
     find_process,
@@ -48,6 +49,8 @@ def start_services(settings: Settings, announce: Callable[[str], None]) -> None:
         error = TrackingError if record.name == "mlflow" else ServiceError
         wait_until_ready(record, lambda url=url: answers(url), _STARTUP_S, error)  # type: ignore[misc]
         announce(f"{record.name} answers after {time.monotonic() - started:.0f} s")
+    if any(record.name == "prefect" for record, _ in waiting):
+        ensure_work_pools()
 
 
 def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:

@@ -1,0 +1,82 @@
+"""One platform per session: real Prefect, MLflow, store and gateway on loopback, on free ports."""
+
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # `tiny_model`, `labelled`: shared by the rooms
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def pytest_configure() -> None:
+    """Before anything imports Prefect, whose settings are read at its import."""
+    for name in [n for n in os.environ if n.startswith(("INTENT_", "PREFECT_", "MLFLOW_"))]:
+        del os.environ[name]
+    home = Path(tempfile.mkdtemp(prefix="intent-test-"))
+    prefect, mlflow, gateway = _free_ports(3)
+    os.environ.update(
+        INTENT_HOME=str(home),
+        INTENT_PREFECT_PORT=str(prefect),
+        INTENT_MLFLOW_PORT=str(mlflow),
+        INTENT_GATEWAY_PORT=str(gateway),
+        INTENT_RETRY_DELAYS_S="[0.3, 0.3]",
+        OMP_WAIT_POLICY="passive",
+    )
+
+
+@pytest.fixture(autouse=True)
+def clean_environment() -> Iterator[None]:
+    """A test that changes the environment or the settings leaves no trace."""
+    from tasks.settings import get_settings
+
+    before = dict(os.environ)
+    yield
+    if dict(os.environ) != before:
+        os.environ.clear()
+        os.environ.update(before)
+        get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def settings():  # type: ignore[no-untyped-def]  # imported late, see pytest_configure
+    from tasks.settings import get_settings
+
+    return get_settings()
+
+
+@pytest.fixture(scope="session")
+def platform(settings) -> Iterator[object]:  # type: ignore[no-untyped-def]
+    """The embedded services, started once and stopped with everything they brought along."""
+    import shutil
+
+    from tasks.services import start_services, stop_services
+
+    try:
+        start_services(settings, lambda line: None)
+        yield settings
+    finally:
+        stop_services(settings, lambda line: None)
+        shutil.rmtree(settings.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of a few hundred thousand weights with a ChatML template."""
+    from tiny_model import build_tiny_model
+
+    folder: Path = build_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+    return folder

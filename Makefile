@@ -36,8 +36,8 @@ check: $(PIPELINE)  ## Linters, types and import rules only
 status: $(PIPELINE)  ## What is served, and what runs
 	@.venv/bin/intent status
 
-stop: $(PIPELINE)  ## Stop everything that was started here, and nothing else
-	@.venv/bin/intent down
+stop:  ## Stop everything that was started here, and nothing else
+	@[ ! -x .venv/bin/intent ] || .venv/bin/intent down
 
 lock: $(PIPELINE)  ## Resolve the requirements of both environments anew
 	@requirements/lock.sh

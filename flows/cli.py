@@ -1,7 +1,7 @@
 """`intent`: the pipeline for a person at a terminal.
 
 Exit codes: 0 done, 1 the gate said no, 2 usage or configuration, 3 bad data,
-4 an outside service failed, 130 stopped with Ctrl-C.
+4 an outside service or the training program failed, 5 a fault of ours, 130 stopped with Ctrl-C.
 """
 
 import contextlib
@@ -27,7 +27,8 @@ app = typer.Typer(
     `intent run EXPORT_URI --recipe RECIPE`, then `intent ask UTTERANCE`.
 
     Exit codes: 0 done, 1 the gate said no, 2 usage or configuration, 3 bad data,
-    4 an outside service failed, 130 stopped with Ctrl-C.""",
+    4 an outside service or the training program failed, 5 a fault of ours,
+    130 stopped with Ctrl-C.""",
 )
 console = Console()
 
@@ -45,6 +46,10 @@ def reported() -> Iterator[None]:
         )
         code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, DataError) else 4
         raise typer.Exit(code) from error
+    except Exception as error:
+        # 1 is the gate's: a fault of ours must not look like its no.
+        Console(stderr=True).print_exception()
+        raise typer.Exit(5) from error
     except KeyboardInterrupt as error:
         Console(stderr=True).print(
             "stopped; what was finished is kept, the same command goes on from there"
@@ -58,11 +63,11 @@ def up() -> None:
 
     A model that was served before is served again. `intent down` stops it all.
     """
-    settings = get_settings()
     from tasks.services import start_services
     from tasks.serving import restore
 
     with reported():
+        settings = get_settings()
         start_services(settings, console.print)
         served = restore(settings)
         console.print(f"Prefect  {settings.prefect_ui_url}", soft_wrap=True)
@@ -75,10 +80,10 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop every server that `intent up`, `run` or `demo` started here, and nothing else."""
-    settings = get_settings()
     from tasks.services import stop_services
 
     with reported():
+        settings = get_settings()
         stop_services(settings, console.print)
 
 
@@ -89,7 +94,7 @@ def run(
     ],
     recipe: Annotated[
         str, typer.Option(help="A name in deployments/recipes, or a YAML file.")
-    ] = "quickstart",
+    ] = "embedded",
     override: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change one key: --set train.num_train_epochs=3 (repeatable)."),
@@ -100,11 +105,10 @@ def run(
 
     Finished steps of earlier runs are reused. Exit code 1 means the gate said no.
     """
-    settings = get_settings()
     from flows.display import show_outcome, show_steps
     from flows.local_run import only_run, run_pipeline
 
-    with reported(), only_run(settings):
+    with reported(), only_run(settings := get_settings()):
         overrides = split_overrides(override or [])
         quiet = Console(stderr=True)
         run_id, outcome = run_pipeline(settings, export_uri, recipe, overrides, quiet.print)
@@ -124,10 +128,10 @@ def demo(
     ] = "recipe",
 ) -> None:
     """The quick start: everything up, a real export to a served model, one question asked."""
-    settings = get_settings()
     from flows.demo import GATES, run_demo
 
     with reported():
+        settings = get_settings()
         if gate not in GATES:
             raise ConfigError(f"gate {gate!r} is not one of: {', '.join(GATES)}")
         promoted = run_demo(settings, console, gate)
@@ -193,10 +197,10 @@ def score(
 @app.command()
 def ask(utterance: str, as_json: AsJson = False) -> None:
     """Ask the served model; its answer is streamed, then shown as calls."""
-    settings = get_settings()
     from flows.asking import ask as ask_model
 
     with reported():
+        settings = get_settings()
         asked = ask_model(settings, utterance, None if as_json else console)
         if as_json:
             print_json(asked.model_dump(mode="json"))
@@ -205,10 +209,10 @@ def ask(utterance: str, as_json: AsJson = False) -> None:
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """What is served: which version, since when, from which dataset."""
-    settings = get_settings()
     from flows.status import read_status, show_status
 
     with reported():
+        settings = get_settings()
         found = read_status(settings)
         if as_json:
             print_json(found.model_dump(mode="json"))
@@ -219,11 +223,11 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def rollback() -> None:
     """Serve the model that was served before; again: forward."""
-    settings = get_settings()
     from tasks.promotion import follow_rollback
     from tasks.serving import roll_back
 
     with reported():
+        settings = get_settings()
         served = roll_back(settings)
         follow_rollback(settings, served)
         console.print(f"{served.alias!r} is now {served.artifact.name} (version {served.version})")

@@ -24,7 +24,7 @@ def show_outcome(
     checks = Table("check", "value", "wanted", "verdict", title="Gate")
     for check in outcome.decision.checks:
         verdict = "[green]pass[/]" if check.passed else f"[red]{check.message}[/]"
-        checks.add_row(check.name, f"{check.value:.3f}", f"{check.threshold:.3f}", verdict)
+        checks.add_row(check.name, f"{check.value:.4g}", f"{check.threshold:.4g}", verdict)
     console.print(checks)
     promoted = outcome.decision.promote
     console.print(

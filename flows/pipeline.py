@@ -60,7 +60,7 @@ class PipelineOutcome(BaseModel):
 
 @flow(name="intent-pipeline", flow_run_name="{recipe}: {export_uri}", persist_result=False)
 def intent_pipeline(
-    export_uri: str, recipe: str = "quickstart", overrides: dict[str, Any] | None = None
+    export_uri: str, recipe: str = "embedded", overrides: dict[str, Any] | None = None
 ) -> State[Any]:
     """From a labelled iTAG export to a served model, or to the reason why not.
 
@@ -88,7 +88,7 @@ def intent_pipeline(
         if decision.promote:
             promote(artifact.uri, dataset.uri, config.serve, config.project, recorded.version)
         else:
-            discard_candidate(settings, artifact)
+            discard_candidate(settings, artifact, config.serve)
 
     outcome = PipelineOutcome(
         decision=decision,

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
-from typing_extensions import TypedDict
 
 from intent_core.dataset import Example
 from intent_core.errors import DataError
@@ -19,8 +18,10 @@ from tasks.inference import judge
 _RATES = ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate")
 
 
-class LabelledRow(TypedDict):
+class LabelledRow(BaseModel):
     """A row of the documents' format."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     instruction: str
     output: str
@@ -33,10 +34,10 @@ def score_files(gold: Path, predictions: Path) -> dict[str, Any]:
     """
     expected, answered = read_rows(gold), read_rows(predictions)
     examples = [
-        Example(id=identity, instruction=row["instruction"], output=row["output"])
+        Example(id=identity, instruction=row.instruction, output=row.output)
         for identity, row in identify(expected)
     ]
-    answers = [judge(identity, row["output"], None) for identity, row in identify(answered)]
+    answers = [judge(identity, row.output, None) for identity, row in identify(answered)]
     report = evaluate(examples, answers)
     missing = len(examples) - len(answers)
     return {**summarise(report), "num_missing_predictions": missing}
@@ -62,7 +63,7 @@ def identify(rows: Sequence[LabelledRow]) -> list[tuple[str, LabelledRow]]:
     seen: Counter[str] = Counter()
     identified = []
     for row in rows:
-        instruction = row["instruction"]
+        instruction = row.instruction
         seen[instruction] += 1
         identified.append((f"{instruction} #{seen[instruction]}", row))
     return identified

@@ -18,7 +18,7 @@ class Status(BaseModel):
     previous: ServedModel | None
     answers: bool
     gateway_serves: str | None
-    """Content name the public address turns to; "" for none, null when it is down."""
+    """Model server the public address turns to; "" for none, null when it is down."""
     services: dict[str, int]
     """Name and pid of what runs."""
 

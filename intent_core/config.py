@@ -2,7 +2,7 @@
 
 A recipe defines the model and the rules it must meet. Where things are (servers, stores,
 keys) is not in it: see `tasks/settings.py`. Hyper-parameters carry the names of Alibaba's
-PAI documents (`lora_dim`, `seq_length`, ...) so that their tables can be copied as they stand.
+PAI documents (`lora_dim`, `seq_length`, `load_in_4bit`, ...).
 """
 
 import difflib

@@ -50,13 +50,13 @@ def evaluate_served(
     settings = get_settings()
     store = get_store(settings)
     examples = read_examples(store, dataset, "test")
-    ran_before = find_model_server(settings, artifact.name) is not None
+    ran_before = find_model_server(settings, artifact, serve) is not None
     server = ensure_model_server(settings, artifact, serve)
     try:
         predictions = ask_all(settings, server, artifact, examples, config)
     except BaseException:
         if not ran_before:
-            stop_model_server(settings, artifact.name)
+            stop_model_server(settings, artifact, serve)
         raise
     report = evaluate(
         examples,

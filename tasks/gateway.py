@@ -95,7 +95,7 @@ def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: floa
 
 
 def serving_now(settings: Settings) -> str | None:
-    """Content name the public address turns to; "" for none, None when it does not answer."""
+    """Model server the public address turns to; "" for none, None when it does not answer."""
     url = f"http://{settings.host}:{settings.gateway_port}/gateway/health"
     try:
         name: str = httpx.get(url, timeout=2).json()["serving"]
@@ -112,6 +112,13 @@ def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:
     until = time.monotonic() + grace_s
     while time.monotonic() < until:
         workers = psutil.Process(record.pid).children()
-        if sum("shutting down" in " ".join(w.cmdline()) for w in workers) == 0:
+        if not any(_is_leaving(worker) for worker in workers):
             return
         time.sleep(0.1)
+
+
+def _is_leaving(worker: psutil.Process) -> bool:
+    try:
+        return "shutting down" in " ".join(worker.cmdline())
+    except psutil.NoSuchProcess:
+        return False

@@ -15,7 +15,7 @@ from intent_core.artifacts import (
     PromptProbe,
     digest_folder,
 )
-from intent_core.config import ServeConfig
+from intent_core.config import ServeConfig, fingerprint
 from intent_core.errors import ConfigError, ServingError
 from intent_core.prompt import build_messages
 from tasks.processes import (
@@ -33,38 +33,47 @@ from tasks.storage import download_folder
 
 logger = logging.getLogger(__name__)
 
+# Whatever the public address: model servers are reached through the gateway alone.
+_HOST = "127.0.0.1"
+
 
 class ModelServer(BaseModel):
     """A vLLM process that serves one artifact under its content name and the public alias."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    process_name: str
-    host: str
-    port: int
+    name: str
+    """Of the process: the same model under other flags is another server."""
     model: str
     """Content name; requests for it can be answered by this very model only."""
+    port: int
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}/v1"
+        return f"http://{self.address}/v1"
 
     @property
     def address(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"{_HOST}:{self.port}"
 
 
-def find_model_server(settings: Settings, model: str) -> ModelServer | None:
-    """The living server of that content name, if any."""
-    record = find_process(processes_folder(settings), f"vllm-{model}")
-    return _describe(settings, record) if record else None
+def server_name(artifact: ModelArtifact, config: ServeConfig) -> str:
+    return f"vllm-{artifact.name}-{fingerprint(config)[:6]}"
+
+
+def find_model_server(
+    settings: Settings, artifact: ModelArtifact, config: ServeConfig
+) -> ModelServer | None:
+    """The living server of that model under those flags, if any."""
+    record = find_process(processes_folder(settings), server_name(artifact, config))
+    return _describe(artifact, record) if record else None
 
 
 def ensure_model_server(
     settings: Settings, artifact: ModelArtifact, config: ServeConfig
 ) -> ModelServer:
     """The server of this artifact, started and ready. Raises `ServingError` with its last lines."""
-    found = find_model_server(settings, artifact.name)
+    found = find_model_server(settings, artifact, config)
     if found and _is_ready(settings, found):
         return found
     if not settings.vllm_python.exists():
@@ -74,9 +83,10 @@ def ensure_model_server(
         )
     folder = fetch_model(settings, artifact)
     if found:
-        stop_model_server(settings, artifact.name)
+        stop_model_server(settings, artifact, config)
+    logger.info("starting vLLM for %s; about a minute without a GPU", artifact.name)
     record = _start(settings, artifact, folder, config)
-    server = _describe(settings, record)
+    server = _describe(artifact, record)
     started = time.monotonic()
     try:
         wait_until_ready(
@@ -93,9 +103,9 @@ def ensure_model_server(
     return server
 
 
-def stop_model_server(settings: Settings, model: str) -> None:
-    """Stop the server of that content name; nothing happens when there is none."""
-    record = find_process(processes_folder(settings), f"vllm-{model}")
+def stop_model_server(settings: Settings, artifact: ModelArtifact, config: ServeConfig) -> None:
+    """Stop the server of that model under those flags; nothing happens when there is none."""
+    record = find_process(processes_folder(settings), server_name(artifact, config))
     if record:
         stop_process(processes_folder(settings), record)
 
@@ -143,17 +153,17 @@ def _has_bf16() -> bool:
 def _start(
     settings: Settings, artifact: ModelArtifact, folder: Path, config: ServeConfig
 ) -> ProcessRecord:
-    port = choose_free_port(settings.host)
+    port = choose_free_port(_HOST)
     command = [
         # The `vllm` command breaks in the CPU package; the module works in both.
         *(str(settings.vllm_python), "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(folder), "--served-model-name", artifact.name, config.alias),
-        *("--host", settings.host, "--port", str(port)),
+        *("--host", _HOST, "--port", str(port)),
         *server_flags(config, has_gpu()),
     ]
     return start_process(
         processes_folder(settings),
-        f"vllm-{artifact.name}",
+        server_name(artifact, config),
         command,
         port,
         # By environment, not by flag: a command line is readable by everybody.
@@ -166,13 +176,8 @@ def _start(
     )
 
 
-def _describe(settings: Settings, record: ProcessRecord) -> ModelServer:
-    return ModelServer(
-        process_name=record.name,
-        host=settings.host,
-        port=record.port,
-        model=record.name.removeprefix("vllm-"),
-    )
+def _describe(artifact: ModelArtifact, record: ProcessRecord) -> ModelServer:
+    return ModelServer(name=record.name, model=artifact.name, port=record.port)
 
 
 def _is_ready(settings: Settings, server: ModelServer) -> bool:

@@ -15,6 +15,10 @@ from intent_core.errors import ConfigError, ServiceError
 from tasks.settings import child_environment
 
 
+# They are meant to outlive us; dropped, Python would complain that they still run.
+_started: "list[subprocess.Popen[bytes]]" = []
+
+
 class ProcessRecord(BaseModel):
     """A process of ours: its pid and start time name it even when pids are used again."""
 
@@ -52,6 +56,7 @@ def start_process(
             env=child_environment(**environment),
             cwd=folder,
         )
+    _started.append(process)
     created = psutil.Process(process.pid).create_time()
     record = ProcessRecord(name=name, pid=process.pid, created=created, port=port, log=log)
     write_atomically(folder / f"{name}.json", record.model_dump_json())

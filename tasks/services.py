@@ -20,6 +20,7 @@ from tasks.processes import (
     wait_until_ready,
 )
 from tasks.settings import Settings
+from tasks.steps import get_store
 
 _STARTUP_S = 180
 
@@ -33,7 +34,7 @@ def start_services(settings: Settings, announce: Callable[[str], None]) -> None:
 
     Raises `ConfigError` when a port is taken by a program that is not ours.
     """
-    Path(settings.store_uri.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+    get_store(settings)
     settings.read_api_key()
     started = time.monotonic()
     waiting = [

@@ -6,9 +6,11 @@ step after the turn; `restore` brings a restarted machine back to it.
 """
 
 import asyncio
+import contextlib
 import datetime
+import fcntl
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -23,6 +25,7 @@ from tasks.model_server import (
     ModelServer,
     ensure_model_server,
     find_model_server,
+    server_name,
     stop_model_server,
 )
 from tasks.processes import write_atomically
@@ -76,8 +79,6 @@ def promote_model(
     """
     state = read_state(settings)
     former = state.current
-    if former and former.artifact.digest == artifact.digest and is_served(settings, former):
-        return former
     served = ServedModel(
         artifact=artifact,
         serve=serve,
@@ -87,11 +88,15 @@ def promote_model(
         project=project,
         since=datetime.datetime.now(datetime.UTC),
     )
-    _turn_to(settings, served, former, golden)
-    previous = former if former and former.artifact.digest != artifact.digest else state.previous
-    write_state(settings, ServingState(current=served, previous=previous))
-    if previous and previous.artifact.digest != artifact.digest:
-        retire(settings, previous)
+    if former and is_same(served, former) and is_served(settings, former):
+        return former
+    with only_one(settings):
+        _turn_to(settings, served, former, golden)
+        is_new = former is not None and former.artifact.digest != artifact.digest
+        previous = former if is_new else state.previous
+        write_state(settings, ServingState(current=served, previous=previous))
+        if former and not is_same(served, former):
+            retire(settings, former)
     return served
 
 
@@ -101,10 +106,29 @@ def roll_back(settings: Settings) -> ServedModel:
     if state.previous is None or state.current is None:
         raise ConfigError("there is no earlier model to roll back to")
     served = state.previous.model_copy(update={"since": datetime.datetime.now(datetime.UTC)})
-    _turn_to(settings, served, state.current, ())
-    write_state(settings, ServingState(current=served, previous=state.current))
-    retire(settings, state.current)
+    with only_one(settings):
+        _turn_to(settings, served, state.current, ())
+        write_state(settings, ServingState(current=served, previous=state.current))
+        retire(settings, state.current)
     return served
+
+
+@contextlib.contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """One promotion or rollback at a time; the kernel frees the lock of a killed one."""
+    with (settings.home / "serving.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ServingError(
+                "another promotion or rollback is under way: try again when it has ended"
+            ) from error
+        yield
+
+
+def is_same(one: ServedModel, other: ServedModel) -> bool:
+    """The same model, served in the same way under the same names?"""
+    return one.model_copy(update={"since": other.since}) == other
 
 
 def restore(settings: Settings) -> ServedModel | None:
@@ -112,26 +136,28 @@ def restore(settings: Settings) -> ServedModel | None:
     served = read_state(settings).current
     if served and not is_served(settings, served):
         server = ensure_model_server(settings, served.artifact, served.serve)
-        turn_gateway(settings, server.address, server.model)
+        turn_gateway(settings, server.address, server.name)
     return served
 
 
 def is_served(settings: Settings, served: ServedModel) -> bool:
     """Does the public address turn to a living server of this very model?"""
-    name = served.artifact.name
-    return serving_now(settings) == name and find_model_server(settings, name) is not None
+    server = find_model_server(settings, served.artifact, served.serve)
+    return server is not None and serving_now(settings) == server.name
 
 
 def retire(settings: Settings, former: ServedModel) -> None:
     """Let the former server answer what it has begun, then stop it. Its weights stay."""
     wait_for_drain(settings)
-    stop_model_server(settings, former.artifact.name)
+    stop_model_server(settings, former.artifact, former.serve)
 
 
-def discard_candidate(settings: Settings, artifact: ModelArtifact) -> None:
+def discard_candidate(settings: Settings, artifact: ModelArtifact, serve: ServeConfig) -> None:
     """Stop a rejected candidate's server, unless it is what callers are being served."""
-    if serving_now(settings) != artifact.name:
-        stop_model_server(settings, artifact.name)
+    served = read_state(settings).current
+    is_current = served is not None and (served.artifact, served.serve) == (artifact, serve)
+    if not is_current and serving_now(settings) != server_name(artifact, serve):
+        stop_model_server(settings, artifact, serve)
 
 
 def _turn_to(
@@ -139,7 +165,7 @@ def _turn_to(
 ) -> None:
     server = ensure_model_server(settings, served.artifact, served.serve)
     expected = _ask(settings, server.url, server.model, served, golden)
-    turn_gateway(settings, server.address, server.model)
+    turn_gateway(settings, server.address, server.name)
     try:
         found = _ask(settings, settings.endpoint, served.alias, served, golden)
         if found != expected:
@@ -156,9 +182,9 @@ def _turn_to(
 def _turn_back(settings: Settings, former: ServedModel | None) -> None:
     server: ModelServer | None = None
     if former:
-        server = find_model_server(settings, former.artifact.name)
+        server = find_model_server(settings, former.artifact, former.serve)
     if server:
-        turn_gateway(settings, server.address, server.model)
+        turn_gateway(settings, server.address, server.name)
     else:
         turn_gateway(settings, "", "")
 

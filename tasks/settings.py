@@ -6,8 +6,10 @@ import secrets
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from intent_core.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
 
     @property
     def store_uri(self) -> str:
-        return self.store or f"file://{self.home.resolve() / 'store'}"
+        return self.store or (self.home.resolve() / "store").as_uri()
 
     @property
     def prefect_api_url(self) -> str:
@@ -92,7 +94,14 @@ class Settings(BaseSettings):
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """This process's settings, with the clients of Prefect and MLflow pointed accordingly."""
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        faults = (
+            f"INTENT_{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}"
+            for fault in error.errors(include_url=False)
+        )
+        raise ConfigError("wrong settings in the environment: " + "; ".join(faults)) from error
     os.environ.setdefault("PREFECT_API_URL", settings.prefect_api_url)
     os.environ.setdefault("PREFECT_HOME", str(settings.home.resolve() / "prefect"))
     for name in (
@@ -114,6 +123,17 @@ def get_settings() -> Settings:
     ):
         os.environ.setdefault(name, "true")
     return settings
+
+
+def training_environment() -> dict[str, str]:
+    """For the training program: every core, no thread that spins while it waits, one device."""
+    cores = str(len(os.sched_getaffinity(0)))
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    return child_environment(
+        OMP_WAIT_POLICY="passive",
+        OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", cores),
+        CUDA_VISIBLE_DEVICES=devices.split(",")[0],
+    )
 
 
 def child_environment(**extra: str) -> dict[str, str]:

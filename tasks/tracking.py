@@ -49,10 +49,14 @@ def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
 
 def find_run(client: MlflowClient, experiment_id: str, key: str) -> str | None:
     """The finished run of that key, so that a resumed pipeline does not log it again."""
-    runs = client.search_runs(
-        [experiment_id], f"tags.`{KEY_TAG}` = '{key}' and attributes.status = 'FINISHED'"
-    )
-    return runs[0].info.run_id if runs else None
+    finished = None
+    for run in client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'"):
+        if run.info.status == "FINISHED":
+            finished = run.info.run_id
+        else:
+            # Half logged by a try that failed: the reviewer should see one run, whole.
+            client.delete_run(run.info.run_id)
+    return finished
 
 
 def ensure_experiment(client: MlflowClient, name: str) -> str:
@@ -79,11 +83,12 @@ def log_run(
     files: Path,
 ) -> str:
     """Parameters, metrics, loss curve, dataset lineage and documents; returns the run id."""
-    run = client.create_run(experiment_id, run_name=f"{config.project}-{artifact.name}")
+    run = client.create_run(
+        experiment_id, run_name=f"{config.project}-{artifact.name}", tags={KEY_TAG: key}
+    )
     run_id: str = run.info.run_id
     all_tags = {
         **tags,
-        KEY_TAG: key,
         "intent.verdict": "promote" if decision.promote else "rejected",
         "intent.artifact": artifact.name,
         "intent.digest": artifact.digest,

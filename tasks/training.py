@@ -14,18 +14,22 @@ from prefect import task
 from intent_core.artifacts import ModelArtifact, content_name, digest_folder
 from intent_core.config import TrainConfig, fingerprint
 from intent_core.dataset import DatasetManifest
-from intent_core.errors import ConfigError, DataError, TrainingError
+from intent_core.errors import ConfigError, DataError, IntentError, TrainingError
 from intent_core.training.base_model import find_base_model, locate_base_model
 from intent_core.training.job import (
+    FAULT_FILE,
     MODEL_FOLDER,
     PROGRESS_FILE,
     RESULT_FILE,
+    Fault,
+    FaultKind,
     Progress,
     TrainingJob,
     TrainingResult,
 )
 from tasks.progress import Tracker, track
-from tasks.settings import CHECKOUT, Settings, child_environment, get_settings
+from tasks.retries import retry_delays, worth_a_retry
+from tasks.settings import CHECKOUT, Settings, get_settings, training_environment
 from tasks.steps import MANIFEST, get_store, read_finished, work_folder, write_finished
 from tasks.storage import ObjectStore, download_folder, upload_folder
 
@@ -33,6 +37,11 @@ logger = logging.getLogger(__name__)
 
 _STOP_GRACE_S = 60
 _EXIT_STOPPED = 75
+_ERRORS: dict[FaultKind, type[IntentError]] = {
+    "ConfigError": ConfigError,
+    "DataError": DataError,
+    "TrainingError": TrainingError,
+}
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -45,23 +54,35 @@ def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
     return f"trainings/{fingerprint(dataset.fingerprint, config, base.digest)}"
 
 
-@task(task_run_name="fine-tune {config.base_model} ({config.method})")
+@task(
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=worth_a_retry,
+    task_run_name="fine-tune {config.base_model} ({config.method})",
+)
 def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifact:
     """Train in a process of its own, or resume what was interrupted; upload the model."""
     settings = get_settings()
     store = get_store(settings)
     prefix = training_prefix(dataset, config)
     folder = work_folder(settings, prefix)
-    require_disk(folder, config)
-    job = write_job(store, dataset, config, folder, settings)
-    with track("fine-tune", "fine-tune") as tracker:
-        run_program(job, folder, tracker)
+    if not is_trained(folder):
+        require_disk(folder, config)
+        job = write_job(store, dataset, config, folder, settings)
+        with track("fine-tune", "fine-tune") as tracker:
+            run_program(job, folder, tracker)
     result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
     artifact = upload_model(store, folder, dataset, config, result)
     store.put(f"{prefix}/{RESULT_FILE}", (folder / RESULT_FILE).read_bytes())
     write_finished(store, prefix, artifact)
     shutil.rmtree(folder)
     return artifact
+
+
+def is_trained(folder: Path) -> bool:
+    """A store that failed during the upload costs no second training."""
+    path = folder / RESULT_FILE
+    return path.exists() and '"finished"' in path.read_text(encoding="utf-8")
 
 
 def require_disk(folder: Path, config: TrainConfig) -> None:
@@ -107,16 +128,17 @@ def run_program(job: Path, folder: Path, tracker: Tracker) -> None:
     """Start the program, show its progress, pass a cancellation on, and judge its end."""
     progress_file, log = folder / PROGRESS_FILE, folder / "training.log"
     progress_file.unlink(missing_ok=True)
+    (folder / FAULT_FILE).unlink(missing_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*launcher(), "-m", "intent_core.training", str(job)],
+            [sys.executable, "-m", "intent_core.training", str(job)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             # A group of its own: Ctrl-C reaches it through us, once, as SIGTERM.
             start_new_session=True,
             cwd=CHECKOUT,
-            env=child_environment(**_thread_settings()),
+            env=training_environment(),
         )
     try:
         shown = 0
@@ -127,25 +149,7 @@ def run_program(job: Path, folder: Path, tracker: Tracker) -> None:
     except BaseException:
         stop_program(process)
         raise
-    judge_exit(process.returncode, log)
-
-
-def launcher() -> list[str]:
-    """The interpreter; torchrun in between when this machine has several devices."""
-    devices = sum(p.name[6:].isdigit() for p in Path("/dev").glob("nvidia*"))
-    if devices > 1:
-        run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(devices)]
-        return [sys.executable, *run]
-    return [sys.executable]
-
-
-def _thread_settings() -> dict[str, str]:
-    """Threads that spin while they wait ruin a shared machine."""
-    cores = len(os.sched_getaffinity(0))
-    return {
-        "OMP_WAIT_POLICY": "passive",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores)),
-    }
+    judge_exit(process.returncode, folder, log)
 
 
 def show_progress(path: Path, shown: int, tracker: Tracker) -> int:
@@ -179,20 +183,21 @@ def stop_program(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def judge_exit(code: int, log: Path) -> None:
-    """Turn the program's exit code into the error it stands for, with its last lines."""
+def judge_exit(code: int, folder: Path, log: Path) -> None:
+    """Turn the program's ending into the error it stands for, with its last lines."""
     if code == 0:
         return
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    last = lines[-1] if lines else "no output"
     if code in (_EXIT_STOPPED, -signal.SIGTERM):
         raise TrainingStopped("training was stopped; the next run goes on from its checkpoint")
-    if code == 2:
-        raise ConfigError(last)
-    if code == 3:
-        raise DataError(last)
-    if "No space left on device" in "\n".join(lines[-60:]):
-        raise TrainingError(f"no space left for the model or its checkpoint; see {log}")
+    if (folder / FAULT_FILE).exists():
+        fault = Fault.model_validate_json((folder / FAULT_FILE).read_bytes())
+        raise _ERRORS[fault.kind](fault.message)
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if any("No space left on device" in line for line in lines[-60:]):
+        raise TrainingError(
+            f"no space left for the model or its checkpoint in {folder}: free some, or set "
+            "INTENT_HOME to a larger disk; the next run goes on from the last whole checkpoint"
+        )
     tail = "\n".join(lines[-20:])
     raise TrainingError(f"the training program ended with code {code}; {log} ends:\n{tail}")
 

@@ -10,10 +10,11 @@ import signal
 import sys
 from pathlib import Path
 
-from intent_core.errors import ConfigError, DataError, IntentError
-from intent_core.training.job import TrainingJob
+from intent_core.errors import ConfigError, DataError, TrainingError
+from intent_core.training.job import FAULT_FILE, Fault, FaultKind, TrainingJob
 
 EXIT_STOPPED = 75
+_EXIT_CODES: dict[FaultKind, int] = {"TrainingError": 1, "ConfigError": 2, "DataError": 3}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -36,11 +37,16 @@ def main(arguments: list[str]) -> int:
         from intent_core.training.program import run
 
         return 0 if run(job).status == "finished" else EXIT_STOPPED
-    except IntentError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    except (ConfigError, DataError, TrainingError) as error:
+        kind: FaultKind = "TrainingError"
         if isinstance(error, ConfigError):
-            return 2
-        return 3 if isinstance(error, DataError) else 1
+            kind = "ConfigError"
+        elif isinstance(error, DataError):
+            kind = "DataError"
+        fault = Fault(kind=kind, message=str(error))
+        (job.output_dir / FAULT_FILE).write_text(fault.model_dump_json(), encoding="utf-8")
+        sys.stderr.write(f"{kind}: {error}\n")
+        return _EXIT_CODES[kind]
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@ from intent_core.config import TrainConfig
 
 PROGRESS_FILE = "progress.jsonl"
 RESULT_FILE = "result.json"
+FAULT_FILE = "fault.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
 ADAPTER_FOLDER = "adapter"
+
+FaultKind = Literal["ConfigError", "DataError", "TrainingError"]
 
 
 class TrainingJob(BaseModel):
@@ -40,6 +43,15 @@ class Progress(BaseModel):
     samples_per_second: float | None = None
     seconds_left: float | None = None
     message: str = ""
+
+
+class Fault(BaseModel):
+    """Why the program ended without a model, for the one who started it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: FaultKind
+    message: str
 
 
 class TrainingResult(BaseModel):

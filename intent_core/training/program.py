@@ -89,7 +89,9 @@ def run(job: TrainingJob) -> TrainingResult:
         versions={name: importlib.metadata.version(name) for name in _RECORDED_VERSIONS},
         losses=tuple(losses),
     )
-    (job.output_dir / RESULT_FILE).write_text(result.model_dump_json(indent=2), encoding="utf-8")
+    beside = job.output_dir / f".{RESULT_FILE}"
+    beside.write_text(result.model_dump_json(indent=2), encoding="utf-8")
+    beside.replace(job.output_dir / RESULT_FILE)
     return result
 
 

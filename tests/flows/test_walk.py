@@ -1,0 +1,259 @@
+"""The whole walk for real: a tiny model trained, served by vLLM, promoted, called, rolled back.
+
+The steps build on one another, as they do for a user, so they stand in one order.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from labelled import write_export
+from prefect.client.orchestration import get_client
+
+from tasks.settings import CHECKOUT, Settings
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+INTENT = [sys.executable, "-m", "flows"]
+PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
+
+
+def recipe_for(model: Path) -> dict[str, Any]:
+    """Enough passes over a few hundred rows for a tiny model to learn them by heart."""
+    return {
+        "project": "walk",
+        "data": {"test_fraction": 0.15, "validation_fraction": 0.05},
+        "train": {
+            "base_model": str(model),
+            "method": "full",
+            "lora_dim": 0,
+            "learning_rate": 3e-3,
+            "num_train_epochs": 14,
+            "global_batch_size": 8,
+            "per_device_train_batch_size": 8,
+            "save_dtype": "float32",
+            "system_prompt": "Recognize the intent.",
+        },
+        "gate": {
+            "min_intent_accuracy": 0.8,
+            "min_parameter_accuracy": 0.5,
+            "min_test_examples": 20,
+            "max_regression": 0.3,
+        },
+        "serve": {"max_model_len": 128, "alias": "walk"},
+    }
+
+
+@pytest.fixture(scope="module")
+def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the export and the recipe; the platform is up."""
+    folder = tmp_path_factory.mktemp("walk")
+    write_export(folder / "export.manifest")
+    recipe = yaml.safe_dump(recipe_for(tiny_model), allow_unicode=True)
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    return folder
+
+
+def intent(*arguments: str, code: int = 0) -> str:
+    """Run the command line as a user does; returns what it prints to standard output."""
+    done = subprocess.run(
+        [*INTENT, *arguments], capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == code, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def run_walk(walk: Path, *overrides: str, code: int = 0) -> dict[str, Any]:
+    options = [part for text in overrides for part in ("--set", text)]
+    printed = intent(
+        *("run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"),
+        *options,
+        code=code,
+    )
+    outcome: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return outcome
+
+
+def seconds_and_reuse(outcome: dict[str, Any]) -> dict[str, bool]:
+    return {step["name"]: step["reused"] for step in outcome["steps"]}
+
+
+def test_nothing_is_served_before_the_first_promotion(platform: Settings) -> None:
+    key = platform.read_api_key()
+    answer = httpx.get(f"{platform.endpoint}/models", headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 503
+    assert "no model has been promoted" in answer.text
+    intent("ask", "play Angie", code=4)
+
+
+def test_a_strict_gate_rejects_and_serves_nothing(walk: Path, platform: Settings) -> None:
+    outcome = run_walk(walk, "gate.min_test_examples=100000", code=1)
+    assert outcome["decision"]["promote"] is False
+    assert "short by" in outcome["decision"]["reason"]
+    assert outcome["served"] is None
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(outcome["run_id"]).state
+    assert state is not None
+    assert (state.type.value, state.name) == ("COMPLETED", "Rejected")
+    status = json.loads(intent("status", "--json"))
+    assert status["gateway_serves"] == ""
+    assert not [name for name in status["services"] if name.startswith("vllm")]
+
+
+def test_the_same_recipe_with_its_own_gate_is_promoted_without_training(
+    walk: Path, platform: Settings
+) -> None:
+    outcome = run_walk(walk)
+    assert outcome["decision"]["promote"] is True
+    assert seconds_and_reuse(outcome)["fine-tune"] is True
+    assert seconds_and_reuse(outcome)["evaluate"] is True
+    report = outcome["report"]
+    assert report["num_examples"] == outcome["dataset"]["splits"]["test"]["num_examples"]
+    assert outcome["served"]["artifact"]["digest"] == outcome["artifact"]["digest"]
+
+
+def test_the_served_model_answers_under_its_alias_with_a_key(platform: Settings) -> None:
+    asked = json.loads(intent("ask", "play Yesterday for me", "--json"))
+    assert asked["text"] == "play_music(Yesterday)"
+    assert asked["calls"][0]["intent"] == "play_music"
+    assert intent("ask", "查一下北京的天气").splitlines()[0] == "weather_search(北京)"
+    url = f"{platform.endpoint}/chat/completions"
+    body = {"model": "walk", "messages": [{"role": "user", "content": "stop"}]}
+    assert httpx.post(url, json=body).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/tokenize", "/v1/load_lora_adapter", "/docs"])
+def test_no_other_path_is_reachable(platform: Settings, path: str) -> None:
+    headers = {"Authorization": f"Bearer {platform.read_api_key()}"}
+    url = platform.endpoint.removesuffix("/v1") + path
+    assert httpx.post(url, json={}, headers=headers).status_code == 403
+
+
+def test_a_second_run_reuses_every_step(walk: Path) -> None:
+    before = json.loads(intent("status", "--json"))
+    outcome = run_walk(walk)
+    assert seconds_and_reuse(outcome)["fine-tune"] is True
+    after = json.loads(intent("status", "--json"))
+    assert after["served"] == before["served"]
+    assert after["services"] == before["services"], "no server was started or stopped"
+
+
+def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform: Settings) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(platform.mlflow_tracking_url)
+    champion = client.get_model_version_by_alias("walk", "champion")
+    served = json.loads(intent("status", "--json"))["served"]
+    assert champion.version == served["version"]
+    assert champion.tags["intent.digest"] == served["artifact"]["digest"]
+    experiment = client.get_experiment_by_name("walk")
+    runs = client.search_runs([experiment.experiment_id])
+    verdicts = sorted(run.data.tags["intent.verdict"] for run in runs)
+    assert verdicts == ["promote", "rejected"], "one run per outcome, a repetition adds none"
+    promoted = next(r for r in runs if r.data.tags["intent.verdict"] == "promote")
+    assert promoted.data.params["train.learning_rate"] == "0.003"
+    assert promoted.data.metrics["intent_accuracy"] >= 0.8
+    dataset = promoted.inputs.dataset_inputs[0].dataset
+    assert dataset.digest == served["artifact"]["dataset_fingerprint"]
+    assert json.loads(dataset.source)["uri"].endswith("export.manifest")
+    held = {f.path for f in client.list_artifacts(promoted.info.run_id)}
+    assert {"report.json", "decision.md", "dataset"} <= held
+    weights = client.download_artifacts(champion.run_id, "model/model.safetensors")
+    assert Path(weights).stat().st_size > 100_000
+
+
+@pytest.fixture(scope="module")
+def workers(platform: Settings) -> Iterator[None]:
+    """`prefect.yaml` deployed, and a worker on each pool."""
+    deployed = subprocess.run(
+        [*PREFECT, "deploy", "--all"], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    running = [
+        subprocess.Popen(
+            [*PREFECT, "worker", "start", "--pool", pool, "--type", "process", "--name", pool],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for pool in ("cpu", "gpu")
+    ]
+    yield
+    for worker in running:
+        worker.terminate()
+    for worker in running:
+        worker.wait(60)
+
+
+def test_the_cpu_pool_hands_training_and_evaluation_to_the_gpu_pool(
+    walk: Path, platform: Settings, workers: None
+) -> None:
+    """A second model, trained and evaluated by the gpu worker, replaces the first."""
+    from prefect.deployments import run_deployment
+
+    before = json.loads(intent("status", "--json"))["served"]
+    run = run_deployment(
+        "intent-pipeline/cpu",
+        parameters={
+            "export_uri": str(walk / "export.manifest"),
+            "recipe": str(walk / "recipe.yaml"),
+            "overrides": {"train.seed": 7},
+        },
+        timeout=360,
+        poll_interval=1,
+    )
+    assert run.state is not None and run.state.is_completed(), run.state
+    assert run.work_pool_name == "cpu"
+    with get_client(sync_client=True) as client:
+        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterStartTime
+
+        since = FlowRunFilter(start_time=FlowRunFilterStartTime(after_=run.start_time))
+        children = client.read_flow_runs(flow_run_filter=since)
+        on_gpu = {
+            client.read_flow(child.flow_id).name
+            for child in children
+            if child.work_pool_name == "gpu"
+        }
+        assert all(child.parent_task_run_id for child in children if child.work_pool_name == "gpu")
+    assert on_gpu == {"finetune", "evaluate-model"}
+    status = json.loads(intent("status", "--json"))
+    assert status["served"]["artifact"]["digest"] != before["artifact"]["digest"]
+    assert status["previous"]["artifact"]["digest"] == before["artifact"]["digest"]
+    servers = [name for name in status["services"] if name.startswith("vllm")]
+    assert servers == [status["gateway_serves"]], "the old one has stopped"
+    assert json.loads(intent("ask", "play Angie", "--json"))["text"] == "play_music(Angie)"
+
+
+def test_rollback_serves_the_first_model_again(walk: Path, platform: Settings) -> None:
+    from mlflow import MlflowClient
+
+    before = json.loads(intent("status", "--json"))
+    intent("rollback")
+    after = json.loads(intent("status", "--json"))
+    assert after["served"]["artifact"] == before["previous"]["artifact"]
+    assert after["previous"]["artifact"] == before["served"]["artifact"]
+    assert before["previous"]["artifact"]["name"] in after["gateway_serves"]
+    champion = MlflowClient(platform.mlflow_tracking_url).get_model_version_by_alias(
+        "walk", "champion"
+    )
+    assert champion.tags["intent.digest"] == after["served"]["artifact"]["digest"]
+    asked = json.loads(intent("ask", "播放红豆", "--json"))
+    assert asked["text"] == "play_music(红豆)"
+    assert asked["model"] == after["served"]["artifact"]["name"]
+
+
+def test_no_secret_in_logs_parameters_or_artifacts(platform: Settings) -> None:
+    """The key that opened the endpoint all along is in its own file, and nowhere else."""
+    key = platform.read_api_key().encode()
+    holders = [
+        path
+        for path in platform.home.rglob("*")
+        if path.is_file() and path.suffix != ".safetensors" and key in path.read_bytes()
+    ]
+    assert holders == [platform.api_key_file]
+    assert platform.api_key_file.stat().st_mode & 0o077 == 0

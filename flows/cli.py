@@ -57,6 +57,13 @@ def reported() -> Iterator[None]:
         raise typer.Exit(130) from error
 
 
+@app.callback()
+def prepare() -> None:
+    """Read the settings before a command imports Prefect, which reads its own at import."""
+    with reported():
+        get_settings()
+
+
 @app.command()
 def up() -> None:
     """Start Prefect, MLflow, the object store and the gateway on this machine, if they are not up.

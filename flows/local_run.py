@@ -10,6 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
@@ -96,7 +97,9 @@ def mark_cancelled(client: SyncPrefectClient, run: FlowRun) -> None:
     )
     crashed = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]),
-        state=FlowRunFilterStateType(any_=[StateType.CRASHED, StateType.RUNNING]),
+        state=FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=[StateType.CRASHED, StateType.RUNNING])
+        ),
     )
     for child in client.read_flow_runs(flow_run_filter=crashed):
         client.set_flow_run_state(child.id, cancelled, force=True)

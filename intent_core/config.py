@@ -123,7 +123,7 @@ class GateConfig(Section):
     min_test_examples: Annotated[int, Field(ge=1)] = 100
     max_regression: Rate = 0.02
     """How far below the champion's accuracy, on the same test set, a candidate may fall."""
-    on: Literal["value", "lower_bound"] = "value"
+    compare: Literal["value", "lower_bound"] = "value"
     """Compare the measured rate, or the lower end of its 95 % interval."""
 
 
@@ -159,7 +159,7 @@ def fingerprint(*parts: object) -> str:
 def load_config(
     path: Path | None, overrides: Mapping[str, Any] | Sequence[str] = ()
 ) -> PipelineConfig:
-    """Read a recipe and apply overrides (`{"gate.on": "value"}` or `["gate.on=value"]`).
+    """Read a recipe and apply overrides (`{"train.seed": 1}` or `["train.seed=1"]`).
 
     Raises `ConfigError` that lists every fault at once, each with what is allowed.
     """

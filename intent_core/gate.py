@@ -88,7 +88,7 @@ def _minimum_checks(candidate: EvaluationReport, config: GateConfig) -> list[Che
     )
     return [
         *(
-            _check(name, rate, minimum, rate.low if config.on == "lower_bound" else rate.value)
+            _check(name, rate, minimum, rate.low if config.compare == "lower_bound" else rate.value)
             for name, rate, minimum in minimums
         ),
         _check(

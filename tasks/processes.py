@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict
 from intent_core.errors import ConfigError, ServiceError
 from tasks.settings import child_environment
 
-
 # They are meant to outlive us; dropped, Python would complain that they still run.
 _started: "list[subprocess.Popen[bytes]]" = []
 
@@ -89,6 +88,7 @@ def stop_process(folder: Path, record: ProcessRecord, grace_s: float = 20) -> No
             process.kill()
         psutil.wait_procs(left, timeout=5)
     (folder / f"{record.name}.json").unlink(missing_ok=True)
+    _started[:] = [process for process in _started if process.poll() is None]
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -36,6 +36,9 @@ def pytest_configure() -> None:
         INTENT_RETRY_DELAYS_S="[0.3, 0.3]",
         OMP_WAIT_POLICY="passive",
     )
+    from tasks.settings import get_settings
+
+    get_settings()
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +74,12 @@ def platform(settings) -> Iterator[object]:  # type: ignore[no-untyped-def]
     finally:
         stop_services(settings, lambda line: None)
         shutil.rmtree(settings.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def closed_port() -> int:
+    """A port nobody answers on."""
+    return _free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ The steps build on one another, as they do for a user, so they stand in one orde
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,12 +16,13 @@ import pytest
 import yaml
 from labelled import write_export
 from prefect.client.orchestration import get_client
+from typer.testing import CliRunner
 
+from flows.cli import app
 from tasks.settings import CHECKOUT, Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
-INTENT = [sys.executable, "-m", "flows"]
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 
 
@@ -61,26 +63,36 @@ def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPath
 
 
 def intent(*arguments: str, code: int = 0) -> str:
-    """Run the command line as a user does; returns what it prints to standard output."""
-    done = subprocess.run(
-        [*INTENT, *arguments], capture_output=True, text=True, timeout=400, check=False
-    )
-    assert done.returncode == code, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    """The command line in this process; returns what it prints to standard output."""
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == code, done.output
     return done.stdout
 
 
-def run_walk(walk: Path, *overrides: str, code: int = 0) -> dict[str, Any]:
+def run_walk(
+    walk: Path, *overrides: str, code: int = 0, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`intent run` as a user starts it, in a process of its own."""
     options = [part for text in overrides for part in ("--set", text)]
-    printed = intent(
-        *("run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"),
-        *options,
-        code=code,
+    what = ["run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", *what, *options],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env={**os.environ, **environment},
     )
-    outcome: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    assert done.returncode == code, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+def outcome_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return outcome
 
 
-def seconds_and_reuse(outcome: dict[str, Any]) -> dict[str, bool]:
+def reused_steps(outcome: dict[str, Any]) -> dict[str, bool]:
     return {step["name"]: step["reused"] for step in outcome["steps"]}
 
 
@@ -93,7 +105,7 @@ def test_nothing_is_served_before_the_first_promotion(platform: Settings) -> Non
 
 
 def test_a_strict_gate_rejects_and_serves_nothing(walk: Path, platform: Settings) -> None:
-    outcome = run_walk(walk, "gate.min_test_examples=100000", code=1)
+    outcome = outcome_of(run_walk(walk, "gate.min_test_examples=100000", code=1))
     assert outcome["decision"]["promote"] is False
     assert "short by" in outcome["decision"]["reason"]
     assert outcome["served"] is None
@@ -109,10 +121,10 @@ def test_a_strict_gate_rejects_and_serves_nothing(walk: Path, platform: Settings
 def test_the_same_recipe_with_its_own_gate_is_promoted_without_training(
     walk: Path, platform: Settings
 ) -> None:
-    outcome = run_walk(walk)
+    outcome = outcome_of(run_walk(walk))
     assert outcome["decision"]["promote"] is True
-    assert seconds_and_reuse(outcome)["fine-tune"] is True
-    assert seconds_and_reuse(outcome)["evaluate"] is True
+    assert reused_steps(outcome)["fine-tune"] is True
+    assert reused_steps(outcome)["evaluate"] is True
     report = outcome["report"]
     assert report["num_examples"] == outcome["dataset"]["splits"]["test"]["num_examples"]
     assert outcome["served"]["artifact"]["digest"] == outcome["artifact"]["digest"]
@@ -137,8 +149,8 @@ def test_no_other_path_is_reachable(platform: Settings, path: str) -> None:
 
 def test_a_second_run_reuses_every_step(walk: Path) -> None:
     before = json.loads(intent("status", "--json"))
-    outcome = run_walk(walk)
-    assert seconds_and_reuse(outcome)["fine-tune"] is True
+    outcome = outcome_of(run_walk(walk))
+    assert reused_steps(outcome)["fine-tune"] is True
     after = json.loads(intent("status", "--json"))
     assert after["served"] == before["served"]
     assert after["services"] == before["services"], "no server was started or stopped"
@@ -166,6 +178,22 @@ def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform:
     assert {"report.json", "decision.md", "dataset"} <= held
     weights = client.download_artifacts(champion.run_id, "model/model.safetensors")
     assert Path(weights).stat().st_size > 100_000
+
+
+def test_mlflow_down_loses_no_model_and_the_next_run_goes_on(
+    walk: Path, platform: Settings, closed_port: int
+) -> None:
+    """The run says what it waits for, tries again, and ends; what it had finished stays."""
+    before = intent("status", "--json")
+    another_verdict = "gate.max_regression=0.29"
+    nowhere = f"http://127.0.0.1:{closed_port}"
+    failed = run_walk(walk, another_verdict, code=4, INTENT_MLFLOW_URL=nowhere)
+    assert failed.stderr.count("Trying again") == len(platform.retry_delays_s)
+    assert f"TrackingError: MLflow at {nowhere} failed" in failed.stderr
+    assert intent("status", "--json") == before
+    outcome = outcome_of(run_walk(walk, another_verdict))
+    assert reused_steps(outcome)["fine-tune"] is True
+    assert reused_steps(outcome)["evaluate"] is True
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,7 @@ def test_too_few_examples_reject() -> None:
 def test_lower_bound_rejects_what_the_value_passes() -> None:
     # Wilson 95 % of 92/100 starts at 0.850, of 940/1000 at 0.9235.
     small, large = report(92, 92, 100), report(940, 940, 1000)
-    careful = GateConfig(on="lower_bound")
+    careful = GateConfig(compare="lower_bound")
     assert decide(small, None, GateConfig()).promote
     decision = decide(small, None, careful)
     assert not decision.promote
@@ -140,9 +140,9 @@ def test_reports_on_different_test_splits_are_not_compared() -> None:
     assert "'t2'" in str(caught.value)
 
 
-@pytest.mark.parametrize("on", ["value", "lower_bound"])
+@pytest.mark.parametrize("compare", ["value", "lower_bound"])
 @pytest.mark.parametrize("which", ["intent", "parameter", "champion", "champion parameter"])
-def test_nan_never_promotes(on: str, which: str) -> None:
+def test_nan_never_promotes(compare: str, which: str) -> None:
     good = with_rates(0.96, 0.96)
     candidate = {
         "intent": with_rates(math.nan, 0.96),
@@ -152,7 +152,7 @@ def test_nan_never_promotes(on: str, which: str) -> None:
         "champion": with_rates(math.nan, 0.96),
         "champion parameter": with_rates(0.96, math.nan),
     }.get(which)
-    config = GateConfig.model_validate({"on": on})
+    config = GateConfig.model_validate({"compare": compare})
     assert decide(good, good, config).promote
     decision = decide(candidate, champion, config)
     assert not decision.promote
@@ -162,7 +162,7 @@ def test_nan_never_promotes(on: str, which: str) -> None:
 def test_a_nan_lower_bound_never_promotes() -> None:
     blind = measure(96, 100).model_copy(update={"low": math.nan})
     candidate = report(96, 96, 100).model_copy(update={"intent_accuracy": blind})
-    assert not decide(candidate, None, GateConfig(on="lower_bound")).promote
+    assert not decide(candidate, None, GateConfig(compare="lower_bound")).promote
 
 
 def test_rendered_decision_has_a_verdict_per_check() -> None:
@@ -214,7 +214,7 @@ def test_the_lower_bound_never_promotes_what_the_value_rejects(
     intents, parameters, total = counts
     candidate = report(intents, parameters, total)
     config = LENIENT.model_copy(update={"min_intent_accuracy": minimum / 1000})
-    careful = config.model_copy(update={"on": "lower_bound"})
+    careful = config.model_copy(update={"compare": "lower_bound"})
     if decide(candidate, None, careful).promote:
         assert decide(candidate, None, config).promote
 

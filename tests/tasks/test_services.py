@@ -1,0 +1,53 @@
+"""The embedded services, each really started: `pip check` misses a server that cannot."""
+
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+
+from intent_core.errors import ConfigError
+from tasks.services import running_services, start_services, stop_services
+from tasks.settings import Settings
+
+pytestmark = pytest.mark.service
+
+
+def test_each_server_answers(platform: Settings) -> None:
+    assert set(running_services(platform)) >= {"prefect", "mlflow", "gateway"}
+    with get_client(sync_client=True) as client:
+        assert client.api_healthcheck() is None
+        assert {pool.name for pool in client.read_work_pools()} >= {"cpu", "gpu"}
+    assert MlflowClient(platform.mlflow_tracking_url).search_experiments()
+    gateway = platform.endpoint.removesuffix("/v1")
+    assert httpx.get(f"{gateway}/gateway/health").status_code == 200
+    assert httpx.get(f"{gateway}/anything").status_code == 403
+
+
+def test_starting_again_starts_nothing(platform: Settings) -> None:
+    before = running_services(platform)
+    said: list[str] = []
+    start_services(platform, said.append)
+    assert said == []
+    assert running_services(platform) == before
+
+
+def test_a_port_already_taken_is_named_and_nothing_is_left_running(
+    tmp_path: Path, closed_port: int
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = Settings(home=tmp_path, prefect_port=port, mlflow_port=closed_port)
+        with pytest.raises(ConfigError, match=rf"port {port} for prefect .*INTENT_PREFECT_PORT"):
+            start_services(settings, lambda line: None)
+    assert running_services(settings) == {}
+
+
+def test_stop_ends_nothing_of_another_home(platform: Settings, tmp_path: Path) -> None:
+    before = running_services(platform)
+    stop_services(Settings(home=tmp_path), lambda line: None)
+    assert running_services(platform) == before

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-IM_START, IM_END = "<|im_start|>", "<|im_end|>"
+END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
@@ -68,7 +68,8 @@ def build_tiny_model(folder: Path, *, architecture: str = "llama", seed: int = 0
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=600,
-        special_tokens=[IM_START, IM_END],
+        # Qwen2's tokenizer adds <|endoftext|> where it is missing: one id more than the model has.
+        special_tokens=[END_OF_TEXT, IM_START, IM_END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -77,7 +78,7 @@ def build_tiny_model(folder: Path, *, architecture: str = "llama", seed: int = 0
         tokenizer_object=bpe,
         eos_token=IM_END,
         pad_token=IM_END,
-        additional_special_tokens=[IM_START],
+        additional_special_tokens=[END_OF_TEXT, IM_START],
         clean_up_tokenization_spaces=False,
         model_max_length=512,
     )

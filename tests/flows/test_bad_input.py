@@ -57,7 +57,8 @@ def test_an_export_whose_every_line_is_bad(platform: Settings, tmp_path: Path) -
 def test_a_recipe_with_three_mistakes_names_all_three(tmp_path: Path) -> None:
     recipe = tmp_path / "wrong.yaml"
     recipe.write_text(
-        "train:\n  methd: full\n  learning_rate: -1\ngate:\n  compare: sometimes\n", encoding="utf-8"
+        "train:\n  methd: full\n  learning_rate: -1\ngate:\n  compare: sometimes\n",
+        encoding="utf-8",
     )
     message = refused(2, "run", "exports/any", "--recipe", str(recipe))
     assert "has 3 mistake(s)" in message

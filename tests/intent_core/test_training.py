@@ -1,0 +1,187 @@
+"""The training program as its users start it: a process with a job file."""
+
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from labelled import labelled_rows
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from intent_core.artifacts import PROMPT_PROBE_FILE, PromptProbe
+from intent_core.config import load_config
+from intent_core.prompt import encode_prompt
+from intent_core.training.job import (
+    FAULT_FILE,
+    PROGRESS_FILE,
+    Fault,
+    TrainingJob,
+    TrainingResult,
+)
+
+pytestmark = pytest.mark.timeout(180)
+
+BASE = ["train.seq_length=128", "train.save_dtype=float32", "train.system_prompt=Recognize."]
+FULL = ["train.method=full", "train.lora_dim=0"]
+
+
+def write_job(folder: Path, model: Path | str, *overrides: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("train", labelled_rows()[:24]), ("validation", labelled_rows()[24:30])):
+        lines = (
+            json.dumps({"id": str(number), **row}, ensure_ascii=False)
+            for number, row in enumerate(rows)
+        )
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config = load_config(None, [*BASE, f"train.base_model={model}", *overrides])
+    job = TrainingJob(
+        train=config.train,
+        train_file=folder / "train.jsonl",
+        validation_file=folder / "validation.jsonl",
+        output_dir=folder / "out",
+        cache_dir=folder / "cache",
+    )
+    path = folder / "job.json"
+    path.write_text(job.model_dump_json(), encoding="utf-8")
+    return path
+
+
+def start(job: Path) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    with (job.parent / "log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "intent_core.training", str(job)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def train(job: Path, code: int = 0) -> TrainingResult:
+    assert start(job).wait(120) == code, (job.parent / "log").read_text()
+    return read_result(job)
+
+
+def read_result(job: Path) -> TrainingResult:
+    return TrainingResult.model_validate_json((job.parent / "out" / "result.json").read_bytes())
+
+
+def steps(job: Path) -> list[int]:
+    path = job.parent / "out" / PROGRESS_FILE
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [row["step"] for row in rows if row["phase"] == "training"]
+
+
+def wait_for_step(job: Path, process: "subprocess.Popen[bytes]", wanted: int) -> None:
+    deadline = time.monotonic() + 60
+    while max(steps(job), default=0) < wanted:
+        assert process.poll() is None, (job.parent / "log").read_text()
+        assert time.monotonic() < deadline, "no progress"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(FULL, id="full"),
+        pytest.param(["train.method=lora", "train.lora_dim=8"], id="lora"),
+        pytest.param(
+            ["train.method=qlora", "train.lora_dim=8", "train.load_in_4bit=true"], id="qlora"
+        ),
+    ],
+)
+def test_each_method_learns_and_leaves_a_model_that_loads(
+    method: list[str], tiny_model: Path, tmp_path: Path
+) -> None:
+    options = ["train.num_train_epochs=4", "train.global_batch_size=8", "train.learning_rate=5e-3"]
+    result = train(write_job(tmp_path, tiny_model, *method, *options))
+    assert result.status == "finished"
+    assert result.steps == 12, "24 samples, 8 a step, 4 passes"
+    assert result.validation_loss is not None
+    losses = [loss for _, loss in result.losses]
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+    folder = tmp_path / "out" / "model"
+    assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 100_000
+    assert list(folder.glob("*.safetensors")) and not list(folder.glob("*.bin"))
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in folder.iterdir())
+    assert (tmp_path / "out" / "adapter").exists() == (method is not FULL and result.steps > 0)
+    probe = PromptProbe.model_validate_json((folder / PROMPT_PROBE_FILE).read_bytes())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert len(probe.utterances) == 8
+    for utterance, ids in zip(probe.utterances, probe.token_ids, strict=True):
+        assert tuple(encode_prompt(tokenizer, "Recognize.", utterance)) == ids
+
+
+def test_a_stopped_run_resumes_to_the_same_bytes(tiny_model: Path, tmp_path: Path) -> None:
+    options = [*FULL, "train.num_train_epochs=40", "train.global_batch_size=4"]
+    straight = write_job(tmp_path / "straight", tiny_model, *options)
+    whole = train(straight)
+
+    stopped = write_job(tmp_path / "stopped", tiny_model, *options, "train.save_steps=7")
+    process = start(stopped)
+    wait_for_step(stopped, process, 9)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    assert read_result(stopped).status == "stopped"
+    reached = read_result(stopped).steps
+    assert 9 <= reached < whole.steps
+    (stopped.parent / "out" / PROGRESS_FILE).unlink()
+    # A checkpoint torn by a later kill is passed over.
+    torn = stopped.parent / "out" / "checkpoints" / f"checkpoint-{whole.steps}"
+    torn.mkdir()
+    (torn / "trainer_state.json").write_text('{"global_st')
+
+    assert train(stopped).steps == whole.steps
+    assert steps(stopped)[0] == reached + 1
+    digests = [
+        hashlib.sha256((job.parent / "out" / "model" / "model.safetensors").read_bytes())
+        for job in (straight, stopped)
+    ]
+    assert digests[0].hexdigest() == digests[1].hexdigest()
+
+
+def test_the_program_dies_with_its_parent(tiny_model: Path, tmp_path: Path) -> None:
+    job = write_job(tmp_path, tiny_model, *FULL, "train.num_train_epochs=5000")
+    starter = (
+        "import subprocess, sys;"
+        f"print(subprocess.Popen([sys.executable, '-m', 'intent_core.training', {str(job)!r}],"
+        "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid, flush=True);"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        wait_for_step(job, parent, 3)
+        parent.kill()
+        psutil.wait_procs([child], timeout=60)
+        assert not child.is_running()
+
+
+def test_a_sample_longer_than_seq_length_is_refused_with_the_remedy(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path, tiny_model, *FULL, "train.seq_length=16")
+    assert start(job).wait(60) == 3
+    fault = Fault.model_validate_json((tmp_path / "out" / FAULT_FILE).read_bytes())
+    assert fault.kind == "DataError"
+    assert "set train.seq_length=64" in fault.message
+
+
+def test_a_base_model_that_is_not_there(tmp_path: Path) -> None:
+    job = write_job(tmp_path, tmp_path / "nowhere", *FULL)
+    assert start(job).wait(60) == 2
+    fault = Fault.model_validate_json((tmp_path / "out" / FAULT_FILE).read_bytes())
+    assert "train.base_model" in fault.message

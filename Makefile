@@ -28,10 +28,7 @@ test: setup  ## Everything CI runs: linters, types, import rules, all tests
 	@.venv/bin/python -m pytest
 
 check: $(PIPELINE)  ## Linters, types and import rules only
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/lint-imports
+	@.venv/bin/pre-commit run --all-files
 
 status: $(PIPELINE)  ## What is served, and what runs
 	@.venv/bin/intent status

@@ -35,6 +35,9 @@ http {{
   uwsgi_temp_path {folder}/temp;
   scgi_temp_path {folder}/temp;
   default_type application/json;
+  # A worker that leaves answers once more on a connection used lately, with `Connection: close`,
+  # instead of cutting it under a request that is on its way.
+  keepalive_min_timeout 5s;
   server {{
     listen {host}:{port};
     location = /gateway/health {{ return 200 '{{"serving": "{serving}"}}'; }}
@@ -85,10 +88,12 @@ def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: floa
     record = find_process(settings.home.resolve() / "processes", "gateway")
     if record is None:
         raise ServingError("the gateway is not running: `intent up` starts it")
+    former = psutil.Process(record.pid).children()
     write_gateway_config(settings, backend, serving)
     os.kill(record.pid, signal.SIGHUP)
     until = time.monotonic() + timeout_s
-    while serving_now(settings) != serving:
+    # Until a former worker leaves it, too, takes connections, and to the old server.
+    while not all(map(_is_leaving, former)) or serving_now(settings) != serving:
         if time.monotonic() > until:
             raise ServingError(f"the gateway did not turn to {serving!r}; see {record.log}")
         time.sleep(0.05)
@@ -112,13 +117,14 @@ def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:
     until = time.monotonic() + grace_s
     while time.monotonic() < until:
         workers = psutil.Process(record.pid).children()
-        if not any(_is_leaving(worker) for worker in workers):
+        if not any(map(_is_leaving, workers)):
             return
         time.sleep(0.1)
 
 
 def _is_leaving(worker: psutil.Process) -> bool:
+    """Has this worker stopped taking connections, or gone altogether?"""
     try:
         return "shutting down" in " ".join(worker.cmdline())
     except psutil.NoSuchProcess:
-        return False
+        return True

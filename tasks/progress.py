@@ -2,13 +2,12 @@
 
 import contextlib
 import logging
-import sys
 import time
 from collections.abc import Iterator
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def track(name: str, key: str) -> Iterator[Tracker]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:g}/{task.total:g}" if sys.stderr else ""),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[message]}"),
     )

@@ -19,6 +19,7 @@ from intent_core.training.base_model import find_base_model, locate_base_model
 from intent_core.training.job import (
     FAULT_FILE,
     MODEL_FOLDER,
+    PROGRAM_VERSION,
     PROGRESS_FILE,
     RESULT_FILE,
     Fault,
@@ -51,7 +52,8 @@ class TrainingStopped(KeyboardInterrupt):
 def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
     """Where the manifest of this training lies: a key over everything that shapes the model."""
     base = locate_base_model(config.base_model)
-    return f"trainings/{fingerprint(dataset.fingerprint, config, base.digest)}"
+    parts = (dataset.fingerprint, config, base.digest, PROGRAM_VERSION)
+    return f"trainings/{fingerprint(*parts)}"
 
 
 @task(

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from intent_core.config import TrainConfig
 
+# Raise it when the same job would train another model: finished trainings are found by it.
+PROGRAM_VERSION = 1
+
 PROGRESS_FILE = "progress.jsonl"
 RESULT_FILE = "result.json"
 FAULT_FILE = "fault.json"

@@ -59,12 +59,15 @@ class RowCollator:
             ids += tokens
             positions += range(len(prefix), len(prefix) + len(tokens))
             segments += [segment] * len(tokens)
+        targets = torch.tensor(labels)
         return {
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
             "attention_mask": isolation_mask(torch.tensor(segments)),
             "logits_to_keep": torch.tensor(predicting),
-            "labels": torch.tensor(labels),
+            "labels": targets,
+            # Aligned with the positions already: under this name Trainer counts them all.
+            "shift_labels": targets,
         }
 
 

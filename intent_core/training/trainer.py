@@ -33,6 +33,7 @@ class RowTrainer(Trainer):
     ) -> Any:
         """Summed cross entropy over the step's supervised tokens, whatever the packing."""
         labels = inputs.pop("labels")
+        inputs.pop("shift_labels")
         outputs = model(**inputs, use_cache=False)
         loss = functional.cross_entropy(outputs.logits[0].float(), labels, reduction="sum")
         loss = loss / (labels.numel() if num_items_in_batch is None else num_items_in_batch)

@@ -1,7 +1,6 @@
 """The prompt, golden, and where an answer ends."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest

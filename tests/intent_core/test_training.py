@@ -110,7 +110,7 @@ def test_each_method_learns_and_leaves_a_model_that_loads(
     assert result.steps == 12, "24 samples, 8 a step, 4 passes"
     assert result.validation_loss is not None
     losses = [loss for _, loss in result.losses]
-    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
     folder = tmp_path / "out" / "model"
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 100_000
     assert list(folder.glob("*.safetensors")) and not list(folder.glob("*.bin"))

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from intent_core.errors import ConfigError, DataError, IntentError
-from tasks.settings import get_settings
+from tasks.settings import check_prefect_url, get_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,6 +46,9 @@ def reported() -> Iterator[None]:
         )
         code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, DataError) else 4
         raise typer.Exit(code) from error
+    except OSError as error:
+        Console(stderr=True).print(f"{error}: free some space or choose another place", style="red")
+        raise typer.Exit(4) from error
     except Exception as error:
         # 1 is the gate's: a fault of ours must not look like its no.
         Console(stderr=True).print_exception()
@@ -61,7 +64,7 @@ def reported() -> Iterator[None]:
 def prepare() -> None:
     """Read the settings before a command imports Prefect, which reads its own at import."""
     with reported():
-        get_settings()
+        check_prefect_url(get_settings())
 
 
 @app.command()

@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import CancelledRun
 
-from intent_core.errors import ServiceError
+from intent_core.errors import ConfigError, DataError, ServiceError, TrainingError
 
 
 def hand_off(flow: Callable[..., Any], deployment: str, parameters: Mapping[str, Any]) -> None:
@@ -28,4 +28,6 @@ def hand_off(flow: Callable[..., Any], deployment: str, parameters: Mapping[str,
         raise CancelledRun(f"{deployment} was cancelled")
     if not state.is_completed():
         # The child has retried what was worth it; its own log has the whole story.
-        raise ServiceError(f"{deployment} ended as {state.name}: {state.message}")
+        message = f"{deployment} ended as {state.name}: {state.message}"
+        kinds = (ConfigError, DataError, TrainingError)
+        raise next((k for k in kinds if f"{k.__name__}:" in message), ServiceError)(message)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -14,8 +15,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import PrefectException
 from prefect.flow_engine import run_flow
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Cancelling
 
 from flows.pipeline import PipelineOutcome, find_recipe, intent_pipeline
 from intent_core.config import load_config
@@ -23,6 +25,13 @@ from intent_core.errors import ConfigError, ServiceError
 from intent_core.training.base_model import find_base_model
 from tasks.settings import Settings
 from tasks.steps import get_store, require_finished
+
+_UNFINISHED = [
+    StateType.CRASHED,
+    StateType.RUNNING,
+    StateType.PENDING,
+    StateType.SCHEDULED,
+]
 
 
 @contextlib.contextmanager
@@ -70,6 +79,8 @@ def run_pipeline(
         except KeyboardInterrupt:
             mark_cancelled(client, run)
             raise
+        except (httpx.HTTPError, PrefectException) as error:
+            raise ServiceError(f"Prefect at {settings.prefect_api_url} failed: {error}") from error
     if not state.is_completed():
         state.result(raise_on_failure=True)
         raise ServiceError(f"the run ended as {state.name}: {state.message}")
@@ -97,10 +108,10 @@ def mark_cancelled(client: SyncPrefectClient, run: FlowRun) -> None:
     )
     crashed = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]),
-        state=FlowRunFilterState(
-            type=FlowRunFilterStateType(any_=[StateType.CRASHED, StateType.RUNNING])
-        ),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
     )
     for child in client.read_flow_runs(flow_run_filter=crashed):
-        client.set_flow_run_state(child.id, cancelled, force=True)
+        # A worker ends its process when it sees the run Cancelling; here there is none to end.
+        wanted = Cancelling() if child.deployment_id else cancelled
+        client.set_flow_run_state(child.id, wanted, force=True)
     client.set_flow_run_state(run.id, cancelled, force=True)

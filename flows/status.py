@@ -5,7 +5,7 @@ from rich.console import Console
 
 from tasks.gateway import serving_now
 from tasks.services import running_services
-from tasks.serving import ServedModel, is_served, read_state
+from tasks.serving import ServedModel, does_answer, read_state
 from tasks.settings import Settings
 
 
@@ -29,7 +29,7 @@ def read_status(settings: Settings) -> Status:
     return Status(
         served=current,
         previous=state.previous,
-        answers=current is not None and is_served(settings, current),
+        answers=current is not None and does_answer(settings, current),
         gateway_serves=serving_now(settings),
         services=running_services(settings),
     )

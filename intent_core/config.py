@@ -29,7 +29,9 @@ DEFAULT_SYSTEM_PROMPT = (
 class Section(BaseModel):
     """A frozen part of the recipe; an unknown key is a mistake, not an extension."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(Section):
@@ -78,7 +80,7 @@ class TrainConfig(Section):
     """Sent in training, evaluation and serving alike."""
     freeze_embeddings: bool = False
     """Full fine-tuning only: leave the token embeddings as they are."""
-    warmup_fraction: Rate = 0.05
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps in which the learning rate rises."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -95,6 +97,13 @@ class TrainConfig(Section):
         if self.load_in_4bit and self.load_in_8bit:
             raise ValueError("load_in_4bit and load_in_8bit exclude each other: choose one")
         quantised = self.load_in_4bit or self.load_in_8bit
+        if self.global_batch_size > self.per_device_train_batch_size and (
+            self.global_batch_size % self.per_device_train_batch_size
+        ):
+            raise ValueError(
+                f"global_batch_size {self.global_batch_size} must be a multiple of "
+                f"per_device_train_batch_size {self.per_device_train_batch_size}"
+            )
         if self.method == "qlora" and not quantised:
             raise ValueError("method 'qlora' needs load_in_4bit or load_in_8bit: true")
         if self.method != "qlora" and quantised:
@@ -135,6 +144,8 @@ class ServeConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len: Annotated[int, Field(ge=64)] = 512
     max_num_seqs: Annotated[int, Field(ge=1)] = 32
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """Share of a GPU one server takes: two fit side by side while a promotion lasts."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 600
 
 
@@ -148,6 +159,16 @@ class PipelineConfig(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
     serve: ServeConfig = ServeConfig()
+
+    @model_validator(mode="after")
+    def _server_takes_what_was_trained(self) -> Self:
+        needed = self.train.seq_length + self.evaluate.max_new_tokens
+        if self.serve.max_model_len < needed:
+            raise ValueError(
+                f"serve.max_model_len {self.serve.max_model_len} is less than train.seq_length + "
+                f"evaluate.max_new_tokens: set it to {needed} or more"
+            )
+        return self
 
 
 def fingerprint(*parts: object) -> str:
@@ -189,7 +210,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"recipe {path} must be a mapping of sections, not {type(tree).__name__}")
-    return tree
+    # A section named and left empty is a section of defaults.
+    return {key: value for key, value in tree.items() if value is not None}
 
 
 def _override_items(

@@ -9,7 +9,10 @@ folder=$1 lock=$2 project=${3:-}
 # Two `make` at once: the second waits and finds the work done.
 exec 9>"${folder}.lock"
 flock 9
-if [ -e "$folder/.ready" ] && [ "$folder/.ready" -nt "$lock" ] && [ "$folder/.ready" -nt pyproject.toml ]; then
+# What this environment is made from; the same text in .ready means there is nothing to do.
+made_from=$(sha256sum "$lock" requirements/setup.sh requirements/uv.txt pyproject.toml)
+if [ "$(cat "$folder/.ready" 2>/dev/null)" = "$made_from" ]; then
+  touch "$folder/.ready"
   exit 0
 fi
 
@@ -42,4 +45,4 @@ install --no-deps -r "$lock"
   install "$(grep '^torch==' "$lock")"
 }
 [ -z "$project" ] || install --no-deps --editable .
-touch "$folder/.ready"
+echo "$made_from" > "$folder/.ready"

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-import shutil
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from intent_core.dataset import DatasetManifest, build_dataset, write_rejections
 from intent_core.errors import DataError
 from intent_core.itag import Record, check_rejections, read_export
 from tasks.retries import retry_delays, worth_a_retry
-from tasks.settings import get_settings
+from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, read_finished, work_folder
 from tasks.storage import MissingObjectError, open_store, split_uri, upload_folder
 
@@ -61,10 +61,19 @@ def pull_export(uri: str) -> ExportFile:
 def build(export: ExportFile, test: ExportFile | None, config: DataConfig) -> DatasetManifest:
     """Read, check and split an export; the dataset lies in the store under its fingerprint."""
     settings = get_settings()
+    with tempfile.TemporaryDirectory(dir=work_folder(settings)) as name:
+        return _build_in(Path(name), export, test, config, settings)
+
+
+def _build_in(
+    folder: Path,
+    export: ExportFile,
+    test: ExportFile | None,
+    config: DataConfig,
+    settings: Settings,
+) -> DatasetManifest:
     reading = read_export(export.path, config)
     check_rejections(reading, export.path, config.max_rejection_rate)
-    folder = work_folder(settings, "datasets", export.sha256[:16])
-    shutil.rmtree(folder)
     manifest = build_dataset(
         reading.records,
         config,
@@ -81,7 +90,6 @@ def build(export: ExportFile, test: ExportFile | None, config: DataConfig) -> Da
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     if read_finished(store, manifest.uri, DatasetManifest) != manifest:
         upload_folder(store, folder, manifest.uri)
-    shutil.rmtree(folder)
     return manifest
 
 

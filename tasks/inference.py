@@ -50,12 +50,16 @@ async def predict(
         nonlocal done
         async with limit:
             started = time.perf_counter()
-            answer = await client.chat.completions.create(
-                model=model,
-                messages=build_messages(system_prompt, example.instruction),  # type: ignore[arg-type]
-                temperature=0.0,
-                max_completion_tokens=config.max_new_tokens,
-            )
+            try:
+                answer = await client.chat.completions.create(
+                    model=model,
+                    messages=build_messages(system_prompt, example.instruction),  # type: ignore[arg-type]
+                    temperature=0.0,
+                    max_completion_tokens=config.max_new_tokens,
+                )
+            except openai.BadRequestError as error:
+                # Too long for the server, say: this utterance's fault, and no reason to stop.
+                return Prediction(example_id=example.id, text="", error=str(error))
             latency = (time.perf_counter() - started) * 1000
         done += 1
         on_answer(done)
@@ -93,7 +97,7 @@ async def stream_answer(
                 model=model,
                 messages=build_messages(system_prompt, utterance),  # type: ignore[arg-type]
                 temperature=0.0,
-                max_completion_tokens=128,
+                max_completion_tokens=EvaluateConfig().max_new_tokens,
                 stream=True,
             )
             async for chunk in cast(openai.AsyncStream[ChatCompletionChunk], stream):

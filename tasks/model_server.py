@@ -22,6 +22,7 @@ from tasks.processes import (
     ProcessRecord,
     choose_free_port,
     find_process,
+    locked,
     start_process,
     stop_process,
     wait_until_ready,
@@ -73,8 +74,13 @@ def ensure_model_server(
     settings: Settings, artifact: ModelArtifact, config: ServeConfig
 ) -> ModelServer:
     """The server of this artifact, started and ready. Raises `ServingError` with its last lines."""
+    with locked(processes_folder(settings) / f"{server_name(artifact, config)}.lock"):
+        return _ensure(settings, artifact, config)
+
+
+def _ensure(settings: Settings, artifact: ModelArtifact, config: ServeConfig) -> ModelServer:
     found = find_model_server(settings, artifact, config)
-    if found and _is_ready(settings, found):
+    if found and is_ready(settings, found):
         return found
     if not settings.vllm_python.exists():
         raise ConfigError(
@@ -91,7 +97,7 @@ def ensure_model_server(
     try:
         wait_until_ready(
             record,
-            lambda: _is_ready(settings, server),
+            lambda: is_ready(settings, server),
             config.startup_timeout_s,
             ServingError,
         )
@@ -111,7 +117,7 @@ def stop_model_server(settings: Settings, artifact: ModelArtifact, config: Serve
 
 
 def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
-    """The model on this machine's disk, its digest verified."""
+    """The model on this machine's disk, its digest verified when it is brought here."""
     folder = settings.home.resolve() / "models" / artifact.name
     if not (folder / MANIFEST_FILE).exists():
         download_folder(get_store(settings), artifact.uri, folder)
@@ -134,7 +140,8 @@ def server_flags(config: ServeConfig, gpu: bool) -> list[str]:
         str(config.max_num_seqs),
     ]
     if gpu:
-        return [*flags, "--dtype", config.dtype]
+        share = str(config.gpu_memory_utilization)
+        return [*flags, "--dtype", config.dtype, "--gpu-memory-utilization", share]
     dtype = ("bfloat16" if _has_bf16() else "float32") if config.dtype == "auto" else config.dtype
     # The CPU default of 128 tokens a block would keep our prompts out of the prefix cache.
     return [*flags, "--dtype", dtype, "--enforce-eager", "--block-size", "32"]
@@ -159,6 +166,8 @@ def _start(
         *(str(settings.vllm_python), "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(folder), "--served-model-name", artifact.name, config.alias),
         *("--host", _HOST, "--port", str(port)),
+        # Else a base model's generation_config changes what greedy decoding gives.
+        *("--generation-config", "vllm"),
         *server_flags(config, has_gpu()),
     ]
     return start_process(
@@ -180,7 +189,8 @@ def _describe(artifact: ModelArtifact, record: ProcessRecord) -> ModelServer:
     return ModelServer(name=record.name, model=artifact.name, port=record.port)
 
 
-def _is_ready(settings: Settings, server: ModelServer) -> bool:
+def is_ready(settings: Settings, server: ModelServer) -> bool:
+    """Does it answer, with this very model?"""
     headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
     try:
         answer = httpx.get(f"{server.url}/models", headers=headers, timeout=5)
@@ -202,8 +212,11 @@ def assert_same_prompts(
         }
         url = server.url.removesuffix("/v1") + "/tokenize"
         headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
-        answer = httpx.post(url, json=body, headers=headers, timeout=30)
-        answer.raise_for_status()
+        try:
+            answer = httpx.post(url, json=body, headers=headers, timeout=30)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise ServingError(f"{server.model} does not tokenize: {error}") from error
         if tuple(answer.json()["tokens"]) != expected:
             raise ServingError(
                 f"{server.model} reads {utterance!r} as other tokens than in training: its chat "

@@ -1,15 +1,17 @@
 """Servers that outlive the command which starts them; each is stopped by its own record."""
 
+import contextlib
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from intent_core.errors import ConfigError, ServiceError
 from tasks.settings import child_environment
@@ -38,6 +40,15 @@ class ProcessRecord(BaseModel):
             return False
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file while others wait; the kernel frees that of a killed process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def start_process(
     folder: Path, name: str, command: Sequence[str], port: int, **environment: str
 ) -> ProcessRecord:
@@ -56,9 +67,14 @@ def start_process(
             cwd=folder,
         )
     _started.append(process)
-    created = psutil.Process(process.pid).create_time()
-    record = ProcessRecord(name=name, pid=process.pid, created=created, port=port, log=log)
-    write_atomically(folder / f"{name}.json", record.model_dump_json())
+    try:
+        created = psutil.Process(process.pid).create_time()
+        record = ProcessRecord(name=name, pid=process.pid, created=created, port=port, log=log)
+        write_atomically(folder / f"{name}.json", record.model_dump_json())
+    except BaseException:
+        # Without its record nobody could stop it later.
+        process.kill()
+        raise
     return record
 
 
@@ -67,7 +83,10 @@ def find_process(folder: Path, name: str) -> ProcessRecord | None:
     path = folder / f"{name}.json"
     if not path.exists():
         return None
-    record = ProcessRecord.model_validate_json(path.read_bytes())
+    try:
+        record = ProcessRecord.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
     return record if record.is_alive() else None
 
 
@@ -85,7 +104,8 @@ def stop_process(folder: Path, record: ProcessRecord, grace_s: float = 20) -> No
         _signal_group(record.pid, signal.SIGTERM)
         _, left = psutil.wait_procs(family, timeout=grace_s)
         for process in left:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(left, timeout=5)
     (folder / f"{record.name}.json").unlink(missing_ok=True)
     _started[:] = [process for process in _started if process.poll() is None]
@@ -157,5 +177,8 @@ def write_atomically(path: Path, text: str) -> None:
     """Readers see the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(beside, path)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
@@ -22,7 +23,9 @@ class Tracker:
         self._name = name
         self._bar = bar
         self._row = bar.add_task(name, total=None, message="") if bar else None
-        self._artifact = create_progress_artifact(progress=0.0, key=key, description=name)
+        self._artifact: UUID | None = None
+        with told_if_it_fails():
+            self._artifact = create_progress_artifact(0.0, key=key, description=name)  # type: ignore[assignment]
         self._sent = self._logged = time.monotonic()
 
     def update(self, done: float, total: float, message: str = "") -> None:
@@ -33,10 +36,21 @@ class Tracker:
         if now - self._sent > _ARTIFACT_EVERY_S or done >= total:
             self._sent = now
             share = 100.0 * done / total if total else 0.0
-            update_progress_artifact(self._artifact, progress=share)  # type: ignore[arg-type]
+            if self._artifact:
+                with told_if_it_fails():
+                    update_progress_artifact(self._artifact, progress=share)
         if not self._bar and now - self._logged > _LOG_EVERY_S:
             self._logged = now
             logger.info("%s: %g of %g %s", self._name, done, total, message)
+
+
+@contextlib.contextmanager
+def told_if_it_fails() -> Iterator[None]:
+    """A progress bar that cannot be drawn must not end an hour of training."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning("progress was not sent to Prefect: %s", error)
 
 
 @contextlib.contextmanager

@@ -63,7 +63,6 @@ def record_run(
         client = make_client(settings)
         experiment = ensure_experiment(client, config.project)
         run_id = find_run(client, experiment, key)
-        logged = run_id is not None
         if run_id is None:
             with tempfile.TemporaryDirectory() as folder:
                 gather_documents(store, config, dataset, artifact, Path(folder))
@@ -80,10 +79,9 @@ def record_run(
                     tags={"intent.prefect_run": prefect_run_url(settings)},
                     files=Path(folder),
                 )
+            finish_run(client, run_id)
         folder_of_model = fetch_model(settings, artifact)
         version = register_candidate(client, config.project, run_id, artifact, folder_of_model)
-        if not logged:
-            finish_run(client, run_id)
     url = run_url(settings, experiment, run_id)
     publish(url, settings, decision)
     return RecordedRun(run_id=run_id, url=url, version=version)

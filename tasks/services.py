@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
@@ -11,9 +12,9 @@ from intent_core.errors import ServiceError, TrackingError
 from tasks.gateway import gateway_command, write_gateway_config
 from tasks.pools import ensure_work_pools
 from tasks.processes import (
-    ProcessRecord,
     find_process,
     list_processes,
+    locked,
     require_free_port,
     start_process,
     stop_process,
@@ -23,6 +24,17 @@ from tasks.settings import Settings
 from tasks.steps import get_store
 
 _STARTUP_S = 180
+
+
+class Service(NamedTuple):
+    """A server of the embedded platform, as it is to be started."""
+
+    name: str
+    port: int
+    health_url: str
+    command: list[str]
+    environment: dict[str, str]
+    prepare: Callable[[], None]
 
 
 def processes_folder(settings: Settings) -> Path:
@@ -36,22 +48,24 @@ def start_services(settings: Settings, announce: Callable[[str], None]) -> None:
     """
     get_store(settings)
     settings.read_api_key()
-    started = time.monotonic()
-    waiting = [
-        (record, url)
-        for start, url in (
-            (_start_prefect, f"{settings.prefect_api_url}/health"),
-            (_start_mlflow, f"{settings.mlflow_tracking_url}/health"),
-            (_start_gateway, f"{settings.endpoint.removesuffix('/v1')}/gateway/health"),
-        )
-        if (record := start(settings))
-    ]
-    for record, url in waiting:
-        error = TrackingError if record.name == "mlflow" else ServiceError
-        wait_until_ready(record, lambda url=url: answers(url), _STARTUP_S, error)  # type: ignore[misc]
-        announce(f"{record.name} answers after {time.monotonic() - started:.0f} s")
-    if any(record.name == "prefect" for record, _ in waiting):
-        ensure_work_pools()
+    with locked(settings.home / "services.lock"):
+        folder, services = processes_folder(settings), _services(settings)
+        missing = [s for s in services if find_process(folder, s.name) is None]
+        for service in missing:
+            setting = f"INTENT_{service.name.upper()}_PORT"
+            require_free_port(settings.host, service.port, service.name, setting)
+        started = time.monotonic()
+        for service in missing:
+            service.prepare()
+            start_process(
+                folder, service.name, service.command, service.port, **service.environment
+            )
+        for service in services:
+            _wait_for(settings, service)
+            if any(service is one for one in missing):
+                announce(f"{service.name} answers after {time.monotonic() - started:.0f} s")
+        if not settings.prefect_url:
+            ensure_work_pools()
 
 
 def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -76,53 +90,68 @@ def answers(url: str) -> bool:
         return False
 
 
-def _start_prefect(settings: Settings) -> ProcessRecord | None:
-    if settings.prefect_url:
-        return None
+def _wait_for(settings: Settings, service: Service) -> None:
+    record = find_process(processes_folder(settings), service.name)
+    if record is None:
+        log = processes_folder(settings) / f"{service.name}.log"
+        raise ServiceError(f"{service.name} ended while starting; see {log}")
+    error = TrackingError if service.name == "mlflow" else ServiceError
+    wait_until_ready(record, lambda: answers(service.health_url), _STARTUP_S, error)
+
+
+def _services(settings: Settings) -> list[Service]:
+    """What runs here: the gateway always, the others unless the user has their own."""
+    services = [_gateway(settings)]
+    if not settings.mlflow_url:
+        services.insert(0, _mlflow(settings))
+    if not settings.prefect_url:
+        services.insert(0, _prefect(settings))
+    return services
+
+
+def _prefect(settings: Settings) -> Service:
     home = settings.home.resolve() / "prefect"
-    home.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(sys.executable, "-m", "prefect", "server", "start"),
-        *("--host", settings.host, "--port", str(settings.prefect_port)),
-    ]
-    return _start(
-        settings,
-        "prefect",
-        command,
-        settings.prefect_port,
-        PREFECT_HOME=str(home),
-        PREFECT_API_DATABASE_CONNECTION_URL=f"sqlite+aiosqlite:///{home}/prefect.db",
-        # The server looks its own API up under this address.
-        PREFECT_API_URL=settings.prefect_api_url,
+    return Service(
+        name="prefect",
+        port=settings.prefect_port,
+        health_url=f"{settings.prefect_api_url}/health",
+        command=[
+            *(sys.executable, "-m", "prefect", "server", "start"),
+            *("--host", settings.host, "--port", str(settings.prefect_port)),
+        ],
+        environment={
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
+            # The server looks its own API up under this address.
+            "PREFECT_API_URL": settings.prefect_api_url,
+        },
+        prepare=lambda: home.mkdir(parents=True, exist_ok=True),
     )
 
 
-def _start_mlflow(settings: Settings) -> ProcessRecord | None:
-    if settings.mlflow_url:
-        return None
+def _mlflow(settings: Settings) -> Service:
     home = settings.home.resolve() / "mlflow"
-    home.mkdir(parents=True, exist_ok=True)
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{home}/mlflow.db"),
-        *("--artifacts-destination", str(home / "artifacts")),
-        *("--host", settings.host, "--port", str(settings.mlflow_port)),
-    ]
-    return _start(settings, "mlflow", command, settings.mlflow_port)
+    return Service(
+        name="mlflow",
+        port=settings.mlflow_port,
+        health_url=f"{settings.mlflow_tracking_url}/health",
+        command=[
+            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{home}/mlflow.db"),
+            *("--artifacts-destination", str(home / "artifacts")),
+            *("--host", settings.host, "--port", str(settings.mlflow_port)),
+        ],
+        environment={},
+        prepare=lambda: home.mkdir(parents=True, exist_ok=True),
+    )
 
 
-def _start_gateway(settings: Settings) -> ProcessRecord | None:
-    if find_process(processes_folder(settings), "gateway"):
-        return None
-    write_gateway_config(settings)
-    return _start(settings, "gateway", gateway_command(settings), settings.gateway_port)
-
-
-def _start(
-    settings: Settings, name: str, command: list[str], port: int, **environment: str
-) -> ProcessRecord | None:
-    folder = processes_folder(settings)
-    if find_process(folder, name):
-        return None
-    require_free_port(settings.host, port, name, f"INTENT_{name.upper()}_PORT")
-    return start_process(folder, name, command, port, **environment)
+def _gateway(settings: Settings) -> Service:
+    return Service(
+        name="gateway",
+        port=settings.gateway_port,
+        health_url=f"{settings.endpoint.removesuffix('/v1')}/gateway/health",
+        command=gateway_command(settings),
+        environment={},
+        prepare=lambda: write_gateway_config(settings),
+    )

@@ -25,10 +25,12 @@ from tasks.model_server import (
     ModelServer,
     ensure_model_server,
     find_model_server,
+    is_ready,
     server_name,
     stop_model_server,
 )
-from tasks.processes import write_atomically
+from tasks.processes import list_processes, stop_process, write_atomically
+from tasks.services import processes_folder
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -77,8 +79,6 @@ def promote_model(
     Raises `ServingError`, with the former model serving, when the golden utterances are
     answered differently through the public address than by the candidate itself.
     """
-    state = read_state(settings)
-    former = state.current
     served = ServedModel(
         artifact=artifact,
         serve=serve,
@@ -88,28 +88,28 @@ def promote_model(
         project=project,
         since=datetime.datetime.now(datetime.UTC),
     )
-    if former and is_same(served, former) and is_served(settings, former):
-        return former
     with only_one(settings):
-        _turn_to(settings, served, former, golden)
-        is_new = former is not None and former.artifact.digest != artifact.digest
-        previous = former if is_new else state.previous
-        write_state(settings, ServingState(current=served, previous=previous))
-        if former and not is_same(served, former):
-            retire(settings, former)
+        state = read_state(settings)
+        former = state.current
+        if former and is_same(served, former) and is_served(settings, former):
+            served = former
+        else:
+            is_new = former is not None and former.artifact.digest != artifact.digest
+            previous = former if is_new else state.previous
+            _turn_to(settings, ServingState(current=served, previous=previous), former, golden)
+        retire_others(settings, served)
     return served
 
 
 def roll_back(settings: Settings) -> ServedModel:
     """Return to the model served before; needs neither MLflow nor Prefect."""
-    state = read_state(settings)
-    if state.previous is None or state.current is None:
-        raise ConfigError("there is no earlier model to roll back to")
-    served = state.previous.model_copy(update={"since": datetime.datetime.now(datetime.UTC)})
     with only_one(settings):
-        _turn_to(settings, served, state.current, ())
-        write_state(settings, ServingState(current=served, previous=state.current))
-        retire(settings, state.current)
+        state = read_state(settings)
+        if state.previous is None or state.current is None:
+            raise ConfigError("there is no earlier model to roll back to")
+        served = state.previous.model_copy(update={"since": datetime.datetime.now(datetime.UTC)})
+        _turn_to(settings, ServingState(current=served, previous=state.current), state.current, ())
+        retire_others(settings, served)
     return served
 
 
@@ -133,10 +133,11 @@ def is_same(one: ServedModel, other: ServedModel) -> bool:
 
 def restore(settings: Settings) -> ServedModel | None:
     """After a restart: serve what was served before."""
-    served = read_state(settings).current
-    if served and not is_served(settings, served):
-        server = ensure_model_server(settings, served.artifact, served.serve)
-        turn_gateway(settings, server.address, server.name)
+    with only_one(settings):
+        served = read_state(settings).current
+        if served and not is_served(settings, served):
+            server = ensure_model_server(settings, served.artifact, served.serve)
+            turn_gateway(settings, server.address, server.name)
     return served
 
 
@@ -146,10 +147,24 @@ def is_served(settings: Settings, served: ServedModel) -> bool:
     return server is not None and serving_now(settings) == server.name
 
 
-def retire(settings: Settings, former: ServedModel) -> None:
-    """Let the former server answer what it has begun, then stop it. Its weights stay."""
-    wait_for_drain(settings)
-    stop_model_server(settings, former.artifact, former.serve)
+def does_answer(settings: Settings, served: ServedModel) -> bool:
+    """The same, and the server says so itself now?"""
+    server = find_model_server(settings, served.artifact, served.serve)
+    return is_served(settings, served) and server is not None and is_ready(settings, server)
+
+
+def retire_others(settings: Settings, served: ServedModel) -> None:
+    """Let former servers answer what they have begun, then stop them. Their weights stay.
+
+    Whatever an interrupted promotion or a failed run has left goes with them.
+    """
+    keep = server_name(served.artifact, served.serve)
+    folder = processes_folder(settings)
+    others = [r for r in list_processes(folder) if r.name.startswith("vllm-") and r.name != keep]
+    if others:
+        wait_for_drain(settings)
+    for record in others:
+        stop_process(folder, record)
 
 
 def discard_candidate(settings: Settings, artifact: ModelArtifact, serve: ServeConfig) -> None:
@@ -161,18 +176,22 @@ def discard_candidate(settings: Settings, artifact: ModelArtifact, serve: ServeC
 
 
 def _turn_to(
-    settings: Settings, served: ServedModel, former: ServedModel | None, golden: Sequence[Example]
+    settings: Settings, state: ServingState, former: ServedModel | None, golden: Sequence[Example]
 ) -> None:
+    """Turn to `state.current` and write the state; on any failure the former model serves on."""
+    served = state.current
+    assert served is not None
     server = ensure_model_server(settings, served.artifact, served.serve)
     expected = _ask(settings, server.url, server.model, served, golden)
-    turn_gateway(settings, server.address, server.name)
     try:
+        turn_gateway(settings, server.address, server.name)
         found = _ask(settings, settings.endpoint, served.alias, served, golden)
         if found != expected:
             raise ServingError(
                 f"through {settings.endpoint} the golden utterances are answered {found!r}, "
                 f"by {server.model} itself {expected!r}"
             )
+        write_state(settings, state)
     except BaseException:
         _turn_back(settings, former)
         raise

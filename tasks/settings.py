@@ -17,7 +17,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Every setting is an environment variable `INTENT_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="INTENT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="INTENT_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     home: Path = Field(
         default=CHECKOUT / ".intent",
@@ -113,6 +115,11 @@ def get_settings() -> Settings:
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    for name in ("NO_PROXY", "no_proxy"):
+        # Our servers are on this machine; a proxy for the internet would not find them.
+        os.environ[name] = ",".join(
+            dict.fromkeys([*filter(None, [os.environ.get(name)]), "127.0.0.1", "localhost"])
+        )
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     for name in ("flows", "tasks", "intent_core"):
         logging.getLogger(name).setLevel(logging.INFO)
@@ -123,6 +130,16 @@ def get_settings() -> Settings:
     ):
         os.environ.setdefault(name, "true")
     return settings
+
+
+def check_prefect_url(settings: Settings) -> None:
+    """Raise `ConfigError` when Prefect's own setting points elsewhere than ours."""
+    theirs = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    if theirs and theirs != settings.prefect_api_url.rstrip("/"):
+        raise ConfigError(
+            f"PREFECT_API_URL is {theirs}, but runs would go to {settings.prefect_api_url}: set "
+            f"INTENT_PREFECT_URL={theirs} to use that server, or unset PREFECT_API_URL"
+        )
 
 
 def training_environment() -> dict[str, str]:

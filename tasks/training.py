@@ -27,10 +27,11 @@ from intent_core.training.job import (
     Progress,
     TrainingJob,
     TrainingResult,
+    library_versions,
 )
 from tasks.progress import Tracker, track
 from tasks.retries import retry_delays, worth_a_retry
-from tasks.settings import CHECKOUT, Settings, get_settings, training_environment
+from tasks.settings import Settings, get_settings, training_environment
 from tasks.steps import MANIFEST, get_store, read_finished, work_folder, write_finished
 from tasks.storage import ObjectStore, download_folder, upload_folder
 
@@ -52,7 +53,7 @@ class TrainingStopped(KeyboardInterrupt):
 def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
     """Where the manifest of this training lies: a key over everything that shapes the model."""
     base = locate_base_model(config.base_model)
-    parts = (dataset.fingerprint, config, base.digest, PROGRAM_VERSION)
+    parts = (dataset.fingerprint, config, base.digest, PROGRAM_VERSION, library_versions())
     return f"trainings/{fingerprint(*parts)}"
 
 
@@ -94,6 +95,8 @@ def require_disk(folder: Path, config: TrainConfig) -> None:
     # A 4-bit file of 92 MB trains as 538 MB; a checkpoint holds weights and two moments.
     weights = size * 6 if source.is_file() else size
     needed = weights * (8 if config.method == "full" else 4)
+    # What a run that was stopped has left here is part of what it needed.
+    needed -= sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise TrainingError(
@@ -133,13 +136,12 @@ def run_program(job: Path, folder: Path, tracker: Tracker) -> None:
     (folder / FAULT_FILE).unlink(missing_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "intent_core.training", str(job)],
+            [sys.executable, "-m", "intent_core.training", str(job), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             # A group of its own: Ctrl-C reaches it through us, once, as SIGTERM.
             start_new_session=True,
-            cwd=CHECKOUT,
             env=training_environment(),
         )
     try:

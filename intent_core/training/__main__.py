@@ -1,13 +1,16 @@
-"""`python -m intent_core.training JOB.json` (under torchrun for several devices).
+"""`python -m intent_core.training JOB.json [PARENT_PID]`; given a parent, it ends when that does.
 
 Exit codes: 0 the model is written, 3 bad data, 2 bad configuration, 75 stopped by a
 signal with a checkpoint from which the same job goes on, 1 anything else.
 """
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from intent_core.errors import ConfigError, DataError, TrainingError
@@ -18,25 +21,35 @@ _EXIT_CODES: dict[FaultKind, int] = {"TrainingError": 1, "ConfigError": 2, "Data
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """An orphan would hold the device for ever: when the parent dies, the kernel sends SIGTERM."""
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             sys.exit(EXIT_STOPPED)
 
 
+@contextlib.contextmanager
+def only_trainer(folder: Path) -> Iterator[None]:
+    """Wait for one that was told to stop and still writes its checkpoint here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
+    if not arguments:
         sys.stderr.write(__doc__ or "")
         return 2
-    die_with_parent()
+    if len(arguments) == 2:
+        die_with_parent(int(arguments[1]))
     job = TrainingJob.model_validate_json(Path(arguments[0]).read_bytes())
     try:
         from intent_core.training.program import run
 
-        return 0 if run(job).status == "finished" else EXIT_STOPPED
+        with only_trainer(job.output_dir):
+            return 0 if run(job).status == "finished" else EXIT_STOPPED
     except (ConfigError, DataError, TrainingError) as error:
         kind: FaultKind = "TrainingError"
         if isinstance(error, ConfigError):

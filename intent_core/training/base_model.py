@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +94,13 @@ def _packaged_gguf() -> Path:
 
 
 def _file_digest(path: Path) -> str:
+    state = path.stat()
+    return _read_digest(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _read_digest(path: Path, size: int, modified_ns: int) -> str:
+    """Read once: a run asks several times, and large models take minutes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 

@@ -1,5 +1,6 @@
 """What the training program is told and what it tells: job, progress, result."""
 
+import importlib.metadata
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,14 @@ MODEL_FOLDER = "model"
 ADAPTER_FOLDER = "adapter"
 
 FaultKind = Literal["ConfigError", "DataError", "TrainingError"]
+
+
+_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes")
+
+
+def library_versions() -> dict[str, str]:
+    """Of what shapes a model beside its recipe."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
 class TrainingJob(BaseModel):

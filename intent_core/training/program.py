@@ -1,6 +1,5 @@
 """One training run from job to result: load, encode, train or resume, merge, save."""
 
-import importlib.metadata
 import json
 import math
 import os
@@ -32,12 +31,12 @@ from intent_core.training.job import (
     Progress,
     TrainingJob,
     TrainingResult,
+    library_versions,
 )
 from intent_core.training.rows import EncodedExample, RowCollator, shared_prefix_length
 from intent_core.training.trainer import ProgressWriter, RowTrainer, StopOnSignal
 
 _PROBES = 8
-_RECORDED_VERSIONS = ("torch", "transformers", "peft", "accelerate", "bitsandbytes")
 
 
 def run(job: TrainingJob) -> TrainingResult:
@@ -45,7 +44,7 @@ def run(job: TrainingJob) -> TrainingResult:
     config = job.train
     job.output_dir.mkdir(parents=True, exist_ok=True)
     stop = StopOnSignal()
-    progress = ProgressWriter(job.output_dir, config.global_batch_size)
+    progress = ProgressWriter(job.output_dir)
     progress.report(Progress(phase="loading", message=f"loading {config.base_model}"))
     set_seed(config.seed)
 
@@ -53,6 +52,9 @@ def run(job: TrainingJob) -> TrainingResult:
     base = unpack_base_model(source, job.cache_dir)
     tokenizer = AutoTokenizer.from_pretrained(base)
     train = encode_file(tokenizer, job.train_file, config)
+    if not train:
+        raise DataError("the training split is empty: label more utterances or lower test_fraction")
+    progress.samples_per_step = min(config.global_batch_size, len(train))
     validation = encode_file(tokenizer, job.validation_file, config) if job.validation_file else []
     model = prepare_model(base, config)
     collator = RowCollator(shared_prefix_length(train + validation))
@@ -86,7 +88,7 @@ def run(job: TrainingJob) -> TrainingResult:
         validation_loss=validation_loss,
         device=device_name(),
         dtype=compute_dtype(config),
-        versions={name: importlib.metadata.version(name) for name in _RECORDED_VERSIONS},
+        versions=library_versions(),
         losses=tuple(losses),
     )
     beside = job.output_dir / f".{RESULT_FILE}"
@@ -154,11 +156,11 @@ def _quantization(config: TrainConfig) -> Any:
 
 def training_arguments(config: TrainConfig, folder: Path, num_examples: int) -> TrainingArguments:
     """Samples per optimizer step are `global_batch_size`, or all there are if fewer."""
-    if num_examples == 0:
-        raise DataError("the training split is empty: label more utterances or lower test_fraction")
     devices = int(os.environ.get("WORLD_SIZE", "1"))
     per_step = min(config.global_batch_size, num_examples)
     per_device = min(config.per_device_train_batch_size, math.ceil(per_step / devices))
+    accumulation = math.ceil(per_step / (per_device * devices))
+    per_device = math.ceil(per_step / (accumulation * devices))
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.num_train_epochs,
@@ -168,7 +170,7 @@ def training_arguments(config: TrainConfig, folder: Path, num_examples: int) -> 
         weight_decay=config.weight_decay,
         per_device_train_batch_size=per_device,
         per_device_eval_batch_size=per_device,
-        gradient_accumulation_steps=math.ceil(per_step / (per_device * devices)),
+        gradient_accumulation_steps=accumulation,
         bf16=compute_dtype(config) == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
         seed=config.seed,

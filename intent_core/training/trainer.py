@@ -46,9 +46,9 @@ class RowTrainer(Trainer):
 class ProgressWriter(TrainerCallback):
     """Appends a line to `progress.jsonl` for every logged step; ends the run on a loss of NaN."""
 
-    def __init__(self, output_dir: Path, samples_per_step: int) -> None:
+    def __init__(self, output_dir: Path) -> None:
         self._path = output_dir / PROGRESS_FILE
-        self._samples_per_step = samples_per_step
+        self.samples_per_step = 1
         self._started = time.monotonic()
         self._first_step = 0
 
@@ -82,7 +82,7 @@ class ProgressWriter(TrainerCallback):
                 total_steps=state.max_steps,
                 loss=loss,
                 learning_rate=logs.get("learning_rate"),
-                samples_per_second=round(self._samples_per_step / per_step, 2),
+                samples_per_second=round(self.samples_per_step / per_step, 2),
                 seconds_left=round(per_step * (state.max_steps - state.global_step), 1),
             )
         )

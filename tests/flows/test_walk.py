@@ -48,7 +48,7 @@ def recipe_for(model: Path) -> dict[str, Any]:
             "min_test_examples": 20,
             "max_regression": 0.3,
         },
-        "serve": {"max_model_len": 128, "alias": "walk"},
+        "serve": {"max_model_len": 256, "alias": "walk", "dtype": "float32"},
     }
 
 

@@ -70,6 +70,8 @@ def test_overrides_have_the_type_of_their_key(text: str, key: str, value: object
         ("method: qlora\n  load_in_4bit: true\n  load_in_8bit: true", "exclude each other"),
         ("method: lora\n  lora_dim: 0", "needs lora_dim > 0"),
         ("method: lora\n  freeze_embeddings: true", "is for method 'full'"),
+        ("global_batch_size: 24\n  per_device_train_batch_size: 16", "must be a multiple of"),
+        ("seq_length: 512", "serve.max_model_len 512 is less than"),
     ],
 )
 def test_settings_that_contradict_each_other(tmp_path: Path, settings: str, said: str) -> None:
@@ -89,6 +91,17 @@ def test_a_recipe_that_cannot_be_read(tmp_path: Path) -> None:
 def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").touch()
     assert load_config(tmp_path / "empty.yaml") == PipelineConfig()
+
+
+def test_an_empty_section_takes_overrides(tmp_path: Path) -> None:
+    (tmp_path / "bare.yaml").write_text("train:\n")
+    assert load_config(tmp_path / "bare.yaml", ["train.seed=3"]).train.seed == 3
+
+
+@pytest.mark.parametrize("text", ["train.num_train_epochs=.inf", "train.warmup_fraction=1.0"])
+def test_numbers_that_mean_nothing_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not allowed"):
+        load_config(None, [text])
 
 
 def test_fingerprints_name_content() -> None:

@@ -9,10 +9,13 @@ from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 
 from intent_core.errors import ConfigError
+from tasks.processes import choose_free_port
 from tasks.services import running_services, start_services, stop_services
 from tasks.settings import Settings
 
 pytestmark = pytest.mark.service
+
+SERVICES = ("prefect", "mlflow", "gateway")
 
 
 def test_each_server_answers(platform: Settings) -> None:
@@ -34,15 +37,17 @@ def test_starting_again_starts_nothing(platform: Settings) -> None:
     assert running_services(platform) == before
 
 
+@pytest.mark.parametrize("name", SERVICES)
 def test_a_port_already_taken_is_named_and_nothing_is_left_running(
-    tmp_path: Path, closed_port: int
+    name: str, tmp_path: Path
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        settings = Settings(home=tmp_path, prefect_port=port, mlflow_port=closed_port)
-        with pytest.raises(ConfigError, match=rf"port {port} for prefect .*INTENT_PREFECT_PORT"):
+        ports = {f"{one}_port": choose_free_port("127.0.0.1") for one in SERVICES}
+        settings = Settings(home=tmp_path, **{**ports, f"{name}_port": port})
+        with pytest.raises(ConfigError, match=rf"port {port} for {name} .*_{name.upper()}_PORT"):
             start_services(settings, lambda line: None)
     assert running_services(settings) == {}
 

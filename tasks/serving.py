@@ -116,6 +116,7 @@ def roll_back(settings: Settings) -> ServedModel:
 @contextlib.contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
     """One promotion or rollback at a time; the kernel frees the lock of a killed one."""
+    settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "serving.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,7 @@
 """One platform per session: real Prefect, MLflow, store and gateway on loopback, on free ports."""
 
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -24,6 +25,8 @@ def _free_ports(count: int) -> list[int]:
 
 def pytest_configure() -> None:
     """Before anything imports Prefect, whose settings are read at its import."""
+    # A suite started in the background ignores SIGINT and hands that down; workers stop by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [n for n in os.environ if n.startswith(("INTENT_", "PREFECT_", "MLFLOW_"))]:
         del os.environ[name]
     home = Path(tempfile.mkdtemp(prefix="intent-test-"))

@@ -134,8 +134,6 @@ class Training:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                # A suite started in the background hands an ignored SIGINT down.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def _files(self) -> list[Path]:

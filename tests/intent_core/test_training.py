@@ -154,8 +154,9 @@ def test_a_stopped_run_resumes_to_the_same_bytes(tiny_model: Path, tmp_path: Pat
 def test_the_program_dies_with_its_parent(tiny_model: Path, tmp_path: Path) -> None:
     job = write_job(tmp_path, tiny_model, *FULL, "train.num_train_epochs=5000")
     starter = (
-        "import subprocess, sys;"
-        f"print(subprocess.Popen([sys.executable, '-m', 'intent_core.training', {str(job)!r}],"
+        "import os, subprocess, sys;"
+        f"print(subprocess.Popen([sys.executable, '-m', 'intent_core.training', {str(job)!r},"
+        "str(os.getpid())],"
         "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid, flush=True);"
         "sys.stdin.read()"
     )

@@ -123,7 +123,6 @@ def wait_until_ready(
     is_ready: Callable[[], bool],
     timeout_s: float,
     error: type[ServiceError] = ServiceError,
-    tick: Callable[[float], None] | None = None,
 ) -> None:
     """Wait for a server; one that dies or stays silent raises `error` with its last lines."""
     started = time.monotonic()
@@ -133,8 +132,6 @@ def wait_until_ready(
             raise error(f"{record.name} ended while starting; {_last_lines(record.log)}")
         if waited > timeout_s:
             raise error(f"{record.name} not ready after {waited:.0f} s; {_last_lines(record.log)}")
-        if tick:
-            tick(waited)
         time.sleep(0.3)
 
 

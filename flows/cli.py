@@ -4,17 +4,15 @@ Exit codes: 0 done, 1 the gate said no, 2 usage or configuration, 3 bad data,
 4 an outside service or the training program failed, 5 a fault of ours, 130 stopped with Ctrl-C.
 """
 
-import contextlib
-import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from intent_core.errors import ConfigError, DataError, IntentError
+from flows.data_cli import data_app
+from flows.terminal import AsJson, console, print_json, reported, split_overrides
+from intent_core.errors import ConfigError
 from tasks.settings import check_prefect_url, get_settings
 
 app = typer.Typer(
@@ -30,34 +28,7 @@ app = typer.Typer(
     4 an outside service or the training program failed, 5 a fault of ours,
     130 stopped with Ctrl-C.""",
 )
-console = Console()
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
-
-
-@contextlib.contextmanager
-def reported() -> Iterator[None]:
-    """Our errors as one message and an exit code; anything else is a fault and shows its trace."""
-    try:
-        yield
-    except IntentError as error:
-        Console(stderr=True).print(
-            f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True
-        )
-        code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, DataError) else 4
-        raise typer.Exit(code) from error
-    except OSError as error:
-        Console(stderr=True).print(f"{error}: free some space or choose another place", style="red")
-        raise typer.Exit(4) from error
-    except Exception as error:
-        # 1 is the gate's: a fault of ours must not look like its no.
-        Console(stderr=True).print_exception()
-        raise typer.Exit(5) from error
-    except KeyboardInterrupt as error:
-        Console(stderr=True).print(
-            "stopped; what was finished is kept, the same command goes on from there"
-        )
-        raise typer.Exit(130) from error
+app.add_typer(data_app)
 
 
 @app.callback()
@@ -150,44 +121,6 @@ def demo(
 
 
 @app.command()
-def convert(
-    export: Annotated[Path, typer.Argument(help="An iTAG export, training JSON or JSONL.")],
-    out: Annotated[Path, typer.Option(help="Where [{instruction, output}] goes.")],
-    rejected: Annotated[
-        Path | None, typer.Option(help="Where rejected rows go, with reasons (JSONL).")
-    ] = None,
-    max_rejection_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of unusable rows that is still accepted.")
-    ] = 0.05,
-    as_json: AsJson = False,
-) -> None:
-    """Convert an iTAG export to training data; no bad row is lost or fatal."""
-    from intent_core.config import DataConfig
-    from intent_core.dataset import write_rejections, write_training_json
-    from intent_core.itag import check_rejections, read_export
-
-    with reported():
-        reading = read_export(export, DataConfig())
-        if rejected:
-            write_rejections(reading.rejections, rejected)
-        check_rejections(reading, export, max_rejection_rate)
-        write_training_json(reading.records, out)
-        counts = {
-            "objects": reading.num_objects,
-            "records": len(reading.records),
-            "rejections": len(reading.rejections),
-        }
-        if as_json:
-            print_json(counts)
-        else:
-            console.print(
-                f"{counts['records']} of {counts['objects']} rows written to {out}, "
-                f"{counts['rejections']} rejected",
-                soft_wrap=True,
-            )
-
-
-@app.command()
 def score(
     gold: Annotated[Path, typer.Option(help="Test set: [{instruction, output}].")],
     predictions: Annotated[Path, typer.Option(help="Answers: [{instruction, output}].")],
@@ -241,15 +174,3 @@ def rollback() -> None:
         served = roll_back(settings)
         follow_rollback(settings, served)
         console.print(f"{served.alias!r} is now {served.artifact.name} (version {served.version})")
-
-
-def split_overrides(texts: list[str]) -> dict[str, str]:
-    """`["train.seed=1"]` -> `{"train.seed": "1"}`."""
-    wrong = [text for text in texts if "=" not in text]
-    if wrong:
-        raise ConfigError(f"--set {wrong[0]!r}: write it as section.key=value")
-    return {key.strip(): value for key, _, value in (text.partition("=") for text in texts)}
-
-
-def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -19,9 +19,10 @@ from prefect.exceptions import PrefectException
 from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Cancelling
 
-from flows.pipeline import PipelineOutcome, find_recipe, intent_pipeline
-from intent_core.config import load_config
+from flows.pipeline import PipelineOutcome, intent_pipeline
+from flows.recipes import find_recipe
 from intent_core.errors import ConfigError, ServiceError
+from intent_core.recipe import load_config
 from intent_core.training.base_model import find_base_model
 from tasks.settings import Settings
 from tasks.steps import get_store, require_finished

@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime
@@ -16,21 +15,20 @@ from flows.finetune import finetune
 from flows.hand_off import hand_off
 from flows.prepare import prepare
 from flows.promote import promote
+from flows.recipes import find_recipe
 from intent_core.artifacts import ModelArtifact
-from intent_core.config import PipelineConfig, ServeConfig, load_config
+from intent_core.config import PipelineConfig, ServeConfig
 from intent_core.dataset import DatasetManifest
-from intent_core.errors import ConfigError
 from intent_core.evaluation import EvaluationReport
 from intent_core.gate import GateDecision, decide
+from intent_core.recipe import load_config
 from intent_core.training.base_model import find_base_model
 from tasks.evaluation import evaluation_prefix
 from tasks.recording import RecordedRun, record_run
 from tasks.serving import ServedModel, discard_candidate, read_state
-from tasks.settings import CHECKOUT, Settings, get_settings
+from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, read_finished, require_finished, write_finished
 from tasks.training import training_prefix
-
-RECIPES = CHECKOUT / "deployments" / "recipes"
 
 
 class StepTime(BaseModel):
@@ -102,15 +100,6 @@ def intent_pipeline(
     write_finished(get_store(settings), f"outcomes/{runtime.flow_run.id}", outcome)
     name = "Completed" if decision.promote else "Rejected"
     return Completed(name=name, message=decision.reason)
-
-
-def find_recipe(recipe: str) -> Path:
-    """A recipe's file, by name or path. Raises `ConfigError` that lists those there are."""
-    for path in (Path(recipe), RECIPES / f"{recipe}.yaml"):
-        if path.is_file():
-            return path
-    known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
-    raise ConfigError(f"recipe {recipe!r} is neither a file nor one of: {known}")
 
 
 def finetune_once(

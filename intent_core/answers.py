@@ -4,16 +4,17 @@ A row is an iTAG object (`data`, `label-<id>`, `label-<id>-check`, `-verify`, `-
 of the documents' training rows (`instruction`, `output`).
 """
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from intent_core.calls import Call, format_calls, parse_calls, repair_calls
-from intent_core.config import DataConfig, Stage
+from intent_core.config import DataConfig, Leniency, Stage
 from intent_core.errors import CallSyntaxError
+from intent_core.repairs import canonicalise_label, read_label
 from intent_core.results import (
     GivenAnswer,
     Reason,
@@ -27,18 +28,15 @@ from intent_core.results import (
 )
 
 ReportKind = Literal[
-    "several-objects",
-    "several-jobs",
-    "stages-disagree",
-    "annotators-disagree",
-    "unreadable-result",
-    "repaired",
-    "rewritten",
+    Leniency, "stages-disagree", "annotators-disagree", "unreadable-result", "rewritten"
 ]
 AnswerStage = Stage | Literal["given"]
 
 _LABEL_KEY = re.compile(r"label-(.+?)(?:-(check|verify|system))?", re.DOTALL)
 _UNUSABLE_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+# What a byte that is no UTF-8 was decoded to.
+_BROKEN_BYTE = re.compile(r"[\udc80-\udcff]")
 
 
 class Note(BaseModel):
@@ -65,7 +63,8 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     utterance: str
-    calls: tuple[Call, ...]
+    output: str
+    """The calls in canonical form."""
     stage: AnswerStage
     """The stage that was believed; `given` for a training row, which has none."""
     version: int | None = None
@@ -73,30 +72,38 @@ class Answer(BaseModel):
     notes: tuple[Note, ...] = ()
 
 
-def read_answer(row: object, config: DataConfig) -> Answer | Refusal:
-    """Read one row; a row that cannot be used is a `Refusal`, not an exception."""
+def read_answer(
+    row: object, config: DataConfig, slips: Sequence[tuple[Leniency, str]] = ()
+) -> Answer | Refusal:
+    """Read one row; a row that cannot be used is a `Refusal`, not an exception.
+
+    `slips` are departures from the format that were seen in reading the row: (kind, message).
+    """
+    notes: list[Note] = []
     try:
-        return _read_row(row, config)
+        answer = _read_row(row, config, notes)
+        for kind, message in slips:
+            _tolerate(kind, message, config, notes)
     except RowRefused as refused:
         reason, message = refused.args
         return Refusal(reason=reason, message=message)
+    return answer.model_copy(update={"notes": tuple(notes)}) if notes else answer
 
 
-def _read_row(row: object, config: DataConfig) -> Answer:
+def _read_row(row: object, config: DataConfig, notes: list[Note]) -> Answer:
     if not isinstance(row, dict):
         refuse_row("not-an-object", f"a JSON object was expected, not {name_type(row)}")
     if "data" not in row and "instruction" in row:
         utterance = _read_utterance(row, "instruction")
-        given = _choose(StageAnswers([read_value(row.get("output"), None)], [], []), config, [])
-        return _finish(utterance, given, "given", [])
+        answers = StageAnswers([read_value(row.get("output"), None)], [], [])
+        return _finish(utterance, _choose(answers, config, notes), "given", config, notes)
     utterance = _read_utterance(row.get("data"), config.utterance_field)
-    notes: list[Note] = []
-    labels = _choose_job(row, notes)
-    _refuse_abandoned(row, labels)
+    labels = _choose_job(row, config, notes)
+    _refuse_abandoned(row, labels, config)
     stage, answers = _choose_stage(labels, config)
     given = _choose(answers, config, notes)
     _note_disagreements(labels, stage, given, config, notes)
-    return _finish(utterance, given, stage, notes)
+    return _finish(utterance, given, stage, config, notes)
 
 
 def _read_utterance(fields: object, key: str) -> str:
@@ -110,18 +117,35 @@ def _read_utterance(fields: object, key: str) -> str:
         )
     if not utterance.strip():
         refuse_row("empty-utterance", f"the text under {key!r} is empty")
-    if _UNUSABLE_CHARACTER.search(utterance):
-        refuse_row("bad-characters", f"NUL or half a surrogate pair in {shorten(utterance)}")
+    _refuse_unusable(utterance, _UNUSABLE_CHARACTER)
     return utterance.strip()
 
 
-def _choose_job(row: Mapping[str, object], notes: list[Note]) -> dict[Stage, object]:
+def _refuse_unusable(text: str, pattern: re.Pattern[str]) -> None:
+    found = pattern.search(text)
+    if not found:
+        return
+    if _BROKEN_BYTE.match(found[0]):
+        refuse_row("bad-encoding", f"not UTF-8: save the file as UTF-8 ({shorten(text)})")
+    refuse_row("bad-characters", f"NUL or half a surrogate pair in {shorten(text)}")
+
+
+@functools.lru_cache(maxsize=256)
+def split_label_key(key: str) -> tuple[str, Stage] | None:
+    """`label-17-check` -> `("17", "check")`; None for another key."""
+    match = _LABEL_KEY.fullmatch(key)
+    return (match[1], cast(Stage, match[2] or "label")) if match else None
+
+
+def _choose_job(
+    row: Mapping[str, object], config: DataConfig, notes: list[Note]
+) -> dict[Stage, object]:
     """The labels by stage of the latest job: ids grow with time."""
     jobs: dict[str, dict[Stage, object]] = {}
     for key, label in row.items():
-        match = _LABEL_KEY.fullmatch(key)
-        if match and label is not None:
-            jobs.setdefault(match[1], {})[cast(Stage, match[2] or "label")] = label
+        split = split_label_key(key)
+        if split and label is not None:
+            jobs.setdefault(split[0], {})[split[1]] = label
     if not jobs:
         refuse_row(
             "unlabelled", "no 'label-<id>' key holds a label: exported before it was labelled"
@@ -129,12 +153,14 @@ def _choose_job(row: Mapping[str, object], notes: list[Note]) -> dict[Stage, obj
     latest = max(jobs, key=lambda job: (len(job), job))
     if len(jobs) > 1:
         listed = ", ".join(shorten(job) for job in jobs)
-        notes.append(Note(kind="several-jobs", message=f"jobs {listed}; {shorten(latest)} is read"))
+        _tolerate("several-jobs", f"jobs {listed}; {shorten(latest)} is read", config, notes)
     return jobs[latest]
 
 
-def _refuse_abandoned(row: Mapping[str, object], labels: Mapping[Stage, object]) -> None:
-    for place in (row, *labels.values()):
+def _refuse_abandoned(
+    row: Mapping[str, object], labels: Mapping[Stage, object], config: DataConfig
+) -> None:
+    for place in (row, *(labels.values() if config.abandoned == "any" else ())):
         if isinstance(place, dict) and place.get("abandonFlag") in (1, "1", "true", "True"):
             remark = place.get("abandonRemark") or row.get("abandonRemark")
             why = shorten(remark) if isinstance(remark, str) else "no remark"
@@ -143,7 +169,7 @@ def _refuse_abandoned(row: Mapping[str, object], labels: Mapping[Stage, object])
 
 def _choose_stage(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, StageAnswers]:
     titles: list[str] = []
-    for stage in config.stages:
+    for stage in _rank_stages(labels, config):
         answers = read_stage(labels.get(stage), config.question_title)
         if answers.given or answers.faults:
             return stage, answers
@@ -158,6 +184,20 @@ def _choose_stage(labels: Mapping[Stage, object], config: DataConfig) -> tuple[S
     refuse_row("unlabelled", f"none of the stages {', '.join(config.stages)} holds a result")
 
 
+def _rank_stages(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, ...]:
+    """The stages by how much they are believed; a correction marked as such outranks the label."""
+    system = labels.get("system")
+    fixed = isinstance(system, dict) and system.get("fixedFlag") in (1, "1", "true", "True")
+    stages = config.stages
+    if not fixed or config.fixed_flag == "ignore" or not {"system", "label"} <= set(stages):
+        return stages
+    if stages.index("system") < stages.index("label"):
+        return stages
+    others: list[Stage] = [stage for stage in stages if stage != "system"]
+    others.insert(others.index("label"), "system")
+    return tuple(others)
+
+
 def _choose(answers: StageAnswers, config: DataConfig, notes: list[Note]) -> GivenAnswer:
     """One answer out of several annotators'."""
     given = [one for one in answers.given if one.text.strip()]
@@ -166,15 +206,15 @@ def _choose(answers: StageAnswers, config: DataConfig, notes: list[Note]) -> Giv
     if not given:
         refuse_row("empty-answer", f"the answer to {config.question_title!r} is empty")
     notes.extend(Note(kind="unreadable-result", message=fault) for fault in answers.faults)
-    votes = Counter(_canonical(one.text) for one in given)
+    votes = Counter(canonicalise_label(one.text) for one in given)
     (winner, most), *others = votes.most_common()
     if not others or config.annotators == "first":
-        winner = _canonical(given[0].text)
+        winner = canonicalise_label(given[0].text)
     elif config.annotators == "reject" or others[0][1] == most:
         refuse_row("annotators-disagree", _show_votes(votes))
     if others:
         notes.append(Note(kind="annotators-disagree", message=_show_votes(votes)))
-    return next(one for one in given if _canonical(one.text) == winner)
+    return next(one for one in given if canonicalise_label(one.text) == winner)
 
 
 def _show_votes(votes: Counter[str]) -> str:
@@ -188,38 +228,44 @@ def _note_disagreements(
     config: DataConfig,
     notes: list[Note],
 ) -> None:
-    for stage in config.stages[config.stages.index(winner) + 1 :]:
-        try:
-            other = _choose(read_stage(labels.get(stage), config.question_title), config, [])
-        except RowRefused:
-            continue
-        if _canonical(other.text) != _canonical(given.text):
-            message = f"{winner} says {shorten(given.text)}, {stage} says {shorten(other.text)}"
+    canonical = canonicalise_label(given.text)
+    for stage in [stage for stage in config.stages if stage != winner]:
+        said = _say(labels.get(stage), config)
+        if said is not None and canonicalise_label(said) != canonical:
+            message = f"{winner} says {shorten(given.text, 500)}, {stage} says {shorten(said, 500)}"
             notes.append(Note(kind="stages-disagree", message=f"{message}; {winner} is believed"))
 
 
-def _canonical(text: str) -> str:
-    """What two spellings of one answer have in common."""
+def _say(label: object, config: DataConfig) -> str | None:
+    """What a stage that was not believed says; None when it says nothing."""
     try:
-        return format_calls(parse_calls(text))
-    except CallSyntaxError:
-        return repair_calls(text) or text.strip()
+        return _choose(read_stage(label, config.question_title), config, []).text
+    except RowRefused as refused:
+        reason, message = refused.args
+        return str(message) if reason == "annotators-disagree" else None
 
 
-def _finish(utterance: str, given: GivenAnswer, stage: AnswerStage, notes: list[Note]) -> Answer:
+def _finish(
+    utterance: str, given: GivenAnswer, stage: AnswerStage, config: DataConfig, notes: list[Note]
+) -> Answer:
+    _refuse_unusable(given.text, _SURROGATE)
+    for slip in given.slips:
+        _tolerate(slip, f"read {shorten(given.text)} from it", config, notes)
     try:
-        calls = parse_calls(given.text)
+        label = read_label(given.text)
     except CallSyntaxError as error:
-        repaired = repair_calls(given.text)
-        if repaired is None:
-            refuse_row("bad-calls", str(error))
-        calls = parse_calls(repaired)
-        notes.append(Note(kind="repaired", message=f"final ')' added to {shorten(given.text)}"))
-    else:
-        canonical = format_calls(calls)
-        if canonical != given.text:
-            message = f"{shorten(given.text)} is written {shorten(canonical)}"
-            notes.append(Note(kind="rewritten", message=message))
-    return Answer(
-        utterance=utterance, calls=calls, stage=stage, version=given.version, notes=tuple(notes)
-    )
+        refuse_row("bad-calls", str(error))
+    for slip in label.slips:
+        message = f"{shorten(given.text)} is read as {shorten(label.canonical)}"
+        _tolerate(slip, message, config, notes)
+    if label.canonical != given.text and not label.slips:
+        message = f"{shorten(given.text)} is written {shorten(label.canonical)}"
+        notes.append(Note(kind="rewritten", message=message))
+    return Answer(utterance=utterance, output=label.canonical, stage=stage, version=given.version)
+
+
+def _tolerate(kind: Leniency, message: str, config: DataConfig, notes: list[Note]) -> None:
+    """Note a departure from the format, or refuse the row if the recipe does not tolerate it."""
+    if kind not in config.tolerate:
+        refuse_row(kind, f"{message}; see data.tolerate")
+    notes.append(Note(kind=kind, message=message))

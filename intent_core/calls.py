@@ -38,6 +38,11 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NEEDS_QUOTES = re.compile(r'^"|[\x00-\x1f\x7f\x85\u2028\u2029,;()=\\，；（）]')
 _NEEDS_ESCAPE = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029"\\]')
 
+# Possessive: a text that is not plain is left after one pass.
+_PLAIN_VALUE = r'(?![\s"])[^\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff,;()=\\，；（）]++(?<!\s)'
+_PLAIN_CALL = rf"{_INTENT.pattern}+\((?:{_PLAIN_VALUE}(?:,{_PLAIN_VALUE})*+)?+\)"
+_PLAIN_CALLS = re.compile(rf"{_PLAIN_CALL}(?:;{_PLAIN_CALL})*+")
+
 _CLOSER = {"(": ")", "（": "）"}
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 _ESCAPED = {character: f"\\{letter}" for letter, character in _UNESCAPED.items()}
@@ -85,25 +90,12 @@ def format_calls(calls: Iterable[Call]) -> str:
     )
 
 
-def repair_calls(text: str) -> str | None:
-    """The canonical text when all that is missing is the final `)`, else None.
+def is_plain(text: str) -> bool:
+    """Whether a text is canonical as it stands, by one fast look; False says nothing.
 
-    A broken last call that holds other parentheses has more than one reading
-    (`play(Hello (Live)`) and is left alone.
+    True for calls whose values need neither quotes nor names, which most labels are.
     """
-    try:
-        parse_calls(text)
-    except CallSyntaxError:
-        pass
-    else:
-        return None
-    try:
-        calls = parse_calls(text.rstrip() + ")")
-    except CallSyntaxError:
-        return None
-    if any(set("()（）") & set(argument.value) for argument in calls[-1].arguments):
-        return None
-    return format_calls(calls)
+    return _PLAIN_CALLS.fullmatch(text) is not None
 
 
 def _format_argument(argument: Argument) -> str:

@@ -1,24 +1,52 @@
-"""The recipe: one `PipelineConfig` tree, read from YAML, overridden by dotted keys, validated once.
+"""What a recipe may say: one `PipelineConfig` tree. `recipe.py` reads it from YAML.
 
 A recipe defines the model and the rules it must meet. Where things are (servers, stores,
 keys) is not in it: see `tasks/settings.py`. Hyper-parameters carry the names of Alibaba's
 PAI documents (`lora_dim`, `seq_length`, `load_in_4bit`, ...).
 """
 
-import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Literal, Self
 
 import orjson
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from intent_core.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Stage = Literal["verify", "check", "label", "system"]
+Leniency = Literal[
+    "several-objects",
+    "several-jobs",
+    "object-mark-result",
+    "list-answer",
+    "full-width",
+    "missing-parenthesis",
+    "trailing-semicolon",
+    "trailing-comma",
+    "bare-intent",
+]
+"""Departures from the export's format or the call syntax that have one sensible reading."""
+Rule = Literal[
+    "few-utterances",
+    "few-for-comfort",
+    "imbalance",
+    "few-multi-intent",
+    "few-multi-turn",
+    "never-alone",
+    "few-phrasings",
+    "duplicates",
+    "near-duplicates",
+    "left-out",
+    "conflicts",
+    "label-errors",
+    "foreign-values",
+    "rare-slot-counts",
+    "unseen-intents",
+    "untested-intents",
+    "test-overlap",
+    "seq-length",
+    "batch-size",
+]
+"""What the data check looks at; see `quality.py`."""
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are an intent recognition expert. You can recognize an intent based on user "
@@ -43,10 +71,33 @@ class DataConfig(Section):
     """Title of the template's question that holds the calls."""
     stages: tuple[Stage, ...] = ("verify", "check", "label", "system")
     """Which stage's answer wins when several are present, first wins."""
+    fixed_flag: Literal["prefer", "ignore"] = "prefer"
+    """`prefer`: a `-system` answer marked `fixedFlag` is a correction and wins over the label."""
     annotators: Literal["majority", "first", "reject"] = "majority"
     """What to do with several annotators' answers; a tie is rejected."""
+    abandoned: Literal["any", "row"] = "any"
+    """Whose `abandonFlag` rejects a row: any stage's, or only the row's own."""
+    tolerate: tuple[Leniency, ...] = (
+        "several-objects",
+        "several-jobs",
+        "object-mark-result",
+        "list-answer",
+        "full-width",
+        "missing-parenthesis",
+        "trailing-semicolon",
+        "trailing-comma",
+    )
+    """Departures from the format that are read and reported; the others are rejected."""
+    duplicates: Literal["drop", "keep"] = "drop"
+    """What to do with one utterance labelled the same way again."""
     conflicts: Literal["reject", "latest", "majority"] = "reject"
     """What to do with one utterance labelled in different ways."""
+    near_duplicates: Literal["keep", "drop"] = "keep"
+    """What to do with near-duplicates within one split; across splits they never stay."""
+    near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of common character n-grams (Jaccard) from which two utterances are near-duplicates."""
+    stop_on: tuple[Rule, ...] = ()
+    """Rules of the data check that end the run when they are broken."""
     max_rejection_rate: Rate = 0.05
     """Share of unusable rows above which the run ends."""
     test_uri: str | None = None
@@ -55,6 +106,8 @@ class DataConfig(Section):
     """Share of utterances held out for the test, when there is no `test_uri`."""
     validation_fraction: Rate = 0.05
     """Share of utterances held out to watch training and to probe the served model."""
+    split_seed: int = 0
+    """Another seed, another split: reports on different test splits do not compare."""
 
 
 class TrainConfig(Section):
@@ -175,109 +228,3 @@ def fingerprint(*parts: object) -> str:
     """Sixteen hex digits that name the parts' content: JSON values, pydantic models, strings."""
     plain = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parts]
     return hashlib.sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
-
-
-def load_config(
-    path: Path | None, overrides: Mapping[str, Any] | Sequence[str] = ()
-) -> PipelineConfig:
-    """Read a recipe and apply overrides (`{"train.seed": 1}` or `["train.seed=1"]`).
-
-    Raises `ConfigError` that lists every fault at once, each with what is allowed.
-    """
-    tree = _read_yaml(path) if path else {}
-    faults: list[str] = []
-    for key, value in _override_items(overrides, faults):
-        _set_dotted(tree, key, value, faults)
-    try:
-        config = PipelineConfig.model_validate(tree)
-    except ValidationError as error:
-        faults += [_explain(e) for e in error.errors(include_url=False)]
-    if faults:
-        where = f"recipe {path}" if path else "recipe"
-        listed = "\n".join(f"  {i}. {fault}" for i, fault in enumerate(faults, 1))
-        raise ConfigError(f"{where} has {len(faults)} mistake(s):\n{listed}")
-    return config
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path} is not YAML: {error}") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"recipe {path} must be a mapping of sections, not {type(tree).__name__}")
-    # A section named and left empty is a section of defaults.
-    return {key: value for key, value in tree.items() if value is not None}
-
-
-def _override_items(
-    overrides: Mapping[str, Any] | Sequence[str], faults: list[str]
-) -> list[tuple[str, Any]]:
-    if isinstance(overrides, Mapping):
-        return [
-            (k, _scalar(v, k, faults) if isinstance(v, str) else v) for k, v in overrides.items()
-        ]
-    items = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            faults.append(f"override {text!r}: write it as section.key=value")
-        else:
-            items.append((key.strip(), _scalar(value, key, faults)))
-    return items
-
-
-def _scalar(text: str, key: str, faults: list[str]) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        faults.append(f"override {key!r}: {text!r} is not a YAML value; quote it")
-        return text
-    # YAML 1.1 reads 3e-4 as text.
-    if isinstance(value, str):
-        try:
-            return float(value) if value[:1].isdigit() else value
-        except ValueError:
-            return value
-    return value
-
-
-def _set_dotted(tree: dict[str, Any], dotted: str, value: Any, faults: list[str]) -> None:
-    *sections, leaf = dotted.split(".")
-    node = tree
-    for section in sections:
-        node = node.setdefault(section, {})
-        if not isinstance(node, dict):
-            faults.append(f"override {dotted!r}: {section!r} is a value, not a section")
-            return
-    node[leaf] = value
-
-
-def _explain(error: Any) -> str:
-    """One pydantic error as a sentence with the allowed values."""
-    location = ".".join(str(p) for p in error["loc"]) or "recipe"
-    if error["type"] == "extra_forbidden":
-        allowed = _allowed_keys(error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{location}: no such key.{hint} Allowed: {', '.join(allowed)}"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{location}: {message}"
-    return f"{location}: {error['input']!r} is not allowed: {message}"
-
-
-def _allowed_keys(location: Sequence[Any]) -> list[str]:
-    model: Any = PipelineConfig
-    for part in location:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        model = field.annotation if field else None
-        if get_origin(model) is not None:
-            model = next((a for a in get_args(model) if hasattr(a, "model_fields")), None)
-        if model is None:
-            return []
-    return sorted(model.model_fields)

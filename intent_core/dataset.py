@@ -1,30 +1,45 @@
-"""Records to a dataset: duplicates and conflicts settled, split, fingerprinted, written.
+"""Records to a dataset: settled, checked, split, fingerprinted, written.
 
-Two utterances are one when they differ only in width, case or blanks (NFKC, casefold). The
-split follows from a hash of the normalised utterance, so an utterance keeps its split as the
-export grows. The same records and recipe give the same bytes, in whatever order they come.
-The manifest is written last: a folder with a manifest is complete.
+Two utterances are one when they differ only in width, case or blanks (NFKC, casefold); which
+split one is in follows from itself alone (`splits.py`). The same records and recipe give the
+same bytes, in whatever order they come. The manifest is written last: a folder with a manifest
+is complete.
 """
 
 import hashlib
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from intent_core.calls import parse_calls
+from intent_core.calls import Call, parse_calls
+from intent_core.catalogue import IntentSchema, list_intents
 from intent_core.config import DataConfig, fingerprint
 from intent_core.errors import DataError
-from intent_core.itag import Record, Rejection
-from intent_core.quality import check_quality, count_intents
+from intent_core.findings import Corpus, Finding, stop_on_findings
+from intent_core.label_errors import LabelSuspicion, find_label_errors
+from intent_core.quality import check_quality
+from intent_core.records import Record
+from intent_core.settling import Settled, settle
+from intent_core.splits import (
+    SPLITS,
+    Placement,
+    SplitName,
+    hash_text,
+    normalise_utterance,
+    place_utterances,
+)
 
-SplitName = Literal["train", "validation", "test"]
-_SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+REJECTIONS_FILE = "rejections.jsonl"
+REPORTS_FILE = "reports.jsonl"
+CONFLICTS_FILE = "conflicts.jsonl"
+LEFT_OUT_FILE = "left_out.jsonl"
+LABEL_ERRORS_FILE = "label_errors.jsonl"
+FINDINGS_FILE = "data_check.md"
+"""What stands beside the splits for a person to look at."""
 
 
 class Example(BaseModel):
@@ -62,23 +77,19 @@ class DatasetManifest(BaseModel):
     """URI of the export."""
     source_sha256: str
     splits: dict[SplitName, Split]
-    intents: dict[str, int]
-    """Utterances per intent in the training split."""
+    intents: tuple[IntentSchema, ...]
+    """The catalogue: the training split's intents and their arguments."""
     num_records: int
     num_rejections: int
     num_duplicates: int
-    """Records left out because another one says the same."""
+    """Records that say what another one says."""
     num_conflicts: int
     """Utterances labelled in different ways; each is a line of `conflicts.jsonl`."""
-    findings: tuple[str, ...]
-
-
-class _Settled(NamedTuple):
-    """Unique records by normalised utterance, and what was settled on the way."""
-
-    kept: dict[str, Record]
-    num_duplicates: int
-    conflicts: list[dict[str, object]]
+    num_near_duplicates: int
+    """Training and validation utterances that have a near-duplicate among them."""
+    num_left_out: int
+    """Utterances with their like on another side; each is a line of `left_out.jsonl`."""
+    findings: tuple[Finding, ...]
 
 
 def build_dataset(
@@ -92,20 +103,28 @@ def build_dataset(
     num_rejections: int,
     external_test: Sequence[Record] | None,
 ) -> DatasetManifest:
-    """Write the splits, `conflicts.jsonl` and `manifest.json` to `out_dir`.
+    """Write the splits, `conflicts.jsonl`, `left_out.jsonl`, `label_errors.jsonl`, `manifest.json`.
 
     An `external_test` is the test split as it stands; its utterances leave the other two.
+    Raises `DataError` when a split is empty or a rule of `config.stop_on` is broken.
     """
-    settled = _settle(records, config)
-    splits, findings = _split(settled.kept, config, external_test)
+    settled = settle(records, config)
+    tested = [normalise_utterance(record.utterance) for record in external_test or ()]
+    placement = place_utterances(list(settled.kept), config, tested)
+    splits = _make_examples(settled, placement, external_test)
     _check_not_empty(splits, external_test is not None)
-    labels = {name: [parse_calls(e.output) for e in splits[name]] for name in _SPLITS}
-    findings += _describe_conflicts(settled.conflicts)
-    findings += [str(finding) for finding in check_quality(labels["train"], labels["test"])]
+    corpus = _gather(splits, settled, placement, tested)
+    findings = check_quality(corpus)
+    stop_on_findings(findings, config.stop_on)
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / "manifest.json").unlink(missing_ok=True)
-    written = {name: _write_split(splits[name], out_dir, name) for name in _SPLITS}
-    _write_atomically(out_dir / "conflicts.jsonl", _to_jsonl(settled.conflicts))
+    written = {name: _write_split(splits[name], out_dir, name) for name in SPLITS}
+    write_jsonl(settled.conflicts, out_dir / CONFLICTS_FILE)
+    write_jsonl(describe_suspicions(corpus), out_dir / LABEL_ERRORS_FILE)
+    left_out = [
+        {**one._asdict(), "records": _locate(settled, one.utterance)} for one in placement.left_out
+    ]
+    write_jsonl(left_out, out_dir / LEFT_OUT_FILE)
     manifest = DatasetManifest(
         uri=uri,
         fingerprint=fingerprint({name: split.sha256 for name, split in written.items()}),
@@ -113,12 +132,14 @@ def build_dataset(
         source=source,
         source_sha256=source_sha256,
         splits=written,
-        intents=count_intents(labels["train"]),
+        intents=list_intents(parse_calls(e.output) for e in splits["train"]),
         num_records=len(records),
         num_rejections=num_rejections,
         num_duplicates=settled.num_duplicates,
         num_conflicts=len(settled.conflicts),
-        findings=tuple(findings),
+        num_near_duplicates=placement.num_near_duplicates,
+        num_left_out=len(placement.left_out),
+        findings=findings,
     )
     _write_atomically(out_dir / "manifest.json", _to_json(manifest.model_dump(mode="json")))
     return manifest
@@ -142,106 +163,71 @@ def read_split(path: Path) -> list[Example]:
     return examples
 
 
-def write_training_json(records: Iterable[Record], path: Path) -> None:
-    """Write the documents' training format, `[{"instruction", "output"}]`."""
-    rows = [{"instruction": record.utterance, "output": record.output} for record in records]
-    _write_atomically(path, _to_json(rows))
+def write_jsonl(rows: Iterable[BaseModel | Mapping[str, object]], path: Path) -> None:
+    """Write rows as JSONL, one a line, whole or not at all."""
+    _write_atomically(path, _to_jsonl(rows))
 
 
-def write_rejections(rejections: Iterable[Rejection], path: Path) -> None:
-    """Write rejections as JSONL, one a line."""
-    _write_atomically(path, _to_jsonl(rejection.model_dump() for rejection in rejections))
-
-
-def normalise_utterance(utterance: str) -> str:
-    """What two spellings of one utterance have in common: width, case and blanks are dropped."""
-    folded = unicodedata.normalize("NFKC", utterance).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
-
-
-def _settle(records: Iterable[Record], config: DataConfig) -> _Settled:
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(normalise_utterance(record.utterance), []).append(record)
-    settled = _Settled({}, 0, [])
-    num_duplicates = 0
-    for normalised, group in sorted(groups.items()):
-        # Spelling and order of the export must not decide the bytes written.
-        group.sort(key=lambda r: (r.source, r.object_index, r.utterance, r.output))
-        outputs = Counter(record.output for record in group)
-        num_duplicates += len(group) - len(outputs)
-        kept = group[0] if len(outputs) == 1 else _resolve(group, outputs, config)
-        if kept:
-            settled.kept[normalised] = kept
-        if len(outputs) > 1:
-            settled.conflicts.append(_conflict(group, kept))
-    return settled._replace(num_duplicates=num_duplicates)
-
-
-def _resolve(group: Sequence[Record], outputs: Counter[str], config: DataConfig) -> Record | None:
-    if config.conflicts == "latest":
-        return max(group, key=lambda r: (r.version or 0, r.source, r.object_index))
-    (winner, most), (_, next_most) = outputs.most_common(2)
-    if config.conflicts == "majority" and most > next_most:
-        return next(record for record in group if record.output == winner)
-    return None
-
-
-def _conflict(group: Sequence[Record], kept: Record | None) -> dict[str, object]:
-    fields = {"utterance", "output", "source", "line", "stage", "version"}
-    return {
-        "utterance": group[0].utterance,
-        "kept": kept.output if kept else None,
-        "records": [record.model_dump(include=fields) for record in group],
+def _make_examples(
+    settled: Settled, placement: Placement, external_test: Sequence[Record] | None
+) -> dict[SplitName, list[Example]]:
+    records = {
+        name: [record for utterance in placement.splits[name] for record in settled.kept[utterance]]
+        for name in SPLITS
     }
-
-
-def _describe_conflicts(conflicts: Sequence[dict[str, object]]) -> list[str]:
-    if not conflicts:
-        return []
-    rejected = sum(conflict["kept"] is None for conflict in conflicts)
-    return [
-        f"warning conflicts: {len(conflicts)} utterance(s) are labelled in different ways, "
-        f"{rejected} left out; see conflicts.jsonl"
-    ]
-
-
-def _split(
-    kept: dict[str, Record], config: DataConfig, external_test: Sequence[Record] | None
-) -> tuple[dict[SplitName, list[Example]], list[str]]:
-    splits: dict[SplitName, list[Example]] = {"train": [], "validation": [], "test": []}
-    findings = []
-    test_fraction = config.test_fraction
     if external_test is not None:
-        tested = {normalise_utterance(record.utterance) for record in external_test}
-        overlap = len(tested & kept.keys())
-        if overlap:
-            findings.append(f"note test-overlap: {overlap} utterance(s) of the test never train")
-        kept = {key: record for key, record in kept.items() if key not in tested}
-        splits["test"] = _test_examples(external_test)
-        test_fraction = 0.0
-    for normalised, record in kept.items():
-        example = Example(id=_hash(normalised), instruction=record.utterance, output=record.output)
-        splits[_assign(normalised, test_fraction, config.validation_fraction)].append(example)
-    return splits, findings
+        records["test"] = sorted(external_test, key=lambda r: (r.utterance, r.output))
+    return {name: _number_examples(records[name]) for name in SPLITS}
 
 
-def _assign(normalised: str, test_fraction: float, validation_fraction: float) -> SplitName:
-    place = int(_hash("split", normalised), 16) / 2**64
-    if place < test_fraction:
-        return "test"
-    return "validation" if place < test_fraction + validation_fraction else "train"
-
-
-def _test_examples(records: Sequence[Record]) -> list[Example]:
+def _number_examples(records: Iterable[Record]) -> list[Example]:
     seen: Counter[str] = Counter()
     examples = []
-    for record in sorted(records, key=lambda r: (r.utterance, r.output)):
-        name = _hash(normalise_utterance(record.utterance))
+    for record in records:
+        name = hash_text(normalise_utterance(record.utterance))
         seen[name] += 1
         unique = name if seen[name] == 1 else f"{name}-{seen[name]}"
         examples.append(Example(id=unique, instruction=record.utterance, output=record.output))
     return examples
+
+
+def _gather(
+    splits: Mapping[SplitName, Sequence[Example]],
+    settled: Settled,
+    placement: Placement,
+    tested: Sequence[str],
+) -> Corpus:
+    checked = [example for name in SPLITS[:2] for example in splits[name]]
+    corpus = Corpus(
+        utterances=[example.instruction for example in checked],
+        labels=[parse_calls(example.output) for example in checked],
+        test=[parse_calls(example.output) for example in splits["test"]],
+        num_duplicates=settled.num_duplicates,
+        num_near_duplicates=placement.num_near_duplicates,
+        num_conflicts=len(settled.conflicts),
+        num_unresolved=sum(conflict["kept"] is None for conflict in settled.conflicts),
+        num_left_out=len(placement.left_out),
+        num_overlap=len(set(tested) & settled.kept.keys()),
+    )
+    return corpus._replace(suspicions=find_suspicions(corpus.utterances, corpus.labels))
+
+
+def find_suspicions(
+    utterances: Sequence[str], labels: Sequence[tuple[Call, ...]]
+) -> list[LabelSuspicion]:
+    """Utterances whose intents look wrong beside their likes, the most doubtful first."""
+    names = [";".join(call.intent for call in calls) for calls in labels]
+    return find_label_errors(utterances, names)
+
+
+def describe_suspicions(corpus: Corpus) -> list[dict[str, object]]:
+    """Each doubtful label with its utterance."""
+    return [{"utterance": corpus.utterances[s.row], **s._asdict()} for s in corpus.suspicions]
+
+
+def _locate(settled: Settled, utterance: str) -> list[dict[str, object]]:
+    fields = ("utterance", "output", "source", "line")
+    return [{name: getattr(r, name) for name in fields} for r in settled.kept[utterance]]
 
 
 def _check_not_empty(splits: dict[SplitName, list[Example]], is_external: bool) -> None:
@@ -267,12 +253,9 @@ def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) ->
     return Split(file=f"{name}.jsonl", num_examples=len(ordered), sha256=digest)
 
 
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _to_jsonl(rows: Iterable[dict[str, object]]) -> bytes:
-    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+def _to_jsonl(rows: Iterable[BaseModel | Mapping[str, object]]) -> bytes:
+    plain = (row.model_dump() if isinstance(row, BaseModel) else dict(row) for row in rows)
+    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in plain)
 
 
 def _to_json(value: object) -> bytes:

@@ -37,6 +37,8 @@ class Prediction(_Value):
     text: str
     error: str | None = None
     latency_ms: float | None = None
+    confidence: float | None = None
+    """The model's probability of this answer, all its tokens together."""
 
 
 class Measure(_Value):

@@ -1,94 +1,189 @@
-"""The documents' rules for training data, as findings. A finding informs; it stops nothing."""
+"""The data check: the documents' rules for training data and our own, as findings.
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+A finding says what is so, with numbers, and what to do about it. It informs; it stops a run
+only where the recipe says so (`data.stop_on`).
+"""
 
-from pydantic import BaseModel, ConfigDict
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 
-from intent_core.calls import Call
+from intent_core.consistency import check_consistency
+from intent_core.findings import Corpus, Finding, count_intents, list_some, note, warn
+from intent_core.phrasing import make_template
 
 MIN_UTTERANCES_PER_INTENT = 50
-MIN_MULTI_INTENT_SHARE = 0.2
+GOOD_UTTERANCES_PER_INTENT = 100
+MIN_MULTI_SHARE = 0.2
 MAX_IMBALANCE = 10
-
-Labels = Sequence[tuple[Call, ...]]
-
-
-class Finding(BaseModel):
-    """One rule the dataset does not keep."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    severity: Literal["warning", "note"]
-    code: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.severity} {self.code}: {self.message}"
+MIN_PHRASINGS = 0.5
+MAX_BATCH, MIN_BATCH, MIN_STEPS = 256, 8, 30
 
 
-def check_quality(train: Labels, test: Labels = ()) -> tuple[Finding, ...]:
-    """Findings over the calls of the training split, and over what only the test split asks."""
-    counts = count_intents(train)
-    found = [
-        _check_amount(counts),
-        _check_balance(counts),
-        *_check_multi_intent(train),
-        _check_unseen(counts, count_intents(test)),
-    ]
-    return tuple(finding for finding in found if finding)
+# A conversation, flattened or not: turns on lines of their own, or speakers named.
+_TURN = re.compile(r"\n|^(?:user|assistant|用户|用戶|使用者|助手)\s*[:：]", re.IGNORECASE)
 
 
-def count_intents(labels: Labels) -> dict[str, int]:
-    """Utterances per intent, by name; an intent twice in one utterance counts once."""
-    counts = Counter(intent for calls in labels for intent in {call.intent for call in calls})
-    return dict(sorted(counts.items()))
+def check_quality(corpus: Corpus) -> tuple[Finding, ...]:
+    """All findings, warnings first."""
+    rules = (
+        check_consistency,
+        _check_amount,
+        _check_balance,
+        _check_multi_intent,
+        _check_multi_turn,
+        _check_phrasings,
+        _check_size,
+    )
+    found = [finding for rule in rules for finding in rule(corpus)]
+    return tuple(sorted(found, key=lambda finding: finding.severity == "note"))
 
 
-def _check_amount(counts: Mapping[str, int]) -> Finding | None:
+def recommend_batch(num_utterances: int) -> int:
+    """The documents' global batch of 64 to 256, less where an epoch would have too few steps."""
+    batch = MAX_BATCH
+    while batch > MIN_BATCH and num_utterances < batch * MIN_STEPS:
+        batch //= 2
+    return batch
+
+
+def recommend_seq_length(longest: int) -> int:
+    """The power of two that fits the longest sample, as the documents choose it."""
+    length = 16
+    while length < longest:
+        length *= 2
+    return length
+
+
+def _check_amount(corpus: Corpus) -> Iterable[Finding]:
+    counts = count_intents(corpus.labels)
     few = {i: n for i, n in counts.items() if n < MIN_UTTERANCES_PER_INTENT}
-    if not few:
-        return None
-    listed = _list_some(f"{i} {n}" for i, n in sorted(few.items(), key=lambda item: item[1]))
-    message = f"{len(few)} intent(s) have under {MIN_UTTERANCES_PER_INTENT} utterances: {listed}"
-    return Finding(severity="warning", code="few-utterances", message=message)
+    some = {
+        i: n
+        for i, n in counts.items()
+        if MIN_UTTERANCES_PER_INTENT <= n < GOOD_UTTERANCES_PER_INTENT
+    }
+    if few:
+        yield warn(
+            "few-utterances",
+            f"{_intents(few)} under {MIN_UTTERANCES_PER_INTENT} utterances: {_list_counts(few)}",
+            f"Label {MIN_UTTERANCES_PER_INTENT} to {GOOD_UTTERANCES_PER_INTENT} for each intent.",
+            num_intents=len(few),
+            num_missing=sum(MIN_UTTERANCES_PER_INTENT - n for n in few.values()),
+        )
+    if some:
+        yield note(
+            "few-for-comfort",
+            f"{_intents(some)} under {GOOD_UTTERANCES_PER_INTENT}: {_list_counts(some)}",
+            "Label more if these intents are recognised badly.",
+            num_intents=len(some),
+        )
 
 
-def _check_balance(counts: Mapping[str, int]) -> Finding | None:
+def _check_balance(corpus: Corpus) -> Iterable[Finding]:
+    counts = count_intents(corpus.labels)
     if not counts:
-        return None
+        return
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    if counts[most] <= MAX_IMBALANCE * counts[least]:
-        return None
-    message = f"{most} has {counts[most]} utterances, {least} {counts[least]}"
-    return Finding(severity="note", code="imbalance", message=message)
+    ratio = counts[most] / counts[least]
+    if ratio > MAX_IMBALANCE:
+        yield warn(
+            "imbalance",
+            f"{most} has {counts[most]} utterances, {least} {counts[least]}",
+            "Label more of the rare intents: a model answers with what it saw most.",
+            ratio=ratio,
+        )
 
 
-def _check_multi_intent(train: Labels) -> list[Finding]:
-    multi = [calls for calls in train if len(calls) > 1]
-    alone = {calls[0].intent for calls in train if len(calls) == 1}
-    found = []
-    singles = len(train) - len(multi)
-    if multi and len(multi) < MIN_MULTI_INTENT_SHARE * singles:
-        message = f"{len(multi)} multi-intent utterances to {singles} single: at least 20 % wanted"
-        found.append(Finding(severity="warning", code="few-multi-intent", message=message))
-    never_alone = sorted({call.intent for calls in multi for call in calls} - alone)
-    if never_alone:
-        message = f"only ever beside another intent: {_list_some(never_alone)}"
-        found.append(Finding(severity="warning", code="never-alone", message=message))
-    return found
+def _check_multi_intent(corpus: Corpus) -> Iterable[Finding]:
+    multi = [calls for calls in corpus.labels if len(calls) > 1]
+    singles = len(corpus.labels) - len(multi)
+    if multi and len(multi) < MIN_MULTI_SHARE * singles:
+        yield warn(
+            "few-multi-intent",
+            f"{len(multi)} multi-intent utterances to {singles} single ones",
+            f"Label {round(MIN_MULTI_SHARE * singles) - len(multi)} more: at least 20 % of single.",
+            share=len(multi) / singles,
+        )
+    alone = {calls[0].intent for calls in corpus.labels if len(calls) == 1}
+    never = sorted({call.intent for calls in multi for call in calls} - alone)
+    if never:
+        yield warn(
+            "never-alone",
+            f"only ever beside another intent: {list_some(never)}",
+            "Label utterances that mean each of these alone.",
+            num_intents=len(never),
+        )
 
 
-def _check_unseen(train: Mapping[str, int], test: Mapping[str, int]) -> Finding | None:
-    unseen = [intent for intent in test if intent not in train]
-    if not unseen:
-        return None
-    message = f"in the test split but never trained: {_list_some(unseen)}"
-    return Finding(severity="warning", code="unseen-intent", message=message)
+def _check_multi_turn(corpus: Corpus) -> Iterable[Finding]:
+    turns = sum(bool(_TURN.search(utterance)) for utterance in corpus.utterances)
+    singles = len(corpus.utterances) - turns
+    if turns and turns < MIN_MULTI_SHARE * singles:
+        yield warn(
+            "few-multi-turn",
+            f"{turns} conversations of several turns to {singles} single utterances",
+            f"Label {round(MIN_MULTI_SHARE * singles) - turns} more, or leave them out.",
+            share=turns / singles,
+        )
 
 
-def _list_some(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
-    return ", ".join(listed[:10]) + more
+def _check_phrasings(corpus: Corpus) -> Iterable[Finding]:
+    templates: defaultdict[str, list[str]] = defaultdict(list)
+    for utterance, calls in zip(corpus.utterances, corpus.labels, strict=True):
+        template = make_template(utterance, calls)
+        for intent in {call.intent for call in calls}:
+            templates[intent].append(template)
+    poor = {
+        intent: len(set(found)) / len(found)
+        for intent, found in templates.items()
+        if len(found) >= MIN_PHRASINGS * 20 and len(set(found)) < MIN_PHRASINGS * len(found)
+    }
+    if poor:
+        worst = sorted(poor, key=poor.__getitem__)
+        listed = list_some(f"{i} {len(set(templates[i]))} of {len(templates[i])}" for i in worst)
+        yield warn(
+            "few-phrasings",
+            f"{_intents(poor)} few phrasings besides their values: {listed}",
+            "Collect other ways to say it: more values in one template teach little.",
+            num_intents=len(poor),
+            least_share=min(poor.values()),
+        )
+
+
+def _check_size(corpus: Corpus) -> Iterable[Finding]:
+    num = len(corpus.utterances)
+    batch = recommend_batch(num)
+    yield note(
+        "batch-size",
+        f"{num} utterances",
+        f"Recommended: train.global_batch_size {batch}, {-(-num // batch)} steps an epoch.",
+        num_utterances=num,
+        recommended=batch,
+    )
+    if not corpus.lengths:
+        return
+    longest, fits = max(corpus.lengths), recommend_seq_length(max(corpus.lengths))
+    too_long = sum(length > (corpus.seq_length or fits) for length in corpus.lengths)
+    say: Callable[..., Finding] = warn if too_long else note
+    told = f", {too_long} longer than train.seq_length {corpus.seq_length}" if too_long else ""
+    yield say(
+        "seq-length",
+        f"samples have up to {longest} tokens, half of them up to "
+        f"{statistics.median(corpus.lengths):.0f}{told}",
+        f"Recommended: train.seq_length {fits}.",
+        longest=longest,
+        median=statistics.median(corpus.lengths),
+        num_too_long=too_long,
+        recommended=fits,
+    )
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    return list_some(f"{name} {counts[name]}" for name in sorted(counts, key=counts.__getitem__))
+
+
+def _intents(some: Iterable[str]) -> str:
+    num = len(list(some))
+    return "1 intent has" if num == 1 else f"{num} intents have"

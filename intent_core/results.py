@@ -11,9 +11,13 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import orjson
 
+from intent_core.config import Leniency
+
 Reason = Literal[
+    Leniency,
     "not-json",
     "truncated",
+    "too-long",
     "bad-encoding",
     "not-an-object",
     "no-utterance",
@@ -38,6 +42,7 @@ class GivenAnswer(NamedTuple):
 
     text: str
     version: int | None
+    slips: tuple[Leniency, ...] = ()
 
 
 class StageAnswers(NamedTuple):
@@ -64,7 +69,7 @@ def read_stage(label: object, title: str) -> StageAnswers:
 def _read_result(result: object, title: str, titles: list[str]) -> Iterator[GivenAnswer]:
     if not isinstance(result, dict):
         refuse_row("bad-label", f"a result must be an object, not {name_type(result)}")
-    version = _read_version(result.get("Version"))
+    version = read_version(result.get("Version"))
     asked = result.get("markTitle", result.get("MarkTitle"))
     marked = result.get("MarkResult")
     if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
@@ -79,7 +84,11 @@ def _read_result(result: object, title: str, titles: list[str]) -> Iterator[Give
         if isinstance(labels, dict):
             titles.extend(labels)
             if title in labels:
-                yield read_value(labels[title], version)
+                given = read_value(labels[title], version)
+                if isinstance(marked, str):
+                    yield given
+                else:
+                    yield given._replace(slips=("object-mark-result", *given.slips))
 
 
 def _annotations(marked: object) -> list[Any]:
@@ -102,14 +111,15 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_value(value: object, version: int | None) -> GivenAnswer:
+    slips: tuple[Leniency, ...] = ()
     if isinstance(value, list) and len(value) == 1:
-        value = value[0]
+        value, slips = value[0], ("list-answer",)
     if not isinstance(value, str | None):
         refuse_row("bad-label", f"an answer must be text, not {name_type(value)}")
-    return GivenAnswer(value or "", version)
+    return GivenAnswer(value or "", version, slips)
 
 
-def _read_version(value: object) -> int | None:
+def read_version(value: object) -> int | None:
     digits = str(value) if isinstance(value, str | int) else ""
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
 
@@ -118,8 +128,8 @@ def refuse_row(reason: Reason, message: str) -> NoReturn:
     raise RowRefused(reason, message)
 
 
-def shorten(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
+def shorten(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
 def name_type(value: object) -> str:

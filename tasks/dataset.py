@@ -7,19 +7,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prefect import task
+from prefect.artifacts import create_markdown_artifact
 
 from intent_core.config import DataConfig
-from intent_core.dataset import DatasetManifest, build_dataset, write_rejections
+from intent_core.dataset import (
+    FINDINGS_FILE,
+    REJECTIONS_FILE,
+    REPORTS_FILE,
+    DatasetManifest,
+    build_dataset,
+    write_jsonl,
+)
 from intent_core.errors import DataError
-from intent_core.itag import Record, check_rejections, read_export
+from intent_core.findings import render_findings
+from intent_core.itag import read_export
+from intent_core.records import Record, check_rejections
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, read_finished, work_folder
 from tasks.storage import MissingObjectError, open_store, split_uri, upload_folder
 
 logger = logging.getLogger(__name__)
-
-REJECTIONS_FILE = "rejections.jsonl"
 
 
 class ExportFile(NamedTuple):
@@ -62,7 +70,9 @@ def build(export: ExportFile, test: ExportFile | None, config: DataConfig) -> Da
     """Read, check and split an export; the dataset lies in the store under its fingerprint."""
     settings = get_settings()
     with tempfile.TemporaryDirectory(dir=work_folder(settings)) as name:
-        return _build_in(Path(name), export, test, config, settings)
+        manifest = _build_in(Path(name), export, test, config, settings)
+    create_markdown_artifact(_render(manifest), key="data-check")
+    return manifest
 
 
 def _build_in(
@@ -73,7 +83,7 @@ def _build_in(
     settings: Settings,
 ) -> DatasetManifest:
     reading = read_export(export.path, config)
-    check_rejections(reading, export.path, config.max_rejection_rate)
+    check_rejections(reading.tally, export.path, config.max_rejection_rate)
     manifest = build_dataset(
         reading.records,
         config,
@@ -84,7 +94,9 @@ def _build_in(
         num_rejections=len(reading.rejections),
         external_test=_read_test(test, config) if test else None,
     )
-    write_rejections(reading.rejections, folder / REJECTIONS_FILE)
+    write_jsonl(reading.rejections, folder / REJECTIONS_FILE)
+    write_jsonl(reading.reports, folder / REPORTS_FILE)
+    (folder / FINDINGS_FILE).write_text(_render(manifest), encoding="utf-8")
     store = get_store(settings)
     manifest = manifest.model_copy(update={"uri": f"datasets/{manifest.fingerprint}"})
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -93,8 +105,12 @@ def _build_in(
     return manifest
 
 
+def _render(manifest: DatasetManifest) -> str:
+    return render_findings(manifest.findings, f"Data check of {manifest.source}")
+
+
 def _read_test(test: ExportFile, config: DataConfig) -> list[Record]:
     """A fixed test set must be sound to the last row: it is what models are measured by."""
     reading = read_export(test.path, config)
-    check_rejections(reading, test.path, 0.0)
+    check_rejections(reading.tally, test.path, 0.0)
     return list(reading.records)

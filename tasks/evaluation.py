@@ -8,8 +8,9 @@ from prefect import task
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import EvaluateConfig, ServeConfig, fingerprint
-from intent_core.dataset import DatasetManifest, Example, SplitName, read_split
+from intent_core.dataset import DatasetManifest, Example, read_split
 from intent_core.evaluation import EvaluationReport, Prediction, evaluate
+from intent_core.splits import SplitName
 from tasks.inference import predict
 from tasks.model_server import (
     ModelServer,

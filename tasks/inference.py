@@ -1,6 +1,7 @@
 """Asking a served model: many utterances for an evaluation, one for a person."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import cast
@@ -8,6 +9,7 @@ from typing import cast
 import httpx
 import openai
 from openai.types.chat import ChatCompletionChunk
+from openai.types.chat.chat_completion import ChoiceLogprobs
 
 from intent_core.calls import parse_calls
 from intent_core.config import EvaluateConfig
@@ -56,6 +58,7 @@ async def predict(
                     messages=build_messages(system_prompt, example.instruction),  # type: ignore[arg-type]
                     temperature=0.0,
                     max_completion_tokens=config.max_new_tokens,
+                    logprobs=True,
                 )
             except openai.BadRequestError as error:
                 # Too long for the server, say: this utterance's fault, and no reason to stop.
@@ -63,7 +66,9 @@ async def predict(
             latency = (time.perf_counter() - started) * 1000
         done += 1
         on_answer(done)
-        return judge(example.id, answer.choices[0].message.content or "", latency)
+        choice = answer.choices[0]
+        judged = judge(example.id, choice.message.content or "", latency)
+        return judged.model_copy(update={"confidence": measure_confidence(choice.logprobs)})
 
     async with make_client(base_url, api_key, config.request_timeout_s) as client:
         try:
@@ -75,6 +80,13 @@ async def predict(
                 f"{model} at {base_url} failed after {done} of {len(examples)} answers: {first}"
             ) from first
     return [task.result() for task in asked]
+
+
+def measure_confidence(logprobs: ChoiceLogprobs | None) -> float | None:
+    """The probability of an answer, all its tokens together; None when the server gave none."""
+    if logprobs is None or not logprobs.content:
+        return None
+    return min(1.0, math.exp(math.fsum(token.logprob for token in logprobs.content)))
 
 
 def judge(example_id: str, text: str, latency_ms: float | None) -> Prediction:

@@ -6,8 +6,9 @@ from prefect import task
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
-from intent_core.dataset import DatasetManifest, SplitName
+from intent_core.dataset import DatasetManifest
 from intent_core.errors import TrackingError
+from intent_core.splits import SplitName
 from tasks.evaluation import read_examples
 from tasks.registry import set_champion
 from tasks.retries import retry_delays, worth_a_retry

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from prefect.flows import Flow, load_flow_from_entrypoint
 
-from flows.pipeline import find_recipe
-from intent_core.config import load_config
+from flows.recipes import find_recipe
+from intent_core.recipe import load_config
 from tasks.pools import POOLS
 
 DEPLOYED: list[dict[str, Any]] = yaml.safe_load(

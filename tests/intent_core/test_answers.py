@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from intent_core.answers import Answer, Refusal, read_answer
-from intent_core.calls import format_calls
 from intent_core.config import DataConfig
 
 
@@ -39,7 +38,7 @@ def refuse(row: Any, **config: Any) -> Refusal:
 
 
 def output(answer: Answer) -> str:
-    return format_calls(answer.calls)
+    return answer.output
 
 
 def kinds(answer: Answer) -> list[str]:
@@ -127,8 +126,69 @@ def test_the_later_job_is_read_and_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"), [("a(x", "repaired"), ("a （x）；", "rewritten"), ("a(x)\n", "rewritten")]
+    ("text", "noted"),
+    [
+        ("a(x", ["missing-parenthesis"]),
+        ("a （x）；", ["trailing-semicolon", "full-width"]),
+        ("a(x)\n", ["rewritten"]),
+        (["a(x)"], ["list-answer"]),
+    ],
 )
-def test_a_changed_answer_is_noted(text: str, kind: str) -> None:
+def test_a_changed_answer_is_noted(text: Any, noted: list[str]) -> None:
     answer = read(row(label_1=survey(text)))
-    assert (output(answer), kinds(answer)) == ("a(x)", [kind])
+    assert (output(answer), kinds(answer)) == ("a(x)", noted)
+
+
+@pytest.mark.parametrize(
+    ("slipped", "kind"),
+    [
+        (row(label_1=survey("a(x")), "missing-parenthesis"),
+        (row(label_1=survey("a(x);")), "trailing-semicolon"),
+        (row(label_1=survey("a（x）")), "full-width"),
+        (row(label_1=survey(["a(x)"])), "list-answer"),
+        (row(label_1=survey("a")), "bare-intent"),
+        (row(label_1=open_group("a(x)", lambda mark: mark)), "object-mark-result"),
+        (row(label_1=survey("a()"), label_2=survey("b()")), "several-jobs"),
+    ],
+)
+def test_the_recipe_decides_what_is_tolerated(slipped: Any, kind: str) -> None:
+    refusal = refuse(slipped, tolerate=())
+    assert (refusal.reason, "data.tolerate" in refusal.message) == (kind, True)
+    assert kinds(read(slipped, tolerate=(kind,))) == [kind]
+
+
+def test_a_bare_intent_is_not_tolerated_unasked() -> None:
+    assert refuse(row(label_1=survey("repeat"))).reason == "bare-intent"
+
+
+@pytest.mark.parametrize(
+    ("flag", "fixed_flag", "stage"),
+    [
+        (1, "prefer", "system"),
+        (True, "prefer", "system"),
+        (0, "prefer", "label"),
+        (1, "ignore", "label"),
+    ],
+)
+def test_a_correction_marked_as_such_wins_over_the_label(
+    flag: Any, fixed_flag: str, stage: str
+) -> None:
+    corrected = row(label_1_system={**survey("b()"), "fixedFlag": flag}, label_1=survey("a()"))
+    answer = read(corrected, fixed_flag=fixed_flag)
+    assert (answer.stage, kinds(answer)) == (stage, ["stages-disagree"])
+    assert "'a()'" in answer.notes[0].message
+    assert "'b()'" in answer.notes[0].message
+    verified = {**corrected, "label-1-verify": survey("c()")}
+    assert read(verified, fixed_flag=fixed_flag).stage == "verify"
+
+
+def test_a_stage_that_is_at_odds_with_itself_disagrees() -> None:
+    answer = read(row(label_1=survey("a()", "b()"), label_1_verify=survey("a()")))
+    assert (output(answer), kinds(answer)) == ("a()", ["stages-disagree"])
+    assert "'b()' x1" in answer.notes[0].message
+
+
+def test_whose_abandon_flag_counts_is_a_setting() -> None:
+    flagged = row(label_1=survey("a()"), label_1_system={**survey("a()"), "abandonFlag": 1})
+    assert refuse(flagged).reason == "abandoned"
+    assert output(read(flagged, abandoned="row")) == "a()"

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from intent_core import blocks
 from intent_core.config import DataConfig
 from intent_core.errors import DataError
-from intent_core.itag import ExportReading, check_rejections, read_export
+from intent_core.itag import read_export
+from intent_core.records import ExportReading, check_rejections
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -48,9 +50,8 @@ def kinds(reading: ExportReading) -> list[str]:
     return [report.kind for report in reading.reports]
 
 
-# Kinds no public document settles, where the default settings differ from the file's guess:
-# -system does not override the labelling stage; duplicates are the dataset's business.
-ELSEWHERE = {"fixed-by-reviewer", "exact-duplicate", "conflicting-duplicate"}
+# Duplicates are the dataset's business.
+ELSEWHERE = {"exact-duplicate", "conflicting-duplicate"}
 
 
 @pytest.mark.parametrize("name", ["snips_en", "crosswoz_zh"])
@@ -113,7 +114,8 @@ def test_titles_and_fields_are_settings(tmp_path: Path) -> None:
         (row(label_1=survey(["a()", "b()"])), "bad-label"),
         (row(label_1=survey("a()", title="quality")), "no-answer"),
         (row(label_1=survey("")), "empty-answer"),
-        (row(label_1=survey("a")), "bad-calls"),
+        (row(label_1=survey("a")), "bare-intent"),
+        (row(label_1=survey("a;b")), "bad-calls"),
         ({"instruction": "hi", "output": None}, "empty-answer"),
         ({"instruction": "hi", "output": 7}, "bad-label"),
     ],
@@ -139,7 +141,7 @@ def test_bom_crlf_blank_lines_and_gzip(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(f"\ufeff{text}\r\n\r\n  \r\n\ufeff{text}\r\n".encode()))
     reading = read_export(path, DataConfig())
     assert [record.line for record in reading.records] == [1, 4]
-    assert reading.num_objects == 2
+    assert reading.tally.num_objects == 2
 
 
 def test_two_objects_on_one_line_are_two_rows(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_a_broken_byte_in_an_array_costs_one_row(tmp_path: Path) -> None:
     broken = b'[{"instruction":"\xff","output":"a()"},{"instruction":"hi","output":"a()"}]'
     path.write_bytes(broken)
     reading = read_export(path, DataConfig())
-    assert (len(reading.records), reasons(reading)) == (1, ["bad-characters"])
+    assert (len(reading.records), reasons(reading)) == (1, ["bad-encoding"])
 
 
 def test_text_after_an_array_is_not_lost(tmp_path: Path) -> None:
@@ -209,6 +211,75 @@ def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
         read_export(damaged, DataConfig())
 
 
+def test_a_broken_byte_that_nobody_reads_does_not_matter(tmp_path: Path) -> None:
+    good = json.dumps({**row(label_1=survey("a()")), "note": "?"}).encode()
+    reading = read(tmp_path, good, good.replace(b"?", b"\xff"))
+    assert outputs(reading) == ["a()", "a()"]
+
+
+def test_utf_16_is_an_error_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "export.manifest"
+    path.write_text(json.dumps(row(label_1=survey("a()"))), encoding="utf-16")
+    with pytest.raises(DataError, match="UTF-16: save it as UTF-8"):
+        read_export(path, DataConfig())
+
+
+def test_a_trailing_comma_is_read_and_reported(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(
+        '[\n{"instruction":"hi","output":"a()"},\n{"instruction":"ho","output":"b()"},\n]'
+    )
+    reading = read_export(path, DataConfig())
+    assert (outputs(reading), kinds(reading)) == (["a()", "b()"], ["trailing-comma"])
+    assert reading.reports[0].line == 3
+    strict = read_export(path, DataConfig(tolerate=()))
+    assert (outputs(strict), reasons(strict)) == (["a()"], ["trailing-comma"])
+
+
+def test_a_line_of_50_mb_is_a_row_like_another(tmp_path: Path) -> None:
+    long = json.dumps({**row("long", label_1=survey("a()")), "note": "x" * (50 << 20)})
+    good = json.dumps(row(label_1=survey("b()")))
+    broken = "[" * (50 << 20)
+    reading = read(tmp_path, good, long, broken, good)
+    assert (outputs(reading), reasons(reading)) == (["b()", "a()", "b()"], ["not-json"])
+    assert [record.line for record in reading.records] == [1, 2, 4]
+    assert reading.records[-1].byte_offset == len(good) + len(long) + len(broken) + 3
+
+
+def test_an_endless_line_costs_a_rejection_not_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "MAX_LINE_BYTES", 1 << 20)
+    good = json.dumps(row(label_1=survey("a()")))
+    endless = '{"data": "' + "x" * (3 << 20)
+    reading = read(tmp_path, good, endless, good)
+    assert (outputs(reading), reasons(reading)) == (["a()", "a()"], ["too-long"])
+    assert reading.rejections[0].line == 2
+    assert reading.records[1].line == 3
+    assert reading.records[1].byte_offset == len(good) + len(endless) + 2
+    at_the_end = read(tmp_path, good, endless)
+    assert reasons(at_the_end) == ["too-long"]
+
+
+@pytest.mark.parametrize("name", ["snips_en", "crosswoz_zh"])
+def test_both_formats_say_the_same_and_may_be_mixed(tmp_path: Path, name: str) -> None:
+    wanted = json.loads((DATA / name / "export.json").read_text("utf-8"))
+    survey_rows, open_rows = (
+        (DATA / name / f"export-{kind}.manifest").read_bytes().splitlines()
+        for kind in ("survey", "open-group")
+    )
+    pairs = zip(survey_rows, open_rows, strict=True)
+    mixed = [pair[index % 2] for index, pair in enumerate(pairs)]
+    for rows in (survey_rows, open_rows, mixed):
+        reading = read(tmp_path, *rows)
+        said = [{"instruction": r.utterance, "output": r.output} for r in reading.records]
+        assert said == wanted
+        assert [record.line for record in reading.records] == list(range(1, len(rows) + 1))
+        # The offsets lead back to the rows.
+        content = (tmp_path / "export.manifest").read_bytes()
+        assert all(content[r.byte_offset :].startswith(b'{"data":') for r in reading.records)
+
+
 KEYS = ["data", "instruction", "label-1", "label-1-verify", "results", "markTitle", "output"]
 KEYS += ["MarkResult", "annotations", "labels", "abandonFlag", "abandonRemark", "Version"]
 JSON = st.recursive(
@@ -231,16 +302,18 @@ def test_no_content_raises(tmp_path: Path, values: list[Any], noise: bytes) -> N
     labelled = [row(label_1={"results": [value]}, label_1_verify=value) for value in values]
     texts = [json.dumps(value) for value in (*values, *labelled)]
     reading = read(tmp_path, "{}", *texts, b"{" + noise)
-    assert reading.num_objects >= 2 + 2 * len(values)
+    assert reading.tally.num_objects >= 2 + 2 * len(values)
 
 
 def test_check_rejections_names_reasons_places_and_remedy(tmp_path: Path) -> None:
     reading = read(tmp_path, "{", row(), row(), row(label_1=survey("a()")))
     path = tmp_path / "export.manifest"
-    check_rejections(reading, path, 0.75)
+    check_rejections(reading.tally, path, 0.75)
     with pytest.raises(DataError) as caught:
-        check_rejections(reading, path, 0.74)
+        check_rejections(reading.tally, path, 0.74)
     message = str(caught.value)
     assert "3 of 4 rows" in message
-    assert message.index(f"2 x unlabelled, as in {path}:2: ") < message.index("1 x not-json")
+    assert message.index("2 x unlabelled, as in export.manifest:2: ") < message.index(
+        "1 x not-json"
+    )
     assert "data.max_rejection_rate" in message

@@ -17,8 +17,8 @@ from labelled import labelled_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from intent_core.artifacts import PROMPT_PROBE_FILE, PromptProbe
-from intent_core.config import load_config
 from intent_core.prompt import encode_prompt
+from intent_core.recipe import load_config
 from intent_core.training.job import (
     FAULT_FILE,
     PROGRESS_FILE,

@@ -1,0 +1,119 @@
+"""`intent check`: what the data check says of an export, without a run."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from intent_core.calls import parse_calls
+from intent_core.catalogue import list_intents
+from intent_core.config import PipelineConfig
+from intent_core.dataset import (
+    CONFLICTS_FILE,
+    FINDINGS_FILE,
+    LABEL_ERRORS_FILE,
+    REJECTIONS_FILE,
+    REPORTS_FILE,
+    describe_suspicions,
+    find_suspicions,
+    write_jsonl,
+)
+from intent_core.findings import Corpus, Finding, render_findings
+from intent_core.itag import read_export
+from intent_core.quality import check_quality
+from intent_core.records import ExportReading, check_rejections
+from intent_core.settling import Settled, settle
+from intent_core.splits import place_utterances
+
+
+class ExportCheck(BaseModel):
+    """What became of an export's rows, and what the data check finds in the usable ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    objects: int
+    records: int
+    rejections: int
+    reasons: dict[str, int]
+    reports: dict[str, int]
+    utterances: int
+    intents: int
+    findings: tuple[Finding, ...]
+
+
+def check_export(
+    path: Path, config: PipelineConfig, *, with_tokens: bool, out: Path | None = None
+) -> ExportCheck:
+    """Read and check an export as a run would, short of splitting it.
+
+    The rows behind the findings go to the folder `out`. Raises `DataError` when the file cannot
+    be read or too many rows are unusable.
+    """
+    reading = read_export(path, config.data)
+    check_rejections(reading.tally, path, config.data.max_rejection_rate)
+    settled = settle(reading.records, config.data)
+    records = [record for group in settled.kept.values() for record in group]
+    # Nothing is split off here: all utterances stand on one side.
+    whole = config.data.model_copy(update={"test_fraction": 0.0, "validation_fraction": 0.0})
+    labels = [parse_calls(record.output) for record in records]
+    corpus = Corpus(
+        utterances=[record.utterance for record in records],
+        labels=labels,
+        num_duplicates=settled.num_duplicates,
+        num_near_duplicates=place_utterances(list(settled.kept), whole).num_near_duplicates,
+        num_conflicts=len(settled.conflicts),
+        num_unresolved=sum(conflict["kept"] is None for conflict in settled.conflicts),
+        suspicions=find_suspicions([record.utterance for record in records], labels),
+        seq_length=config.train.seq_length,
+    )
+    if with_tokens:
+        from intent_core.training.lengths import count_tokens
+
+        samples = [(record.utterance, record.output) for record in records]
+        corpus = corpus._replace(lengths=count_tokens(samples, config.train))
+    findings = check_quality(corpus)
+    if out:
+        _write_rows(out, reading, settled, corpus)
+        text = render_findings(findings, f"Data check of {path.name}")
+        (out / FINDINGS_FILE).write_text(text, encoding="utf-8")
+    return ExportCheck(
+        objects=reading.tally.num_objects,
+        records=len(reading.records),
+        rejections=len(reading.rejections),
+        reasons=dict(reading.tally.reasons),
+        reports=dict(reading.tally.reports),
+        utterances=len(records),
+        intents=len(list_intents(labels)),
+        findings=findings,
+    )
+
+
+def _write_rows(out: Path, reading: ExportReading, settled: Settled, corpus: Corpus) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_jsonl(reading.rejections, out / REJECTIONS_FILE)
+    write_jsonl(reading.reports, out / REPORTS_FILE)
+    write_jsonl(settled.conflicts, out / CONFLICTS_FILE)
+    write_jsonl(describe_suspicions(corpus), out / LABEL_ERRORS_FILE)
+
+
+def show_check(console: Console, path: Path, check: ExportCheck) -> None:
+    """The check for a person: rows, then findings, each with what to do."""
+    console.print(
+        f"{path}: {check.records} of {check.objects} rows are usable, {check.utterances} "
+        f"different utterances, {check.intents} intents",
+        soft_wrap=True,
+        markup=False,
+    )
+    for title, counts in (("rejected", check.reasons), ("reported", check.reports)):
+        for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
+            console.print(f"  {title} {count} x {kind}")
+    table = Table(show_lines=True)
+    table.add_column("rule", no_wrap=True)
+    table.add_column("what, and what to do", overflow="fold")
+    for finding in check.findings:
+        colour = "yellow" if finding.severity == "warning" else "default"
+        said = Text.assemble(finding.message, "\n", (finding.remedy, "italic"))
+        table.add_row(f"[{colour}]{finding.rule}[/]\n{finding.severity}", said)
+    console.print(table)

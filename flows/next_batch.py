@@ -1,0 +1,65 @@
+"""What to label next: from an evaluation's files, or by asking the served model."""
+
+import asyncio
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from intent_core.config import EvaluateConfig
+from intent_core.dataset import Example, read_split
+from intent_core.errors import DataError, ServingError
+from intent_core.evaluation import Prediction
+from intent_core.labelling import choose_for_labelling, choose_least_certain
+from tasks.settings import Settings
+
+
+def choose_from_files(predictions: Path, examples: Path, limit: int) -> list[str]:
+    """The failures of an evaluation, then its least certain answers, nearest repeats left out.
+
+    Raises `DataError` when a file is not what it should be or the two do not belong together.
+    """
+    return choose_for_labelling(read_split(examples), read_predictions(predictions), limit)
+
+
+def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int) -> list[str]:
+    """The utterances of which the served model is least certain. Raises `ServingError`."""
+    from tasks.inference import predict
+    from tasks.serving import read_state
+
+    served = read_state(settings).current
+    if served is None:
+        raise ServingError("no model is served: run the pipeline first (`make demo`)")
+    examples = [
+        Example(id=str(number), instruction=utterance, output="")
+        for number, utterance in enumerate(utterances)
+    ]
+    answers = asyncio.run(
+        predict(
+            examples,
+            settings.endpoint,
+            settings.read_api_key(),
+            served.alias,
+            served.artifact.system_prompt,
+            EvaluateConfig(),
+        )
+    )
+    return choose_least_certain(utterances, answers, limit)
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read an evaluation's `predictions.jsonl`; `DataError` names the line that is not one."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): check the path") from error
+    predictions = []
+    for number, line in enumerate(lines, 1):
+        try:
+            predictions.append(Prediction.model_validate_json(line))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]["msg"]
+            raise DataError(
+                f"{path}:{number}: not a prediction ({problem}): give an evaluation's "
+                "predictions.jsonl"
+            ) from error
+    return predictions

@@ -1,0 +1,53 @@
+"""What the commands share: their console, their errors and exit codes, their JSON."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from intent_core.errors import ConfigError, DataError, IntentError
+
+console = Console()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Our errors as one message and an exit code; anything else is a fault and shows its trace."""
+    try:
+        yield
+    except IntentError as error:
+        Console(stderr=True).print(
+            f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True
+        )
+        code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, DataError) else 4
+        raise typer.Exit(code) from error
+    except OSError as error:
+        Console(stderr=True).print(f"{error}: free some space or choose another place", style="red")
+        raise typer.Exit(4) from error
+    except Exception as error:
+        # 1 is the gate's: a fault of ours must not look like its no.
+        Console(stderr=True).print_exception()
+        raise typer.Exit(5) from error
+    except KeyboardInterrupt as error:
+        Console(stderr=True).print(
+            "stopped; what was finished is kept, the same command goes on from there"
+        )
+        raise typer.Exit(130) from error
+
+
+def split_overrides(texts: list[str]) -> dict[str, str]:
+    """`["train.seed=1"]` -> `{"train.seed": "1"}`."""
+    wrong = [text for text in texts if "=" not in text]
+    if wrong:
+        raise ConfigError(f"--set {wrong[0]!r}: write it as section.key=value")
+    return {key.strip(): value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

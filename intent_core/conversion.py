@@ -1,0 +1,205 @@
+"""An export to the documents' training file, in a stream: any size, in little memory.
+
+The file is `[{"instruction", "output"}, ...]`, one row a line. It appears only when the export
+was read to its end and not too much of it was rejected; rejections and reports are kept anyway.
+A large export is shared among processes, each of which reads some blocks of it.
+"""
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import orjson
+
+from intent_core.blocks import Block, Span, read_blocks, split_lines
+from intent_core.config import DataConfig
+from intent_core.errors import DataError
+from intent_core.itag import BlockReader
+from intent_core.records import Tally, check_rejections, report_notes
+
+# Of a smaller file one process has read all before another has started.
+_SPAN_BYTES = 4 << 20
+_PR_SET_PDEATHSIG = 1
+
+
+class _Converted(NamedTuple):
+    """Some blocks, ready to be written."""
+
+    training: bytes
+    rejections: bytes
+    reports: bytes
+    tally: Tally
+    num_bytes: int
+
+
+def convert_export(
+    path: Path,
+    out: Path,
+    config: DataConfig,
+    *,
+    rejected: Path | None = None,
+    reported: Path | None = None,
+    num_processes: int | None = None,
+    on_progress: Callable[[int], None] = lambda num_bytes: None,
+) -> Tally:
+    """Convert an export; give what became of its rows.
+
+    `rejected` and `reported` take JSONL. `on_progress` is told the bytes read so far. By default
+    as many processes work as there are cores, one where other threads run: forking is not safe
+    beside them. Raises `DataError` when the file cannot be read, holds no rows, or more than
+    `config.max_rejection_rate` of its rows are unusable.
+    """
+    tally = Tally()
+    num_bytes = 0
+    with _Files(out, rejected, reported) as files:
+        for part in _convert_parts(path, config, num_processes):
+            files.write(part)
+            tally.add(part.tally)
+            num_bytes += part.num_bytes
+            on_progress(num_bytes)
+        if not tally.num_objects:
+            raise DataError(f"{path} holds no rows: export the labelled data again")
+        files.keep_reports()
+        check_rejections(tally, path, config.max_rejection_rate)
+        files.keep_training()
+    return tally
+
+
+class _Files:
+    """The files that are written beside their place, and put there when they are whole."""
+
+    def __init__(self, out: Path, rejected: Path | None, reported: Path | None) -> None:
+        self._paths = {"training": out, "rejections": rejected, "reports": reported}
+        self._open: dict[str, IO[bytes]] = {}
+        self._separator = b"[\n"
+
+    def __enter__(self) -> "_Files":
+        for name, path in self._paths.items():
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._open[name] = self._partial(path).open("wb")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for name, path in self._paths.items():
+            if path and name in self._open:
+                # A full disk: what could not be written is not kept either.
+                with contextlib.suppress(OSError):
+                    self._open[name].close()
+                self._partial(path).unlink(missing_ok=True)
+
+    def write(self, part: _Converted) -> None:
+        if part.training:
+            self._open["training"].write(self._separator + part.training)
+            self._separator = b",\n"
+        for name, content in (("rejections", part.rejections), ("reports", part.reports)):
+            if name in self._open:
+                self._open[name].write(content)
+
+    def keep_reports(self) -> None:
+        for name in ("rejections", "reports"):
+            self._keep(name)
+
+    def keep_training(self) -> None:
+        self._open["training"].write(b"\n]\n" if self._separator == b",\n" else b"[]\n")
+        self._keep("training")
+
+    def _keep(self, name: str) -> None:
+        path = self._paths[name]
+        if path:
+            self._open.pop(name).close()
+            os.replace(self._partial(path), path)
+
+    @staticmethod
+    def _partial(path: Path) -> Path:
+        return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _convert_parts(
+    path: Path, config: DataConfig, num_processes: int | None
+) -> Iterator[_Converted]:
+    spans: list[Span] = []
+    if threading.active_count() == 1 and num_processes != 1:
+        spans = split_lines(path, _SPAN_BYTES)
+    if len(spans) < 2:
+        reader = BlockReader(path.name, config)
+        yield from (_convert(reader, [block]) for block in read_blocks(path))
+        return
+    context = multiprocessing.get_context("fork")
+    num_processes = min(num_processes or len(os.sched_getaffinity(0)), len(spans))
+    try:
+        with ProcessPoolExecutor(
+            num_processes, context, _start_worker, (path, config, os.getpid())
+        ) as pool:
+            yield from _share(pool, spans, num_processes)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"{path}: a converting process was killed, out of memory perhaps: give it one process"
+        ) from error
+
+
+def _share(
+    pool: ProcessPoolExecutor, spans: Sequence[Span], num_processes: int
+) -> Iterator[_Converted]:
+    """The spans' results in order, with a few spans under way at any time."""
+    pending: deque[Future[_Converted]] = deque()
+    try:
+        for span in spans:
+            pending.append(pool.submit(_convert_span, span))
+            if len(pending) > 2 * num_processes:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+_path = Path()
+_reader: BlockReader | None = None
+
+
+def _start_worker(path: Path, config: DataConfig, parent: int) -> None:
+    global _path, _reader
+    # Ctrl-C is the parent's to handle, and nobody outlives it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    _path, _reader = path, BlockReader(path.name, config)
+
+
+def _convert_span(span: Span) -> _Converted:
+    if _reader is None:
+        raise RuntimeError("the worker was not started")
+    return _convert(_reader, read_blocks(_path, span))
+
+
+def _convert(reader: BlockReader, blocks: Iterable[Block]) -> _Converted:
+    tally = Tally()
+    training: list[bytes] = []
+    rejected: list[bytes] = []
+    reported: list[bytes] = []
+    num_bytes = 0
+    for block in blocks:
+        records, rejections = reader.read(block)
+        tally.count(records, rejections)
+        num_bytes += len(block.content)
+        rows = [{"instruction": r.utterance, "output": r.output} for r in records]
+        if rows:
+            training.append(orjson.dumps(rows, option=orjson.OPT_INDENT_2)[2:-2])
+        reports = [report for r in records if r.notes for report in report_notes(r)]
+        reported += [report.model_dump_json().encode() + b"\n" for report in reports]
+        rejected += [rejection.model_dump_json().encode() + b"\n" for rejection in rejections]
+    return _Converted(
+        b",\n".join(training), b"".join(rejected), b"".join(reported), tally, num_bytes
+    )

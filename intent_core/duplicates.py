@@ -1,0 +1,156 @@
+"""Near-duplicate utterances: every pair that shares most of its character bigrams and trigrams.
+
+Two texts are as similar as the Jaccard index of their sets of bigrams and trigrams, each text
+taken with one blank before and after it: the shared grams over all grams of the two. Trigrams
+alone lose three of a short Chinese text's few grams for one character changed; bigrams alone
+know no order. Together they serve both languages, and even the empty text has a gram.
+
+The search is exact and yet compares few pairs. With the grams of a text written rarest first,
+texts that share at least `a` grams share `s` of them within their first `size - a + s` ones
+(prefix filter), and a text is never similar to one much longer (length filter). One sparse
+matrix product over the prefixes counts the shared grams; pairs with enough are then compared.
+Time and memory grow with the pairs found.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+from intent_core.errors import ConfigError
+
+# More shared grams asked of longer prefixes: a dearer product, far fewer pairs to compare.
+_SHARED_IN_PREFIX = 8
+_ROWS_AT_ONCE = 250
+_PAIRS_AT_ONCE = 20_000
+# Code points plus one need 21 bits, so three of them fit an integer of 64.
+_CHARACTER_BITS = 21
+# A bound may be too low by a rounding error, never too high.
+_ROUNDING = 1e-9
+
+_Integers = npt.NDArray[np.int64]
+
+
+class NearDuplicate(NamedTuple):
+    """Two texts by their places, `first < second`, and their similarity in (0, 1]."""
+
+    first: int
+    second: int
+    similarity: float
+
+
+class _Pairs(NamedTuple):
+    first: _Integers
+    second: _Integers
+    similarity: npt.NDArray[np.float64]
+
+
+def find_near_duplicates(texts: Sequence[str], similarity: float) -> list[NearDuplicate]:
+    """All pairs at least so similar, in order of place; identical texts have similarity 1.
+
+    `ConfigError` when `similarity` is not above 0 and at most 1.
+    """
+    pairs = _find_pairs(texts, similarity)
+    columns = (column.tolist() for column in pairs)
+    return [NearDuplicate(*pair) for pair in zip(*columns, strict=True)]
+
+
+def keep_distinct(texts: Sequence[str], similarity: float) -> list[int]:
+    """Places of the texts that are no near-duplicate of a kept text before them.
+
+    `ConfigError` when `similarity` is not above 0 and at most 1.
+    """
+    places: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        places.setdefault(text, place)
+    pairs = _find_pairs(list(places), similarity)
+    kept = [True] * len(places)
+    for first, second in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+        # Pairs come by `first`: whether it is kept is settled by now.
+        if kept[first]:
+            kept[second] = False
+    return [place for place, keep in zip(places.values(), kept, strict=True) if keep]
+
+
+def _find_pairs(texts: Sequence[str], similarity: float) -> _Pairs:
+    if not 0 < similarity <= 1:
+        raise ConfigError(f"similarity {similarity} is not above 0 and at most 1: try 0.8")
+    if len(texts) < 2:
+        nothing = np.zeros(0, np.int64)
+        return _Pairs(nothing, nothing, np.zeros(0))
+    grams = _gram_sets(texts)
+    by_size = np.argsort(np.diff(grams.indptr), kind="stable")
+    found = _join(grams[by_size], similarity)
+    one, other = by_size[found.first], by_size[found.second]
+    first, second = np.minimum(one, other), np.maximum(one, other)
+    order = np.lexsort((second, first))
+    return _Pairs(first[order], second[order], found.similarity[order])
+
+
+def _gram_sets(texts: Sequence[str]) -> csr_array:
+    """One row a text, one column a gram, rarest first; 1 where the text has the gram."""
+    padded = [f" {text} " for text in texts]
+    encoded = "".join(padded).encode("utf-32-le", "surrogatepass")
+    codes = np.frombuffer(encoded, dtype="<u4").astype(np.int64) + 1
+    owners = np.repeat(np.arange(len(texts)), [len(text) for text in padded])
+    bigrams = codes[:-1] << _CHARACTER_BITS | codes[1:]
+    trigrams = bigrams[:-1] << _CHARACTER_BITS | codes[2:]
+    # A gram that begins in one text and ends in the next belongs to neither.
+    within_two, within_three = owners[:-1] == owners[1:], owners[:-2] == owners[2:]
+    grams = np.concatenate([bigrams[within_two], trigrams[within_three]])
+    owners = np.concatenate([owners[:-1][within_two], owners[:-2][within_three]])
+    _, number, occurrences = np.unique(grams, return_inverse=True, return_counts=True)
+    num_grams = len(occurrences)
+    rank = np.empty(num_grams, np.int64)
+    rank[np.argsort(occurrences, kind="stable")] = np.arange(num_grams)
+    cells = np.unique(owners * num_grams + rank[number])
+    rows, columns = np.divmod(cells, num_grams)
+    return _to_matrix(rows, columns, (len(texts), num_grams))
+
+
+def _join(grams: csr_array, similarity: float) -> _Pairs:
+    """Similar rows of a matrix whose rows go by size; each row is held against smaller ones."""
+    sizes = np.diff(grams.indptr).astype(np.int64)
+    least = np.ceil(similarity * sizes - _ROUNDING).astype(np.int64)
+    # The smaller of two sets can be missing fewer grams: its prefix is the shorter one.
+    least_as_smaller = np.ceil(2 * similarity / (1 + similarity) * sizes - _ROUNDING)
+    probes = _prefixes(grams, sizes - least + _SHARED_IN_PREFIX)
+    index = _prefixes(grams, sizes - least_as_smaller.astype(np.int64) + _SHARED_IN_PREFIX)
+    found = []
+    for start in range(0, len(sizes), _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, len(sizes))
+        low = int(np.searchsorted(sizes, least[start]))
+        shared = (probes[start:stop] @ index[low:stop].T).tocoo()
+        larger, smaller = shared.row + start, shared.col + low
+        near = (smaller < larger) & (sizes[smaller] >= least[larger])
+        near &= shared.data >= np.minimum(_SHARED_IN_PREFIX, least[larger])
+        found += _compare(grams, larger[near], smaller[near], similarity)
+    return _Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def _compare(
+    grams: csr_array, larger: _Integers, smaller: _Integers, similarity: float
+) -> list[_Pairs]:
+    sizes = np.diff(grams.indptr).astype(np.int64)
+    found = []
+    for start in range(0, max(len(larger), 1), _PAIRS_AT_ONCE):
+        one, other = (rows[start : start + _PAIRS_AT_ONCE] for rows in (larger, smaller))
+        shared = grams[one].multiply(grams[other]).sum(axis=1)
+        measured = shared / (sizes[one] + sizes[other] - shared)
+        similar = measured >= similarity
+        found.append(_Pairs(one[similar], other[similar], measured[similar]))
+    return found
+
+
+def _prefixes(grams: csr_array, lengths: _Integers) -> csr_array:
+    rows = np.repeat(np.arange(grams.shape[0]), np.diff(grams.indptr))
+    inside = np.arange(grams.nnz) - grams.indptr[rows] < lengths[rows]
+    return _to_matrix(rows[inside], grams.indices[inside], grams.shape)
+
+
+def _to_matrix(rows: _Integers, columns: _Integers, shape: tuple[int, int]) -> csr_array:
+    ends = np.cumsum(np.bincount(rows, minlength=shape[0]))
+    starts = np.concatenate([[0], ends])
+    return csr_array((np.ones(len(rows), np.int32), columns, starts), shape=shape)

@@ -1,0 +1,180 @@
+"""Rows that look like the ones before them, read at a fraction of the cost.
+
+An export's rows differ in few places. From a row that `answers.read_answer` has read without a
+note this learns what its rows look like: the keys, and the text around the answer in a result.
+A row of that look is decoded into just the fields that decide (msgspec), and its answer is cut
+out from between the known texts. Whatever is not exactly as learned, disagrees, is abandoned or
+needs repair is not read here: None sends it to `read_answer`.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import orjson
+
+from intent_core.answers import Answer, split_label_key
+from intent_core.calls import is_plain
+from intent_core.config import DataConfig, Stage
+from intent_core.records import Record
+from intent_core.results import RowRefused, read_stage
+
+_MAX_KEYS = 16
+# Rows of which no two look alike must not cost a lesson each.
+_MAX_LESSONS = 32
+_PROBE = "probe()"
+# Within JSON text within a JSON string these stand for themselves.
+_UNESCAPED = re.compile(r'[^\x00-\x1f"\\]+')
+# Higher numbers are no times: see `results.read_version`.
+_MAX_VERSION = 10**18
+
+_Flag = int | bool | None
+_VERSION = (("version", int | None, None),)
+
+
+class _Look(NamedTuple):
+    """What was learned: how to decode a row, and what stands around its answer."""
+
+    decode: Callable[[bytes], Any]
+    stages: tuple[Stage, ...]
+    """The most believed first."""
+    fields_of: Callable[[Any], tuple[Any, ...]]
+    """`abandonFlag`, `data` and the labels of a decoded row."""
+    before: bytes
+    after: bytes
+
+
+class UsualRows:
+    """Reads usual rows, and learns from others what is usual."""
+
+    def __init__(self, source: str, config: DataConfig) -> None:
+        self._source = source
+        self._config = config
+        self._look: _Look | None = None
+        self._job = ""
+        self._keys: dict[str, None] = {}
+        self._lessons = 0
+
+    def read(self, line: bytes, number: int, offset: int) -> Record | None:
+        """The row's record, exactly as `read_answer` would have it, or None."""
+        if self._look is None or not line.startswith(b"{"):
+            return None
+        decode, stages, fields_of, before, after = self._look
+        believed: Stage | None = None
+        version = value = None
+        try:
+            abandoned, data, *labels = fields_of(decode(line))
+            for stage, label in zip(stages, labels, strict=False):
+                if label is None:
+                    continue
+                (result,) = label.results
+                if believed is None:
+                    believed, version, value = stage, result.version, result.answer
+                elif result.answer != value:
+                    return None
+                if label.abandonFlag or label.fixedFlag:
+                    return None
+            text = bytes(value or b"")
+            output = text[len(before) : -len(after)].decode()
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+            return None
+        utterance = data.utterance
+        if (
+            abandoned
+            or believed is None
+            or not (text.startswith(before) and text.endswith(after) and is_plain(output))
+            or not utterance
+            or "\0" in utterance
+            or utterance.strip() != utterance
+            or not (version is None or 0 <= version < _MAX_VERSION)
+        ):
+            return None
+        return Record(utterance, output, self._source, number, offset, believed, version)
+
+    def learn(self, line: bytes, row: object, answer: Answer) -> None:
+        """Take a row that was read without a note as the usual one from now on."""
+        if self._lessons == _MAX_LESSONS or answer.notes or not isinstance(row, dict):
+            return
+        self._lessons += 1
+        labels = self._learn_keys(row)
+        if not labels or len(self._keys) > _MAX_KEYS or not _UNESCAPED.fullmatch(answer.output):
+            return
+        for result in (self._survey_result(), self._mark_result()):
+            decode = self._make_decoder(labels, result)
+            try:
+                (given,) = getattr(decode(line), f"label_{answer.stage}").results
+            except (msgspec.MsgspecError, ValueError, AttributeError, TypeError, RecursionError):
+                continue
+            around = bytes(given.answer).split(answer.output.encode())
+            if len(around) == 2 and all(around) and self._holds_answer(around, result):
+                names = ("abandonFlag", "data", *(f"label_{stage}" for stage in labels))
+                fields_of = operator.attrgetter(*names)
+                self._look = _Look(decode, tuple(labels), fields_of, around[0], around[1])
+
+    def _learn_keys(self, row: Iterable[str]) -> dict[Stage, str]:
+        """The labels' keys seen of this row's job, by stage, the most believed first."""
+        jobs = {split[0] for key in row if (split := split_label_key(key))}
+        if len(jobs) != 1:
+            return {}
+        if jobs != {self._job}:
+            (self._job,) = jobs
+            self._keys = {}
+        self._keys |= dict.fromkeys(row)
+        found = {split[1]: key for key in self._keys if (split := split_label_key(key))}
+        if found.keys() - set(self._config.stages):
+            return {}
+        return {stage: found[stage] for stage in self._config.stages if stage in found}
+
+    def _make_decoder(
+        self, labels: dict[Stage, str], result: type[msgspec.Struct]
+    ) -> Callable[[bytes], Any]:
+        """Decode a row with these labels and no key that was never seen: it may be a label."""
+        label = msgspec.defstruct(
+            "Label",
+            [
+                ("results", list[result]),  # type: ignore[valid-type]
+                ("abandonFlag", _Flag, None),
+                ("fixedFlag", _Flag, None),
+            ],
+            gc=False,
+        )
+        names = {"utterance": self._config.utterance_field}
+        data = msgspec.defstruct("Data", [("utterance", str)], rename=names, gc=False)
+        fields: list[Any] = [("data", data), ("abandonFlag", _Flag, None)]
+        fields += [(f"label_{stage}", label | None, None) for stage in labels]
+        keys = {f"label_{stage}": key for stage, key in labels.items()}
+        others = self._keys.keys() - {"data", "abandonFlag", *labels.values()}
+        for number, key in enumerate(sorted(others)):
+            fields.append((f"other_{number}", msgspec.Raw, msgspec.Raw()))
+            keys[f"other_{number}"] = key
+        row = msgspec.defstruct("Row", fields, rename=keys, forbid_unknown_fields=True, gc=False)
+        # Not strict: a version is a number, or a number in quotes.
+        return msgspec.json.Decoder(row, strict=False).decode
+
+    def _survey_result(self) -> type[msgspec.Struct]:
+        """A result of the older format, if it answers our question."""
+        title = Literal[self._config.question_title]  # type: ignore[name-defined]
+        fields: list[Any] = [("answer", msgspec.Raw), ("title", title), *_VERSION]
+        names = {"answer": "data", "title": "markTitle", "version": "Version"}
+        return msgspec.defstruct("SurveyResult", fields, rename=names, gc=False)
+
+    def _mark_result(self) -> type[msgspec.Struct]:
+        """A result of the newer format; one that has `data` as well is none."""
+        absent = ("data", msgspec.UnsetType, msgspec.UNSET)
+        fields: list[Any] = [("answer", msgspec.Raw), absent, *_VERSION]
+        names = {"answer": "MarkResult", "version": "Version"}
+        return msgspec.defstruct("MarkResult", fields, rename=names, gc=False)
+
+    def _holds_answer(self, around: list[bytes], result: type[msgspec.Struct]) -> bool:
+        """Whether what stands between the two texts is the answer, and all of it."""
+        before, after = around
+        title = self._config.question_title
+        key = result.__struct_encode_fields__[0]
+        try:
+            value = orjson.loads(before + _PROBE.encode() + after)
+            read = read_stage({"results": [{key: value, "markTitle": title}]}, title)
+        except (ValueError, RowRefused):
+            return False
+        return [one.text for one in read.given] == [_PROBE] and not read.faults

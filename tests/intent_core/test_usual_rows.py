@@ -1,0 +1,141 @@
+"""The fast way to read a row says what the thorough way says, or nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intent_core.answers import Answer, read_answer
+from intent_core.config import DataConfig
+from intent_core.usual_rows import UsualRows
+
+DATA = Path(__file__).parent.parent / "data"
+CONFIG = DataConfig()
+
+
+def result(answer: Any, is_survey: bool, **fields: Any) -> dict[str, Any]:
+    if is_survey:
+        return {"data": answer, "markTitle": "output", "questionId": "2", **fields}
+    mark = {"tabId": "x", "annotations": [{"id": None, "labels": {"output": answer}}]}
+    return {"MarkTitle": "form", "MarkResult": json.dumps(mark), "Version": "17", **fields}
+
+
+def make_row(answer: str, is_survey: bool = False, **keys: Any) -> dict[str, Any]:
+    label = {"results": [result(answer, is_survey)], "abandonFlag": 0}
+    usual = {"data": {"instruction": "hi", "_itag_index": ""}, "label-1": label, "abandonFlag": 0}
+    return {**usual, **keys}
+
+
+def taught(*rows: dict[str, Any], config: DataConfig = CONFIG) -> UsualRows:
+    usual = UsualRows("e", config)
+    for row in rows:
+        answer = read_answer(row, config)
+        assert isinstance(answer, Answer)
+        usual.learn(json.dumps(row).encode(), row, answer)
+    return usual
+
+
+def agrees(usual: UsualRows, line: bytes, config: DataConfig = CONFIG) -> bool:
+    """Whether the row was read the fast way; if so it must be the thorough way's reading."""
+    read = usual.read(line, 7, 70)
+    if read is None:
+        return False
+    answer = read_answer(json.loads(line), config)
+    assert isinstance(answer, Answer), answer
+    assert not answer.notes
+    assert (read.utterance, read.output, read.stage, read.version) == (
+        *(answer.utterance, answer.output, answer.stage),
+        answer.version,
+    )
+    assert (read.source, read.line, read.byte_offset, read.notes) == ("e", 7, 70, ())
+    return True
+
+
+@pytest.mark.parametrize("kind", ["survey", "open-group"])
+@pytest.mark.parametrize("name", ["snips_en", "crosswoz_zh"])
+def test_nearly_all_rows_of_an_export_are_usual(name: str, kind: str) -> None:
+    lines = (DATA / name / f"export-{kind}.manifest").read_bytes().splitlines()
+    usual = taught(json.loads(lines[0]))
+    assert sum(agrees(usual, line) for line in lines) > 0.98 * len(lines)
+
+
+@pytest.mark.parametrize("name", ["snips_en", "crosswoz_zh"])
+def test_a_dirty_export_is_never_read_wrongly(name: str) -> None:
+    usual = taught(make_row("a()"))
+    for line in (DATA / name / "export-dirty.manifest").read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            assert usual.read(line, 1, 0) is None
+            continue
+        agrees(usual, line)
+        answer = read_answer(row, CONFIG)
+        if isinstance(answer, Answer):
+            usual.learn(line, row, answer)
+
+
+STAGES = st.sampled_from(["label-1", "label-1-check", "label-1-verify", "label-1-system"])
+ANSWERS = st.sampled_from(
+    ["a()", "b(x)", "a(杭州)", "a(x", "a", "", None, ["a()"], 'a("x")', 'a(")', "a(\\)", "a (x)", 7]
+) | st.text(max_size=6)
+FLAGS = st.sampled_from([0, 1, True, False, None, "0", "1", "false", 2, 0.0])
+RESULTS = st.builds(
+    result,
+    ANSWERS,
+    st.booleans(),
+    Version=st.sampled_from(["17", 17, "x", None, -1, "007", 10**18, 1.0, "1" * 30]),
+    data=st.just("a()") | ANSWERS,
+) | st.builds(result, ANSWERS, st.booleans(), markTitle=st.sampled_from(["output", "other", None]))
+LABELS = st.none() | st.fixed_dictionaries(
+    {"results": st.lists(st.builds(result, ANSWERS, st.booleans()) | RESULTS, max_size=2)},
+    optional={"abandonFlag": FLAGS, "fixedFlag": FLAGS},
+)
+ROWS = st.builds(
+    lambda labels, rest: {**rest, **labels},
+    st.dictionaries(STAGES | st.just("label-2"), LABELS, max_size=3),
+    st.fixed_dictionaries(
+        {"data": st.fixed_dictionaries({"instruction": st.just("hi") | st.text(max_size=3)})},
+        optional={"abandonFlag": FLAGS, "note": st.none() | st.text(max_size=2)},
+    ),
+)
+
+
+@given(
+    rows=st.lists(ROWS, max_size=6),
+    is_survey=st.booleans(),
+    stages=st.permutations(["verify", "check", "label", "system"]).map(lambda s: tuple(s[:3])),
+)
+def test_it_never_says_anything_else(
+    rows: list[dict[str, Any]], is_survey: bool, stages: tuple[Any, ...]
+) -> None:
+    config = DataConfig(stages=stages)
+    usual = UsualRows("e", config)
+    for row in [make_row("a(x)", is_survey), *rows, *rows]:
+        line = json.dumps(row).encode()
+        if not agrees(usual, line, config):
+            answer = read_answer(json.loads(line), config)
+            if isinstance(answer, Answer):
+                usual.learn(line, json.loads(line), answer)
+
+
+def test_rows_of_another_look_are_learned() -> None:
+    usual = taught(make_row("a()", is_survey=True))
+    other = make_row("b(y)")
+    assert not agrees(usual, json.dumps(other).encode())
+    other_job = json.loads(json.dumps(other).replace("label-1", "label-2"))
+    usual = taught(make_row("a()", is_survey=True), other_job)
+    assert agrees(usual, json.dumps(other_job).encode())
+
+
+def test_a_label_under_a_key_never_seen_is_not_passed_over() -> None:
+    usual = taught(make_row("a()"))
+    verify = {"results": [result("b()", False)]}
+    assert not agrees(usual, json.dumps(make_row("a()", **{"label-1-verify": verify})).encode())
+
+
+def test_rows_that_never_look_alike_are_not_learned_for_ever() -> None:
+    usual = taught(*(make_row("a()", **{f"key-{number}": 1}) for number in range(100)))
+    assert not agrees(usual, json.dumps(make_row("a()", **{"key-99": 1})).encode())

@@ -9,6 +9,7 @@ import contextlib
 import gzip
 import json
 import math
+import os
 import sys
 import zlib
 from collections.abc import Iterator
@@ -67,12 +68,14 @@ class Span(NamedTuple):
     """A run of whole lines in a plain file."""
 
     offset: int
-    line: int
     num_bytes: int
 
 
 def read_blocks(path: Path, span: Span | None = None) -> Iterator[Block]:
-    """Read a file, or a span of it, block by block; `DataError` when it cannot be read."""
+    """Read a file, or a span of it, block by block; `DataError` when it cannot be read.
+
+    The lines of a span are numbered from 1, as nobody has counted those before it.
+    """
     with _reading(path):
         if span:
             with path.open("rb") as file:
@@ -83,25 +86,20 @@ def read_blocks(path: Path, span: Span | None = None) -> Iterator[Block]:
                 yield from _cut(file, None)
 
 
-def split_lines(path: Path, num_bytes: int) -> list[Span]:
-    """Cut a plain file of lines into spans of about this size; none if it is another kind."""
-    buffer = bytearray(_BLOCK_BYTES)
-    spans: list[Span] = []
-    offset, line, length, num_lines = 0, 1, 0, 0
-    with _reading(path), path.open("rb", buffering=0) as file:
+def split_lines(path: Path, num_bytes: int) -> Iterator[Span]:
+    """Cut a plain file of lines into spans of about this size; nothing if it is another kind."""
+    with _reading(path), path.open("rb") as file:
         start = file.read(_BLOCK_BYTES)
         if start.startswith((_GZIP, *_UTF16)) or _is_array(start):
-            return []
-        file.seek(0)
-        while count := file.readinto(buffer):
-            end = buffer.rfind(b"\n", 0, count) + 1 if length + count >= num_bytes else 0
-            num_lines += buffer.count(b"\n", 0, count)
-            length += count
-            if end:
-                spans.append(Span(offset, line, length - count + end))
-                offset, line = offset + length - count + end, line + num_lines
-                length, num_lines = count - end, 0
-    return [*spans, Span(offset, line, length)] if length else spans
+            return
+        size = file.seek(0, os.SEEK_END)
+        offset = 0
+        while offset < size:
+            file.seek(min(offset + num_bytes, size))
+            _skip_line(file)
+            end = file.tell()
+            yield Span(offset, end - offset)
+            offset = end
 
 
 def count_bytes(path: Path) -> int | None:
@@ -191,7 +189,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _cut(file: IO[bytes] | gzip.GzipFile, span: Span | None) -> Iterator[Block]:
-    offset, line = (span.offset, span.line) if span else (0, 1)
+    offset, line = span.offset if span else 0, 1
     end = span.offset + span.num_bytes if span else sys.maxsize
     while offset < end and (content := file.read(min(_BLOCK_BYTES, end - offset))):
         if offset == 0 and _is_array(content):

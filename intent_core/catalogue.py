@@ -8,8 +8,11 @@ from pydantic import BaseModel, ConfigDict
 
 from intent_core.calls import Call
 
-# A value as `calls.py` writes it: plain, or in quotes.
-_VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^",;()=\\\s](?:[^,;()=\\]*[^,;()=\\\s])?)'
+# A value as `calls.py` writes it: plain, or in quotes. Without lookarounds, which no engine of
+# structured outputs takes.
+_PLAIN = r"[^,;()=\\\s，；（）]"
+_QUOTED = r'"(?:[^"\\\x00-\x1f]|\\["\\nrt]|\\u[0-9a-f]{4})*"'
+_VALUE = rf'(?:{_QUOTED}|[^",;()=\\\s，；（）](?:(?:{_PLAIN}| )*{_PLAIN})?)'
 
 
 class IntentSchema(BaseModel):

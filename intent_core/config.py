@@ -174,6 +174,9 @@ class EvaluateConfig(Section):
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 32
     """Utterances in flight at once."""
+    constrained: bool = False
+    """Let the server give nothing but known intents with as many values as were seen in training;
+    callers then send the same `structured_outputs`."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 120
 
 

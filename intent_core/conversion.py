@@ -12,11 +12,12 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 import orjson
 
@@ -24,20 +25,24 @@ from intent_core.blocks import Block, Span, read_blocks, split_lines
 from intent_core.config import DataConfig
 from intent_core.errors import DataError
 from intent_core.itag import BlockReader
-from intent_core.records import Tally, check_rejections, report_notes
+from intent_core.records import Rejection, RowReport, Tally, check_rejections, report_notes
 
 # Of a smaller file one process has read all before another has started.
 _SPAN_BYTES = 4 << 20
 _PR_SET_PDEATHSIG = 1
 
 
+_Row = TypeVar("_Row", Rejection, RowReport)
+
+
 class _Converted(NamedTuple):
-    """Some blocks, ready to be written."""
+    """Some blocks, ready to be written but for their place in the file."""
 
     training: bytes
-    rejections: bytes
-    reports: bytes
-    tally: Tally
+    rejections: list[Rejection]
+    reports: list[RowReport]
+    num_records: int
+    num_lines: int
     num_bytes: int
 
 
@@ -59,11 +64,14 @@ def convert_export(
     `config.max_rejection_rate` of its rows are unusable.
     """
     tally = Tally()
-    num_bytes = 0
+    num_lines = num_bytes = 0
     with _Files(out, rejected, reported) as files:
         for part in _convert_parts(path, config, num_processes):
-            files.write(part)
-            tally.add(part.tally)
+            rejections = [_move(rejection, num_lines) for rejection in part.rejections]
+            reports = [_move(report, num_lines) for report in part.reports]
+            files.write(part.training, rejections, reports)
+            tally.count(part.num_records, rejections, reports)
+            num_lines += part.num_lines
             num_bytes += part.num_bytes
             on_progress(num_bytes)
         if not tally.num_objects:
@@ -97,13 +105,15 @@ class _Files:
                     self._open[name].close()
                 self._partial(path).unlink(missing_ok=True)
 
-    def write(self, part: _Converted) -> None:
-        if part.training:
-            self._open["training"].write(self._separator + part.training)
+    def write(
+        self, training: bytes, rejections: Iterable[Rejection], reports: Iterable[RowReport]
+    ) -> None:
+        if training:
+            self._open["training"].write(self._separator + training)
             self._separator = b",\n"
-        for name, content in (("rejections", part.rejections), ("reports", part.reports)):
+        for name, rows in (("rejections", rejections), ("reports", reports)):
             if name in self._open:
-                self._open[name].write(content)
+                self._open[name].writelines(r.model_dump_json().encode() + b"\n" for r in rows)
 
     def keep_reports(self) -> None:
         for name in ("rejections", "reports"):
@@ -127,20 +137,24 @@ class _Files:
 def _convert_parts(
     path: Path, config: DataConfig, num_processes: int | None
 ) -> Iterator[_Converted]:
-    spans: list[Span] = []
-    if threading.active_count() == 1 and num_processes != 1:
+    num_processes = num_processes or len(os.sched_getaffinity(0))
+    spans: Iterable[Span] = ()
+    if num_processes > 1 and threading.active_count() == 1:
         spans = split_lines(path, _SPAN_BYTES)
-    if len(spans) < 2:
+    spans = iter(spans)
+    first = list(islice(spans, 2))
+    if len(first) < 2:
         reader = BlockReader(path.name, config)
-        yield from (_convert(reader, [block]) for block in read_blocks(path))
+        for block in read_blocks(path):
+            # Here lines are numbered through.
+            yield _convert(reader, [block])._replace(num_lines=0)
         return
     context = multiprocessing.get_context("fork")
-    num_processes = min(num_processes or len(os.sched_getaffinity(0)), len(spans))
     try:
         with ProcessPoolExecutor(
             num_processes, context, _start_worker, (path, config, os.getpid())
         ) as pool:
-            yield from _share(pool, spans, num_processes)
+            yield from _share(pool, chain(first, spans), num_processes)
     except BrokenProcessPool as error:
         raise DataError(
             f"{path}: a converting process was killed, out of memory perhaps: give it one process"
@@ -148,7 +162,7 @@ def _convert_parts(
 
 
 def _share(
-    pool: ProcessPoolExecutor, spans: Sequence[Span], num_processes: int
+    pool: ProcessPoolExecutor, spans: Iterable[Span], num_processes: int
 ) -> Iterator[_Converted]:
     """The spans' results in order, with a few spans under way at any time."""
     pending: deque[Future[_Converted]] = deque()
@@ -185,21 +199,23 @@ def _convert_span(span: Span) -> _Converted:
 
 
 def _convert(reader: BlockReader, blocks: Iterable[Block]) -> _Converted:
-    tally = Tally()
     training: list[bytes] = []
-    rejected: list[bytes] = []
-    reported: list[bytes] = []
-    num_bytes = 0
+    rejected: list[Rejection] = []
+    reported: list[RowReport] = []
+    num_records = num_lines = num_bytes = 0
     for block in blocks:
         records, rejections = reader.read(block)
-        tally.count(records, rejections)
-        num_bytes += len(block.content)
         rows = [{"instruction": r.utterance, "output": r.output} for r in records]
         if rows:
             training.append(orjson.dumps(rows, option=orjson.OPT_INDENT_2)[2:-2])
-        reports = [report for r in records if r.notes for report in report_notes(r)]
-        reported += [report.model_dump_json().encode() + b"\n" for report in reports]
-        rejected += [rejection.model_dump_json().encode() + b"\n" for rejection in rejections]
-    return _Converted(
-        b",\n".join(training), b"".join(rejected), b"".join(reported), tally, num_bytes
-    )
+        rejected += rejections
+        reported += [report for r in records if r.notes for report in report_notes(r)]
+        num_records += len(records)
+        num_lines += block.content.count(b"\n") + block.is_cut
+        num_bytes += len(block.content)
+    return _Converted(b",\n".join(training), rejected, reported, num_records, num_lines, num_bytes)
+
+
+def _move(row: _Row, num_lines: int) -> _Row:
+    """The row as it stands in the file, so many lines further down."""
+    return row.model_copy(update={"line": row.line + num_lines}) if num_lines else row

@@ -216,7 +216,7 @@ def find_suspicions(
     utterances: Sequence[str], labels: Sequence[tuple[Call, ...]]
 ) -> list[LabelSuspicion]:
     """Utterances whose intents look wrong beside their likes, the most doubtful first."""
-    names = [";".join(call.intent for call in calls) for calls in labels]
+    names = [";".join(sorted({call.intent for call in calls})) for calls in labels]
     return find_label_errors(utterances, names)
 
 

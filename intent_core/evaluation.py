@@ -7,12 +7,13 @@ that never came are wrong; none is dropped. The rates:
     parameter_accuracy   and so are every call's arguments, by position or name
     exact_match          and so is the order of the calls
     parse_rate           the answer is a list of calls at all
+    unknown_intent_rate  the answer has an intent that training never showed
     slot_f1              micro F1 over (intent, position or name, value)
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -89,6 +90,8 @@ class EvaluationReport(_Value):
     exact_match: Measure
     parse_rate: Measure
     slot_f1: float
+    unknown_intent_rate: Measure | None = None
+    """Answers with an intent that training never showed, where the catalogue was given."""
     documents: DocumentsScore
     per_intent: tuple[IntentScore, ...]
     failures: tuple[Failure, ...]
@@ -111,6 +114,7 @@ def evaluate(
     examples: Sequence[Example],
     predictions: Sequence[Prediction],
     *,
+    known_intents: Collection[str] | None = None,
     artifact_digest: str = "",
     test_fingerprint: str = "",
 ) -> EvaluationReport:
@@ -127,6 +131,7 @@ def evaluate(
         exact_match=_measure(s.comparison.exact for s in scored),
         parse_rate=_measure(s.calls is not None for s in scored),
         slot_f1=_slot_f1(scored),
+        unknown_intent_rate=_unknown_rate(scored, known_intents),
         documents=_documents(scored),
         per_intent=_per_intent(scored),
         failures=tuple(_failure(s, s.comparison.reason) for s in scored if s.comparison.reason),
@@ -209,6 +214,12 @@ def _slot_f1(scored: Sequence[_Scored]) -> float:
         expected += gold.total()
         found += predicted.total()
     return 2 * hits / (expected + found) if expected + found else 1.0
+
+
+def _unknown_rate(scored: Sequence[_Scored], known: Collection[str] | None) -> Measure | None:
+    if known is None:
+        return None
+    return _measure(any(call.intent not in known for call in s.calls or ()) for s in scored)
 
 
 def _documents(scored: Sequence[_Scored]) -> DocumentsScore:

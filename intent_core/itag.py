@@ -79,6 +79,7 @@ class BlockReader:
                         num_objects += 1
                         if answer := self._judge(row, items):
                             self._usual.learn(line, row.value, answer)
+                            read_usual = self._usual.read
                 number += 1
                 offset += len(line)
         if len(items.records) + len(items.rejections) != num_objects:

@@ -1,7 +1,7 @@
 """What reading an export gives: records, rejections, and the tally of both."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -81,30 +81,23 @@ class Tally(BaseModel):
         """Objects found in the file."""
         return self.num_records + self.num_rejections
 
-    def count(self, records: Sequence[Record], rejections: Sequence[Rejection]) -> None:
+    def count(
+        self, num_records: int, rejections: Iterable[Rejection], reports: Iterable[RowReport]
+    ) -> None:
         """Take some more rows into account."""
-        self.num_records += len(records)
-        self.num_rejections += len(rejections)
-        self.reports.update(note.kind for record in records for note in record.notes)
+        self.num_records += num_records
+        self.reports.update(report.kind for report in reports)
         for rejection in rejections:
+            self.num_rejections += 1
             self.reasons[rejection.reason] += 1
             place = f"{rejection.source}:{rejection.line}: {rejection.message}"
             self.examples.setdefault(rejection.reason, place)
-
-    def add(self, later: "Tally") -> None:
-        """Take what was counted in a later part of the same file."""
-        self.num_records += later.num_records
-        self.num_rejections += later.num_rejections
-        self.reasons += later.reasons
-        self.reports += later.reports
-        self.examples = later.examples | self.examples
 
 
 class ExportReading:
     """Everything one export says."""
 
     def __init__(self, items: Iterable[Record | Rejection]) -> None:
-        self.tally = Tally()
         records: list[Record] = []
         rejections: list[Rejection] = []
         for item in items:
@@ -112,14 +105,12 @@ class ExportReading:
                 records.append(item)
             else:
                 rejections.append(item)
-        self.tally.count(records, rejections)
         self.records = tuple(records)
         self.rejections = tuple(rejections)
-
-    @property
-    def reports(self) -> tuple[RowReport, ...]:
+        self.reports = tuple(report for record in records for report in report_notes(record))
         """The notes of all records, with their places."""
-        return tuple(report for record in self.records for report in report_notes(record))
+        self.tally = Tally()
+        self.tally.count(len(records), rejections, self.reports)
 
 
 def report_notes(record: Record) -> list[RowReport]:

@@ -9,8 +9,8 @@ needs repair is not read here: None sends it to `read_answer`.
 
 import operator
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 import msgspec
 import orjson
@@ -30,68 +30,26 @@ _UNESCAPED = re.compile(r'[^\x00-\x1f"\\]+')
 # Higher numbers are no times: see `results.read_version`.
 _MAX_VERSION = 10**18
 
+_BRACE = ord("{")
+
+ReadRow = Callable[[bytes, int, int], Record | None]
+
 _Flag = int | bool | None
 _VERSION = (("version", int | None, None),)
-
-
-class _Look(NamedTuple):
-    """What was learned: how to decode a row, and what stands around its answer."""
-
-    decode: Callable[[bytes], Any]
-    stages: tuple[Stage, ...]
-    """The most believed first."""
-    fields_of: Callable[[Any], tuple[Any, ...]]
-    """`abandonFlag`, `data` and the labels of a decoded row."""
-    before: bytes
-    after: bytes
 
 
 class UsualRows:
     """Reads usual rows, and learns from others what is usual."""
 
     def __init__(self, source: str, config: DataConfig) -> None:
+        self.read: ReadRow = _read_nothing
+        """The record of a row (line, its number, its offset), exactly as `read_answer` has it,
+        or None. Another function after each lesson."""
         self._source = source
         self._config = config
-        self._look: _Look | None = None
         self._job = ""
         self._keys: dict[str, None] = {}
         self._lessons = 0
-
-    def read(self, line: bytes, number: int, offset: int) -> Record | None:
-        """The row's record, exactly as `read_answer` would have it, or None."""
-        if self._look is None or not line.startswith(b"{"):
-            return None
-        decode, stages, fields_of, before, after = self._look
-        believed: Stage | None = None
-        version = value = None
-        try:
-            abandoned, data, *labels = fields_of(decode(line))
-            for stage, label in zip(stages, labels, strict=False):
-                if label is None:
-                    continue
-                (result,) = label.results
-                if believed is None:
-                    believed, version, value = stage, result.version, result.answer
-                elif result.answer != value:
-                    return None
-                if label.abandonFlag or label.fixedFlag:
-                    return None
-            text = bytes(value or b"")
-            output = text[len(before) : -len(after)].decode()
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
-            return None
-        utterance = data.utterance
-        if (
-            abandoned
-            or believed is None
-            or not (text.startswith(before) and text.endswith(after) and is_plain(output))
-            or not utterance
-            or "\0" in utterance
-            or utterance.strip() != utterance
-            or not (version is None or 0 <= version < _MAX_VERSION)
-        ):
-            return None
-        return Record(utterance, output, self._source, number, offset, believed, version)
 
     def learn(self, line: bytes, row: object, answer: Answer) -> None:
         """Take a row that was read without a note as the usual one from now on."""
@@ -109,9 +67,7 @@ class UsualRows:
                 continue
             around = bytes(given.answer).split(answer.output.encode())
             if len(around) == 2 and all(around) and self._holds_answer(around, result):
-                names = ("abandonFlag", "data", *(f"label_{stage}" for stage in labels))
-                fields_of = operator.attrgetter(*names)
-                self._look = _Look(decode, tuple(labels), fields_of, around[0], around[1])
+                self.read = _make_reader(decode, tuple(labels), around, self._source)
 
     def _learn_keys(self, row: Iterable[str]) -> dict[Stage, str]:
         """The labels' keys seen of this row's job, by stage, the most believed first."""
@@ -178,3 +134,50 @@ class UsualRows:
         except (ValueError, RowRefused):
             return False
         return [one.text for one in read.given] == [_PROBE] and not read.faults
+
+
+def _read_nothing(line: bytes, number: int, offset: int) -> Record | None:
+    return None
+
+
+def _make_reader(
+    decode: Callable[[bytes], Any], stages: Sequence[Stage], around: Sequence[bytes], source: str
+) -> ReadRow:
+    """Read rows that `decode` takes, with the answer between two texts. `stages`: best first."""
+    before, after = around
+    start, end = len(before), -len(after)
+    fields_of = operator.attrgetter("abandonFlag", "data", *(f"label_{stage}" for stage in stages))
+
+    # A closure, and flat: a large export passes here millions of times.
+    def read(line: bytes, number: int, offset: int) -> Record | None:
+        believed = None
+        try:
+            abandoned, data, *labels = fields_of(decode(line))
+            for stage, label in zip(stages, labels, strict=False):
+                if label is None:
+                    continue
+                (result,) = label.results
+                if believed is None:
+                    believed, version, answer = stage, result.version, result.answer
+                elif result.answer != answer:
+                    return None
+                if label.abandonFlag or label.fixedFlag:
+                    return None
+            if believed is None or abandoned or line[0] != _BRACE:
+                return None
+            text = bytes(answer)
+            output = text[start:end].decode()
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        utterance = data.utterance
+        if (
+            not (text.startswith(before) and text.endswith(after) and is_plain(output))
+            or not utterance
+            or "\0" in utterance
+            or utterance.strip() != utterance
+            or not (version is None or 0 <= version < _MAX_VERSION)
+        ):
+            return None
+        return Record(utterance, output, source, number, offset, believed, version)
+
+    return read

@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect import task
 
 from intent_core.artifacts import ModelArtifact
+from intent_core.catalogue import write_regex
 from intent_core.config import EvaluateConfig, ServeConfig, fingerprint
 from intent_core.dataset import DatasetManifest, Example, read_split
 from intent_core.evaluation import EvaluationReport, Prediction, evaluate
@@ -54,7 +55,8 @@ def evaluate_served(
     ran_before = find_model_server(settings, artifact, serve) is not None
     server = ensure_model_server(settings, artifact, serve)
     try:
-        predictions = ask_all(settings, server, artifact, examples, config)
+        pattern = write_regex(dataset.intents) if config.constrained else None
+        predictions = ask_all(settings, server, artifact, examples, config, pattern)
     except BaseException:
         if not ran_before:
             stop_model_server(settings, artifact, serve)
@@ -62,6 +64,7 @@ def evaluate_served(
     report = evaluate(
         examples,
         predictions,
+        known_intents={schema.intent for schema in dataset.intents},
         artifact_digest=artifact.digest,
         test_fingerprint=dataset.test_fingerprint,
     )
@@ -78,6 +81,7 @@ def ask_all(
     artifact: ModelArtifact,
     examples: list[Example],
     config: EvaluateConfig,
+    pattern: str | None,
 ) -> list[Prediction]:
     """Every example's answer by content name, so that no other model can have given it."""
     key, prompt = settings.read_api_key(), artifact.system_prompt
@@ -89,6 +93,7 @@ def ask_all(
             server.model,
             prompt,
             config,
+            pattern=pattern,
             on_answer=lambda done: tracker.update(done, len(examples), "utterances"),
         )
         return asyncio.run(asked)

@@ -39,13 +39,16 @@ async def predict(
     model: str,
     system_prompt: str,
     config: EvaluateConfig,
+    pattern: str | None = None,
     on_answer: Callable[[int], None] = lambda done: None,
 ) -> list[Prediction]:
     """One greedy answer per example, `config.concurrency` at a time, in the examples' order.
 
+    A `pattern` is a regular expression that every answer must match, but for its length.
     Raises `ServingError` when the server fails: silence is no wrong answer of the model.
     """
     limit = asyncio.Semaphore(config.concurrency)
+    extra = {"structured_outputs": {"regex": pattern}} if pattern else None
     done = 0
 
     async def ask_one(example: Example) -> Prediction:
@@ -59,6 +62,7 @@ async def predict(
                     temperature=0.0,
                     max_completion_tokens=config.max_new_tokens,
                     logprobs=True,
+                    extra_body=extra,
                 )
             except openai.BadRequestError as error:
                 # Too long for the server, say: this utterance's fault, and no reason to stop.

@@ -127,6 +127,8 @@ def _metrics(training: TrainingResult, report: EvaluationReport) -> list[Metric]
         "train_seconds": training.seconds,
         "train_samples_per_second": training.samples_per_second,
     }
+    if report.unknown_intent_rate is not None:
+        final["unknown_intent_rate"] = report.unknown_intent_rate.value
     if training.validation_loss is not None:
         final["validation_loss"] = training.validation_loss
     now = int(time.time() * 1000)

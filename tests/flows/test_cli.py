@@ -1,4 +1,4 @@
-"""The commands that need no server: convert and score, their files and exit codes."""
+"""The commands that need no server: convert, check, manifest and score."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,11 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "down", "run", "convert", "score", "ask", "status", "rollback", "demo"]
+    "command",
+    [
+        *("up", "down", "run", "convert", "check", "manifest", "score", "ask"),
+        *("status", "rollback", "demo"),
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     done = intent(command, "--help")
@@ -36,7 +40,13 @@ def test_convert_writes_the_documents_format(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(out.read_text(encoding="utf-8")) == labelled_rows()
     count = len(labelled_rows())
-    assert json.loads(done.stdout) == {"objects": count, "records": count, "rejections": 0}
+    assert json.loads(done.stdout) == {
+        "objects": count,
+        "records": count,
+        "rejections": 0,
+        "reasons": {},
+        "reports": {},
+    }
 
 
 def test_convert_quarantines_bad_rows_with_their_reasons(tmp_path: Path) -> None:
@@ -56,6 +66,104 @@ def test_convert_quarantines_bad_rows_with_their_reasons(tmp_path: Path) -> None
     assert len(json.loads(out.read_text(encoding="utf-8"))) == counts["records"] > 0
     assert counts["records"] + counts["rejections"] == counts["objects"]
     assert all(row["reason"] and row["line"] for row in rows)
+
+
+def test_convert_reads_as_the_recipe_says(tmp_path: Path) -> None:
+    row = {
+        "data": {"text": "stop"},
+        "label-1": {"results": [{"data": "stop", "markTitle": "意图"}]},
+    }
+    export, out, reports = (tmp_path / name for name in ("e.manifest", "out.json", "r.jsonl"))
+    export.write_text(json.dumps(row), encoding="utf-8")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data:\n  utterance_field: text\n  question_title: 意图\n", encoding="utf-8")
+    refused = intent("convert", export, "--out", out, "--recipe", recipe)
+    assert refused.exit_code == 3
+    assert "1 x bare-intent, as in e.manifest:1: " in refused.stderr
+    done = intent(
+        *("convert", export, "--out", out, "--recipe", recipe, "--reports", reports),
+        *("--set", "data.tolerate=[bare-intent]"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "reported 1 x bare-intent" in done.stdout
+    assert json.loads(out.read_text()) == [{"instruction": "stop", "output": "stop()"}]
+    assert json.loads(reports.read_text())["kind"] == "bare-intent"
+    assert intent("convert", export, "--out", out, "--set", "data.tolerat=[]").exit_code == 2
+
+
+def test_check_finds_and_recommends(tmp_path: Path) -> None:
+    out = tmp_path / "details"
+    done = intent("check", write_export(tmp_path / "e.manifest"), "--json", "--out", out)
+    assert done.exit_code == 0, done.output
+    check = json.loads(done.stdout)
+    assert check["records"] == check["utterances"] == len(labelled_rows())
+    found = {finding["rule"]: finding for finding in check["findings"]}
+    assert found["few-utterances"]["numbers"]["num_intents"] == 1
+    # The longest sample in the tokens of the embedded base model, with prompt and end.
+    assert found["seq-length"]["numbers"]["longest"] in range(50, 70)
+    assert found["seq-length"]["numbers"]["recommended"] == 64
+    assert "few-utterances" in (out / "data_check.md").read_text(encoding="utf-8")
+    assert {"rejections.jsonl", "conflicts.jsonl", "label_errors.jsonl"} < {
+        path.name for path in out.iterdir()
+    }
+
+
+def test_check_stops_where_the_recipe_says_so(tmp_path: Path) -> None:
+    export = write_export(tmp_path / "e.manifest")
+    command = ("check", export, "--no-tokens", "--set")
+    assert intent(*command, "data.stop_on=[imbalance]").exit_code == 0
+    stopped = intent(*command, "data.stop_on=[few-utterances]")
+    assert stopped.exit_code == 3
+    assert "music_exit 24" in stopped.stdout
+    assert "data.stop_on" in stopped.stderr
+    misspelt = intent(*command, "data.stop_on=[few-utterence]")
+    assert misspelt.exit_code == 2
+    assert "few-utterances" in misspelt.stderr
+
+
+def test_manifest_of_conversations(tmp_path: Path) -> None:
+    source, out = tmp_path / "chats.txt", tmp_path / "input.manifest"
+    source.write_text(
+        "User: I want to listen to music.\nAssistant: What kind?\nUser: Jazz\n\n停\n\x00\n停\n",
+        encoding="utf-8",
+    )
+    rejected = tmp_path / "rejected.jsonl"
+    done = intent("manifest", source, "--out", out, "--rejected", rejected, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"written": 2, "rejected": 1, "repeated": 1}
+    assert out.read_text(encoding="utf-8").splitlines() == [
+        '{"data":{"instruction":"I want to listen to music. Jazz"}}',
+        '{"data":{"instruction":"停"}}',
+    ]
+    assert json.loads(rejected.read_text())["line"] == 6
+
+
+def test_manifest_of_an_evaluations_failures_and_doubts(tmp_path: Path) -> None:
+    examples, predictions, out = (tmp_path / name for name in ("t.jsonl", "p.jsonl", "out"))
+    texts = ["play some jazz", "weather in Hangzhou", "weather in Hangzhou!", "turn it off"]
+    answers = [("a(x)", 0.9), ("a(y)", 0.8), ("a(y)", 0.8), ("a(x)", 0.2)]
+    examples.write_text(
+        "".join(
+            json.dumps({"id": str(n), "instruction": text, "output": "a(x)"}) + "\n"
+            for n, text in enumerate(texts)
+        )
+    )
+    predictions.write_text(
+        "".join(
+            json.dumps({"example_id": str(n), "text": text, "confidence": sure}) + "\n"
+            for n, (text, sure) in enumerate(answers)
+        )
+    )
+    command = ("manifest", "--from-predictions", predictions, "--out", out)
+    done = intent(*command, "--examples", examples, "--limit", 2)
+    assert done.exit_code == 0, done.output
+    chosen = [json.loads(line)["data"]["instruction"] for line in out.read_text().splitlines()]
+    assert chosen == ["weather in Hangzhou", "turn it off"]
+    assert intent(*command).exit_code == 2
+    assert intent("manifest", "--out", out).exit_code == 2
+    wrong = intent("manifest", "--from-predictions", out, "--examples", examples, "--out", out)
+    assert wrong.exit_code == 3
+    assert "out:1: not a prediction" in " ".join(wrong.stderr.split())
 
 
 def test_convert_of_what_is_not_there(tmp_path: Path) -> None:

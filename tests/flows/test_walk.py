@@ -3,53 +3,33 @@
 The steps build on one another, as they do for a user, so they stand in one order.
 """
 
+import asyncio
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import yaml
 from labelled import write_export
 from prefect.client.orchestration import get_client
-from typer.testing import CliRunner
+from walking import intent, outcome_of, recipe_for, reused_steps, run_walk
 
-from flows.cli import app
+from intent_core.calls import parse_calls
+from intent_core.catalogue import list_intents, write_regex
+from intent_core.config import EvaluateConfig
+from intent_core.dataset import Example
+from intent_core.evaluation import Prediction
+from intent_core.labelling import choose_least_certain
+from tasks.inference import predict
+from tasks.serving import read_state
 from tasks.settings import CHECKOUT, Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
-
-
-def recipe_for(model: Path) -> dict[str, Any]:
-    """Enough passes over a few hundred rows for a tiny model to learn them by heart."""
-    return {
-        "project": "walk",
-        "data": {"test_fraction": 0.15, "validation_fraction": 0.05},
-        "train": {
-            "base_model": str(model),
-            "method": "full",
-            "lora_dim": 0,
-            "learning_rate": 3e-3,
-            "num_train_epochs": 14,
-            "global_batch_size": 8,
-            "per_device_train_batch_size": 8,
-            "save_dtype": "float32",
-            "system_prompt": "Recognize the intent.",
-        },
-        "gate": {
-            "min_intent_accuracy": 0.8,
-            "min_parameter_accuracy": 0.5,
-            "min_test_examples": 20,
-            "max_regression": 0.3,
-        },
-        "serve": {"max_model_len": 256, "alias": "walk", "dtype": "float32"},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -60,40 +40,6 @@ def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPath
     recipe = yaml.safe_dump(recipe_for(tiny_model), allow_unicode=True)
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     return folder
-
-
-def intent(*arguments: str, code: int = 0) -> str:
-    """The command line in this process; returns what it prints to standard output."""
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == code, done.output
-    return done.stdout
-
-
-def run_walk(
-    walk: Path, *overrides: str, code: int = 0, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """`intent run` as a user starts it, in a process of its own."""
-    options = [part for text in overrides for part in ("--set", text)]
-    what = ["run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "flows", *what, *options],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == code, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done
-
-
-def outcome_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return outcome
-
-
-def reused_steps(outcome: dict[str, Any]) -> dict[str, bool]:
-    return {step["name"]: step["reused"] for step in outcome["steps"]}
 
 
 def test_nothing_is_served_before_the_first_promotion(platform: Settings) -> None:
@@ -138,6 +84,47 @@ def test_the_served_model_answers_under_its_alias_with_a_key(platform: Settings)
     url = f"{platform.endpoint}/chat/completions"
     body = {"model": "walk", "messages": [{"role": "user", "content": "stop"}]}
     assert httpx.post(url, json=body).status_code == 401
+
+
+ODD = ["tell me a joke", "红豆红豆红豆", "the weather of the music of the weather", "((("]
+
+
+def ask_all(settings: Settings, utterances: list[str], pattern: str | None) -> list[Prediction]:
+    served = read_state(settings).current
+    assert served is not None
+    examples = [
+        Example(id=str(i), instruction=text, output="") for i, text in enumerate(utterances)
+    ]
+    asked = predict(
+        examples,
+        settings.endpoint,
+        settings.read_api_key(),
+        served.alias,
+        served.artifact.system_prompt,
+        EvaluateConfig(max_new_tokens=24),
+        pattern=pattern,
+    )
+    return asyncio.run(asked)
+
+
+def test_a_constrained_answer_is_within_the_catalogue(platform: Settings) -> None:
+    pattern = write_regex(list_intents([parse_calls("order_tea(green)"), parse_calls("sleep()")]))
+    for free in ask_all(platform, ODD, None):
+        assert not free.text.startswith(("order_tea", "sleep"))
+    for answer in ask_all(platform, ODD, pattern):
+        assert answer.text.startswith(("order_tea(", "sleep()"))
+
+
+def test_the_served_model_says_what_to_label_next(walk: Path, platform: Settings) -> None:
+    utterances = ["play Yesterday for me", *ODD[:3], "查一下北京的天气"]
+    sure = [answer.confidence for answer in ask_all(platform, utterances, None)]
+    assert all(value is not None and 0 < value <= 1 for value in sure)
+    source, out = walk / "unlabelled.txt", walk / "next.manifest"
+    source.write_text("\n".join(utterances), encoding="utf-8")
+    intent("manifest", str(source), "--out", str(out), "--least-certain", "--limit", "1")
+    doubtful = choose_least_certain(utterances, ask_all(platform, utterances, None), 1)
+    chosen = [json.loads(line)["data"]["instruction"] for line in out.read_text().splitlines()]
+    assert chosen == doubtful
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/tokenize", "/v1/load_lora_adapter", "/docs"])

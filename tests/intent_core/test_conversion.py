@@ -77,17 +77,21 @@ def test_one_process_or_two_write_the_same_bytes(
 
 def test_spans_are_the_file(tmp_path: Path) -> None:
     export = make_dirty_export(tmp_path / "export.manifest", repeats=5)
-    spans = split_lines(export, 100_000)
+    spans = list(split_lines(export, 100_000))
     assert len(spans) > 5
-    blocks = [block for span in spans for block in read_blocks(export, span)]
-    assert b"".join(block.content for block in blocks) == export.read_bytes()
-    for block in blocks:
-        before = export.read_bytes()[: block.offset]
-        assert before.count(b"\n") + 1 == block.line
+    for span in spans:
+        blocks = list(read_blocks(export, span))
+        content = b"".join(block.content for block in blocks)
+        assert content == export.read_bytes()[span.offset : span.offset + span.num_bytes]
+        assert content.endswith(b"\n")
+        for block in blocks:
+            before = export.read_bytes()[span.offset : block.offset]
+            assert before.count(b"\n") + 1 == block.line
+    assert sum(span.num_bytes for span in spans) == export.stat().st_size
     packed = tmp_path / "export.gz"
     packed.write_bytes(gzip.compress(export.read_bytes()))
-    assert split_lines(packed, 1000) == []
-    assert split_lines(DATA / "snips_en" / "export.json", 1000) == []
+    assert not list(split_lines(packed, 1000))
+    assert not list(split_lines(DATA / "snips_en" / "export.json", 1000))
 
 
 def test_beside_other_threads_nothing_is_forked(
@@ -155,16 +159,18 @@ def test_a_stopped_conversion_leaves_no_file_and_no_process(
 ) -> None:
     export = make_dirty_export(tmp_path / "export.manifest", repeats=400)
     out = tmp_path / "out.json"
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(export), str(out)],
         stderr=subprocess.DEVNULL,
         # A suite started in the background hands on an ignored Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    process = psutil.Process(running.pid)
-    children = wait_for_children(process)
-    os.kill(running.pid, number)
-    assert running.wait(30) != 0
+    ) as running:
+        try:
+            children = wait_for_children(psutil.Process(running.pid))
+            os.kill(running.pid, number)
+            assert running.wait(30) != 0
+        finally:
+            running.kill()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
     assert not out.exists()

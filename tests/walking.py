@@ -1,0 +1,77 @@
+"""The command line as a user has it, and a recipe for a tiny model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from flows.cli import app
+
+
+def recipe_for(model: Path) -> dict[str, Any]:
+    """Enough passes over a few hundred rows for a tiny model to learn them by heart."""
+    return {
+        "project": "walk",
+        # The export is a few templates: nearly all of its utterances are alike.
+        "data": {
+            "test_fraction": 0.15,
+            "validation_fraction": 0.05,
+            "near_duplicate_similarity": 1.0,
+        },
+        "train": {
+            "base_model": str(model),
+            "method": "full",
+            "lora_dim": 0,
+            "learning_rate": 3e-3,
+            "num_train_epochs": 14,
+            "global_batch_size": 8,
+            "per_device_train_batch_size": 8,
+            "save_dtype": "float32",
+            "system_prompt": "Recognize the intent.",
+        },
+        "gate": {
+            "min_intent_accuracy": 0.8,
+            "min_parameter_accuracy": 0.5,
+            "min_test_examples": 20,
+            "max_regression": 0.3,
+        },
+        "serve": {"max_model_len": 256, "alias": "walk", "dtype": "float32"},
+    }
+
+
+def intent(*arguments: str, code: int = 0) -> str:
+    """The command line in this process; returns what it prints to standard output."""
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def run_walk(
+    walk: Path, *overrides: str, code: int = 0, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`intent run` as a user starts it, in a process of its own."""
+    options = [part for text in overrides for part in ("--set", text)]
+    what = ["run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", *what, *options],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == code, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+def outcome_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return outcome
+
+
+def reused_steps(outcome: dict[str, Any]) -> dict[str, bool]:
+    return {step["name"]: step["reused"] for step in outcome["steps"]}

@@ -161,10 +161,25 @@ def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform:
     dataset = promoted.inputs.dataset_inputs[0].dataset
     assert dataset.digest == served["artifact"]["dataset_fingerprint"]
     assert json.loads(dataset.source)["uri"].endswith("export.manifest")
+    told = {f.path for f in client.list_artifacts(promoted.info.run_id, "dataset")}
+    assert {
+        *("dataset/data_check.md", "dataset/rejections.jsonl", "dataset/reports.jsonl"),
+        *("dataset/conflicts.jsonl", "dataset/left_out.jsonl", "dataset/label_errors.jsonl"),
+    } < told
     held = {f.path for f in client.list_artifacts(promoted.info.run_id)}
     assert {"report.json", "decision.md", "dataset"} <= held
     weights = client.download_artifacts(champion.run_id, "model/model.safetensors")
     assert Path(weights).stat().st_size > 100_000
+
+
+def test_the_data_check_is_on_the_prefect_run() -> None:
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    with get_client(sync_client=True) as client:
+        key = ArtifactFilter(key=ArtifactFilterKey(any_=["data-check"]))
+        (check, *_) = client.read_artifacts(artifact_filter=key)
+    assert "| few-utterances |" in str(check.data)
+    assert "music_exit" in str(check.data)
 
 
 def test_mlflow_down_loses_no_model_and_the_next_run_goes_on(

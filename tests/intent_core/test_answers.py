@@ -4,13 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from exports import row, survey
 
 from intent_core.answers import Answer, Refusal, read_answer
 from intent_core.config import DataConfig
-
-
-def survey(*answers: Any, title: str = "output") -> dict[str, Any]:
-    return {"results": [{"data": answer, "markTitle": title} for answer in answers]}
 
 
 def open_group(answer: str, encode: Any = json.dumps) -> dict[str, Any]:
@@ -18,11 +15,6 @@ def open_group(answer: str, encode: Any = json.dumps) -> dict[str, Any]:
     return {
         "results": [{"MarkTitle": "form", "MarkResult": encode(mark), "Version": "1756511438703"}]
     }
-
-
-def row(utterance: Any = "hi", **labels: Any) -> dict[str, Any]:
-    keys = {name.replace("_", "-"): label for name, label in labels.items()}
-    return {"data": {"instruction": utterance}, **keys}
 
 
 def read(row: Any, **config: Any) -> Answer:

@@ -1,0 +1,41 @@
+"""Small exports, written row by row, and what reading them gives."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from intent_core.config import DataConfig
+from intent_core.itag import read_export
+from intent_core.records import ExportReading
+
+
+def survey(*answers: Any, title: str = "output") -> dict[str, Any]:
+    return {"results": [{"data": answer, "markTitle": title} for answer in answers]}
+
+
+def row(utterance: Any = "hi", **labels: Any) -> dict[str, Any]:
+    keys = {name.replace("_", "-"): label for name, label in labels.items()}
+    return {"data": {"instruction": utterance}, **keys}
+
+
+def read(tmp_path: Path, *rows: Any, config: DataConfig | None = None) -> ExportReading:
+    """Read rows given as values, as text or as bytes, one a line."""
+    path = tmp_path / "export.manifest"
+    lines = [
+        r if isinstance(r, bytes) else (r if isinstance(r, str) else json.dumps(r)).encode()
+        for r in rows
+    ]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return read_export(path, config or DataConfig())
+
+
+def outputs(reading: ExportReading) -> list[str]:
+    return [record.output for record in reading.records]
+
+
+def reasons(reading: ExportReading) -> list[str]:
+    return [rejection.reason for rejection in reading.rejections]
+
+
+def kinds(reading: ExportReading) -> list[str]:
+    return [report.kind for report in reading.reports]

@@ -5,6 +5,7 @@ import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +27,23 @@ class Settings(BaseSettings):
         description="Folder of this machine's state: servers, caches, the embedded store.",
     )
     store: str = Field(default="", description="Object store URI; empty: a directory below `home`.")
+    s3_endpoint_url: str = Field(
+        default="", description="S3-compatible server for s3:// stores; empty: AWS."
+    )
+    s3_region: str = Field(default="", description="Region of s3:// stores; empty: boto3's own.")
+    s3_addressing_style: Literal["auto", "path", "virtual"] = Field(
+        default="auto", description="How a bucket stands in a URL; OSS through S3 wants `virtual`."
+    )
+    s3_signature_version: Literal["s3v4", "s3"] = Field(
+        default="s3v4", description="How s3:// requests are signed."
+    )
+    oss_endpoint: str = Field(
+        default="",
+        description="Endpoint of oss:// stores, as https://oss-cn-hangzhou.aliyuncs.com.",
+    )
+    oss_region: str = Field(
+        default="", description="Region of oss:// stores, as cn-hangzhou; V4 signatures need it."
+    )
     host: str = Field(default="127.0.0.1", description="Address the embedded services bind.")
     prefect_port: int = Field(default=4200, description="Port of the embedded Prefect server.")
     mlflow_port: int = Field(default=5000, description="Port of the embedded MLflow server.")

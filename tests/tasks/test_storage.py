@@ -11,8 +11,8 @@ from typing import NoReturn
 import pytest
 
 from intent_core.errors import ConfigError, DataError, StorageError
+from tasks.directory_store import DirectoryStore
 from tasks.storage import (
-    DirectoryStore,
     MissingObjectError,
     ObjectStore,
     download_folder,
@@ -95,7 +95,7 @@ def test_a_copy_that_comes_out_short_is_refused(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put("a", b"0123456789")
-    monkeypatch.setattr("tasks.storage._copy", lambda source, sink: (sink.write(b"012"), "etag"))
+    monkeypatch.setattr("tasks.transfers.copy", lambda source, sink: (sink.write(b"012"), "etag"))
     with pytest.raises(StorageError, match="3 of 10 bytes"):
         store.download("a", tmp_path / "target")
     assert not (tmp_path / "target").exists()

@@ -1,5 +1,6 @@
 """Where things are: the only reader of the environment. What a model is stands in a recipe."""
 
+import contextlib
 import logging
 import os
 import secrets
@@ -123,7 +124,12 @@ def get_settings() -> Settings:
         )
         raise ConfigError("wrong settings in the environment: " + "; ".join(faults)) from error
     os.environ.setdefault("PREFECT_API_URL", settings.prefect_api_url)
-    os.environ.setdefault("PREFECT_HOME", str(settings.home.resolve() / "prefect"))
+    if "PREFECT_HOME" not in os.environ:
+        home = settings.home.resolve() / "prefect"
+        os.environ["PREFECT_HOME"] = str(home)
+        # Prefect makes one level only, and warns when that does not do.
+        with contextlib.suppress(OSError):
+            home.mkdir(parents=True, exist_ok=True)
     for name in (
         "PREFECT_SERVER_ANALYTICS_ENABLED",
         "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY",

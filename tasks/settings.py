@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     evaluate_deployment: str = Field(
         default="", description="Prefect deployment that evaluates; empty: here."
     )
+    pipeline_deployment: str = Field(
+        default="intent-pipeline/cpu", description="Deployment that takes an export that arrives."
+    )
+    projects: Path = Field(
+        default=CHECKOUT / "deployments" / "projects.yaml",
+        description="The projects whose exports are watched.",
+    )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."
     )

@@ -1,0 +1,149 @@
+"""Exports that arrive become pipeline runs: one run for each content, however often one looks.
+
+Watchers and events may look at the same export at once, and die between any two steps:
+
+    1. the export is complete: its marker is there, or it has not changed for a while
+    2. its content is copied to a key that names it: what comes later is another export
+    3. a run is created under an idempotency key of project and content: Prefect creates one only
+    4. the ledger keeps that this content was taken
+
+Each step done again does nothing new.
+"""
+
+import hashlib
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import cast
+
+from prefect import flow, task
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+
+from flows.projects import Project, find_project, load_projects
+from intent_core.errors import DataError
+from tasks.ledger import Sighting, Taking, find_taking, note_taking, see
+from tasks.retries import retry_delays, worth_a_retry
+from tasks.settings import Settings, get_settings
+from tasks.steps import get_store, work_folder
+from tasks.storage import ObjectStore, StoredObject, open_store, split_uri
+
+logger = logging.getLogger(__name__)
+
+
+@flow(name="watch-exports", flow_run_name="watch {project}", persist_result=False)
+def watch_exports(project: str = "") -> list[str]:
+    """Start a run for every complete export that none has taken yet.
+
+    Args:
+        project: A project of the projects file; empty: all of them.
+
+    Returns the ids of the runs that have taken them.
+    """
+    settings = get_settings()
+    projects = load_projects(settings.projects)
+    names = [project] if project else sorted(projects)
+    store = get_store(settings)
+    started = []
+    for name in names:
+        watched = find_project(projects, name)
+        for found in store.list(watched.exports):
+            if watched.is_export(found.key) and (
+                seen := find_complete(store, name, watched, found)
+            ):
+                taking = take(name, watched.recipe, found.key, seen)
+                started += [taking.run_id] if taking else []
+    return started
+
+
+@flow(name="take-export", flow_run_name="{project}: {export_uri}", persist_result=False)
+def take_export(project: str, export_uri: str = "") -> str:
+    """Start a run for one export, at once, unless one has taken its content already.
+
+    Args:
+        project: A project of the projects file.
+        export_uri: A URI or a key in the store; empty: the project's newest export.
+
+    Returns the id of the run that took it.
+    """
+    settings = get_settings()
+    watched = find_project(load_projects(settings.projects), project)
+    export = export_uri or find_newest(get_store(settings), project, watched)
+    taking = take(project, watched.recipe, export, None)
+    return taking.run_id
+
+
+def find_complete(
+    store: ObjectStore, name: str, project: Project, found: StoredObject
+) -> Sighting | None:
+    """The export as it was seen, if it is complete and was not taken yet."""
+    seen = see(store, name, found)
+    if seen.sha256:
+        return None
+    if project.marker:
+        return seen if store.stat(project.marker_key(found.key)) else None
+    return seen if time.time() - seen.since >= 60 * project.unchanged_minutes else None
+
+
+def find_newest(store: ObjectStore, name: str, project: Project) -> str:
+    """The key of the export that was the last to change, as far as anyone has looked."""
+    exports = [found for found in store.list(project.exports) if project.is_export(found.key)]
+    if not exports:
+        raise DataError(f"project {name!r} has no export below {project.exports!r} in the store")
+    return max(exports, key=lambda found: (see(store, name, found).since, found.key)).key
+
+
+@task(
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=worth_a_retry,
+    task_run_name="take {export}",
+)
+def take(project: str, recipe: str, export: str, seen: Sighting | None) -> Taking:
+    """One run for this export's content, whoever else takes it too."""
+    settings = get_settings()
+    store = get_store(settings)
+    with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
+        path = Path(folder) / "export"
+        source = _fetch(settings, export, path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        taken = find_taking(store, project, sha256)
+        if taken is None:
+            name = source.rpartition("/")[2]
+            snapshot = f"snapshots/{sha256[:16]}/{name}"
+            if store.stat(snapshot) is None:
+                store.upload(path, snapshot)
+            run = _start_run(settings, project, recipe, snapshot, sha256)
+            taken = Taking(
+                project=project,
+                source=source,
+                snapshot=snapshot,
+                sha256=sha256,
+                run_id=str(run.id),
+            )
+            logger.info("%s: %s is run %s", project, source, run.id)
+    note_taking(store, taken, seen)
+    return taken
+
+
+def _fetch(settings: Settings, export: str, path: Path) -> str:
+    if "://" in export:
+        root, key = split_uri(export)
+        return open_store(root).download(key, path).uri
+    return get_store(settings).download(export, path).uri
+
+
+def _start_run(
+    settings: Settings, project: str, recipe: str, snapshot: str, sha256: str
+) -> FlowRun:
+    run = run_deployment(
+        settings.pipeline_deployment,
+        parameters={"export_uri": snapshot, "recipe": recipe},
+        idempotency_key=f"{project}:{sha256}",
+        tags=[f"project:{project}"],
+        timeout=0,
+        as_subflow=False,
+    )
+    return cast(FlowRun, run)

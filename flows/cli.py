@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.data_cli import data_app
+from flows.export_cli import export_app
+from flows.intake_cli import intake_app
 from flows.terminal import AsJson, console, print_json, reported, split_overrides
 from intent_core.errors import ConfigError
 from tasks.settings import check_prefect_url, get_settings
@@ -28,7 +29,8 @@ app = typer.Typer(
     4 an outside service or the training program failed, 5 a fault of ours,
     130 stopped with Ctrl-C.""",
 )
-app.add_typer(data_app)
+app.add_typer(export_app)
+app.add_typer(intake_app)
 
 
 @app.callback()

@@ -17,8 +17,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for 
 
 
 @contextlib.contextmanager
-def reported() -> Iterator[None]:
-    """Our errors as one message and an exit code; anything else is a fault and shows its trace."""
+def reported(
+    stopped: str = "what was finished is kept, the same command goes on from there",
+) -> Iterator[None]:
+    """Our errors as one message and an exit code; anything else is a fault and shows its trace.
+
+    `stopped` says what a Ctrl-C leaves behind.
+    """
     try:
         yield
     except IntentError as error:
@@ -28,16 +33,15 @@ def reported() -> Iterator[None]:
         code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, DataError) else 4
         raise typer.Exit(code) from error
     except OSError as error:
-        Console(stderr=True).print(f"{error}: free some space or choose another place", style="red")
+        message = f"{error}: free some space or choose another place"
+        Console(stderr=True).print(message, style="red", markup=False, soft_wrap=True)
         raise typer.Exit(4) from error
     except Exception as error:
         # 1 is the gate's: a fault of ours must not look like its no.
         Console(stderr=True).print_exception()
         raise typer.Exit(5) from error
     except KeyboardInterrupt as error:
-        Console(stderr=True).print(
-            "stopped; what was finished is kept, the same command goes on from there"
-        )
+        Console(stderr=True).print(f"stopped; {stopped}")
         raise typer.Exit(130) from error
 
 

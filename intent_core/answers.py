@@ -33,6 +33,8 @@ ReportKind = Literal[
 AnswerStage = Stage | Literal["given"]
 
 _LABEL_KEY = re.compile(r"label-(.+?)(?:-(check|verify|system))?", re.DOTALL)
+_MOST_SHOWN = 5
+_MAX_ANSWER = 20_000
 _UNUSABLE_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # What a byte that is no UTF-8 was decoded to.
@@ -140,7 +142,7 @@ def split_label_key(key: str) -> tuple[str, Stage] | None:
 def _choose_job(
     row: Mapping[str, object], config: DataConfig, notes: list[Note]
 ) -> dict[Stage, object]:
-    """The labels by stage of the latest job: ids grow with time."""
+    """The labels by stage of the latest job that has results: ids grow with time."""
     jobs: dict[str, dict[Stage, object]] = {}
     for key, label in row.items():
         split = split_label_key(key)
@@ -150,11 +152,16 @@ def _choose_job(
         refuse_row(
             "unlabelled", "no 'label-<id>' key holds a label: exported before it was labelled"
         )
-    latest = max(jobs, key=lambda job: (len(job), job))
+    answered = [job for job, labels in jobs.items() if any(map(_has_results, labels.values()))]
+    latest = max(answered or jobs, key=lambda job: (job.isdecimal(), len(job), job))
     if len(jobs) > 1:
         listed = ", ".join(shorten(job) for job in jobs)
         _tolerate("several-jobs", f"jobs {listed}; {shorten(latest)} is read", config, notes)
     return jobs[latest]
+
+
+def _has_results(label: object) -> bool:
+    return bool(label.get("results")) if isinstance(label, dict) else True
 
 
 def _refuse_abandoned(
@@ -205,7 +212,9 @@ def _choose(answers: StageAnswers, config: DataConfig, notes: list[Note]) -> Giv
         refuse_row("bad-label", answers.faults[0])
     if not given:
         refuse_row("empty-answer", f"the answer to {config.question_title!r} is empty")
-    notes.extend(Note(kind="unreadable-result", message=fault) for fault in answers.faults)
+    if answers.faults:
+        more = f" (and {len(answers.faults) - 1} more)" if len(answers.faults) > 1 else ""
+        notes.append(Note(kind="unreadable-result", message=answers.faults[0] + more))
     votes = Counter(canonicalise_label(one.text) for one in given)
     (winner, most), *others = votes.most_common()
     if not others or config.annotators == "first":
@@ -218,7 +227,9 @@ def _choose(answers: StageAnswers, config: DataConfig, notes: list[Note]) -> Giv
 
 
 def _show_votes(votes: Counter[str]) -> str:
-    return ", ".join(f"{shorten(text)} x{count}" for text, count in votes.most_common())
+    shown = [f"{shorten(text)} x{count}" for text, count in votes.most_common(_MOST_SHOWN)]
+    more = len(votes) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _note_disagreements(
@@ -249,6 +260,8 @@ def _finish(
     utterance: str, given: GivenAnswer, stage: AnswerStage, config: DataConfig, notes: list[Note]
 ) -> Answer:
     _refuse_unusable(given.text, _SURROGATE)
+    if len(given.text) > _MAX_ANSWER:
+        refuse_row("bad-calls", f"an answer of {len(given.text)} characters: {_MAX_ANSWER} at most")
     for slip in given.slips:
         _tolerate(slip, f"read {shorten(given.text)} from it", config, notes)
     try:

@@ -1,14 +1,11 @@
 """A file of rows to parsed rows, in blocks, so that a file of any size takes little memory.
 
 The file holds one JSON object a line (a manifest, or JSONL), or one JSON array; it may be
-gzipped. A block is some whole lines, or the whole array. `parse_rows` makes one `Row` of every
-object in a block; what cannot be parsed is a row with a fault. Blank lines are no rows.
+gzipped. A block is some whole lines, or the whole array; `parsing.py` makes rows of it.
 """
 
 import contextlib
 import gzip
-import json
-import math
 import os
 import sys
 import zlib
@@ -18,25 +15,16 @@ from typing import IO, NamedTuple
 
 import orjson
 
-from intent_core.answers import Refusal
-from intent_core.config import Leniency
 from intent_core.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
 MAX_LINE_BYTES = 64 << 20
 """A longer line costs a rejection, not the memory it would take."""
-MAX_RAW = 2000
 
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 # Small enough to stay in a core's cache, large enough to make a block's own cost nothing.
 _BLOCK_BYTES = 1 << 17
-_BLANKS = " \t\r\n\ufeff"
-# Python refuses to read longer integers; nobody reads these.
-_MAX_DIGITS = 4000
-_DECODER = json.JSONDecoder(
-    parse_int=lambda digits: int(digits) if len(digits) < _MAX_DIGITS else math.inf
-)
 
 
 class Block(NamedTuple):
@@ -50,18 +38,6 @@ class Block(NamedTuple):
     is_array: bool = False
     is_cut: bool = False
     """Whether the last line was too long and is not whole."""
-
-
-class Row(NamedTuple):
-    """One object of the file, parsed or refused."""
-
-    line: int
-    offset: int
-    raw: str
-    value: object = None
-    fault: Refusal | None = None
-    slips: tuple[tuple[Leniency, str], ...] = ()
-    """Departures from the format: (kind, message)."""
 
 
 class Span(NamedTuple):
@@ -106,63 +82,6 @@ def count_bytes(path: Path) -> int | None:
     """How many bytes `read_blocks` will read, where that is known beforehand."""
     with _reading(path), path.open("rb") as file:
         return None if file.read(2) == _GZIP else path.stat().st_size
-
-
-def parse_line(line: bytes, number: int, offset: int) -> Iterator[Row]:
-    """The objects of one line: one, as a rule. A line without an end ends the file."""
-    body = line.strip().removeprefix(BOM).strip()
-    if not body:
-        return
-    offset += line.find(body)
-    raw = body[: MAX_RAW * 4].decode("utf-8", "replace")
-    try:
-        yield Row(number, offset, raw, orjson.loads(body))
-        return
-    except ValueError:
-        pass
-    # A broken byte becomes a surrogate, which matters only where it is read.
-    text = body.decode("utf-8", "surrogateescape")
-    yield from _parse_values(text, number, offset, is_last=not line.endswith(b"\n"))
-
-
-def parse_array(block: Block) -> Iterator[Row]:
-    """The values of an array; the first broken one ends it."""
-    text = block.content.decode("utf-8", "surrogateescape")
-    start = _skip_blanks(text, text.index("[") + 1)
-    line, offset, counted = block.line, block.offset, 0
-    slips: tuple[tuple[Leniency, str], ...] = ()
-    held: Row | None = None
-    while not text.startswith("]", start):
-        line += text.count("\n", counted, start)
-        offset += _count_utf8(text[counted:start])
-        counted = start
-        if held:
-            yield held
-        try:
-            value, end = _DECODER.raw_decode(text, start)
-        except (ValueError, RecursionError) as error:
-            fault = _json_fault(error, is_last=not text.rstrip().endswith("]"))
-            yield Row(line, offset, text[start : start + MAX_RAW], fault=fault)
-            return
-        start = _skip_blanks(text, end)
-        held = Row(line, offset, text[counted:end][:MAX_RAW], value)
-        if text.startswith(",", start):
-            start = _skip_blanks(text, start + 1)
-            slips = (("trailing-comma", "a comma follows the array's last row"),)
-        else:
-            slips = ()
-    if held:
-        yield held._replace(slips=slips)
-    if _skip_blanks(text, start + 1) < len(text):
-        fault = Refusal(reason="not-json", message="text after the array's closing ']'")
-        yield Row(line, offset, text[start + 1 : start + MAX_RAW], fault=fault)
-
-
-def refuse_cut(line: bytes, number: int, offset: int) -> Row:
-    """The row of a line that was too long to be read."""
-    message = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
-    raw = line[:MAX_RAW].decode("utf-8", "replace")
-    return Row(number, offset, raw, fault=Refusal(reason="too-long", message=message))
 
 
 def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
@@ -230,39 +149,3 @@ def _is_json(text: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _parse_values(text: str, line: int, offset: int, is_last: bool) -> Iterator[Row]:
-    """What orjson does not take: several objects on one line, lone surrogates, broken rows."""
-    start = 0
-    slips: tuple[tuple[Leniency, str], ...] = ()
-    while start < len(text):
-        try:
-            value, end = _DECODER.raw_decode(text, start)
-        except (ValueError, RecursionError) as error:
-            fault = _json_fault(error, is_last)
-            yield Row(line, offset, text[start : start + MAX_RAW], fault=fault)
-            return
-        yield Row(line, offset, text[start:end][:MAX_RAW], value, slips=slips)
-        slips = (("several-objects", "not the first object on its line"),)
-        following = _skip_blanks(text, end)
-        offset += _count_utf8(text[start:following])
-        start = following
-
-
-def _skip_blanks(text: str, start: int) -> int:
-    while start < len(text) and text[start] in _BLANKS:
-        start += 1
-    return start
-
-
-def _count_utf8(text: str) -> int:
-    return len(text.encode("utf-8", "surrogateescape"))
-
-
-def _json_fault(error: Exception, is_last: bool) -> Refusal:
-    if isinstance(error, RecursionError):
-        return Refusal(reason="not-json", message="nested too deeply")
-    if is_last:
-        return Refusal(reason="truncated", message=f"the file ends inside a row: {error}")
-    return Refusal(reason="not-json", message=str(error))

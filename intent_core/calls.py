@@ -57,7 +57,9 @@ class Argument(BaseModel):
     name: str | None = None
 
     @model_validator(mode="after")
-    def _name_is_a_slot(self) -> Self:
+    def _is_writable(self) -> Self:
+        if _SURROGATE.search(self.value):
+            raise ValueError("half a surrogate pair is no character")
         if self.name is not None and not _SLOT.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is not a slot name: letters, digits, '_', '-', '.'")
         return self

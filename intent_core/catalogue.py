@@ -12,7 +12,8 @@ from intent_core.calls import Call
 # structured outputs takes.
 _PLAIN = r"[^,;()=\\\s，；（）]"
 _QUOTED = r'"(?:[^"\\\x00-\x1f]|\\["\\nrt]|\\u[0-9a-f]{4})*"'
-_VALUE = rf'(?:{_QUOTED}|[^",;()=\\\s，；（）](?:(?:{_PLAIN}| )*{_PLAIN})?)'
+_INNER = r"[^,;()=\\，；（）\x00-\x1f\x7f\x85\u2028\u2029]"
+_VALUE = rf'(?:{_QUOTED}|[^",;()=\\\s，；（）](?:{_INNER}*{_PLAIN})?)'
 
 
 class IntentSchema(BaseModel):

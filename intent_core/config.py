@@ -22,6 +22,7 @@ Leniency = Literal[
     "missing-parenthesis",
     "trailing-semicolon",
     "trailing-comma",
+    "missing-comma",
     "bare-intent",
 ]
 """Departures from the export's format or the call syntax that have one sensible reading."""
@@ -86,6 +87,7 @@ class DataConfig(Section):
         "missing-parenthesis",
         "trailing-semicolon",
         "trailing-comma",
+        "missing-comma",
     )
     """Departures from the format that are read and reported; the others are rejected."""
     duplicates: Literal["drop", "keep"] = "drop"

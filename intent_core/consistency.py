@@ -23,7 +23,7 @@ def _check_repeats(corpus: Corpus) -> Iterable[Finding]:
         yield note(
             "duplicates",
             f"{corpus.num_duplicates} row(s) say what another row says",
-            "Nothing to do: one of each is kept (data.duplicates).",
+            "One of each is kept unless data.duplicates says otherwise.",
             num_rows=corpus.num_duplicates,
         )
     share = corpus.num_near_duplicates / max(len(corpus.utterances), 1)

@@ -1,8 +1,9 @@
-"""An export to the documents' training file, in a stream: any size, in little memory.
+"""An export to the documents' training file, in a stream: any number of lines in little memory.
 
-The file is `[{"instruction", "output"}, ...]`, one row a line. It appears only when the export
+The file is `[{"instruction", "output"}, ...]`. It appears only when the export
 was read to its end and not too much of it was rejected; rejections and reports are kept anyway.
-A large export is shared among processes, each of which reads some blocks of it.
+A JSON array is read whole. A large export of lines is shared among processes, each of which reads
+spans of it.
 """
 
 import contextlib
@@ -23,12 +24,12 @@ import orjson
 
 from intent_core.blocks import Block, Span, read_blocks, split_lines
 from intent_core.config import DataConfig
-from intent_core.errors import DataError
+from intent_core.errors import ConfigError, DataError
 from intent_core.itag import BlockReader
 from intent_core.records import Rejection, RowReport, Tally, check_rejections, report_notes
 
 # Of a smaller file one process has read all before another has started.
-_SPAN_BYTES = 4 << 20
+_SPAN_BYTES = 2 << 20
 _PR_SET_PDEATHSIG = 1
 
 
@@ -65,7 +66,7 @@ def convert_export(
     """
     tally = Tally()
     num_lines = num_bytes = 0
-    with _Files(out, rejected, reported) as files:
+    with _Files(path, out, rejected, reported) as files:
         for part in _convert_parts(path, config, num_processes):
             rejections = [_move(rejection, num_lines) for rejection in part.rejections]
             reports = [_move(report, num_lines) for report in part.reports]
@@ -85,16 +86,21 @@ def convert_export(
 class _Files:
     """The files that are written beside their place, and put there when they are whole."""
 
-    def __init__(self, out: Path, rejected: Path | None, reported: Path | None) -> None:
+    def __init__(self, source: Path, out: Path, rejected: Path | None, reported: Path | None):
         self._paths = {"training": out, "rejections": rejected, "reports": reported}
         self._open: dict[str, IO[bytes]] = {}
         self._separator = b"[\n"
+        _check_places(source, [path for path in self._paths.values() if path])
 
     def __enter__(self) -> "_Files":
-        for name, path in self._paths.items():
-            if path:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._open[name] = self._partial(path).open("wb")
+        try:
+            for name, path in self._paths.items():
+                if path:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    self._open[name] = self._partial(path).open("wb")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -103,6 +109,7 @@ class _Files:
                 # A full disk: what could not be written is not kept either.
                 with contextlib.suppress(OSError):
                     self._open[name].close()
+            if path:
                 self._partial(path).unlink(missing_ok=True)
 
     def write(
@@ -127,11 +134,23 @@ class _Files:
         path = self._paths[name]
         if path:
             self._open.pop(name).close()
-            os.replace(self._partial(path), path)
+            os.replace(self._partial(path), path.resolve())
 
     @staticmethod
     def _partial(path: Path) -> Path:
         return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _check_places(source: Path, targets: list[Path]) -> None:
+    """`ConfigError` before anything is read where something would be overwritten or lost."""
+    places = [target.resolve() for target in targets]
+    for target, place in zip(targets, places, strict=True):
+        if place == source.resolve():
+            raise ConfigError(f"{target} is the export itself: write somewhere else")
+        if places.count(place) > 1:
+            raise ConfigError(f"{target} is named twice: give each file a name of its own")
+        if place.exists() and not place.is_file():
+            raise ConfigError(f"{target} is no file: name one that is, or that is not there yet")
 
 
 def _convert_parts(
@@ -169,7 +188,7 @@ def _share(
     try:
         for span in spans:
             pending.append(pool.submit(_convert_span, span))
-            if len(pending) > 2 * num_processes:
+            if len(pending) > num_processes + 1:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

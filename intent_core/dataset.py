@@ -112,7 +112,7 @@ def build_dataset(
     tested = [normalise_utterance(record.utterance) for record in external_test or ()]
     placement = place_utterances(list(settled.kept), config, tested)
     splits = _make_examples(settled, placement, external_test)
-    _check_not_empty(splits, external_test is not None)
+    _check_not_empty(splits, external_test is not None, len(placement.left_out))
     corpus = _gather(splits, settled, placement, tested)
     findings = check_quality(corpus)
     stop_on_findings(findings, config.stop_on)
@@ -230,11 +230,19 @@ def _locate(settled: Settled, utterance: str) -> list[dict[str, object]]:
     return [{name: getattr(r, name) for name in fields} for r in settled.kept[utterance]]
 
 
-def _check_not_empty(splits: dict[SplitName, list[Example]], is_external: bool) -> None:
+def _check_not_empty(
+    splits: dict[SplitName, list[Example]], is_external: bool, num_left_out: int
+) -> None:
+    left_out = (
+        f"; {num_left_out} utterance(s) were left out for a near-duplicate in another split: label "
+        "other phrasings, or raise data.near_duplicate_similarity"
+        if num_left_out
+        else ""
+    )
     if not splits["train"]:
         raise DataError(
             "no utterance is left to train on: label more, or lower data.test_fraction and "
-            "data.validation_fraction"
+            f"data.validation_fraction{left_out}"
         )
     if not splits["test"]:
         remedy = (
@@ -242,7 +250,7 @@ def _check_not_empty(splits: dict[SplitName, list[Example]], is_external: bool) 
             if is_external
             else "label more, raise data.test_fraction, or set data.test_uri"
         )
-        raise DataError(f"no utterance fell to the test split: {remedy}")
+        raise DataError(f"no utterance fell to the test split: {remedy}{left_out}")
 
 
 def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) -> Split:

@@ -12,7 +12,7 @@ matrix product over the prefixes counts the shared grams; pairs with enough are 
 Time and memory grow with the pairs found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,9 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from intent_core.errors import ConfigError
+
+MAX_PAIRS = 20_000_000
+"""About a minute's work; an export of one template would take days."""
 
 # More shared grams asked of longer prefixes: a dearer product, far fewer pairs to compare.
 _SHARED_IN_PREFIX = 8
@@ -41,7 +44,9 @@ class NearDuplicate(NamedTuple):
     similarity: float
 
 
-class _Pairs(NamedTuple):
+class Pairs(NamedTuple):
+    """Some near-duplicates, column by column; `first < second`."""
+
     first: _Integers
     second: _Integers
     similarity: npt.NDArray[np.float64]
@@ -74,19 +79,39 @@ def keep_distinct(texts: Sequence[str], similarity: float) -> list[int]:
     return [place for place, keep in zip(places.values(), kept, strict=True) if keep]
 
 
-def _find_pairs(texts: Sequence[str], similarity: float) -> _Pairs:
+def iter_near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[Pairs]:
+    """All pairs at least so similar, some at a time and in no order.
+
+    `ConfigError` when `similarity` is not above 0 and at most 1, or when there are so many pairs
+    that nobody can want them: texts made of one template are all alike.
+    """
     if not 0 < similarity <= 1:
         raise ConfigError(f"similarity {similarity} is not above 0 and at most 1: try 0.8")
     if len(texts) < 2:
-        nothing = np.zeros(0, np.int64)
-        return _Pairs(nothing, nothing, np.zeros(0))
+        return
     grams = _gram_sets(texts)
     by_size = np.argsort(np.diff(grams.indptr), kind="stable")
-    found = _join(grams[by_size], similarity)
-    one, other = by_size[found.first], by_size[found.second]
-    first, second = np.minimum(one, other), np.maximum(one, other)
+    num_pairs = 0
+    for found in _join(grams[by_size], similarity):
+        num_pairs += len(found.first)
+        if num_pairs > MAX_PAIRS:
+            raise ConfigError(
+                f"more than {MAX_PAIRS} pairs of {len(texts)} utterances are near-duplicates: they "
+                "are made of few templates; raise data.near_duplicate_similarity (1: only equal "
+                "utterances count)"
+            )
+        one, other = by_size[found.first], by_size[found.second]
+        yield Pairs(np.minimum(one, other), np.maximum(one, other), found.similarity)
+
+
+def _find_pairs(texts: Sequence[str], similarity: float) -> Pairs:
+    found = list(iter_near_duplicates(texts, similarity))
+    if not found:
+        nothing = np.zeros(0, np.int64)
+        return Pairs(nothing, nothing, np.zeros(0))
+    first, second, measured = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.lexsort((second, first))
-    return _Pairs(first[order], second[order], found.similarity[order])
+    return Pairs(first[order], second[order], measured[order])
 
 
 def _gram_sets(texts: Sequence[str]) -> csr_array:
@@ -110,7 +135,7 @@ def _gram_sets(texts: Sequence[str]) -> csr_array:
     return _to_matrix(rows, columns, (len(texts), num_grams))
 
 
-def _join(grams: csr_array, similarity: float) -> _Pairs:
+def _join(grams: csr_array, similarity: float) -> Iterator[Pairs]:
     """Similar rows of a matrix whose rows go by size; each row is held against smaller ones."""
     sizes = np.diff(grams.indptr).astype(np.int64)
     least = np.ceil(similarity * sizes - _ROUNDING).astype(np.int64)
@@ -118,7 +143,6 @@ def _join(grams: csr_array, similarity: float) -> _Pairs:
     least_as_smaller = np.ceil(2 * similarity / (1 + similarity) * sizes - _ROUNDING)
     probes = _prefixes(grams, sizes - least + _SHARED_IN_PREFIX)
     index = _prefixes(grams, sizes - least_as_smaller.astype(np.int64) + _SHARED_IN_PREFIX)
-    found = []
     for start in range(0, len(sizes), _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, len(sizes))
         low = int(np.searchsorted(sizes, least[start]))
@@ -126,22 +150,19 @@ def _join(grams: csr_array, similarity: float) -> _Pairs:
         larger, smaller = shared.row + start, shared.col + low
         near = (smaller < larger) & (sizes[smaller] >= least[larger])
         near &= shared.data >= np.minimum(_SHARED_IN_PREFIX, least[larger])
-        found += _compare(grams, larger[near], smaller[near], similarity)
-    return _Pairs(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        yield from _compare(grams, larger[near], smaller[near], similarity)
 
 
 def _compare(
     grams: csr_array, larger: _Integers, smaller: _Integers, similarity: float
-) -> list[_Pairs]:
+) -> Iterator[Pairs]:
     sizes = np.diff(grams.indptr).astype(np.int64)
-    found = []
-    for start in range(0, max(len(larger), 1), _PAIRS_AT_ONCE):
+    for start in range(0, len(larger), _PAIRS_AT_ONCE):
         one, other = (rows[start : start + _PAIRS_AT_ONCE] for rows in (larger, smaller))
         shared = grams[one].multiply(grams[other]).sum(axis=1)
         measured = shared / (sizes[one] + sizes[other] - shared)
         similar = measured >= similarity
-        found.append(_Pairs(one[similar], other[similar], measured[similar]))
-    return found
+        yield Pairs(one[similar], other[similar], measured[similar])
 
 
 def _prefixes(grams: csr_array, lengths: _Integers) -> csr_array:

@@ -26,6 +26,8 @@ class Finding(BaseModel):
     message: str
     remedy: str
     numbers: dict[str, float]
+    is_broken: bool = True
+    """False: the rule is kept, and this tells what it recommends."""
 
     def __str__(self) -> str:
         return f"{self.severity} {self.rule}: {self.message}"
@@ -55,7 +57,7 @@ class Corpus(NamedTuple):
 
 def stop_on_findings(findings: Iterable[Finding], rules: Sequence[Rule]) -> None:
     """`DataError` when a rule that must hold is broken."""
-    broken = [finding for finding in findings if finding.rule in rules]
+    broken = [finding for finding in findings if finding.is_broken and finding.rule in rules]
     if broken:
         listed = "\n".join(f"  {f.rule}: {f.message}. {f.remedy}" for f in broken)
         raise DataError(f"the data breaks {len(broken)} rule(s) of data.stop_on:\n{listed}")

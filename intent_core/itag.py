@@ -4,7 +4,7 @@ Rows of both formats, of JSONL and of training JSON are told apart one by one. A
 be used becomes a `Rejection` that says where and why. Nothing is dropped in silence: every
 object of a file becomes one record or one rejection, and that is checked block by block.
 
-    for item in iter_export(path, config):    # any size, in little memory
+    for item in iter_export(path, config):    # any number of lines, in little memory
     reading = read_export(path, config)       # the whole export at once
 """
 
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from intent_core.answers import Answer, Refusal, read_answer
-from intent_core.blocks import MAX_RAW, Block, Row, parse_array, parse_line, read_blocks, refuse_cut
+from intent_core.blocks import Block, read_blocks
 from intent_core.config import DataConfig
 from intent_core.errors import DataError
+from intent_core.parsing import MAX_RAW, Row, parse_array, parse_line, refuse_cut
 from intent_core.records import ExportReading, Record, Rejection
 from intent_core.usual_rows import UsualRows
 
@@ -65,15 +66,16 @@ class BlockReader:
                 num_objects += 1
                 self._judge(row, items)
         else:
-            number, offset, end = block.line, block.offset, block.offset + len(block.content)
+            number, offset = block.line, block.offset
+            cut_at = offset + len(block.content) if block.is_cut else -1
             read_usual, keep = self._usual.read, items.records.append
             for line in io.BytesIO(block.content):
-                if usual := read_usual(line, number, offset):
-                    num_objects += 1
-                    keep(usual)
-                elif block.is_cut and offset + len(line) == end:
+                if cut_at == offset + len(line):
                     num_objects += 1
                     self._judge(refuse_cut(line, number, offset), items)
+                elif usual := read_usual(line, number, offset):
+                    num_objects += 1
+                    keep(usual)
                 else:
                     for row in parse_line(line, number, offset):
                         num_objects += 1

@@ -4,6 +4,7 @@ A finding says what is so, with numbers, and what to do about it. It informs; it
 only where the recipe says so (`data.stop_on`).
 """
 
+import math
 import re
 import statistics
 from collections import defaultdict
@@ -103,7 +104,7 @@ def _check_multi_intent(corpus: Corpus) -> Iterable[Finding]:
         yield warn(
             "few-multi-intent",
             f"{len(multi)} multi-intent utterances to {singles} single ones",
-            f"Label {round(MIN_MULTI_SHARE * singles) - len(multi)} more: at least 20 % of single.",
+            f"Label {_missing(len(multi), singles)} more: at least 20 % of single.",
             share=len(multi) / singles,
         )
     alone = {calls[0].intent for calls in corpus.labels if len(calls) == 1}
@@ -124,7 +125,7 @@ def _check_multi_turn(corpus: Corpus) -> Iterable[Finding]:
         yield warn(
             "few-multi-turn",
             f"{turns} conversations of several turns to {singles} single utterances",
-            f"Label {round(MIN_MULTI_SHARE * singles) - turns} more, or leave them out.",
+            f"Label {_missing(turns, singles)} more, or leave them out.",
             share=turns / singles,
         )
 
@@ -161,7 +162,7 @@ def _check_size(corpus: Corpus) -> Iterable[Finding]:
         f"Recommended: train.global_batch_size {batch}, {-(-num // batch)} steps an epoch.",
         num_utterances=num,
         recommended=batch,
-    )
+    ).model_copy(update={"is_broken": False})
     if not corpus.lengths:
         return
     longest, fits = max(corpus.lengths), recommend_seq_length(max(corpus.lengths))
@@ -177,7 +178,11 @@ def _check_size(corpus: Corpus) -> Iterable[Finding]:
         median=statistics.median(corpus.lengths),
         num_too_long=too_long,
         recommended=fits,
-    )
+    ).model_copy(update={"is_broken": too_long > 0})
+
+
+def _missing(some: int, singles: int) -> int:
+    return math.ceil(MIN_MULTI_SHARE * singles) - some
 
 
 def _list_counts(counts: Mapping[str, int]) -> str:

@@ -8,7 +8,6 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.answers import AnswerStage, Note
-from intent_core.calls import Call, parse_calls
 from intent_core.errors import DataError
 from intent_core.results import Reason
 
@@ -30,11 +29,6 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """When it was answered, in epoch milliseconds, where the export says so."""
     notes: tuple[Note, ...] = ()
     """What a person should know about this row."""
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        """The output, parsed."""
-        return parse_calls(self.output)
 
 
 class Rejection(BaseModel):

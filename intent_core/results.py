@@ -33,6 +33,9 @@ Reason = Literal[
 ]
 
 
+_MAX_RESULTS = 1000
+
+
 class RowRefused(Exception):
     """Carries (reason, message) to `answers.read_answer`, which makes a value of it."""
 
@@ -58,6 +61,8 @@ def read_stage(label: object, title: str) -> StageAnswers:
         return answers
     if not isinstance(results, list):
         refuse_row("bad-label", f"'results' must be a list, not {name_type(results)}")
+    if len(results) > _MAX_RESULTS:
+        refuse_row("bad-label", f"{len(results)} results in one label: {_MAX_RESULTS} at most")
     for result in results:
         try:
             answers.given.extend(_read_result(result, title, answers.titles))

@@ -29,7 +29,7 @@ def settle(records: Iterable[Record], config: DataConfig) -> Settled:
     num_duplicates = 0
     for normalised, group in sorted(groups.items()):
         # Spelling and order of the export must not decide the bytes written.
-        group.sort(key=lambda r: (r.source, r.byte_offset, r.utterance, r.output))
+        group.sort(key=lambda r: (r.utterance, r.output, r.source, r.byte_offset))
         outputs = Counter(record.output for record in group)
         num_duplicates += len(group) - len(outputs)
         kept = group[0] if len(outputs) == 1 else _resolve(group, outputs, config)

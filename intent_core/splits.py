@@ -3,9 +3,9 @@
 The split follows from a hash of the utterance's letters and digits, so an utterance never
 changes sides, however the export grows: no model was trained on what tests a later one. Nor do
 near-duplicates stand on two sides: a test row that has its like in training is left out, as it
-would not test anything new, and so is such a validation row. Left out is not moved: should its
-like leave the export, it is back where it was. A fixed test set stands as it is; there the
-training rows that are like it are left out.
+would not test anything new, and so is a validation row that has its like in either. Left out is
+not moved: should its like leave the export, it is back where it was. A fixed test set stands as
+it is; there the training rows that are like it are left out.
 
 Stratified it is in expectation: each intent is cut by the same shares, and an intent that got
 no test row is a finding of the data check.
@@ -16,13 +16,15 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from intent_core.config import DataConfig
-from intent_core.duplicates import find_near_duplicates, keep_distinct
+from intent_core.duplicates import iter_near_duplicates, keep_distinct
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
-# Of two near-duplicates on two sides, the one whose side comes later stays.
+# Of two near-duplicates on two sides, the one whose side stands later stays.
 _OWN_TEST: tuple[SplitName, ...] = ("validation", "test", "train")
 _FIXED_TEST: tuple[SplitName, ...] = ("validation", "train", "test")
 
@@ -68,18 +70,17 @@ def place_utterances(
     for utterance in utterances:
         if utterance not in tested:
             sides[utterance] = _assign(utterance, test_fraction, config)
-    pairs = _find_pairs(list(sides), config.near_duplicate_similarity)
-    left_out = _leave_out(pairs, sides, _FIXED_TEST if tested else _OWN_TEST)
-    out = {one.utterance for one in left_out}
-    placed = [utterance for utterance in utterances if utterance not in tested | out]
+    order = _FIXED_TEST if tested else _OWN_TEST
+    left_out, alike = _compare_sides(sides, order, config.near_duplicate_similarity)
+    placed = [u for u in utterances if u not in tested and u not in left_out]
     splits = {name: [u for u in placed if sides[u] == name] for name in SPLITS}
     if config.near_duplicates == "drop":
         train = splits["train"]
         kept = keep_distinct(train, config.near_duplicate_similarity)
         splits["train"] = [train[index] for index in kept]
-    alike = {text for first, second, _ in pairs for text in (first, second)}
+        alike -= set(train)
     num_alike = sum(utterance in alike for name in SPLITS[:2] for utterance in splits[name])
-    return Placement(splits, left_out, num_alike)
+    return Placement(splits, sorted(left_out.values()), num_alike)
 
 
 def _assign(utterance: str, test_fraction: float, config: DataConfig) -> SplitName:
@@ -92,27 +93,29 @@ def _assign(utterance: str, test_fraction: float, config: DataConfig) -> SplitNa
     return "validation" if place < test_fraction + config.validation_fraction else "train"
 
 
-def _find_pairs(texts: Sequence[str], similarity: float) -> list[tuple[str, str, float]]:
-    if similarity == 1:
-        return []
-    found = find_near_duplicates(texts, similarity)
-    return [(texts[pair.first], texts[pair.second], pair.similarity) for pair in found]
-
-
-def _leave_out(
-    pairs: Sequence[tuple[str, str, float]],
-    sides: Mapping[str, SplitName],
-    order: Sequence[SplitName],
-) -> list[LeftOut]:
-    straddling = []
-    for pair in pairs:
-        first, second, similarity = pair
-        if sides[first] != sides[second]:
-            goes, stays = sorted(pair[:2], key=lambda text: order.index(sides[text]))
-            straddling.append((-order.index(sides[stays]), goes, stays, similarity))
+def _compare_sides(
+    sides: Mapping[str, SplitName], order: Sequence[SplitName], similarity: float
+) -> tuple[dict[str, LeftOut], set[str]]:
+    """The utterances that have their like on a side that outranks theirs, and those that have
+    one on their own."""
     left_out: dict[str, LeftOut] = {}
-    # What has left is nobody's like any more.
-    for _, goes, stays, similarity in sorted(straddling):
-        if goes not in left_out and stays not in left_out:
-            left_out[goes] = LeftOut(goes, sides[goes], stays, sides[stays], similarity)
-    return sorted(left_out.values())
+    alike: set[str] = set()
+    if similarity == 1:
+        return left_out, alike
+    texts = list(sides)
+    ranks = np.array([order.index(sides[text]) for text in texts])
+    has_like = np.zeros(len(texts), dtype=bool)
+    for first, second, measured in iter_near_duplicates(texts, similarity):
+        one, other = ranks[first], ranks[second]
+        same = one == other
+        has_like[first[same]] = has_like[second[same]] = True
+        goes = np.where(one < other, first, second)[~same]
+        stays = np.where(one < other, second, first)[~same]
+        for place, like, how in zip(goes, stays, measured[~same], strict=True):
+            text, other_text = texts[place], texts[like]
+            if text not in left_out or left_out[text].similarity < how:
+                left_out[text] = LeftOut(
+                    text, sides[text], other_text, sides[other_text], float(how)
+                )
+    alike = {texts[place] for place in np.flatnonzero(has_like)}
+    return left_out, alike

@@ -19,7 +19,7 @@ from intent_core.answers import Answer, split_label_key
 from intent_core.calls import is_plain
 from intent_core.config import DataConfig, Stage
 from intent_core.records import Record
-from intent_core.results import RowRefused, read_stage
+from intent_core.results import RowRefused, read_stage, read_version
 
 _MAX_KEYS = 16
 # Rows of which no two look alike must not cost a lesson each.
@@ -27,15 +27,13 @@ _MAX_LESSONS = 32
 _PROBE = "probe()"
 # Within JSON text within a JSON string these stand for themselves.
 _UNESCAPED = re.compile(r'[^\x00-\x1f"\\]+')
-# Higher numbers are no times: see `results.read_version`.
-_MAX_VERSION = 10**18
 
 _BRACE = ord("{")
 
 ReadRow = Callable[[bytes, int, int], Record | None]
 
 _Flag = int | bool | None
-_VERSION = (("version", int | None, None),)
+_VERSION = (("version", str | int | None, None),)
 
 
 class UsualRows:
@@ -60,8 +58,9 @@ class UsualRows:
         if not labels or len(self._keys) > _MAX_KEYS or not _UNESCAPED.fullmatch(answer.output):
             return
         for result in (self._survey_result(), self._mark_result()):
-            decode = self._make_decoder(labels, result)
             try:
+                # Some keys cannot be field names: such a row is no lesson.
+                decode = self._make_decoder(labels, result)
                 (given,) = getattr(decode(line), f"label_{answer.stage}").results
             except (msgspec.MsgspecError, ValueError, AttributeError, TypeError, RecursionError):
                 continue
@@ -106,8 +105,7 @@ class UsualRows:
             fields.append((f"other_{number}", msgspec.Raw, msgspec.Raw()))
             keys[f"other_{number}"] = key
         row = msgspec.defstruct("Row", fields, rename=keys, forbid_unknown_fields=True, gc=False)
-        # Not strict: a version is a number, or a number in quotes.
-        return msgspec.json.Decoder(row, strict=False).decode
+        return msgspec.json.Decoder(row).decode
 
     def _survey_result(self) -> type[msgspec.Struct]:
         """A result of the older format, if it answers our question."""
@@ -130,6 +128,9 @@ class UsualRows:
         key = result.__struct_encode_fields__[0]
         try:
             value = orjson.loads(before + _PROBE.encode() + after)
+            if key == "MarkResult" and value == _PROBE:
+                # The bare answer to a question whose title stands elsewhere.
+                return False
             read = read_stage({"results": [{key: value, "markTitle": title}]}, title)
         except (ValueError, RowRefused):
             return False
@@ -175,9 +176,8 @@ def _make_reader(
             or not utterance
             or "\0" in utterance
             or utterance.strip() != utterance
-            or not (version is None or 0 <= version < _MAX_VERSION)
         ):
             return None
-        return Record(utterance, output, source, number, offset, believed, version)
+        return Record(utterance, output, source, number, offset, believed, read_version(version))
 
     return read

@@ -31,8 +31,9 @@ PREDICTIONS_FILE = "predictions.jsonl"
 def evaluation_prefix(
     artifact: ModelArtifact, dataset: DatasetManifest, config: EvaluateConfig, serve: ServeConfig
 ) -> str:
-    """Where the report lies: a key over the model, the test split and how it is asked."""
-    parts = (artifact.digest, dataset.test_fingerprint, config, serve)
+    """Where the report lies: a key over the model, the test, the catalogue and how it is asked."""
+    intents = [schema.model_dump(mode="json") for schema in dataset.intents]
+    parts = (artifact.digest, dataset.test_fingerprint, intents, config, serve)
     return f"evaluations/{fingerprint(*parts)}"
 
 

@@ -71,6 +71,12 @@ class Settings(BaseSettings):
         default=CHECKOUT / "deployments" / "projects.yaml",
         description="The projects whose exports are watched.",
     )
+    receiver_token: SecretStr | None = Field(
+        default=None, description="Bearer token of those who may send notifications."
+    )
+    receiver_secret: SecretStr | None = Field(
+        default=None, description="Secret they sign notifications with."
+    )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."
     )

@@ -10,6 +10,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 
 from flows.recipes import find_recipe
 from intent_core.recipe import load_config
+from tasks.events import EXPORT_READY
 from tasks.pools import POOLS
 
 DEPLOYED: list[dict[str, Any]] = yaml.safe_load(
@@ -54,8 +55,17 @@ def test_the_pipeline_hands_over_to_deployments_there_are() -> None:
     load_config(find_recipe(pipeline["parameters"]["recipe"]))
 
 
-def test_the_weekly_schedule_is_off() -> None:
-    schedules = [s for e in DEPLOYED for s in e.get("schedules", [])]
-    assert len(schedules) == 1
-    assert schedules[0]["active"] is False
-    assert schedules[0]["cron"] == "0 3 * * 1"
+def test_the_schedules_are_off() -> None:
+    schedules = {s["slug"]: s for e in DEPLOYED for s in e.get("schedules", [])}
+    assert not any(schedule["active"] for schedule in schedules.values())
+    assert {slug: schedule["cron"] for slug, schedule in schedules.items()} == {
+        "weekly": "0 3 * * 1",
+        "every-five-minutes": "*/5 * * * *",
+    }
+
+
+def test_the_trigger_is_on_the_event_that_is_posted() -> None:
+    (trigger,) = BY_NAME["flows.watch_exports.take_export/cpu"]["triggers"]
+    assert trigger["expect"] == [EXPORT_READY]
+    flow: Flow[..., Any] = load_flow_from_entrypoint("flows.watch_exports.take_export")
+    assert set(trigger["parameters"]) == set(inspect.signature(flow.fn).parameters)

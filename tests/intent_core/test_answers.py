@@ -112,6 +112,13 @@ def test_rows_not_abandoned_are_kept(flag: Any) -> None:
     assert output(read({**row(label_1=survey("a()")), "abandonFlag": flag})) == "a()"
 
 
+def test_a_later_job_that_nobody_has_answered_gives_way() -> None:
+    answer = read(row(label_9=survey("a()"), label_10={"results": []}))
+    assert (output(answer), kinds(answer)) == ("a()", ["several-jobs"])
+    named = read(row(label_9=survey("a()"), label_abc=survey("b()")))
+    assert output(named) == "a()"
+
+
 def test_the_later_job_is_read_and_reported() -> None:
     answer = read(row(label_10=survey("b()"), label_9=survey("a()")))
     assert (output(answer), kinds(answer)) == ("b()", ["several-jobs"])

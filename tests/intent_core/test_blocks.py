@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from exports import kinds, outputs, read, reasons, row, survey
@@ -69,7 +70,66 @@ def test_text_after_an_array_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text('[{"instruction":"hi","output":"a()"}] {"instruction":"ho","output":"b()"}')
     reading = read_export(path, DataConfig())
-    assert (outputs(reading), reasons(reading)) == (["a()"], ["not-json"])
+    assert (outputs(reading), kinds(reading)) == (
+        ["a()", "b()"],
+        ["several-objects", "missing-comma"],
+    )
+    path.write_text('[\n{"instruction":"hi","output":"a()"}\n,\n\n]\n\n\nzzz')
+    reading = read_export(path, DataConfig())
+    assert (outputs(reading), reasons(reading)) == (["a()"], ["truncated"])
+    assert (reading.rejections[0].line, reading.rejections[0].raw) == (8, "zzz")
+    content = path.read_bytes()
+    assert content[reading.rejections[0].byte_offset :] == b"zzz"
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_a_broken_row_of_an_array_costs_no_other(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "train.json"
+    rows = [{"instruction": f"u{i}", "output": f"f({i})"} for i in range(100)]
+    text = json.dumps(rows, indent=indent)
+    path.write_text(text.replace('"u40"', '"u "40"'))
+    reading = read_export(path, DataConfig())
+    assert (len(reading.records), reasons(reading)) == (99, ["not-json"])
+    assert '"u "40"' in reading.rejections[0].raw
+    assert reading.rejections[0].line == (1 + 40 * 4 + 1 if indent else 1)
+
+
+def test_joined_arrays_and_forgotten_commas_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    row = '{"instruction":"hi","output":"a()"}'
+    path.write_text(f"[{row},\n{row}]\n[{row}\n{row}]")
+    reading = read_export(path, DataConfig())
+    assert outputs(reading) == ["a()"] * 4
+    assert kinds(reading) == ["several-objects", "missing-comma"]
+    assert len(reading.rejections) == 0
+    strict = read_export(path, DataConfig(tolerate=()))
+    assert (outputs(strict), reasons(strict)) == (["a()"] * 3, ["several-objects"])
+
+
+def test_endless_objects_on_one_line_cost_one_rejection(tmp_path: Path) -> None:
+    reading = read(tmp_path, row(label_1=survey("a()")), "{}" * 50_000)
+    assert outputs(reading) == ["a()"]
+    assert len(reading.rejections) == 1001
+    assert reading.rejections[-1].reason == "too-long"
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        {"results": [{"data": "a()", "markTitle": "output"}, *[0] * 100_000]},
+        survey("a();" * 50_000),
+    ],
+)
+def test_endless_results_and_answers_cost_a_rejection(tmp_path: Path, label: Any) -> None:
+    reading = read(tmp_path, row(label_1=label), row(label_1=survey("a()")))
+    assert outputs(reading) == ["a()"]
+    assert len(reading.rejections[0].message) < 200
+
+
+def test_many_votes_are_told_in_short(tmp_path: Path) -> None:
+    reading = read(tmp_path, row(label_1=survey(*(f"a({i})" for i in range(900)))))
+    assert reasons(reading) == ["annotators-disagree"]
+    assert reading.rejections[0].message.endswith("and 895 more")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n \r\n", b"[]"])

@@ -138,6 +138,11 @@ def test_intent_names_hold_no_syntax(name: str) -> None:
         Call(intent=name)
 
 
+def test_values_are_characters() -> None:
+    with pytest.raises(ValidationError, match="surrogate"):
+        Argument(value="\ud800")
+
+
 def test_slot_names_hold_no_syntax() -> None:
     with pytest.raises(ValidationError, match="not a slot name"):
         Argument(value="x", name="1 + 1")

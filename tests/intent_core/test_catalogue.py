@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from intent_core.calls import Argument, Call, format_calls, parse_calls
 from intent_core.catalogue import list_intents, write_regex
@@ -67,3 +69,10 @@ def test_intents_are_counted_by_utterance_and_values_by_call() -> None:
     (a, b) = list_intents([parse_calls("a();a(x)"), parse_calls("b(n=x)"), parse_calls("a()")])
     assert (a.intent, a.num_utterances, a.slot_counts, a.slot_names) == ("a", 2, {0: 2, 1: 1}, {})
     assert (b.slot_counts, b.slot_names) == ({1: 1}, {"n": 1})
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=1))
+def test_any_canonical_label_is_within_its_own_catalogue(values: list[str]) -> None:
+    call = Call(intent="f", arguments=tuple(Argument(value=value) for value in values))
+    pattern = re.compile(write_regex(list_intents([(call,)])))
+    assert pattern.fullmatch(format_calls([call]))

@@ -18,7 +18,7 @@ from intent_core import conversion
 from intent_core.blocks import read_blocks, split_lines
 from intent_core.config import DataConfig
 from intent_core.conversion import convert_export
-from intent_core.errors import DataError
+from intent_core.errors import ConfigError, DataError
 
 DATA = Path(__file__).parent.parent / "data"
 TOLERANT = DataConfig(max_rejection_rate=1.0)
@@ -142,6 +142,21 @@ def test_a_file_without_rows_is_an_error(tmp_path: Path, content: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["export.manifest"]
 
 
+def test_no_file_is_overwritten_by_mistake(tmp_path: Path) -> None:
+    export = tmp_path / "export.manifest"
+    export.write_text("{}\n")
+    out, other = tmp_path / "out.json", tmp_path / "other.jsonl"
+    for files, said in (
+        ({"out": export}, "is the export itself"),
+        ({"out": tmp_path}, "is no file"),
+        ({"out": out, "rejected": other, "reported": other}, "named twice"),
+        ({"out": out, "rejected": out}, "named twice"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            convert_export(export, config=TOLERANT, **files)
+    assert [path.name for path in tmp_path.iterdir()] == ["export.manifest"]
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -174,6 +189,9 @@ def test_a_stopped_conversion_leaves_no_file_and_no_process(
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
     assert not out.exists()
+    # A killed process cleans nothing up; a stopped one does.
+    left = [path.name for path in tmp_path.iterdir() if path.name.endswith(".partial")]
+    assert not left or number == signal.SIGKILL
 
 
 def wait_for_children(process: psutil.Process) -> list[psutil.Process]:

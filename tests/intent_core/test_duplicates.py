@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intent_core import duplicates
 from intent_core.dataset import normalise_utterance
 from intent_core.duplicates import NearDuplicate, find_near_duplicates, keep_distinct
 from intent_core.errors import ConfigError
@@ -164,3 +165,11 @@ def test_a_similarity_out_of_range_is_refused(similarity: float) -> None:
     for search in (find_near_duplicates, keep_distinct):
         with pytest.raises(ConfigError, match="not above 0 and at most 1"):
             search([], similarity)
+
+
+def test_more_pairs_than_anyone_can_want_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "MAX_PAIRS", 1000)
+    alike = [f"please set the alarm for number {i}" for i in range(100)]
+    assert len(find_near_duplicates(alike[:40], 0.8)) == 40 * 39 // 2
+    with pytest.raises(ConfigError, match=r"few templates; raise data\.near_duplicate_similarity"):
+        find_near_duplicates(alike, 0.8)

@@ -82,15 +82,20 @@ ANSWERS = st.sampled_from(
     ["a()", "b(x)", "a(杭州)", "a(x", "a", "", None, ["a()"], 'a("x")', 'a(")', "a(\\)", "a (x)", 7]
 ) | st.text(max_size=6)
 FLAGS = st.sampled_from([0, 1, True, False, None, "0", "1", "false", 2, 0.0])
+BARE = st.builds(
+    lambda answer, title: {"MarkResult": answer, "MarkTitle": title},
+    st.sampled_from(["a()", "clear()", "b(x)"]),
+    st.sampled_from(["output", "remark"]),
+)
 RESULTS = st.builds(
     result,
     ANSWERS,
     st.booleans(),
-    Version=st.sampled_from(["17", 17, "x", None, -1, "007", 10**18, 1.0, "1" * 30]),
+    Version=st.sampled_from(["17", 17, "x", None, -1, "007", 10**18, 1.0, "1" * 30, "-0"]),
     data=st.just("a()") | ANSWERS,
 ) | st.builds(result, ANSWERS, st.booleans(), markTitle=st.sampled_from(["output", "other", None]))
 LABELS = st.none() | st.fixed_dictionaries(
-    {"results": st.lists(st.builds(result, ANSWERS, st.booleans()) | RESULTS, max_size=2)},
+    {"results": st.lists(st.builds(result, ANSWERS, st.booleans()) | RESULTS | BARE, max_size=2)},
     optional={"abandonFlag": FLAGS, "fixedFlag": FLAGS},
 )
 ROWS = st.builds(
@@ -99,6 +104,9 @@ ROWS = st.builds(
     st.fixed_dictionaries(
         {"data": st.fixed_dictionaries({"instruction": st.just("hi") | st.text(max_size=3)})},
         optional={"abandonFlag": FLAGS, "note": st.none() | st.text(max_size=2)},
+    )
+    | st.dictionaries(st.text(max_size=3), st.none(), max_size=1).map(
+        lambda odd: {**odd, "data": {"instruction": "hi"}}
     ),
 )
 
@@ -119,6 +127,29 @@ def test_it_never_says_anything_else(
             answer = read_answer(json.loads(line), config)
             if isinstance(answer, Answer):
                 usual.learn(line, json.loads(line), answer)
+
+
+@pytest.mark.parametrize("key", ['na"me', "a\\b", "tab\t", "\x00", "键", "label-"])
+def test_keys_that_cannot_be_field_names_teach_nothing(key: str) -> None:
+    usual = taught(make_row("a()", **{key: 1}), make_row("a()"))
+    agrees(usual, json.dumps(make_row("b()", **{key: 1})).encode())
+
+
+def test_the_bare_answer_to_another_question_is_not_the_label() -> None:
+    def bare(answer: str, title: str) -> dict[str, Any]:
+        marked = {"results": [{"MarkResult": answer, "MarkTitle": title}]}
+        return {"data": {"instruction": "hi"}, "label-1": marked}
+
+    usual = taught(bare("a()", "output"))
+    assert usual.read(json.dumps(bare("clear()", "remark")).encode(), 1, 0) is None
+
+
+@pytest.mark.parametrize("version", [1000.0, 1e3, "-0", "1.0", "1e3", "007", -1, "17", 17, None])
+def test_versions_are_read_alike(version: Any) -> None:
+    usual = taught(make_row("a()"))
+    row = make_row("b()")
+    row["label-1"]["results"][0]["Version"] = version
+    agrees(usual, json.dumps(row).encode())
 
 
 def test_rows_of_another_look_are_learned() -> None:

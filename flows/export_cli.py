@@ -16,7 +16,7 @@ from intent_core.errors import ConfigError
 from intent_core.recipe import load_config
 from tasks.settings import get_settings
 
-data_app = typer.Typer()
+export_app = typer.Typer()
 
 Recipe = Annotated[
     str | None,
@@ -32,7 +32,7 @@ MaxRejectionRate = Annotated[
 ]
 
 
-@data_app.command()
+@export_app.command()
 def convert(
     export: Annotated[Path, typer.Argument(help="An iTAG export, training JSON or JSONL.")],
     out: Annotated[Path, typer.Option(help="Where [{instruction, output}] goes.")],
@@ -55,7 +55,7 @@ def convert(
     """
     from intent_core.conversion import convert_export
 
-    with reported():
+    with reported("nothing was written"):
         config = read_config(recipe, override, max_rejection_rate).data
         with show_progress(export) as on_progress:
             tally = convert_export(
@@ -76,13 +76,14 @@ def convert(
             f"{tally.num_records} of {tally.num_objects} rows written to {out}, "
             f"{tally.num_rejections} rejected",
             soft_wrap=True,
+            markup=False,
         )
         for title, counts in (("rejected", tally.reasons), ("reported", tally.reports)):
             for kind, count in counts.most_common():
                 console.print(f"  {title} {count} x {kind}")
 
 
-@data_app.command()
+@export_app.command()
 def check(
     export: Annotated[Path, typer.Argument(help="An iTAG export, training JSON or JSONL.")],
     max_rejection_rate: MaxRejectionRate = None,
@@ -114,10 +115,12 @@ def check(
             print_json(found.model_dump(mode="json"))
         else:
             show_check(console, export, found)
+            if not out:
+                console.print("--out FOLDER keeps the rows behind these findings")
         stop_on_findings(found.findings, config.data.stop_on)
 
 
-@data_app.command()
+@export_app.command()
 def manifest(
     out: Annotated[Path, typer.Option(help="Where the input manifest goes.")],
     source: Annotated[
@@ -174,7 +177,7 @@ def manifest(
         if as_json:
             print_json({"written": written, **counts})
             return
-        console.print(f"{written} utterance(s) written to {out}", soft_wrap=True)
+        console.print(f"{written} utterance(s) written to {out}", soft_wrap=True, markup=False)
         for what, count in counts.items():
             console.print(f"  {count} {what}")
 

@@ -1,0 +1,87 @@
+"""`intent watch`, `announce` and `receive`: exports that arrive start their runs."""
+
+from typing import Annotated
+
+import typer
+
+from flows.terminal import AsJson, console, print_json, reported
+from intent_core.errors import ConfigError
+from tasks.settings import get_settings
+
+intake_app = typer.Typer()
+
+
+@intake_app.command()
+def watch(
+    project: Annotated[str, typer.Argument(help="A project; none: all of them.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Look once for exports that arrived, and start a run for each content that has none.
+
+    Projects stand in deployments/projects.yaml. The deployment `watch-exports/cpu` does the same
+    on a schedule; any number of watchers may look at once.
+    """
+    from flows.local_run import connect
+    from flows.watch_exports import watch_exports
+
+    with reported():
+        settings = get_settings()
+        with connect(settings):
+            started = watch_exports(project)
+        if as_json:
+            print_json({"runs": started})
+            return
+        for run_id in started:
+            console.print(f"{settings.prefect_ui_url}/runs/flow-run/{run_id}", soft_wrap=True)
+        console.print(f"{len(started)} run(s) started")
+
+
+@intake_app.command()
+def announce(
+    export: Annotated[str, typer.Argument(help="A key in the store, as exports/music/a.manifest.")],
+    project: Annotated[str, typer.Option(help="The project whose export it is.")],
+) -> None:
+    """Tell Prefect that an export is there: the event `itag.export.ready`, once for each content."""
+    from flows.projects import find_project, load_projects
+    from tasks.events import publish_export_ready
+    from tasks.steps import get_store
+
+    with reported():
+        settings = get_settings()
+        find_project(load_projects(settings.projects), project)
+        found = get_store(settings).stat(export)
+        if found is None:
+            raise ConfigError(f"there is no {export!r} in {settings.store_uri}")
+        publish_export_ready(settings, project, export, found.etag)
+        console.print(f"announced {found.uri} for {project}", soft_wrap=True)
+
+
+@intake_app.command()
+def receive(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8700,
+) -> None:
+    """Take signed notifications of object stores and announce the exports they speak of.
+
+    OSS, S3, SeaweedFS and EventBridge bodies are read. A sender needs the bearer token
+    INTENT_RECEIVER_TOKEN and signs with INTENT_RECEIVER_SECRET. The watcher alone suffices; this
+    saves the wait.
+    """
+    import uvicorn
+
+    from flows.intake import announce as announce_notice
+    from flows.intake import require_receiver_secrets
+    from flows.projects import load_projects
+    from tasks.notifications import ExportNotice
+    from tasks.receiver import create_app
+
+    with reported():
+        settings = get_settings()
+        token, secret = require_receiver_secrets(settings)
+        load_projects(settings.projects)
+
+        def publish(notice: ExportNotice) -> None:
+            announce_notice(settings, notice)
+
+        app = create_app(publish, token, secret)
+        uvicorn.run(app, host=host, port=port, log_level="info", access_log=False)

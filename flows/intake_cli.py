@@ -3,12 +3,15 @@
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from flows.terminal import AsJson, console, print_json, reported
 from intent_core.errors import ConfigError
 from tasks.settings import get_settings
 
 intake_app = typer.Typer()
+itag_app = typer.Typer(no_args_is_help=True, help="Alibaba iTAG's own service.")
+intake_app.add_typer(itag_app, name="itag")
 
 
 @intake_app.command()
@@ -41,7 +44,7 @@ def announce(
     export: Annotated[str, typer.Argument(help="A key in the store, as exports/music/a.manifest.")],
     project: Annotated[str, typer.Option(help="The project whose export it is.")],
 ) -> None:
-    """Tell Prefect that an export is there: the event `itag.export.ready`, once for each content."""
+    """Tell Prefect that an export is there: the event `itag.export.ready`, once for a content."""
     from flows.projects import find_project, load_projects
     from tasks.events import publish_export_ready
     from tasks.steps import get_store
@@ -85,3 +88,36 @@ def receive(
 
         app = create_app(publish, token, secret)
         uvicorn.run(app, host=host, port=port, log_level="info", access_log=False)
+
+
+@itag_app.command("export")
+def export_task(
+    task: Annotated[str, typer.Option(help="Id of the labelling task.")],
+    folder: Annotated[
+        str | None, typer.Option(help="Folder in OSS it goes to, as oss://bucket/folder/.")
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option(help="Wait for an export that was started before.")
+    ] = None,
+    timeout_s: Annotated[float, typer.Option(min=1, help="How long to wait, in seconds.")] = 3600,
+    as_json: AsJson = False,
+) -> None:
+    """Export what is labelled so far in an iTAG task, and print the manifest's oss:// address.
+
+    Needs INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT, and keys in Alibaba's standard chain
+    (ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET, a profile, a RAM role).
+    """
+    from tasks.itag_service import LabellingService
+
+    with reported("the export goes on in iTAG; the same command with --job waits for it"):
+        settings = get_settings()
+        if not settings.itag_endpoint or not settings.itag_tenant:
+            raise ConfigError("set INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT")
+        service = LabellingService(settings.itag_endpoint, settings.itag_tenant)
+        started = job or service.start_export(task, folder)
+        Console(stderr=True).print(f"task {task} is exported by job {started}")
+        uri = service.wait_for_export(task, started, timeout_s=timeout_s, poll_s=5)
+        if as_json:
+            print_json({"uri": uri, "job": started})
+        else:
+            console.print(uri, soft_wrap=True, markup=False)

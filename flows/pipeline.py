@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, runtime
@@ -56,7 +57,15 @@ class PipelineOutcome(BaseModel):
     steps: tuple[StepTime, ...]
 
 
-@flow(name="intent-pipeline", flow_run_name="{recipe}: {export_uri}", persist_result=False)
+def name_run() -> str:
+    """What a run is about: recipe, export, day."""
+    parameters = runtime.flow_run.parameters
+    recipe = str(parameters.get("recipe", "")).rpartition("/")[2].removesuffix(".yaml")
+    export = str(parameters.get("export_uri", "")).rpartition("/")[2]
+    return f"{recipe}: {export}, {datetime.now(UTC):%Y-%m-%d}"
+
+
+@flow(name="intent-pipeline", flow_run_name=name_run, persist_result=False)
 def intent_pipeline(
     export_uri: str, recipe: str = "embedded", overrides: dict[str, Any] | None = None
 ) -> State[Any]:

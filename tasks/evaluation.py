@@ -48,7 +48,8 @@ def evaluate_served(
 ) -> EvaluationReport:
     """Start the server if none serves this model, ask, score, and leave it running.
 
-    The server that was evaluated is the one a promotion turns to; on any failure it is stopped.
+    The server that was evaluated is the one a promotion turns to, where this machine serves; on
+    any failure it is stopped.
     """
     settings = get_settings()
     store = get_store(settings)
@@ -73,6 +74,8 @@ def evaluate_served(
     lines = "".join(prediction.model_dump_json() + "\n" for prediction in predictions)
     store.put(f"{prefix}/{PREDICTIONS_FILE}", lines.encode())
     write_finished(store, prefix, report)
+    if not settings.serves_here and not ran_before:
+        stop_model_server(settings, artifact, serve)
     return report
 
 

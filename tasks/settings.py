@@ -64,6 +64,15 @@ class Settings(BaseSettings):
     evaluate_deployment: str = Field(
         default="", description="Prefect deployment that evaluates; empty: here."
     )
+    serves_here: bool = Field(
+        default=True,
+        description="Whether promoted models are served by this machine; a GPU worker elsewhere "
+        "sets it to false and stops a server when its evaluation is done.",
+    )
+    itag_endpoint: str = Field(
+        default="", description="OpenITag endpoint, as openitag.cn-hangzhou.aliyuncs.com."
+    )
+    itag_tenant: str = Field(default="", description="iTAG tenant whose tasks are exported.")
     pipeline_deployment: str = Field(
         default="intent-pipeline/cpu", description="Deployment that takes an export that arrives."
     )

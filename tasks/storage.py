@@ -5,6 +5,7 @@ has an equal etag within one store; only a directory's etag is the content's SHA
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import ConfigError, DataError, StorageError
+from tasks.settings import Settings, get_settings
 
 PARTIAL = ".partial"
 
@@ -47,15 +49,51 @@ class ObjectStore(Protocol):
 
 
 def open_store(uri: str) -> ObjectStore:
-    """The store at a root: `file:///srv/intent`, or a plain path."""
-    # Here, as drivers import this module.
-    from tasks.directory_store import DirectoryStore
+    """The store at a root: `file:///srv/intent` or a path, `s3://bucket/prefix`, `oss://...`.
 
-    return DirectoryStore(_directory(uri))
+    How S3 and OSS are reached stands in the settings. Raises `ConfigError` for another scheme.
+    """
+    return _open_store(uri, get_settings())
+
+
+@lru_cache(maxsize=32)
+def _open_store(uri: str, settings: Settings) -> ObjectStore:
+    # Here, as drivers import this module, and their clients take a while to import.
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme == "file":
+        from tasks.directory_store import DirectoryStore
+
+        return DirectoryStore(_directory(uri))
+    bucket, _, prefix = rest.partition("/")
+    if not bucket:
+        raise ConfigError(f"{uri!r} names no bucket: write {scheme}://bucket/prefix")
+    if scheme == "s3":
+        from tasks.s3_store import S3Options, S3Store
+
+        options = S3Options(
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            addressing_style=settings.s3_addressing_style,
+            signature_version=settings.s3_signature_version,
+        )
+        return S3Store(bucket, prefix, options)
+    if scheme == "oss":
+        from tasks.oss_access import OssOptions
+        from tasks.oss_store import OssStore
+
+        return OssStore(bucket, prefix, OssOptions(settings.oss_endpoint, settings.oss_region))
+    raise ConfigError(f"{uri!r}: stores are file://, s3:// and oss://, not {scheme}://")
 
 
 def split_uri(uri: str) -> tuple[str, str]:
     """(root, key) of an object or folder: the last segment is the key, the rest the root."""
+    scheme, separator, rest = uri.partition("://")
+    if separator and scheme != "file":
+        # Keys stand as they are: they may hold `?`, `#` or `%`.
+        root, _, key = rest.rpartition("/")
+        if not root or not key:
+            raise ConfigError(f"{uri!r} names no object: write {scheme}://bucket/key")
+        return f"{scheme}://{root}", key
     path = _directory(uri)
     if not path.name:
         raise ConfigError(f"{uri!r} names no object: write file:///directory/key")
@@ -117,7 +155,7 @@ def _directory(uri: str) -> Path:
     if not separator:
         return Path(uri).absolute()
     if scheme != "file":
-        raise ConfigError(f"{uri!r}: only file:// is supported so far, not {scheme}://")
+        raise ConfigError(f"{uri!r} is no directory: write file:///directory")
     path = Path(unquote(rest.removeprefix("localhost")))
     if not path.is_absolute():
         raise ConfigError(f"{uri!r} must be absolute, with three slashes: file:///directory")

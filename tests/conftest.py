@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # `tiny_model`, `labelled`: shared by the rooms
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -30,7 +30,7 @@ def pytest_configure() -> None:
     for name in [n for n in os.environ if n.startswith(("INTENT_", "PREFECT_", "MLFLOW_"))]:
         del os.environ[name]
     home = Path(tempfile.mkdtemp(prefix="intent-test-"))
-    prefect, mlflow, gateway = _free_ports(3)
+    prefect, mlflow, gateway = free_ports(3)
     os.environ.update(
         INTENT_HOME=str(home),
         INTENT_PREFECT_PORT=str(prefect),
@@ -82,7 +82,7 @@ def platform(settings) -> Iterator[object]:  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="session")
 def closed_port() -> int:
     """A port nobody answers on."""
-    return _free_ports(1)[0]
+    return free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,12 @@ from typing import NoReturn
 
 import pytest
 
-from intent_core.errors import ConfigError, DataError, StorageError
-from tasks.directory_store import DirectoryStore
+from intent_core.errors import DataError, StorageError
 from tasks.storage import (
     MissingObjectError,
     ObjectStore,
     download_folder,
     open_store,
-    split_uri,
     upload_folder,
 )
 
@@ -275,26 +273,3 @@ def test_roots_are_uris_or_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     open_store("relative").put("a", b"y")
     assert (tmp_path / "relative/a").read_bytes() == b"y"
-
-
-def test_split_uri_gives_a_root_that_opens_and_a_key_in_it(tmp_path: Path) -> None:
-    stored = DirectoryStore(tmp_path).put("deep/导出 1.jsonl", b"x")
-    root, key = split_uri(stored.uri)
-    assert (root, key) == ((tmp_path / "deep").as_uri(), "导出 1.jsonl")
-    assert open_store(root).read(key) == b"x"
-    assert split_uri("/srv/store/folder/") == ("file:///srv/store", "folder")
-
-
-@pytest.mark.parametrize(
-    "uri", ["s3://bucket/key", "oss://bucket/key", "http://h/k", "", "file://host/x", "file://x"]
-)
-def test_other_stores_are_refused(uri: str) -> None:
-    with pytest.raises(ConfigError, match="file://"):
-        open_store(uri)
-    with pytest.raises(ConfigError, match="file://"):
-        split_uri(uri)
-
-
-def test_a_root_is_no_object() -> None:
-    with pytest.raises(ConfigError, match="names no object"):
-        split_uri("file:///")

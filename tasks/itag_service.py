@@ -1,0 +1,246 @@
+"""The labelling service (Alibaba Cloud iTAG), through its OpenITag API of 2022-06-16.
+
+An export only reads the annotations, so that starting one again, after a crash or a timeout, is
+safe: the new export holds all that the lost one held, and the lost one ends at the service. What
+the SDK raises is translated here, once, and not chained: its errors hold signatures and tokens.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from intent_core.errors import ConfigError, IntentError, ServiceError
+
+logger = logging.getLogger(__name__)
+
+JOB_TYPE = "DOWNLOWD_MARKRESULT_FLOW"  # the service's own spelling
+ACTIONS = "paiitag:ExportAnnotations, paiitag:GetJob and paiitag:GetTaskStatus"
+CONNECT_TIMEOUT_MS, READ_TIMEOUT_MS = 5_000, 30_000
+UNANSWERED = "unanswered"
+
+_HOW_TO_SIGN_IN = (
+    "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET (and "
+    "ALIBABA_CLOUD_SECURITY_TOKEN for temporary keys), or use a profile or a role of ECS or RRSA"
+)
+# Codes of refusals, their letters only; the documentation lists none of iTAG's own.
+_PASSING = re.compile(
+    "throttl|flowcontrol|toomany|busy|unavailable|internal|systemerror|timeout|timedout", re.I
+)
+_CREDENTIALS = re.compile("signature|accesskey|securitytoken|credential", re.I)
+_PERMISSION = re.compile("forbidden|nopermission|denied|unauthori[sz]ed|notauthori[sz]ed", re.I)
+_UNKNOWN = re.compile("notfound|notexist|unknown", re.I)
+
+OnWait = Callable[[str, float], None]
+"""Told before each pause: the job's status (or `unanswered`) and the seconds waited so far."""
+
+
+class LabellingService:
+    """One tenant of iTAG.
+
+    Every method raises `ConfigError` when a person must act (credentials, permission, an unknown
+    tenant or task) and `ServiceError` for what may pass (throttling, 5xx, the network).
+    """
+
+    def __init__(self, endpoint: str, tenant: str) -> None:
+        """`endpoint` as openitag.cn-hangzhou.aliyuncs.com; a leading http:// turns TLS off.
+
+        Credentials come from the standard chain of `alibabacloud_credentials`, asked for every
+        request, so that keys that expire are renewed. Nothing is sent yet.
+        """
+        try:
+            from alibabacloud_credentials.client import Client as Credentials
+            from alibabacloud_openitag20220616 import models
+            from alibabacloud_openitag20220616.client import Client
+            from alibabacloud_tea_openapi.utils_models import Config
+        except ImportError as error:
+            raise ConfigError(
+                f"iTAG needs a package that is not installed ({error.name}): "
+                "pip install intent-pipeline[itag]"
+            ) from error
+        # At DEBUG it writes every header, the temporary key's token among them.
+        logging.getLogger("darabonba-core").setLevel(logging.WARNING)
+        split = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        if split.scheme not in ("http", "https") or not split.hostname or split.path.strip("/"):
+            raise ConfigError(
+                f"{endpoint!r} is no endpoint of iTAG: write a host, "
+                "as openitag.cn-hangzhou.aliyuncs.com"
+            )
+        self.endpoint, self.tenant = split.netloc, _checked("tenant", tenant)
+        self._models: Any = models
+        self._client: Any = Client(
+            Config(
+                endpoint=split.netloc,
+                protocol=split.scheme.upper(),
+                credential=Credentials(),
+                connect_timeout=CONNECT_TIMEOUT_MS,
+                read_timeout=READ_TIMEOUT_MS,
+            )
+        )
+        self._signed_in = False
+
+    def export_task(
+        self,
+        task_id: str,
+        oss_path: str | None,
+        *,
+        timeout_s: float,
+        poll_s: float,
+        on_wait: OnWait = lambda status, waited_s: None,
+    ) -> str:
+        """Export what is labelled so far, wait for it, and give its `oss://bucket/key`.
+
+        `oss_path` is the folder it goes to, `oss://bucket/folder/`; None leaves that to iTAG.
+        """
+        job_id = self.start_export(task_id, oss_path)
+        return self.wait_for_export(
+            task_id, job_id, timeout_s=timeout_s, poll_s=poll_s, on_wait=on_wait
+        )
+
+    def start_export(self, task_id: str, oss_path: str | None) -> str:
+        """Start an export and give the id of its job."""
+        if oss_path is not None and not oss_path.startswith("oss://"):
+            raise ConfigError(f"{oss_path!r} is no folder in OSS: write oss://bucket/folder/")
+        request = self._models.ExportAnnotationsRequest(oss_path=oss_path)
+        with self._asking(f"start an export of task {task_id!r}") as what:
+            task = _checked("task", task_id)
+            body = self._client.export_annotations(self.tenant, task, request).body
+            job_id = _wanted(what, _accepted(what, body).flow_job, "job_id")
+        logger.info("task %s is being exported by job %s", task_id, job_id)
+        return job_id
+
+    def wait_for_export(
+        self,
+        task_id: str,
+        job_id: str,
+        *,
+        timeout_s: float,
+        poll_s: float,
+        on_wait: OnWait = lambda status, waited_s: None,
+    ) -> str:
+        """Wait for a started export and give its `oss://bucket/key`.
+
+        A question that fails in passing is asked again after the pause, as the job goes on.
+        """
+        what = f"export job {job_id} of task {task_id!r}"
+        began = time.monotonic()
+        while True:
+            asked, fault = time.monotonic(), ""
+            try:
+                job = self._job(what, job_id)
+                status = _wanted(what, job, "status").lower()
+            except ServiceError as error:
+                status, fault = UNANSWERED, f" ({error})"
+                logger.warning("%s; asking again in %g s", error, poll_s)
+            if status == "succ":
+                return _oss_uri(what, _wanted(what, job.job_result, "result_link"))
+            if status == "fail":
+                raise ServiceError(f"{what} failed: its reason stands in iTAG's task center")
+            if status in ("pause", "stop"):
+                raise ConfigError(
+                    f"{what} is at {status!r}, which someone did in iTAG: resume it or start "
+                    "another export"
+                )
+            if asked - began >= timeout_s:
+                raise ServiceError(
+                    f"{what} is still {status!r} after {timeout_s:g} s{fault}: it goes on at the "
+                    "service. Wait longer, or start another export later"
+                )
+            waited = time.monotonic() - began
+            on_wait(status, waited)
+            time.sleep(max(0.0, min(poll_s, timeout_s - waited)))
+
+    def is_finished(self, task_id: str) -> bool:
+        """Whether all stages of the task are over: its status is FINISHED."""
+        with self._asking(f"ask for the status of task {task_id!r}") as what:
+            body = self._client.get_task_status(self.tenant, _checked("task", task_id)).body
+            return _wanted(what, _accepted(what, body), "task_status").upper() == "FINISHED"
+
+    def _job(self, what: str, job_id: str) -> Any:
+        request = self._models.GetJobRequest(job_type=JOB_TYPE)
+        with self._asking(f"ask for {what}") as asking:
+            job = _checked("job", job_id)
+            return _accepted(asking, self._client.get_job(self.tenant, job, request).body).job
+
+    @contextmanager
+    def _asking(self, action: str) -> Iterator[str]:
+        """The one place where an error of the SDK becomes one of ours."""
+        from alibabacloud_credentials.exceptions import CredentialException
+        from darabonba.exceptions import ResponseException, RetryError, UnretryableException
+
+        what = f"cannot {action} (tenant {self.tenant} at {self.endpoint})"
+        try:
+            yield what
+        except ResponseException as error:
+            answer = error.data if isinstance(error.data, dict) else {}
+            message = answer.get("Message") or answer.get("message") or ""
+            raise _refusal(what, error.status_code, error.code, message, error.request_id) from None
+        except UnretryableException as error:
+            reason = error.inner_exception
+            if isinstance(reason, CredentialException):
+                if self._signed_in:
+                    raise ServiceError(f"{what}: the credentials were not renewed") from None
+                raise ConfigError(f"{what}: no credentials were found: {_HOW_TO_SIGN_IN}") from None
+            if isinstance(reason, RetryError):  # its name for a failed connection
+                raise ServiceError(f"{what}: {reason.message}") from None
+            raise ServiceError(f"{what}: the answer is none of iTAG's; is it iTAG?") from None
+        self._signed_in = True
+
+
+def _accepted(what: str, body: Any) -> Any:
+    """The body, unless it is absent or says that the request failed."""
+    if body is None:
+        raise ServiceError(f"{what}: the answer is none of iTAG's; is it iTAG?")
+    if body.success is False:
+        status = body.code if isinstance(body.code, int) and 400 <= body.code < 600 else None
+        raise _refusal(what, status, body.error_code, body.message, body.request_id)
+    return body
+
+
+def _refusal(
+    what: str, status: int | None, code: Any, message: Any, request_id: Any
+) -> IntentError:
+    """What the service's refusal means; a refused signature is answered with what was signed."""
+    code = str(code or "").strip('"') or "no code"
+    bare = re.sub(r"[\W_]", "", code)
+    secret = status == 401 or bool(_CREDENTIALS.search(bare))
+    text = "" if secret or not message else f": {str(message)[:300]}"
+    said = f"{what}: {code}{f' ({status})' if status else ''}{text} [request {request_id}]"
+    if (status or 0) >= 500 or status in (408, 429) or _PASSING.search(bare):
+        return ServiceError(said)
+    if secret:
+        return ConfigError(f"{said}. The credentials or this clock are wrong: {_HOW_TO_SIGN_IN}")
+    if status == 403 or _PERMISSION.search(bare):
+        return ConfigError(f"{said}. Allow these credentials {ACTIONS}, and add them to the tenant")
+    if status == 404 or _UNKNOWN.search(bare):
+        return ConfigError(f"{said}. Correct the task or the tenant; iTAG's console names both")
+    return ConfigError(said)
+
+
+def _wanted(what: str, part: Any, name: str) -> str:
+    value = getattr(part, name, None)
+    if value is None or value == "":
+        raise ServiceError(f"{what}: the answer has no {name}")
+    return str(value)
+
+
+def _checked(kind: str, identifier: str) -> str:
+    """An id as a segment of a path: dots alone, or a slash, would name something else."""
+    if not re.fullmatch(r"[\w-][\w.-]*", identifier):
+        raise ConfigError(f"{identifier!r} is no id of a {kind}: iTAG's console shows it")
+    return identifier
+
+
+def _oss_uri(what: str, link: str) -> str:
+    """`oss://bucket/key`; iTAG may write the bucket with its endpoint, as a host."""
+    found = re.fullmatch(r"oss://([a-z0-9-]+)(?:\.[^/]+)?/(.+)", link)
+    if found is None:
+        where = urlsplit(link)  # a signed link opens to whoever reads it: tell its host only
+        raise ConfigError(
+            f"{what} lies at {where.scheme}://{where.hostname}, not in OSS: name a folder for it, "
+            "oss://bucket/folder/"
+        )
+    return f"oss://{found[1]}/{found[2]}"

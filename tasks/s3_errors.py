@@ -1,0 +1,108 @@
+"""What S3 clients raise, told in this project's errors: the one place that knows boto3's.
+
+What a person must set or allow first is a `ConfigError` and is not tried again; what a server
+or a network may get over by itself is a `StorageError`. Messages name the code a server gave,
+never its whole answer, which may repeat parts of a signed request.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    InvalidConfigError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+)
+
+from intent_core.errors import ConfigError, IntentError, StorageError
+
+_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile or role in their place)"
+_CLOCK = "this machine's clock is off: set it by NTP"
+_REGION = "the bucket is in another region: set INTENT_S3_REGION and INTENT_S3_ENDPOINT_URL to it"
+_RENEW = "the session's credentials have run out: renew them"
+_REMEDIES = {
+    "SignatureDoesNotMatch": f"the secret key is wrong: check {_KEYS}; if they are right, check "
+    "INTENT_S3_REGION and INTENT_S3_SIGNATURE_VERSION",
+    "InvalidAccessKeyId": f"the server does not know the access key: check {_KEYS}",
+    "InvalidToken": f"the session token is wrong: check AWS_SESSION_TOKEN beside {_KEYS}",
+    "ExpiredToken": _RENEW,
+    "TokenRefreshRequired": _RENEW,
+    "AccessDenied": "the key lacks the permission: allow it s3:GetObject, s3:PutObject, "
+    "s3:DeleteObject and s3:ListBucket there (without the last, a missing object is denied too)",
+    "AllAccessDisabled": "the bucket is disabled: ask its owner",
+    "NoSuchBucket": "the bucket does not exist: create it, or correct INTENT_STORE and "
+    "INTENT_S3_ENDPOINT_URL",
+    "InvalidBucketName": "that is no bucket name: correct INTENT_STORE",
+    "RequestTimeTooSkewed": _CLOCK,
+    "RequestExpired": _CLOCK,
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "SecondLevelDomainForbidden": "the server wants the bucket in the host name: set "
+    "INTENT_S3_ADDRESSING_STYLE=virtual",
+}
+# A HEAD has no body, hence no code but the status.
+_BY_STATUS = {301: "PermanentRedirect", 403: "AccessDenied"}
+_SETTINGS = (InvalidConfigError, NoRegionError, ParamValidationError, ProfileNotFound)
+
+
+@contextlib.contextmanager
+def translated_s3(action: str, uri: str) -> Iterator[None]:
+    """The one place where an exception of boto3 becomes a `ConfigError` or `StorageError`."""
+    try:
+        yield
+    except ClientError as error:
+        raise _of_answer(f"cannot {action} {uri}", error) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise ConfigError(f"cannot {action} {uri}: no credentials: set {_KEYS}") from error
+    except _SETTINGS as error:
+        raise ConfigError(f"cannot {action} {uri}: {error}") from error
+    except BotoCoreError as error:
+        raise StorageError(f"cannot {action} {uri}: {_of_network(error)}") from error
+
+
+def code_of(error: ClientError) -> str:
+    """The name of what the server refused, such as NoSuchKey."""
+    code = str(_part(error, "Error").get("Code", ""))
+    return _BY_STATUS.get(status_of(error), code) if not code or code.isdigit() else code
+
+
+def status_of(error: ClientError) -> int:
+    return int(_part(error, "ResponseMetadata").get("HTTPStatusCode", 0))
+
+
+def num_retries_of(error: ClientError) -> int:
+    """How often the client had sent the request before without an answer it could use."""
+    return int(_part(error, "ResponseMetadata").get("RetryAttempts", 0))
+
+
+def _part(error: ClientError, name: str) -> dict[str, Any]:
+    part: dict[str, Any] = error.response.get(name) or {}
+    return part
+
+
+def _of_answer(message: str, error: ClientError) -> IntentError:
+    code, status = code_of(error), status_of(error)
+    if code in _REMEDIES:
+        return ConfigError(f"{message}: {code}: {_REMEDIES[code]}")
+    if status == 507 or code in ("InsufficientStorage", "XMinioStorageFull"):
+        return StorageError(f"{message}: {code or status}: the server's disk is full")
+    if status >= 500 or code in ("SlowDown", "Throttling", "RequestTimeout"):
+        return StorageError(f"{message}: {code or status}: the server is overloaded or failing")
+    return StorageError(f"{message}: the server refused with {code or 'status'} ({status})")
+
+
+def _of_network(error: BotoCoreError) -> str:
+    if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+        return "nobody answers: check INTENT_S3_ENDPOINT_URL, and that the server runs"
+    if isinstance(error, ReadTimeoutError):
+        return "the server did not answer in time"
+    return f"the connection failed or broke off ({type(error).__name__})"

@@ -1,0 +1,51 @@
+"""Where a store is: directories, buckets, and what is neither."""
+
+from pathlib import Path
+
+import pytest
+
+from intent_core.errors import ConfigError
+from tasks.directory_store import DirectoryStore
+from tasks.storage import open_store, split_uri
+
+
+def test_split_uri_gives_a_root_that_opens_and_a_key_in_it(tmp_path: Path) -> None:
+    stored = DirectoryStore(tmp_path).put("deep/导出 1.jsonl", b"x")
+    root, key = split_uri(stored.uri)
+    assert (root, key) == ((tmp_path / "deep").as_uri(), "导出 1.jsonl")
+    assert open_store(root).read(key) == b"x"
+    assert split_uri("/srv/store/folder/") == ("file:///srv/store", "folder")
+
+
+@pytest.mark.parametrize("uri", ["http://h/k", "", "file://host/x", "file://x"])
+def test_other_stores_are_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match="file://"):
+        open_store(uri)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "oss:///key"])
+def test_a_store_without_a_bucket_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match="names no bucket"):
+        open_store(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "root", "key"),
+    [
+        ("s3://b/a/odd key?#%.manifest", "s3://b/a", "odd key?#%.manifest"),
+        ("oss://b/杭州.manifest", "oss://b", "杭州.manifest"),
+    ],
+)
+def test_keys_of_buckets_stand_as_they_are(uri: str, root: str, key: str) -> None:
+    assert split_uri(uri) == (root, key)
+
+
+@pytest.mark.parametrize("uri", ["s3://b", "s3://b/", "", "file://x"])
+def test_what_is_no_object_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError):
+        split_uri(uri)
+
+
+def test_a_root_is_no_object() -> None:
+    with pytest.raises(ConfigError, match="names no object"):
+        split_uri("file:///")

@@ -18,8 +18,8 @@ from intent_core.dataset import (
     REPORTS_FILE,
     describe_suspicions,
     find_suspicions,
-    write_jsonl,
 )
+from intent_core.files import write_jsonl
 from intent_core.findings import Corpus, Finding, render_findings
 from intent_core.itag import read_export
 from intent_core.quality import check_quality

@@ -154,7 +154,7 @@ def manifest(
     much like one already taken are left out of both.
     """
     from flows.next_batch import choose_by_asking, choose_from_files
-    from intent_core.dataset import write_jsonl
+    from intent_core.files import write_jsonl
     from intent_core.manifest import read_utterances, write_manifest
 
     with reported():

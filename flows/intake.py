@@ -18,17 +18,20 @@ def announce(settings: Settings, notice: ExportNotice) -> list[str]:
     """Post an event for every project whose export this is; returns the projects' names.
 
     An export whose marker is not there yet is left to the watcher. Raises `ServiceError` when
-    Prefect does not take an event.
+    the store does not answer or Prefect does not take an event.
     """
     key = find_key(settings, notice.uri)
     projects = load_projects(settings.projects)
     concerned = [name for name, one in projects.items() if key and one.is_export(key)]
+    # What the store says counts: a notice may be late, or tell no etag.
+    found = get_store(settings).stat(key) if key and concerned else None
+    if found is None:
+        logger.info("%s is no project's export, or is gone", notice.uri)
+        return []
     for name in concerned:
-        if key and _is_complete(settings, projects[name], key):
-            publish_export_ready(settings, name, key, notice.etag or "")
+        if _is_complete(settings, projects[name], found.key):
+            publish_export_ready(settings, name, found.key, found.etag)
             logger.info("%s: %s announced", name, notice.uri)
-    if not concerned:
-        logger.info("%s is no project's export", notice.uri)
     return concerned
 
 

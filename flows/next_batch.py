@@ -3,12 +3,11 @@
 import asyncio
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from intent_core.config import EvaluateConfig
 from intent_core.dataset import Example, read_split
-from intent_core.errors import DataError, ServingError
+from intent_core.errors import ServingError
 from intent_core.evaluation import Prediction
+from intent_core.files import read_jsonl
 from intent_core.labelling import choose_for_labelling, choose_least_certain
 from tasks.settings import Settings
 
@@ -48,18 +47,4 @@ def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int
 
 def read_predictions(path: Path) -> list[Prediction]:
     """Read an evaluation's `predictions.jsonl`; `DataError` names the line that is not one."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): check the path") from error
-    predictions = []
-    for number, line in enumerate(lines, 1):
-        try:
-            predictions.append(Prediction.model_validate_json(line))
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]["msg"]
-            raise DataError(
-                f"{path}:{number}: not a prediction ({problem}): give an evaluation's "
-                "predictions.jsonl"
-            ) from error
-    return predictions
+    return read_jsonl(path, Prediction, "a prediction", "give an evaluation's predictions.jsonl")

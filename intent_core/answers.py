@@ -20,6 +20,7 @@ from intent_core.results import (
     Reason,
     RowRefused,
     StageAnswers,
+    is_set,
     name_type,
     read_stage,
     read_value,
@@ -168,7 +169,7 @@ def _refuse_abandoned(
     row: Mapping[str, object], labels: Mapping[Stage, object], config: DataConfig
 ) -> None:
     for place in (row, *(labels.values() if config.abandoned == "any" else ())):
-        if isinstance(place, dict) and place.get("abandonFlag") in (1, "1", "true", "True"):
+        if isinstance(place, dict) and is_set(place.get("abandonFlag")):
             remark = place.get("abandonRemark") or row.get("abandonRemark")
             why = shorten(remark) if isinstance(remark, str) else "no remark"
             refuse_row("abandoned", f"discarded by the annotator: {why}")
@@ -194,7 +195,7 @@ def _choose_stage(labels: Mapping[Stage, object], config: DataConfig) -> tuple[S
 def _rank_stages(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, ...]:
     """The stages by how much they are believed; a correction marked as such outranks the label."""
     system = labels.get("system")
-    fixed = isinstance(system, dict) and system.get("fixedFlag") in (1, "1", "true", "True")
+    fixed = isinstance(system, dict) and is_set(system.get("fixedFlag"))
     stages = config.stages
     if not fixed or config.fixed_flag == "ignore" or not {"system", "label"} <= set(stages):
         return stages

@@ -7,18 +7,18 @@ is complete.
 """
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from intent_core.calls import Call, parse_calls
 from intent_core.catalogue import IntentSchema, list_intents
 from intent_core.config import DataConfig, fingerprint
 from intent_core.errors import DataError
+from intent_core.files import read_jsonl, to_jsonl, write_jsonl, write_whole
 from intent_core.findings import Corpus, Finding, stop_on_findings
 from intent_core.label_errors import LabelSuspicion, find_label_errors
 from intent_core.quality import check_quality
@@ -141,31 +141,13 @@ def build_dataset(
         num_left_out=len(placement.left_out),
         findings=findings,
     )
-    _write_atomically(out_dir / "manifest.json", _to_json(manifest.model_dump(mode="json")))
+    write_whole(out_dir / "manifest.json", _to_json(manifest.model_dump(mode="json")))
     return manifest
 
 
 def read_split(path: Path) -> list[Example]:
     """Read one split's file; `DataError` names the line that is not an example."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): build the dataset") from error
-    examples = []
-    for number, line in enumerate(lines, 1):
-        try:
-            examples.append(Example.model_validate_json(line))
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]["msg"]
-            raise DataError(
-                f"{path}:{number}: not an example ({problem}): build the dataset again"
-            ) from error
-    return examples
-
-
-def write_jsonl(rows: Iterable[BaseModel | Mapping[str, object]], path: Path) -> None:
-    """Write rows as JSONL, one a line, whole or not at all."""
-    _write_atomically(path, _to_jsonl(rows))
+    return read_jsonl(path, Example, "an example", "build the dataset again")
 
 
 def _make_examples(
@@ -255,23 +237,11 @@ def _check_not_empty(
 
 def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) -> Split:
     ordered = sorted(examples, key=lambda example: example.id)
-    content = _to_jsonl(example.model_dump() for example in ordered)
-    _write_atomically(out_dir / f"{name}.jsonl", content)
+    content = to_jsonl(example.model_dump() for example in ordered)
+    write_whole(out_dir / f"{name}.jsonl", content)
     digest = hashlib.sha256(content).hexdigest()
     return Split(file=f"{name}.jsonl", num_examples=len(ordered), sha256=digest)
 
 
-def _to_jsonl(rows: Iterable[BaseModel | Mapping[str, object]]) -> bytes:
-    plain = (row.model_dump() if isinstance(row, BaseModel) else dict(row) for row in rows)
-    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in plain)
-
-
 def _to_json(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

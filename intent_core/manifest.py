@@ -10,7 +10,6 @@ import codecs
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -22,10 +21,11 @@ from pydantic import BaseModel, ConfigDict
 
 from intent_core.conversation import begins_with_speaker, flatten_turns, join_turns, split_line
 from intent_core.errors import DataError
+from intent_core.files import write_whole
+from intent_core.parsing import MAX_RAW
 from intent_core.results import name_type, parse_json, shorten
 from intent_core.splits import normalise_utterance
 
-_MAX_RAW = 2000
 _ROWS = re.compile(r'\s*(\{\s*"|\[\s*[{"])')
 _ARRAY_GAP = re.compile(r"[\s,\]]*")
 _Row = tuple[int, str, object]
@@ -78,7 +78,7 @@ def read_utterances(path: Path, field: str = "instruction") -> UtteranceReading:
         try:
             utterance = _check(_find_utterance(value, field))
         except _Unusable as fault:
-            rejections.append(UnusableLine(line=line, reason=str(fault), raw=raw[:_MAX_RAW]))
+            rejections.append(UnusableLine(line=line, reason=str(fault), raw=raw[:MAX_RAW]))
         else:
             num_read += 1
             kept.setdefault(normalise_utterance(utterance), utterance)
@@ -103,10 +103,7 @@ def write_manifest(utterances: Iterable[str], path: Path, field: str = "instruct
         except _Unusable as fault:
             raise DataError(f"utterance {number} cannot be labelled: {fault}") from fault
         lines.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(b"".join(lines))
-    os.replace(partial, path)
+    write_whole(path, b"".join(lines))
     return len(lines)
 
 

@@ -5,12 +5,12 @@ only where the recipe says so (`data.stop_on`).
 """
 
 import math
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from intent_core.consistency import check_consistency
+from intent_core.conversation import begins_with_speaker
 from intent_core.findings import Corpus, Finding, count_intents, list_some, note, warn
 from intent_core.phrasing import make_template
 
@@ -20,10 +20,6 @@ MIN_MULTI_SHARE = 0.2
 MAX_IMBALANCE = 10
 MIN_PHRASINGS = 0.5
 MAX_BATCH, MIN_BATCH, MIN_STEPS = 256, 8, 30
-
-
-# A conversation, flattened or not: turns on lines of their own, or speakers named.
-_TURN = re.compile(r"\n|^(?:user|assistant|用户|用戶|使用者|助手)\s*[:：]", re.IGNORECASE)
 
 
 def check_quality(corpus: Corpus) -> tuple[Finding, ...]:
@@ -119,7 +115,7 @@ def _check_multi_intent(corpus: Corpus) -> Iterable[Finding]:
 
 
 def _check_multi_turn(corpus: Corpus) -> Iterable[Finding]:
-    turns = sum(bool(_TURN.search(utterance)) for utterance in corpus.utterances)
+    turns = sum(_has_turns(utterance) for utterance in corpus.utterances)
     singles = len(corpus.utterances) - turns
     if turns and turns < MIN_MULTI_SHARE * singles:
         yield warn(
@@ -179,6 +175,11 @@ def _check_size(corpus: Corpus) -> Iterable[Finding]:
         num_too_long=too_long,
         recommended=fits,
     ).model_copy(update={"is_broken": too_long > 0})
+
+
+def _has_turns(utterance: str) -> bool:
+    """Whether it is a conversation that was not flattened to one instruction."""
+    return "\n" in utterance or begins_with_speaker(utterance)
 
 
 def _missing(some: int, singles: int) -> int:

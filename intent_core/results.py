@@ -129,6 +129,11 @@ def read_version(value: object) -> int | None:
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
 
 
+def is_set(flag: object) -> bool:
+    """Whether one of iTAG's flags is on: 1, true, or either as text."""
+    return flag in (1, "1", "true", "True")
+
+
 def refuse_row(reason: Reason, message: str) -> NoReturn:
     raise RowRefused(reason, message)
 

@@ -16,9 +16,9 @@ from intent_core.dataset import (
     REPORTS_FILE,
     DatasetManifest,
     build_dataset,
-    write_jsonl,
 )
 from intent_core.errors import DataError
+from intent_core.files import write_jsonl
 from intent_core.findings import render_findings
 from intent_core.itag import read_export
 from intent_core.records import Record, check_rejections

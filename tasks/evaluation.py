@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from prefect import task
+from prefect.artifacts import create_table_artifact
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.catalogue import write_regex
@@ -19,7 +20,7 @@ from tasks.model_server import (
     find_model_server,
     stop_model_server,
 )
-from tasks.progress import track
+from tasks.progress import told_if_it_fails, track
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, write_finished
@@ -73,6 +74,12 @@ def evaluate_served(
     prefix = evaluation_prefix(artifact, dataset, config, serve)
     lines = "".join(prediction.model_dump_json() + "\n" for prediction in predictions)
     store.put(f"{prefix}/{PREDICTIONS_FILE}", lines.encode())
+    with told_if_it_fails():
+        create_table_artifact(
+            [score.model_dump() for score in report.per_intent],
+            key="evaluation",
+            description=f"Scores by intent of {artifact.name} on {report.num_examples} utterances.",
+        )
     write_finished(store, prefix, report)
     if not settings.serves_here and not ran_before:
         stop_model_server(settings, artifact, serve)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from prefect import task
+from prefect.artifacts import create_table_artifact
 
 from intent_core.artifacts import ModelArtifact, content_name, digest_folder
 from intent_core.config import TrainConfig, fingerprint
@@ -29,7 +30,7 @@ from intent_core.training.job import (
     TrainingResult,
     library_versions,
 )
-from tasks.progress import Tracker, track
+from tasks.progress import Tracker, told_if_it_fails, track
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings, training_environment
 from tasks.steps import MANIFEST, get_store, read_finished, work_folder, write_finished
@@ -75,6 +76,12 @@ def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifa
         with track("fine-tune", "fine-tune") as tracker:
             run_program(job, folder, tracker)
     result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
+    with told_if_it_fails():
+        create_table_artifact(
+            [{"step": step, "train_loss": round(loss, 4)} for step, loss in result.losses],
+            key="training-curve",
+            description="Loss on the training split by optimizer step.",
+        )
     artifact = upload_model(store, folder, dataset, config, result)
     store.put(f"{prefix}/{RESULT_FILE}", (folder / RESULT_FILE).read_bytes())
     write_finished(store, prefix, artifact)

@@ -172,14 +172,20 @@ def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform:
     assert Path(weights).stat().st_size > 100_000
 
 
-def test_the_data_check_is_on_the_prefect_run() -> None:
+def read_artifact(key: str) -> str:
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
     with get_client(sync_client=True) as client:
-        key = ArtifactFilter(key=ArtifactFilterKey(any_=["data-check"]))
-        (check, *_) = client.read_artifacts(artifact_filter=key)
-    assert "| few-utterances |" in str(check.data)
-    assert "music_exit" in str(check.data)
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+        (artifact, *_) = client.read_artifacts(artifact_filter=wanted)
+    return str(artifact.data)
+
+
+def test_data_check_curve_and_scores_are_on_the_prefect_run() -> None:
+    assert "| few-utterances |" in read_artifact("data-check")
+    assert "music_exit" in read_artifact("data-check")
+    assert "train_loss" in read_artifact("training-curve")
+    assert "weather_search" in read_artifact("evaluation")
 
 
 def test_mlflow_down_loses_no_model_and_the_next_run_goes_on(

@@ -10,8 +10,9 @@ import pytest
 from recorded import build, many, record, say, utterances
 
 from intent_core.catalogue import IntentSchema
-from intent_core.dataset import DatasetManifest, read_split, write_jsonl
+from intent_core.dataset import DatasetManifest, read_split
 from intent_core.errors import DataError
+from intent_core.files import write_jsonl
 from intent_core.records import Record, Rejection
 from intent_core.splits import normalise_utterance
 
@@ -72,7 +73,7 @@ def test_the_manifest_is_gone_while_parts_are_replaced(
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("intent_core.dataset.os.replace", fail)
+    monkeypatch.setattr("intent_core.files.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         build(tmp_path, many(120))
     assert not (tmp_path / "manifest.json").exists()

@@ -187,7 +187,8 @@ def _share(
     pending: deque[Future[_Converted]] = deque()
     try:
         for span in spans:
-            pending.append(pool.submit(_convert_span, span))
+            with _undisturbed():
+                pending.append(pool.submit(_convert_span, span))
             if len(pending) > num_processes + 1:
                 yield pending.popleft().result()
         while pending:
@@ -195,6 +196,16 @@ def _share(
     finally:
         for future in pending:
             future.cancel()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits: a pool that is stopped while it starts would never end its workers."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _path = Path()

@@ -194,6 +194,31 @@ def test_a_stopped_conversion_leaves_no_file_and_no_process(
     assert not left or number == signal.SIGKILL
 
 
+STOPPED_AT_START = """
+import os, signal
+from concurrent.futures import ProcessPoolExecutor
+launch = ProcessPoolExecutor._launch_processes
+def launch_and_stop(self):
+    launch(self)
+    os.kill(os.getpid(), signal.SIGINT)
+ProcessPoolExecutor._launch_processes = launch_and_stop
+"""
+
+
+def test_a_conversion_stopped_while_its_workers_start_ends(tmp_path: Path) -> None:
+    export = make_dirty_export(tmp_path / "export.manifest", repeats=20)
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED_AT_START + SCRIPT, str(export), str(tmp_path / "out")],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as running:
+        try:
+            assert running.wait(30) == -signal.SIGINT
+        finally:
+            running.kill()
+    assert [path.name for path in tmp_path.iterdir()] == ["export.manifest"]
+
+
 def wait_for_children(process: psutil.Process) -> list[psutil.Process]:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

@@ -125,8 +125,13 @@ def read_value(value: object, version: int | None) -> GivenAnswer:
 
 
 def read_version(value: object) -> int | None:
-    digits = str(value) if isinstance(value, str | int) else ""
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
+    """Epoch milliseconds, as a number or in quotes; None for anything else."""
+    if not isinstance(value, str):
+        if not isinstance(value, int):
+            return None
+        value = str(value)
+    # `isdigit` alone takes other scripts' digits, and True is no number.
+    return int(value) if value.isdigit() and value.isascii() and len(value) < 19 else None
 
 
 def is_set(flag: object) -> bool:

@@ -103,9 +103,6 @@ def compare(endpoint: str, bucket: str, folder: Path, num_mib: int) -> dict[str,
         if not filecmp.cmp(source, target, shallow=False):
             raise SystemExit(f"{key} came back other than it went")
         store.delete(key)
-    for name, times in (("upload", uploads), ("download", downloads)):
-        rates = ", ".join(f"{who} {num_mib / times[who]:.0f} MiB/s" for who in times)
-        print(f"{name:9}{rates}")
     return {
         "download_over_boto3": downloads["boto3"] / downloads["ours"],
         "upload_over_boto3": uploads["boto3"] / uploads["ours"],
@@ -126,8 +123,10 @@ def main() -> None:
         server_of(options.endpoint, options.bucket) as (endpoint, bucket),
         tempfile.TemporaryDirectory() as folder,
     ):
-        print(f"{num_mib} MiB, {TURNS} turns, median:")
         ratios = compare(endpoint, bucket, Path(folder), num_mib)
+    print(f"{num_mib} MiB, {TURNS} turns, median; ours over boto3:")
+    for name, ratio in ratios.items():
+        print(f"  {name:20} {ratio:.2f}")
     ratios = {"over_boto3": min(ratios.values()), **ratios}
     sys.stdout.write(json.dumps({name: round(value, 2) for name, value in ratios.items()}) + "\n")
 

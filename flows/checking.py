@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.terminal import show_counts
 from intent_core.calls import parse_calls
 from intent_core.catalogue import list_intents
 from intent_core.config import PipelineConfig
@@ -17,7 +18,7 @@ from intent_core.dataset import (
     REJECTIONS_FILE,
     REPORTS_FILE,
     describe_suspicions,
-    find_suspicions,
+    make_corpus,
 )
 from intent_core.files import write_jsonl
 from intent_core.findings import Corpus, Finding, render_findings
@@ -58,16 +59,10 @@ def check_export(
     # Nothing is split off here: all utterances stand on one side.
     whole = config.data.model_copy(update={"test_fraction": 0.0, "validation_fraction": 0.0})
     labels = [parse_calls(record.output) for record in records]
-    corpus = Corpus(
-        utterances=[record.utterance for record in records],
-        labels=labels,
-        num_duplicates=settled.num_duplicates,
-        num_near_duplicates=place_utterances(list(settled.kept), whole).num_near_duplicates,
-        num_conflicts=len(settled.conflicts),
-        num_unresolved=sum(conflict["kept"] is None for conflict in settled.conflicts),
-        suspicions=find_suspicions([record.utterance for record in records], labels),
-        seq_length=config.train.seq_length,
-    )
+    placement = place_utterances(list(settled.kept), whole)
+    utterances = [record.utterance for record in records]
+    corpus = make_corpus(utterances, labels, settled, placement)
+    corpus = corpus._replace(seq_length=config.train.seq_length)
     if with_tokens:
         from intent_core.training.lengths import count_tokens
 
@@ -106,9 +101,7 @@ def show_check(console: Console, path: Path, check: ExportCheck) -> None:
         soft_wrap=True,
         markup=False,
     )
-    for title, counts in (("rejected", check.reasons), ("reported", check.reports)):
-        for kind, count in sorted(counts.items(), key=lambda item: -item[1]):
-            console.print(f"  {title} {count} x {kind}")
+    show_counts(check.reasons, check.reports)
     table = Table(show_lines=True)
     table.add_column("rule", no_wrap=True)
     table.add_column("what, and what to do", overflow="fold")

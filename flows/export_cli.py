@@ -10,7 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.recipes import find_recipe
-from flows.terminal import AsJson, console, print_json, reported, split_overrides
+from flows.terminal import (
+    AsJson,
+    console,
+    print_json,
+    reported,
+    show_counts,
+    split_overrides,
+)
 from intent_core.config import PipelineConfig
 from intent_core.errors import ConfigError
 from intent_core.recipe import load_config
@@ -78,9 +85,7 @@ def convert(
             soft_wrap=True,
             markup=False,
         )
-        for title, counts in (("rejected", tally.reasons), ("reported", tally.reports)):
-            for kind, count in counts.most_common():
-                console.print(f"  {title} {count} x {kind}")
+        show_counts(tally.reasons, tally.reports)
 
 
 @export_app.command()

@@ -3,7 +3,8 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -51,6 +52,13 @@ def split_overrides(texts: list[str]) -> dict[str, str]:
     if wrong:
         raise ConfigError(f"--set {wrong[0]!r}: write it as section.key=value")
     return {key.strip(): value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def show_counts(rejected: Mapping[str, int], reported: Mapping[str, int]) -> None:
+    """How many rows were rejected and reported, by reason, the most frequent first."""
+    for title, counts in (("rejected", rejected), ("reported", reported)):
+        for kind, count in Counter(counts).most_common():
+            console.print(f"  {title} {count} x {kind}")
 
 
 def print_json(value: Any) -> None:

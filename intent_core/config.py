@@ -6,7 +6,7 @@ PAI documents (`lora_dim`, `seq_length`, `load_in_4bit`, ...).
 """
 
 import hashlib
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -78,16 +78,8 @@ class DataConfig(Section):
     """What to do with several annotators' answers; a tie is rejected."""
     abandoned: Literal["any", "row"] = "any"
     """Whose `abandonFlag` rejects a row: any stage's, or only the row's own."""
-    tolerate: tuple[Leniency, ...] = (
-        "several-objects",
-        "several-jobs",
-        "object-mark-result",
-        "list-answer",
-        "full-width",
-        "missing-parenthesis",
-        "trailing-semicolon",
-        "trailing-comma",
-        "missing-comma",
+    tolerate: tuple[Leniency, ...] = tuple(
+        kind for kind in get_args(Leniency) if kind != "bare-intent"
     )
     """Departures from the format that are read and reported; the others are rejected."""
     duplicates: Literal["drop", "keep"] = "drop"

@@ -32,7 +32,6 @@ from intent_core.records import Rejection, RowReport, Tally, check_rejections, r
 _SPAN_BYTES = 2 << 20
 _PR_SET_PDEATHSIG = 1
 
-
 _Row = TypeVar("_Row", Rejection, RowReport)
 
 
@@ -176,7 +175,7 @@ def _convert_parts(
             yield from _share(pool, chain(first, spans), num_processes)
     except BrokenProcessPool as error:
         raise DataError(
-            f"{path}: a converting process was killed, out of memory perhaps: give it one process"
+            f"{path}: a converting process was killed, for memory perhaps: free some and try again"
         ) from error
 
 

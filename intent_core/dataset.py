@@ -20,7 +20,7 @@ from intent_core.config import DataConfig, fingerprint
 from intent_core.errors import DataError
 from intent_core.files import read_jsonl, to_jsonl, write_jsonl, write_whole
 from intent_core.findings import Corpus, Finding, stop_on_findings
-from intent_core.label_errors import LabelSuspicion, find_label_errors
+from intent_core.label_errors import find_label_errors
 from intent_core.quality import check_quality
 from intent_core.records import Record
 from intent_core.settling import Settled, settle
@@ -180,26 +180,36 @@ def _gather(
     tested: Sequence[str],
 ) -> Corpus:
     checked = [example for name in SPLITS[:2] for example in splits[name]]
-    corpus = Corpus(
-        utterances=[example.instruction for example in checked],
-        labels=[parse_calls(example.output) for example in checked],
+    corpus = make_corpus(
+        [example.instruction for example in checked],
+        [parse_calls(example.output) for example in checked],
+        settled,
+        placement,
+    )
+    return corpus._replace(
         test=[parse_calls(example.output) for example in splits["test"]],
+        num_left_out=len(placement.left_out),
+        num_overlap=len(set(tested) & settled.kept.keys()),
+    )
+
+
+def make_corpus(
+    utterances: Sequence[str],
+    labels: Sequence[tuple[Call, ...]],
+    settled: Settled,
+    placement: Placement,
+) -> Corpus:
+    """What is checked of some utterances: their labels, and what came before them."""
+    names = [";".join(sorted({call.intent for call in calls})) for calls in labels]
+    return Corpus(
+        utterances=utterances,
+        labels=labels,
         num_duplicates=settled.num_duplicates,
         num_near_duplicates=placement.num_near_duplicates,
         num_conflicts=len(settled.conflicts),
         num_unresolved=sum(conflict["kept"] is None for conflict in settled.conflicts),
-        num_left_out=len(placement.left_out),
-        num_overlap=len(set(tested) & settled.kept.keys()),
+        suspicions=find_label_errors(utterances, names),
     )
-    return corpus._replace(suspicions=find_suspicions(corpus.utterances, corpus.labels))
-
-
-def find_suspicions(
-    utterances: Sequence[str], labels: Sequence[tuple[Call, ...]]
-) -> list[LabelSuspicion]:
-    """Utterances whose intents look wrong beside their likes, the most doubtful first."""
-    names = [";".join(sorted({call.intent for call in calls})) for calls in labels]
-    return find_label_errors(utterances, names)
 
 
 def describe_suspicions(corpus: Corpus) -> list[dict[str, object]]:

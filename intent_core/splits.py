@@ -99,9 +99,8 @@ def _compare_sides(
     """The utterances that have their like on a side that outranks theirs, and those that have
     one on their own."""
     left_out: dict[str, LeftOut] = {}
-    alike: set[str] = set()
     if similarity == 1:
-        return left_out, alike
+        return left_out, set()
     texts = list(sides)
     ranks = np.array([order.index(sides[text]) for text in texts])
     has_like = np.zeros(len(texts), dtype=bool)
@@ -117,5 +116,4 @@ def _compare_sides(
                 left_out[text] = LeftOut(
                     text, sides[text], other_text, sides[other_text], float(how)
                 )
-    alike = {texts[place] for place in np.flatnonzero(has_like)}
-    return left_out, alike
+    return left_out, {texts[place] for place in np.flatnonzero(has_like)}

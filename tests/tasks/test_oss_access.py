@@ -2,15 +2,12 @@ import logging
 import os
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from oss_facade import FULL_KEY, READER_KEY, REGION, SECRET, Facade, Fault, running_facade
-from seaweed import Seaweed, running_seaweed
+from oss_facade import FULL_KEY, READER_KEY, REGION, SECRET, Facade, Fault
 
 from intent_core.errors import ConfigError, StorageError
-from tasks import oss_access
 from tasks.oss_access import OssOptions
 from tasks.oss_store import OssStore
 
@@ -18,20 +15,6 @@ pytestmark = pytest.mark.service
 
 TOKEN = "sts-token-Gk3vB8sQ"
 KEYS = ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Seaweed]:
-    with running_seaweed() as server:
-        yield server
-
-
-@pytest.fixture
-def facade(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facade]:
-    monkeypatch.setattr(oss_access, "PAUSES_S", (0.01, 0.01, 0.01))
-    with running_facade(server) as facade:
-        os.environ.update(facade.environment())
-        yield facade
 
 
 @pytest.fixture

@@ -7,18 +7,12 @@ import oss2
 import pytest
 from oss_facade import FULL_KEY, REGION, SECRET, Asked, Facade, Fault, crc64, running_facade
 from oss_signatures import Refused, check_signature, sign_v1, sign_v4
-from seaweed import Seaweed, running_seaweed
+from seaweed import Seaweed
 
 pytestmark = pytest.mark.service
 
 DOCUMENTED_SECRET = "OtxrzxIsfpFjA7SwPzILwy8Bw21TLhquhboDYROV"
 V4_TIME = 1702743657  # 2023-12-16T16:20:57Z
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Seaweed]:
-    with running_seaweed() as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,35 +2,19 @@ import errno
 import os
 import pickle
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from oss_facade import REGION, Asked, Facade, Fault, running_facade
-from seaweed import Seaweed, running_seaweed
+from oss_facade import REGION, Asked, Facade, Fault
 
 from intent_core.errors import ConfigError, StorageError
-from tasks import oss_access, oss_store
+from tasks import oss_store
 from tasks.oss_access import OssOptions
 from tasks.oss_store import OssStore
 from tasks.storage import MissingObjectError
 
 pytestmark = pytest.mark.service
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Seaweed]:
-    with running_seaweed() as server:
-        yield server
-
-
-@pytest.fixture
-def facade(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facade]:
-    monkeypatch.setattr(oss_access, "PAUSES_S", (0.01, 0.01, 0.01))
-    with running_facade(server) as facade:
-        os.environ.update(facade.environment())
-        yield facade
 
 
 @pytest.fixture

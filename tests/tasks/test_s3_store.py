@@ -2,12 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from seaweed import REGION, Seaweed, running_seaweed
+from seaweed import REGION, Seaweed
 
 from intent_core.errors import ConfigError
 from tasks.s3_checksums import find_check, is_md5
@@ -17,12 +16,6 @@ from tasks.storage import download_folder, upload_folder
 pytestmark = pytest.mark.service
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Seaweed]:
-    with running_seaweed() as server:
-        yield server
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,7 +17,6 @@ from fault_proxy import (
     Proxy,
     answer_with,
     cut_after,
-    fault_proxy,
     lose_answer,
     meanwhile,
     reset,
@@ -26,7 +24,7 @@ from fault_proxy import (
     stall,
 )
 from s3_access import is_retried, open_s3
-from seaweed import Seaweed, running_seaweed
+from seaweed import Seaweed
 
 from intent_core.errors import StorageError
 from tasks.s3_store import S3Store
@@ -35,18 +33,6 @@ from tasks.transfers import PARTIAL
 pytestmark = pytest.mark.service
 
 LARGE = 40 << 20  # three parts
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Seaweed]:
-    with running_seaweed() as server:
-        yield server
-
-
-@pytest.fixture
-def proxy(server: Seaweed) -> Iterator[Proxy]:
-    with fault_proxy(server.url) as proxy:
-        yield proxy
 
 
 @pytest.fixture

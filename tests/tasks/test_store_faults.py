@@ -6,7 +6,7 @@ what to do; and that nothing was changed. Large objects: `test_s3_transfers.py`.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,31 +14,18 @@ from fault_proxy import (
     Fault,
     Proxy,
     answer_with,
-    fault_proxy,
     lose_answer,
     reset,
     rewrite,
 )
 from s3_access import is_retried, open_s3
-from seaweed import REGION, Seaweed, running_seaweed
+from seaweed import REGION, Seaweed
 
 from intent_core.errors import ConfigError, IntentError, StorageError
 from tasks.s3_store import S3Options, S3Store
 from tasks.storage import download_folder, upload_folder
 
 pytestmark = pytest.mark.service
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Seaweed]:
-    with running_seaweed() as server:
-        yield server
-
-
-@pytest.fixture
-def proxy(server: Seaweed) -> Iterator[Proxy]:
-    with fault_proxy(server.url) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -1,0 +1,33 @@
+"""A real S3 server for each module, with what stands in front of it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from fault_proxy import Proxy, fault_proxy
+from oss_facade import Facade, running_facade
+from seaweed import Seaweed, running_seaweed
+
+from tasks import oss_access
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Seaweed]:
+    with running_seaweed() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server: Seaweed) -> Iterator[Proxy]:
+    """What a connection suffers on its way to S3."""
+    with fault_proxy(server.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def facade(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facade]:
+    """OSS in front of the S3 server; the driver does not wait long between two tries."""
+    monkeypatch.setattr(oss_access, "PAUSES_S", (0.01, 0.01, 0.01))
+    with running_facade(server) as facade:
+        os.environ.update(facade.environment())
+        yield facade

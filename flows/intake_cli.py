@@ -67,8 +67,8 @@ def receive(
     """Take signed notifications of object stores and announce the exports they speak of.
 
     OSS, S3, SeaweedFS and EventBridge bodies are read. A sender needs the bearer token
-    INTENT_RECEIVER_TOKEN and signs with INTENT_RECEIVER_SECRET. The watcher alone suffices; this
-    saves the wait.
+    INTENT_RECEIVER_TOKEN and signs with INTENT_RECEIVER_SECRET; a store that cannot sign has
+    INTENT_RECEIVER_STORE_TOKEN instead. The watcher alone suffices; this saves the wait.
     """
     import uvicorn
 
@@ -86,7 +86,7 @@ def receive(
         def publish(notice: ExportNotice) -> None:
             announce_notice(settings, notice)
 
-        app = create_app(publish, token, secret)
+        app = create_app(publish, token, secret, settings.receiver_store_token)
         uvicorn.run(app, host=host, port=port, log_level="info", access_log=False)
 
 

@@ -1,6 +1,11 @@
 """A decided model in, a served model out; and the way back."""
 
+import contextlib
+from collections.abc import Iterator
+
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
@@ -9,6 +14,9 @@ from tasks.promotion import move_champion, move_champion_back, turn_back, turn_t
 from tasks.serving import ServedModel
 from tasks.settings import get_settings
 from tasks.steps import get_store, require_finished
+
+# A promoter that was killed holds up the next one for as long.
+_LEASE_S = 60
 
 
 @flow(name="promote", flow_run_name="promote {artifact_uri}", persist_result=False)
@@ -19,8 +27,9 @@ def promote(
     store = get_store(get_settings())
     artifact = require_finished(store, artifact_uri, ModelArtifact)
     dataset = require_finished(store, dataset_uri, DatasetManifest)
-    served = turn_to(artifact, dataset, serve, project, version)
-    move_champion(served)
+    with one_at_a_time(project):
+        served = turn_to(artifact, dataset, serve, project, version)
+        move_champion(served)
     return served
 
 
@@ -30,3 +39,13 @@ def roll_back() -> ServedModel:
     served = turn_back()
     move_champion_back(served)
     return served
+
+
+@contextlib.contextmanager
+def one_at_a_time(project: str) -> Iterator[None]:
+    """Promotions of one project wait for one another, on whichever machines they run."""
+    name = f"promote-{project}"
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(name, limit=1)
+    with concurrency(name, lease_duration=_LEASE_S, strict=True):
+        yield

@@ -1,8 +1,10 @@
 """A small HTTP service that takes signed notifications of object stores and passes them on.
 
 A sender proves itself twice: a bearer token, and an HMAC-SHA256 over the time and the body
-(`sign`), good for a few minutes and for one delivery. Without the token no body is read, and a
-request that proves too little is refused without a word on which part; the log has the reason.
+(`sign`), good for a few minutes and for one delivery. A store that cannot sign (SeaweedFS) has a
+token of its own, which proves less: who has read it may repeat a notice, and no more, since a
+notice only makes us look. Without a token no body is read, and a request that proves too little
+is refused without a word on which part; the log has the reason.
 What was delivered is remembered in this process: run one worker.
 """
 
@@ -44,6 +46,7 @@ def create_app(
     publish: Publish,
     token: SecretStr,
     secret: SecretStr,
+    store_token: SecretStr | None = None,
     max_bytes: int = 1 << 20,
     window_s: float = 300,
 ) -> FastAPI:
@@ -51,14 +54,17 @@ def create_app(
 
     `publish` gets every notice, coroutine functions on the event loop and others in a thread.
     When it fails the sender is told to come again, with all notices of that body: it must bear
-    repeats. Raises `ConfigError` for a token or secret too short to protect anything.
+    repeats. `store_token` is the token of stores that cannot sign; None: all must. Raises
+    `ConfigError` for a token or secret too short to protect anything.
     """
-    for name, value in (("token", token), ("secret", secret)):
-        if len(value.get_secret_value()) < MIN_SECRET_CHARACTERS:
+    for name, value in (("token", token), ("secret", secret), ("store's token", store_token)):
+        if value is not None and len(value.get_secret_value()) < MIN_SECRET_CHARACTERS:
             raise ConfigError(f"the {name} needs {MIN_SECRET_CHARACTERS} characters or more")
+    if store_token == token:
+        raise ConfigError("the store's token must be another one: who has it need not sign")
     if max_bytes < 1 or window_s <= 0:
         raise ConfigError(f"max_bytes={max_bytes} and window_s={window_s} must be positive")
-    gate = _Gate(token, secret, window_s)
+    gate = _Gate(token, secret, store_token, window_s)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
 
     @app.get("/healthz")
@@ -84,18 +90,30 @@ class _RefusedError(Exception):
 class _Gate:
     """Who may come in, and who was here already."""
 
-    def __init__(self, token: SecretStr, secret: SecretStr, window_s: float) -> None:
-        self._token = hashlib.sha256(token.get_secret_value().encode()).digest()
+    def __init__(
+        self,
+        token: SecretStr,
+        secret: SecretStr,
+        store_token: SecretStr | None,
+        window_s: float,
+    ) -> None:
+        self._token = _hash(token.get_secret_value().encode())
+        self._store_token = _hash(store_token.get_secret_value().encode()) if store_token else b""
         self._secret = secret
         self._window_s = window_s
         self._expiries: dict[bytes, float] = {}
 
-    def check_token(self, authorization: str) -> None:
+    def check_token(self, authorization: str) -> bool:
+        """Whether the sender has a token that asks for a signature, too."""
         scheme, _, token = authorization.partition(" ")
         # Hashed, as a comparison of texts of different lengths tells the length.
-        given = hashlib.sha256(token.strip().encode("latin-1")).digest()
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._token):
+        given = _hash(token.strip().encode("latin-1"))
+        signs = hmac.compare_digest(given, self._token)
+        if scheme.lower() != "bearer" or not (
+            signs or hmac.compare_digest(given, self._store_token)
+        ):
             raise _unproven("the bearer token is missing or wrong")
+        return signs
 
     def check_signature(self, header: str, body: bytes) -> tuple[bytes, float]:
         """What to remember the delivery by, and until when."""
@@ -126,25 +144,36 @@ class _Gate:
 
 async def _deliver(request: Request, gate: _Gate, publish: Publish, max_bytes: int) -> int:
     """Check one request and publish its notices; how many there were."""
-    gate.check_token(request.headers.get("authorization", ""))
+    signs = gate.check_token(request.headers.get("authorization", ""))
     body = await _read_body(request, max_bytes)
+    if not signs:
+        return await _pass_on(_parse(body), publish)
     delivery, expiry = gate.check_signature(request.headers.get(SIGNATURE_HEADER, ""), body)
+    notices = _parse(body)
+    # Before publishing, so that of two at the same time one is refused.
+    gate.remember(delivery, expiry)
     try:
-        notices = parse_notification(body)
+        return await _pass_on(notices, publish)
+    except BaseException:
+        gate.forget(delivery)
+        raise
+
+
+def _parse(body: bytes) -> tuple[ExportNotice, ...]:
+    try:
+        return parse_notification(body)
     except DataError as error:
         logger.warning("a notification was not understood: %s", error)
         raise _RefusedError(400, str(error)) from error
-    # Before publishing, so that of two at the same time one is refused.
-    gate.remember(delivery, expiry)
+
+
+async def _pass_on(notices: tuple[ExportNotice, ...], publish: Publish) -> int:
     try:
         for notice in notices:
             outcome = await run_in_threadpool(publish, notice)
             if inspect.isawaitable(outcome):
                 await outcome
-    except BaseException as error:
-        gate.forget(delivery)
-        if not isinstance(error, Exception):
-            raise
+    except Exception as error:
         logger.error("a notice could not be passed on: %s: %s", type(error).__name__, error)
         raise _RefusedError(503, "could not be passed on: try again later") from error
     return len(notices)
@@ -180,6 +209,10 @@ def _refuse(status: int, message: str) -> JSONResponse:
     if status in (401, 413):
         headers["Connection"] = "close"  # or the server would read the rest of the body
     return JSONResponse({"error": message}, status, headers)
+
+
+def _hash(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
 
 
 def _digest(body: bytes, secret: SecretStr, timestamp: str) -> bytes:

@@ -23,7 +23,7 @@ from tasks.s3_checksums import etag_of, verify_bytes
 from tasks.s3_errors import code_of, num_retries_of, status_of, translated_s3
 from tasks.s3_transfers import CONCURRENCY, fetch, send, tries
 from tasks.storage import MissingObjectError, StoredObject, check_key, is_partial
-from tasks.transfers import beside, sync, sync_directory, translated
+from tasks.transfers import beside, sync, sync_directory, synced_meanwhile, translated
 
 MOST_COMPARED = 1000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -88,7 +88,8 @@ class S3Store:
             size = int(head["ContentLength"])
             with translated(f"download to {target}", uri, target.parent, size):
                 with beside(target) as (partial, sink):
-                    fetch(self._client, at, head, sink.fileno())
+                    with synced_meanwhile(sink):
+                        fetch(self._client, at, head, sink.fileno())
                     sync(sink)
                     if (written := os.fstat(sink.fileno()).st_size) != size:
                         raise StorageError(f"{uri} came as {written} of {size} bytes")

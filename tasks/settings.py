@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     receiver_secret: SecretStr | None = Field(
         default=None, description="Secret they sign notifications with."
     )
+    receiver_store_token: SecretStr | None = Field(
+        default=None, description="Bearer token of stores that cannot sign (SeaweedFS)."
+    )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."
     )

@@ -4,8 +4,10 @@ import contextlib
 import errno
 import hashlib
 import os
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +15,7 @@ from intent_core.errors import StorageError
 from tasks.storage import PARTIAL
 
 CHUNK = 1 << 20
+_SYNC_EVERY_S = 0.1
 
 
 @contextlib.contextmanager
@@ -63,6 +66,27 @@ def beside(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
             yield partial, stream
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def synced_meanwhile(stream: BinaryIO) -> Iterator[None]:
+    """The disk takes what is written as it comes, so that the last `sync` has little left.
+
+    A failed sync is told once only, so it is raised here.
+    """
+    written = threading.Event()
+
+    def keep_syncing() -> None:
+        while not written.wait(_SYNC_EVERY_S):
+            os.fdatasync(stream.fileno())
+
+    with ThreadPoolExecutor(1) as pool:
+        syncing = pool.submit(keep_syncing)
+        try:
+            yield
+        finally:
+            written.set()
+        syncing.result()
 
 
 def sync(stream: BinaryIO) -> None:

@@ -37,6 +37,7 @@ def pytest_configure() -> None:
         INTENT_MLFLOW_PORT=str(mlflow),
         INTENT_GATEWAY_PORT=str(gateway),
         INTENT_RETRY_DELAYS_S="[0.3, 0.3]",
+        PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="2",
         OMP_WAIT_POLICY="passive",
     )
     from tasks.settings import get_settings

@@ -73,10 +73,13 @@ class Seaweed(NamedTuple):
 
 
 @contextlib.contextmanager
-def running_seaweed() -> Iterator[Seaweed]:
-    """The server with its two empty buckets; stopped and gone afterwards."""
+def running_seaweed(webhook: dict[str, str] | None = None) -> Iterator[Seaweed]:
+    """The server with its two empty buckets; stopped and gone afterwards.
+
+    `webhook` is where it tells what arrives: `endpoint`, `bearer_token` and other settings of its.
+    """
     with tempfile.TemporaryDirectory(prefix="weed-", ignore_cleanup_errors=True) as folder:
-        process, server = _start(Path(folder))
+        process, server = _start(Path(folder), webhook or {})
         try:
             yield server
         finally:
@@ -92,13 +95,13 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _start(folder: Path) -> tuple["subprocess.Popen[bytes]", Seaweed]:
+def _start(folder: Path, webhook: dict[str, str]) -> tuple["subprocess.Popen[bytes]", Seaweed]:
     for attempt in range(3):
         root = folder / str(attempt)
         root.mkdir()
         ports = free_ports(2 * len(_SERVERS))
         server = Seaweed(f"http://127.0.0.1:{ports[2 * _SERVERS.index('s3')]}")
-        process = _spawn(root, ports, server)
+        process = _spawn(root, ports, server, webhook)
         if _wait_for_buckets(process, server):
             return process, server
         # Another program may have taken one of the ports in between.
@@ -107,7 +110,9 @@ def _start(folder: Path) -> tuple["subprocess.Popen[bytes]", Seaweed]:
     raise RuntimeError(f"SeaweedFS did not start:\n{(root / 'log').read_text()[-2000:]}")
 
 
-def _spawn(root: Path, ports: list[int], server: Seaweed) -> "subprocess.Popen[bytes]":
+def _spawn(
+    root: Path, ports: list[int], server: Seaweed, webhook: dict[str, str]
+) -> "subprocess.Popen[bytes]":
     identities = [
         _identity(server.full, "Admin", "Read", "Write", "List", "Tagging"),
         _identity(server.reader, f"Read:{BUCKET}", f"List:{BUCKET}"),
@@ -122,6 +127,9 @@ def _spawn(root: Path, ports: list[int], server: Seaweed) -> "subprocess.Popen[b
     for number, name in enumerate(_SERVERS):
         flags[f"{name}.port"] = str(ports[2 * number])
         flags[f"{name}.port.grpc"] = str(ports[2 * number + 1])
+    settings = {"enabled": "true", **webhook} if webhook else {}
+    environment = {f"WEED_NOTIFICATION_WEBHOOK_{k.upper()}": v for k, v in settings.items()}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "WEED_", "S3_"))}
     with (root / "log").open("wb") as log:
         return subprocess.Popen(
             [_WEED, "mini", *(f"-{name}={value}" for name, value in flags.items())],
@@ -130,7 +138,7 @@ def _spawn(root: Path, ports: list[int], server: Seaweed) -> "subprocess.Popen[b
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env={k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "WEED_", "S3_"))},
+            env={**kept, **environment},
         )
 
 

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.service
 
 TOKEN = "bearer-token-0123456789"
 SECRET = "signing-secret-0123456789"
+STORE_TOKEN = "store-token-0123456789"
 MAX_BYTES = 4096
 
 
@@ -139,6 +140,19 @@ def test_what_proves_too_little_is_refused_alike(client: httpx.Client, outbox: O
     assert {answer.status_code for answer in answers} == {401}
     assert {answer.text for answer in answers} == {'{"error":"not authenticated"}'}
     assert not outbox.notices
+
+
+def test_a_store_that_cannot_sign_has_a_token_of_its_own(outbox: Outbox) -> None:
+    body = make_body()
+    unsigned = {"Authorization": f"Bearer {STORE_TOKEN}"}
+    with serving(outbox.publish, store_token=SecretStr(STORE_TOKEN)) as client:
+        answers = [client.post("/notifications", content=body, headers=unsigned) for _ in "12"]
+        assert [answer.status_code for answer in answers] == [202, 202]
+        assert client.post("/notifications", content=b"?", headers=unsigned).status_code == 400
+        outbox.failing = True
+        assert client.post("/notifications", content=body, headers=unsigned).status_code == 503
+    with serving(outbox.publish) as client:
+        assert client.post("/notifications", content=body, headers=unsigned).status_code == 401
 
 
 def test_a_delivery_counts_once(client: httpx.Client, outbox: Outbox) -> None:
@@ -275,7 +289,8 @@ def test_neither_logs_nor_answers_have_a_secret(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"token": SecretStr("short")}, {"secret": SecretStr("")}, {"max_bytes": 0}, {"window_s": 0}],
+    [{"token": SecretStr("short")}, {"secret": SecretStr("")}, {"max_bytes": 0}, {"window_s": 0}]
+    + [{"store_token": SecretStr("")}, {"store_token": SecretStr(TOKEN)}],
 )
 def test_weak_settings_are_refused(wrong: dict[str, Any]) -> None:
     good = {"token": SecretStr(TOKEN), "secret": SecretStr(SECRET)}

@@ -107,13 +107,10 @@ def export_task(
     Needs INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT, and keys in Alibaba's standard chain
     (ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET, a profile, a RAM role).
     """
-    from tasks.itag_service import LabellingService
+    from tasks.itag_service import open_service
 
     with reported("the export goes on in iTAG; the same command with --job waits for it"):
-        settings = get_settings()
-        if not settings.itag_endpoint or not settings.itag_tenant:
-            raise ConfigError("set INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT")
-        service = LabellingService(settings.itag_endpoint, settings.itag_tenant)
+        service = open_service(get_settings())
         started = job or service.start_export(task, folder)
         Console(stderr=True).print(f"task {task} is exported by job {started}")
         uri = service.wait_for_export(task, started, timeout_s=timeout_s, poll_s=5)

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.evaluate_model import evaluate_model
 from flows.finetune import finetune
+from flows.forms import OneOf
 from flows.hand_off import hand_off
 from flows.prepare import prepare
 from flows.promote import promote
-from flows.recipes import find_recipe
+from flows.recipes import find_recipe, list_recipes
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import PipelineConfig, ServeConfig
 from intent_core.dataset import DatasetManifest
@@ -67,7 +68,9 @@ def name_run() -> str:
 
 @flow(name="intent-pipeline", flow_run_name=name_run, persist_result=False)
 def intent_pipeline(
-    export_uri: str, recipe: str = "embedded", overrides: dict[str, Any] | None = None
+    export_uri: str,
+    recipe: Annotated[str, OneOf(list_recipes)] = "embedded",
+    overrides: dict[str, Any] | None = None,
 ) -> State[Any]:
     """From a labelled iTAG export to a served model, or to the reason why not.
 

@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from flows.recipes import find_recipe
 from intent_core.config import Section
 from intent_core.errors import ConfigError
+from tasks.settings import get_settings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
@@ -27,6 +28,11 @@ class Project(Section):
     unchanged_minutes: Annotated[float, Field(ge=0)] = 5
     """Without a marker: an export is complete when it has not changed for so long."""
 
+    itag_task: str = ""
+    """An iTAG task to export, besides, whenever it is finished; its id."""
+    itag_folder: Annotated[str, Field(pattern=r"^(oss://[^/]+/(.*/)?)?$")] = ""
+    """Folder in OSS it is exported to, as `oss://bucket/exports/`; empty: iTAG's own choice."""
+
     def is_export(self, key: str) -> bool:
         """Whether an object is one of this project's exports."""
         return key.startswith(self.exports) and key.endswith(self.suffixes)
@@ -35,6 +41,14 @@ class Project(Section):
         """The key of the marker that says an export is complete."""
         folder, _, name = key.rpartition("/")
         return f"{folder}/{self.marker.format(name=name)}"
+
+
+def list_projects() -> list[str]:
+    """Names of the projects there are; none while the file cannot be read."""
+    try:
+        return sorted(load_projects(get_settings().projects))
+    except ConfigError:
+        return []
 
 
 _PROJECTS = TypeAdapter(dict[Name, Project])

@@ -7,7 +7,8 @@ Watchers and events may look at the same export at once, and die between any two
     3. a run is created under an idempotency key of project and content: Prefect creates one only
     4. the ledger keeps that this content was taken
 
-Each step done again does nothing new.
+Each step done again does nothing new. A project may name an iTAG task as well: it is exported when
+it is finished (`watch_tasks`), and taken like any other export.
 """
 
 import hashlib
@@ -15,14 +16,16 @@ import logging
 import tempfile
 import time
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 from prefect import flow, task
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
-from flows.projects import Project, find_project, load_projects
-from intent_core.errors import DataError
+from flows.forms import OneOf
+from flows.projects import Project, find_project, list_projects, load_projects
+from flows.watch_tasks import export_finished_task, note_taken_task
+from intent_core.errors import DataError, IntentError
 from tasks.ledger import Sighting, Taking, find_taking, note_taking, see
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings
@@ -32,8 +35,14 @@ from tasks.storage import ObjectStore, StoredObject, open_store, split_uri
 logger = logging.getLogger(__name__)
 
 
+def list_watched() -> list[str]:
+    """Any project, or all of them."""
+    names = list_projects()
+    return ["", *names] if names else []
+
+
 @flow(name="watch-exports", flow_run_name="watch {project}", persist_result=False)
-def watch_exports(project: str = "") -> list[str]:
+def watch_exports(project: Annotated[str, OneOf(list_watched)] = "") -> list[str]:
     """Start a run for every complete export that none has taken yet.
 
     Args:
@@ -44,21 +53,36 @@ def watch_exports(project: str = "") -> list[str]:
     settings = get_settings()
     projects = load_projects(settings.projects)
     names = [project] if project else sorted(projects)
-    store = get_store(settings)
-    started = []
+    started, faults = [], []
     for name in names:
-        watched = find_project(projects, name)
-        for found in store.list(watched.exports):
-            if watched.is_export(found.key) and (
-                seen := find_complete(store, name, watched, found)
-            ):
-                taking = take(name, watched.recipe, found.key, seen)
-                started += [taking.run_id] if taking else []
+        try:
+            started += watch_project(settings, name, find_project(projects, name))
+        except IntentError as error:
+            # One project's trouble is not the others'.
+            logger.error("%s: %s", name, error)
+            faults.append(error)
+    if faults:
+        raise faults[0]
+    return started
+
+
+def watch_project(settings: Settings, name: str, project: Project) -> list[str]:
+    """Take what is complete; the ids of the runs."""
+    store = get_store(settings)
+    started = [
+        take(name, project.recipe, found.key, seen).run_id
+        for found in store.list(project.exports)
+        if project.is_export(found.key) and (seen := find_complete(store, name, project, found))
+    ]
+    if project.itag_task and (uri := export_finished_task(settings, name, project)):
+        taken = take(name, project.recipe, uri, None)
+        note_taken_task(settings, name, project, taken.run_id)
+        started.append(taken.run_id)
     return started
 
 
 @flow(name="take-export", flow_run_name="{project}: {export_uri}", persist_result=False)
-def take_export(project: str, export_uri: str = "") -> str:
+def take_export(project: Annotated[str, OneOf(list_projects)], export_uri: str = "") -> str:
     """Start a run for one export, at once, unless one has taken its content already.
 
     Args:
@@ -87,11 +111,11 @@ def find_complete(
 
 
 def find_newest(store: ObjectStore, name: str, project: Project) -> str:
-    """The key of the export that was the last to change, as far as anyone has looked."""
+    """The key of the export that was the last to change."""
     exports = [found for found in store.list(project.exports) if project.is_export(found.key)]
     if not exports:
         raise DataError(f"project {name!r} has no export below {project.exports!r} in the store")
-    return max(exports, key=lambda found: (see(store, name, found).since, found.key)).key
+    return max(exports, key=lambda found: (found.changed or 0, found.key)).key
 
 
 @task(

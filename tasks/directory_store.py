@@ -25,7 +25,9 @@ class DirectoryStore:
         for key in self._keys(prefix):
             found = self.stat(key)
             if found is not None:
-                yield found
+                with contextlib.suppress(FileNotFoundError):
+                    changed = os.stat(self.root / key).st_mtime
+                    yield found.model_copy(update={"changed": changed})
 
     def stat(self, key: str) -> StoredObject | None:
         path = self._path(key)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from intent_core.errors import ConfigError, IntentError, ServiceError
+from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,11 @@ _PASSING = re.compile(
 _CREDENTIALS = re.compile("signature|accesskey|securitytoken|credential", re.I)
 _PERMISSION = re.compile("forbidden|nopermission|denied|unauthori[sz]ed|notauthori[sz]ed", re.I)
 _UNKNOWN = re.compile("notfound|notexist|unknown", re.I)
+
+
+class ExportFailedError(ServiceError):
+    """The job ended in failure; only another one can help."""
+
 
 OnWait = Callable[[str, float], None]
 """Told before each pause: the job's status (or `unanswered`) and the seconds waited so far."""
@@ -138,7 +144,7 @@ class LabellingService:
             if status == "succ":
                 return _oss_uri(what, _wanted(what, job.job_result, "result_link"))
             if status == "fail":
-                raise ServiceError(f"{what} failed: its reason stands in iTAG's task center")
+                raise ExportFailedError(f"{what} failed: its reason stands in iTAG's task center")
             if status in ("pause", "stop"):
                 raise ConfigError(
                     f"{what} is at {status!r}, which someone did in iTAG: resume it or start "
@@ -188,6 +194,13 @@ class LabellingService:
                 raise ServiceError(f"{what}: {reason.message}") from None
             raise ServiceError(f"{what}: the answer is none of iTAG's; is it iTAG?") from None
         self._signed_in = True
+
+
+def open_service(settings: Settings) -> LabellingService:
+    """The tenant of the settings; `ConfigError` when they name none."""
+    if not settings.itag_endpoint or not settings.itag_tenant:
+        raise ConfigError("set INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT")
+    return LabellingService(settings.itag_endpoint, settings.itag_tenant)
 
 
 def _accepted(what: str, body: Any) -> Any:

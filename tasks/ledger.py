@@ -41,6 +41,17 @@ class Taking(BaseModel):
     run_id: str
 
 
+class TaskExport(BaseModel):
+    """The export of a labelling task that is finished."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    job_id: str
+    run_id: str = ""
+    """The run it was taken into, once it was."""
+
+
 def see(store: ObjectStore, project: str, found: StoredObject) -> Sighting:
     """Note an export as it is now; give since when it has been so."""
     key = _sighting_key(project, found.key)
@@ -64,6 +75,31 @@ def note_taking(store: ObjectStore, taking: Taking, seen: Sighting | None) -> No
     if seen:
         known = seen.model_copy(update={"sha256": taking.sha256})
         store.put(_sighting_key(taking.project, seen.key), known.model_dump_json().encode())
+
+
+def find_task_export(store: ObjectStore, project: str, task: str) -> TaskExport | None:
+    """The export of this task's present end, if one was started."""
+    return _read(store, _task_key(project, task), TaskExport)
+
+
+def claim_task_export(store: ObjectStore, project: str, export: TaskExport) -> TaskExport:
+    """Keep an export that was started; of several watchers' the first one stands."""
+    store.put_if_absent(_task_key(project, export.task), export.model_dump_json().encode())
+    return find_task_export(store, project, export.task) or export
+
+
+def note_task_export(store: ObjectStore, project: str, export: TaskExport) -> None:
+    """Keep what became of an export."""
+    store.put(_task_key(project, export.task), export.model_dump_json().encode())
+
+
+def forget_task_export(store: ObjectStore, project: str, task: str) -> None:
+    """The task goes on, or its export failed: its next end is exported anew."""
+    store.delete(_task_key(project, task))
+
+
+def _task_key(project: str, task: str) -> str:
+    return f"ledger/{project}/itag/{hashlib.sha256(task.encode()).hexdigest()[:32]}.json"
 
 
 def _sighting_key(project: str, key: str) -> str:

@@ -59,7 +59,8 @@ class OssStore:
                 key = found.key.removeprefix(self.prefix)
                 # A key that ends in a slash is a folder that the console made.
                 if not key.endswith("/") and not is_partial(key.rpartition("/")[2]):
-                    yield self._stored(key, found.size, found.etag)
+                    stored = self._stored(key, found.size, found.etag)
+                    yield stored.model_copy(update={"changed": float(found.last_modified)})
             if not page.is_truncated:
                 return
             token = page.next_continuation_token

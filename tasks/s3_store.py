@@ -66,7 +66,7 @@ class S3Store:
                 Bucket=self.bucket, Prefix=self.prefix + prefix
             )
             found = [
-                self._stored(key, one["Size"], one)
+                self._stored(key, one["Size"], one, one["LastModified"].timestamp())
                 for one in (one for page in pages for one in page.get("Contents", ()))
                 if _is_object(key := one["Key"].removeprefix(self.prefix))
             ]
@@ -227,13 +227,16 @@ class S3Store:
     def _uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{self.prefix}{key}"
 
-    def _stored(self, key: str, size: int, answer: dict[str, Any]) -> StoredObject:
+    def _stored(
+        self, key: str, size: int, answer: dict[str, Any], changed: float | None = None
+    ) -> StoredObject:
         return StoredObject(
             uri=self._uri(key),
             key=key,
             size=size,
             etag=etag_of(answer),
             version=answer.get("VersionId"),
+            changed=changed,
         )
 
 

@@ -33,6 +33,8 @@ class StoredObject(BaseModel):
     etag: str
     version: str | None = None
     """The store's own version of these bytes, where it keeps versions."""
+    changed: float | None = None
+    """When it last changed, in epoch seconds by the store's clock; told by a listing only."""
 
 
 class ObjectStore(Protocol):

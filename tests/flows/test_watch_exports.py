@@ -8,7 +8,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -133,13 +132,6 @@ def test_an_annotator_names_the_project_and_gets_the_newest_export(scene: Scene)
 def test_a_project_without_exports_says_so(scene: Scene) -> None:
     with pytest.raises(DataError, match="has no export below 'exports/music/'"):
         take_export("music")
-
-
-def test_twenty_watchers_at_once_start_one_run(scene: Scene) -> None:
-    put_export(scene, "exports/music/a.manifest")
-    with ThreadPoolExecutor(20) as pool:
-        started = list(pool.map(lambda _: take_export("music"), range(20)))
-    assert len(set(started)) == len(scene.runs()) == 1
 
 
 KILLED_AT = ["store.upload(path, snapshot)", "run = _start_run(", "note_taking(store, taken, seen)"]

@@ -289,8 +289,11 @@ def test_neither_logs_nor_answers_have_a_secret(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"token": SecretStr("short")}, {"secret": SecretStr("")}, {"max_bytes": 0}, {"window_s": 0}]
-    + [{"store_token": SecretStr("")}, {"store_token": SecretStr(TOKEN)}],
+    [
+        *({name: SecretStr("short")} for name in ("token", "secret", "store_token")),
+        *({name: 0} for name in ("max_bytes", "window_s")),
+        {"store_token": SecretStr(TOKEN)},
+    ],
 )
 def test_weak_settings_are_refused(wrong: dict[str, Any]) -> None:
     good = {"token": SecretStr(TOKEN), "secret": SecretStr(SECRET)}

@@ -62,7 +62,8 @@ def check_export(
     placement = place_utterances(list(settled.kept), whole)
     utterances = [record.utterance for record in records]
     corpus = make_corpus(utterances, labels, settled, placement)
-    corpus = corpus._replace(seq_length=config.train.seq_length)
+    fixed = config.train.seq_length
+    corpus = corpus._replace(seq_length=None if fixed == "auto" else fixed)
     if with_tokens:
         from intent_core.training.lengths import count_tokens
 

@@ -23,7 +23,7 @@ from flows.pipeline import PipelineOutcome, intent_pipeline
 from flows.recipes import find_recipe
 from intent_core.errors import ConfigError, ServiceError
 from intent_core.recipe import load_config
-from intent_core.training.base_model import find_base_model
+from tasks.base_models import require_base_model
 from tasks.settings import Settings
 from tasks.steps import get_store, require_finished
 
@@ -67,7 +67,7 @@ def run_pipeline(
     Ctrl-C ends the run as Cancelled, its children first; what is finished stays finished.
     """
     config = load_config(find_recipe(recipe), overrides)
-    find_base_model(config.train.base_model)
+    require_base_model(config.train.base_model)
     parameters = {"export_uri": export_uri, "recipe": recipe, "overrides": dict(overrides)}
     with connect(settings) as client:
         run = client.create_flow_run(intent_pipeline, parameters=parameters)

@@ -24,7 +24,7 @@ from intent_core.dataset import DatasetManifest
 from intent_core.evaluation import EvaluationReport
 from intent_core.gate import GateDecision, decide
 from intent_core.recipe import load_config
-from intent_core.training.base_model import find_base_model
+from tasks.base_models import require_base_model
 from tasks.evaluation import evaluation_prefix
 from tasks.recording import RecordedRun, record_run
 from tasks.serving import ServedModel, discard_candidate, read_state
@@ -81,7 +81,7 @@ def intent_pipeline(
     """
     settings = get_settings()
     config = load_config(find_recipe(recipe), overrides or {})
-    find_base_model(config.train.base_model)
+    require_base_model(config.train.base_model)
     steps: list[StepTime] = []
 
     with timed("prepare", steps):

@@ -110,19 +110,29 @@ class TrainConfig(Section):
     method: Literal["full", "lora", "qlora"] = "lora"
     """All weights, low-rank adapters, or low-rank adapters over a quantised base."""
     base_model: str = "smollm2-135m-instruct"
-    """`smollm2-135m-instruct` (embedded), or a directory with a transformers model."""
+    """`smollm2-135m-instruct` (embedded), a directory with a transformers model, `s3://...` or
+    `oss://...` where one lies, or a hub's `owner/name@commit`."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
     num_train_epochs: Annotated[float, Field(gt=0)] = 1
-    global_batch_size: Annotated[int, Field(ge=1)] = 256
-    """Samples per optimizer step, whatever the number of devices."""
+    global_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Samples per optimizer step, whatever the number of devices. `auto`: 256, or less where an
+    epoch would have fewer than 30 steps."""
     per_device_train_batch_size: Annotated[int, Field(ge=1)] = 8
-    """Samples per packed row on one device; accumulation follows from `global_batch_size`."""
-    seq_length: Annotated[int, Field(ge=16, le=32768)] = 128
-    """Tokens of the longest sample; longer ones end the run before training."""
+    """Samples per packed row on one device; halved when memory does not suffice."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] | None = None
+    """The documents' way to set samples per step: devices x per_device_train_batch_size x this.
+    None: it follows from `global_batch_size`."""
+    seq_length: Annotated[int, Field(ge=16, le=32768)] | Literal["auto"] = 128
+    """Tokens of the longest sample; longer ones end the run before training. `auto`: the power of
+    two that fits them all."""
     lora_dim: Annotated[int, Field(ge=0, le=512)] = 32
     lora_alpha: Annotated[int, Field(ge=0)] = 32
     load_in_4bit: bool = False
+    """QLoRA only, where it is the documents' default: the base in 4-bit nf4."""
     load_in_8bit: bool = False
+    """QLoRA only: the base in 8 bits."""
+    apply_chat_template: Literal[True] = True
+    """Samples in the model's own chat template, as the server will ask. It cannot be turned off."""
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
     """Sent in training, evaluation and serving alike."""
     freeze_embeddings: bool = False
@@ -133,6 +143,11 @@ class TrainConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     save_steps: Annotated[int, Field(ge=1)] = 50
     """Optimizer steps between checkpoints."""
+    best_checkpoint: Literal["last", "validation_loss", "exact_match"] = "last"
+    """Which weights are kept: the last, or those of the checkpoint that did best on the validation
+    split (`exact_match`: answers right to the last token)."""
+    early_stopping_patience: Annotated[int, Field(ge=0)] = 0
+    """End after so many checkpoints without a better one; 0: never. Needs `best_checkpoint`."""
     seed: int = 42
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 where the device computes it natively, else float32."""
@@ -144,13 +159,6 @@ class TrainConfig(Section):
         if self.load_in_4bit and self.load_in_8bit:
             raise ValueError("load_in_4bit and load_in_8bit exclude each other: choose one")
         quantised = self.load_in_4bit or self.load_in_8bit
-        if self.global_batch_size > self.per_device_train_batch_size and (
-            self.global_batch_size % self.per_device_train_batch_size
-        ):
-            raise ValueError(
-                f"global_batch_size {self.global_batch_size} must be a multiple of "
-                f"per_device_train_batch_size {self.per_device_train_batch_size}"
-            )
         if self.method == "qlora" and not quantised:
             raise ValueError("method 'qlora' needs load_in_4bit or load_in_8bit: true")
         if self.method != "qlora" and quantised:
@@ -159,6 +167,28 @@ class TrainConfig(Section):
             raise ValueError(f"method {self.method!r} needs lora_dim > 0 (the documents use 64)")
         if self.method != "full" and self.freeze_embeddings:
             raise ValueError("freeze_embeddings is for method 'full': adapters never train them")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_agree(self) -> Self:
+        samples, per_device = self.global_batch_size, self.per_device_train_batch_size
+        if samples != "auto" and self.gradient_accumulation_steps:
+            raise ValueError(
+                "global_batch_size and gradient_accumulation_steps say the same: set one of them"
+            )
+        if samples != "auto" and samples > per_device and samples % per_device:
+            raise ValueError(
+                f"global_batch_size {samples} must be a multiple of per_device_train_batch_size "
+                f"{per_device}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_agree(self) -> Self:
+        if self.early_stopping_patience and self.best_checkpoint == "last":
+            raise ValueError(
+                "early_stopping_patience needs best_checkpoint: validation_loss or exact_match"
+            )
         return self
 
 
@@ -212,6 +242,8 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _server_takes_what_was_trained(self) -> Self:
+        if self.train.seq_length == "auto":
+            return self  # known when training ends; the server then refuses what is too long
         needed = self.train.seq_length + self.evaluate.max_new_tokens
         if self.serve.max_model_len < needed:
             raise ValueError(

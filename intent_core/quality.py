@@ -13,13 +13,13 @@ from intent_core.consistency import check_consistency
 from intent_core.conversation import begins_with_speaker
 from intent_core.findings import Corpus, Finding, count_intents, list_some, note, warn
 from intent_core.phrasing import make_template
+from intent_core.training.batches import recommend_batch, recommend_seq_length
 
 MIN_UTTERANCES_PER_INTENT = 50
 GOOD_UTTERANCES_PER_INTENT = 100
 MIN_MULTI_SHARE = 0.2
 MAX_IMBALANCE = 10
 MIN_PHRASINGS = 0.5
-MAX_BATCH, MIN_BATCH, MIN_STEPS = 256, 8, 30
 
 
 def check_quality(corpus: Corpus) -> tuple[Finding, ...]:
@@ -35,22 +35,6 @@ def check_quality(corpus: Corpus) -> tuple[Finding, ...]:
     )
     found = [finding for rule in rules for finding in rule(corpus)]
     return tuple(sorted(found, key=lambda finding: finding.severity == "note"))
-
-
-def recommend_batch(num_utterances: int) -> int:
-    """The documents' global batch of 64 to 256, less where an epoch would have too few steps."""
-    batch = MAX_BATCH
-    while batch > MIN_BATCH and num_utterances < batch * MIN_STEPS:
-        batch //= 2
-    return batch
-
-
-def recommend_seq_length(longest: int) -> int:
-    """The power of two that fits the longest sample, as the documents choose it."""
-    length = 16
-    while length < longest:
-        length *= 2
-    return length
 
 
 def _check_amount(corpus: Corpus) -> Iterable[Finding]:

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     receiver_store_token: SecretStr | None = Field(
         default=None, description="Bearer token of stores that cannot sign (SeaweedFS)."
     )
+    hub_endpoint: str = Field(
+        default="", description="Model hub base models come from; empty: huggingface.co."
+    )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."
     )
@@ -192,13 +195,12 @@ def check_prefect_url(settings: Settings) -> None:
 
 
 def training_environment() -> dict[str, str]:
-    """For the training program: every core, no thread that spins while it waits, one device."""
+    """For the training program: every core, no thread that spins while it waits, no hub."""
     cores = str(len(os.sched_getaffinity(0)))
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     return child_environment(
         OMP_WAIT_POLICY="passive",
         OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", cores),
-        CUDA_VISIBLE_DEVICES=devices.split(",")[0],
+        HF_HUB_OFFLINE="1",
     )
 
 

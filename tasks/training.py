@@ -16,13 +16,14 @@ from intent_core.artifacts import ModelArtifact, content_name, digest_folder
 from intent_core.config import TrainConfig, fingerprint
 from intent_core.dataset import DatasetManifest
 from intent_core.errors import ConfigError, DataError, IntentError, TrainingError
-from intent_core.training.base_model import find_base_model, locate_base_model
+from intent_core.training.base_model import BaseModelSource
 from intent_core.training.job import (
     FAULT_FILE,
     MODEL_FOLDER,
     PROGRAM_VERSION,
     PROGRESS_FILE,
     RESULT_FILE,
+    TENSORBOARD_FOLDER,
     Fault,
     FaultKind,
     Progress,
@@ -30,6 +31,7 @@ from intent_core.training.job import (
     TrainingResult,
     library_versions,
 )
+from tasks.base_models import fetch_base_model, identify_base_model
 from tasks.progress import Tracker, told_if_it_fails, track
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings, training_environment
@@ -53,8 +55,8 @@ class TrainingStopped(KeyboardInterrupt):
 
 def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
     """Where the manifest of this training lies: a key over everything that shapes the model."""
-    base = locate_base_model(config.base_model)
-    parts = (dataset.fingerprint, config, base.digest, PROGRAM_VERSION, library_versions())
+    base = identify_base_model(config.base_model)
+    parts = (dataset.fingerprint, config, base, PROGRAM_VERSION, library_versions())
     return f"trainings/{fingerprint(*parts)}"
 
 
@@ -71,8 +73,9 @@ def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifa
     prefix = training_prefix(dataset, config)
     folder = work_folder(settings, prefix)
     if not is_trained(folder):
-        require_disk(folder, config)
-        job = write_job(store, dataset, config, folder, settings)
+        base = fetch_base_model(settings, config.base_model)
+        require_disk(folder, config, base.path)
+        job = write_job(store, dataset, config, base, folder, settings)
         with track("fine-tune", "fine-tune") as tracker:
             run_program(job, folder, tracker)
     result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
@@ -83,6 +86,8 @@ def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifa
             description="Loss on the training split by optimizer step.",
         )
     artifact = upload_model(store, folder, dataset, config, result)
+    for curve in sorted((folder / TENSORBOARD_FOLDER).glob("events.*")):
+        store.upload(curve, f"{prefix}/{TENSORBOARD_FOLDER}/{curve.name}")
     store.put(f"{prefix}/{RESULT_FILE}", (folder / RESULT_FILE).read_bytes())
     write_finished(store, prefix, artifact)
     shutil.rmtree(folder)
@@ -95,9 +100,8 @@ def is_trained(folder: Path) -> bool:
     return path.exists() and '"finished"' in path.read_text(encoding="utf-8")
 
 
-def require_disk(folder: Path, config: TrainConfig) -> None:
+def require_disk(folder: Path, config: TrainConfig, source: Path) -> None:
     """Before a minute is spent: room for weights, optimizer state, checkpoint and copies."""
-    source = find_base_model(config.base_model)
     size = sum(f.stat().st_size for f in ([source] if source.is_file() else source.rglob("*")))
     # A 4-bit file of 92 MB trains as 538 MB; a checkpoint holds weights and two moments.
     weights = size * 6 if source.is_file() else size
@@ -117,6 +121,7 @@ def write_job(
     store: ObjectStore,
     dataset: DatasetManifest,
     config: TrainConfig,
+    base: BaseModelSource,
     folder: Path,
     settings: Settings,
 ) -> Path:
@@ -126,6 +131,8 @@ def write_job(
     validation = dataset.splits.get("validation")
     job = TrainingJob(
         train=config,
+        base_model=base,
+        dataset_fingerprint=dataset.fingerprint,
         train_file=data / dataset.splits["train"].file,
         validation_file=data / validation.file if validation and validation.num_examples else None,
         output_dir=folder,
@@ -198,7 +205,8 @@ def judge_exit(code: int, folder: Path, log: Path) -> None:
     """Turn the program's ending into the error it stands for, with its last lines."""
     if code == 0:
         return
-    if code in (_EXIT_STOPPED, -signal.SIGTERM):
+    # torchrun has an exit code of its own for everything.
+    if code in (_EXIT_STOPPED, -signal.SIGTERM) or (folder / RESULT_FILE).exists():
         raise TrainingStopped("training was stopped; the next run goes on from its checkpoint")
     if (folder / FAULT_FILE).exists():
         fault = Fault.model_validate_json((folder / FAULT_FILE).read_bytes())

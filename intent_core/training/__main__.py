@@ -1,5 +1,8 @@
 """`python -m intent_core.training JOB.json [PARENT_PID]`; given a parent, it ends when that does.
 
+With several GPUs (or `num_processes` in the job) it becomes torchrun, which starts it once for
+each. It may be started by torchrun on several machines as well.
+
 Exit codes: 0 the model is written, 3 bad data, 2 bad configuration, 75 stopped by a
 signal with a checkpoint from which the same job goes on, 1 anything else.
 """
@@ -29,9 +32,30 @@ def die_with_parent(parent: int) -> None:
             sys.exit(EXIT_STOPPED)
 
 
+def become_torchrun(job: TrainingJob, arguments: list[str]) -> None:
+    """Several devices: torchrun in this process' place, which keeps its death signal."""
+    if "WORLD_SIZE" in os.environ:
+        return
+    count = job.num_processes
+    if count == 0:
+        import torch
+
+        count = max(1, torch.cuda.device_count())
+    if count > 1:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        options = [f"--nproc-per-node={count}", "-m", "intent_core.training", arguments[0]]
+        os.execv(sys.executable, [*launcher, *options])
+
+
 @contextlib.contextmanager
 def only_trainer(folder: Path) -> Iterator[None]:
-    """Wait for one that was told to stop and still writes its checkpoint here."""
+    """Wait for one that was told to stop and still writes its checkpoint here.
+
+    Of several processes of one training the first waits, and the others for it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -44,7 +68,10 @@ def main(arguments: list[str]) -> int:
         return 2
     if len(arguments) == 2:
         die_with_parent(int(arguments[1]))
+    elif "WORLD_SIZE" in os.environ:
+        die_with_parent(os.getppid())
     job = TrainingJob.model_validate_json(Path(arguments[0]).read_bytes())
+    become_torchrun(job, arguments)
     try:
         from intent_core.training.program import run
 

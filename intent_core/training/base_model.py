@@ -1,8 +1,10 @@
 """Where base models come from: the packaged GGUF, or a directory in transformers format."""
 
+import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import tempfile
 from functools import lru_cache
@@ -53,15 +55,32 @@ def unpack_base_model(source: BaseModelSource, cache_dir: Path) -> Path:
     if target.is_dir():
         return target
     cache_dir.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache_dir))
-    try:
-        _dequantise(source.path, beside)
-        beside.chmod(0o755)
-        os.rename(beside, target)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    with (cache_dir / f"{target.name}.lock").open("a") as lock:
+        # Several processes of one training come here at once; it takes a minute.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.is_dir():
+            return target
+        beside = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache_dir))
+        try:
+            _dequantise(source.path, beside)
+            beside.chmod(0o755)
+            os.rename(beside, target)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
     return target
+
+
+def read_licence(source: BaseModelSource) -> str:
+    """The licence a base model's card states; of the embedded one, its package's."""
+    if source.name == EMBEDDED:
+        return "apache-2.0"
+    card = source.path / "README.md"
+    if card.is_file():
+        found = re.search(r"^license:\s*(\S+)", card.read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return found[1]
+    return "unknown"
 
 
 def _dequantise(gguf: Path, target: Path) -> None:

@@ -7,9 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.config import TrainConfig
+from intent_core.training.base_model import BaseModelSource
 
 # Raise it when the same job would train another model: finished trainings are found by it.
-PROGRAM_VERSION = 1
+PROGRAM_VERSION = 2
 
 PROGRESS_FILE = "progress.jsonl"
 RESULT_FILE = "result.json"
@@ -17,6 +18,8 @@ FAULT_FILE = "fault.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
 ADAPTER_FOLDER = "adapter"
+"""Below the model folder."""
+TENSORBOARD_FOLDER = "tensorboard"
 
 FaultKind = Literal["ConfigError", "DataError", "TrainingError"]
 
@@ -35,11 +38,16 @@ class TrainingJob(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: TrainConfig
+    base_model: BaseModelSource
+    """What `train.base_model` names, on this machine."""
     train_file: Path
     validation_file: Path | None
     output_dir: Path
     cache_dir: Path
     """Where base models are unpacked, named by content."""
+    dataset_fingerprint: str = ""
+    num_processes: int = 0
+    """Processes that train together on this machine; 0: one for each GPU, or one."""
 
 
 class Progress(BaseModel):
@@ -47,10 +55,12 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    phase: Literal["loading", "training", "saving"]
+    phase: Literal["loading", "training", "validating", "saving"]
     step: int = 0
     total_steps: int = 0
     loss: float | None = None
+    exact_match: float | None = None
+    """Share of validation samples answered right to the last token."""
     learning_rate: float | None = None
     samples_per_second: float | None = None
     seconds_left: float | None = None
@@ -75,11 +85,22 @@ class TrainingResult(BaseModel):
     base_model: str
     base_model_digest: str
     steps: int
+    best_step: int | None = None
+    """Of the checkpoint that was kept; None: the last step's."""
     num_examples: int
+    samples_per_step: int
+    per_device_train_batch_size: int
+    """Samples in a row, as they fitted into memory."""
+    gradient_accumulation_steps: int
+    num_devices: int
+    seq_length: int
+    """The power of two that fits the longest sample."""
     seconds: float
     samples_per_second: float
     train_loss: float
     validation_loss: float | None
+    """Per token."""
+    validation_exact_match: float | None = None
     device: str
     dtype: str
     versions: dict[str, str]

@@ -1,24 +1,17 @@
-"""transformers' Trainer over packed rows, and the callbacks that report and stop it."""
+"""transformers' Trainer over packed rows: its loss, its validation, its settings."""
 
-import math
-import signal
-import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import (
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import Trainer, TrainingArguments
 
-from intent_core.errors import TrainingError
-from intent_core.training.job import PROGRESS_FILE, Progress
+from intent_core.config import TrainConfig
+from intent_core.training.batches import BatchPlan
+from intent_core.training.methods import compute_dtype
+
+LOSS, EXACT_MATCH = "eval_loss", "eval_exact_match"
 
 
 class RowTrainer(Trainer):
@@ -42,67 +35,68 @@ class RowTrainer(Trainer):
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Loss per token of the validation split, and the share of samples right to the end.
 
-class ProgressWriter(TrainerCallback):
-    """Appends a line to `progress.jsonl` for every logged step; ends the run on a loss of NaN."""
-
-    def __init__(self, output_dir: Path) -> None:
-        self._path = output_dir / PROGRESS_FILE
-        self.samples_per_step = 1
-        self._started = time.monotonic()
-        self._first_step = 0
-
-    def report(self, progress: Progress) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(progress.model_dump_json(exclude_none=True) + "\n")
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self._started, self._first_step = time.monotonic(), state.global_step
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        logs = kwargs.get("logs") or {}
-        if "loss" not in logs:
-            return
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {state.global_step}: lower train.learning_rate, "
-                "or set train.dtype to float32"
-            )
-        done = max(1, state.global_step - self._first_step)
-        per_step = (time.monotonic() - self._started) / done
-        self.report(
-            Progress(
-                phase="training",
-                step=state.global_step,
-                total_steps=state.max_steps,
-                loss=loss,
-                learning_rate=logs.get("learning_rate"),
-                samples_per_second=round(self.samples_per_step / per_step, 2),
-                seconds_left=round(per_step * (state.max_steps - state.global_step), 1),
-            )
+        Greedy decoding gives a sample's answer exactly if, fed that answer, every position ranks
+        the right token first: no generation is needed to know. Every process computes it all.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        model.eval()
+        loss, tokens, exact = 0.0, 0, 0
+        examples: Any = self.eval_dataset
+        collate: Any = self.data_collator
+        size = self.args.per_device_eval_batch_size
+        for start in range(0, len(examples), size):
+            chunk = examples[start : start + size]
+            row = self._prepare_inputs(collate(chunk))
+            labels = row.pop("labels")
+            row.pop("shift_labels")
+            with torch.no_grad(), self.compute_loss_context_manager():
+                logits = model(**row, use_cache=False).logits[0].float()
+            loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            right = (logits.argmax(-1) == labels).split([len(e.completion_ids) for e in chunk])
+            exact += sum(bool(sample.all()) for sample in right)
+            tokens += labels.numel()
+        model.train()
+        metrics = {LOSS: loss / tokens, EXACT_MATCH: exact / len(examples)}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
         )
+        return metrics
 
 
-class StopOnSignal(TrainerCallback):
-    """SIGTERM and SIGINT end training after the step under way, with a checkpoint."""
-
-    def __init__(self) -> None:
-        self.stopped = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.stopped = True
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
-        if self.stopped and state.global_step < state.max_steps:
-            control.should_save = True
-            control.should_training_stop = True
-        return control
+def training_arguments(config: TrainConfig, folder: Path, plan: BatchPlan) -> TrainingArguments:
+    """The recipe in Trainer's terms; checkpoints go to `folder`."""
+    keeps_best = config.best_checkpoint != "last"
+    has_cuda = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.num_train_epochs,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_fraction,
+        weight_decay=config.weight_decay,
+        per_device_train_batch_size=plan.per_device,
+        per_device_eval_batch_size=plan.per_device,
+        gradient_accumulation_steps=plan.accumulation,
+        bf16=compute_dtype(config) == "bfloat16",
+        use_cpu=not has_cuda,
+        ddp_backend="gloo" if plan.devices > 1 and not has_cuda else None,
+        seed=config.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # it would show a loss of NaN as 0
+        save_steps=config.save_steps,
+        save_total_limit=2 if keeps_best else 1,
+        eval_strategy="steps" if keeps_best else "no",
+        eval_steps=config.save_steps,
+        load_best_model_at_end=keeps_best,
+        metric_for_best_model=LOSS if config.best_checkpoint == "validation_loss" else EXACT_MATCH,
+        greater_is_better=config.best_checkpoint == "exact_match",
+        prediction_loss_only=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=has_cuda,
+        report_to=["tensorboard"],
+        disable_tqdm=True,
+    )

@@ -5,9 +5,6 @@ The steps build on one another, as they do for a user, so they stand in one orde
 
 import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -25,11 +22,9 @@ from intent_core.evaluation import Prediction
 from intent_core.labelling import choose_least_certain
 from tasks.inference import predict
 from tasks.serving import read_state
-from tasks.settings import CHECKOUT, Settings
+from tasks.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
-
-PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 
 
 @pytest.fixture(scope="module")
@@ -204,59 +199,9 @@ def test_mlflow_down_loses_no_model_and_the_next_run_goes_on(
     assert reused_steps(outcome)["evaluate"] is True
 
 
-@pytest.fixture(scope="module")
-def workers(platform: Settings) -> Iterator[None]:
-    """`prefect.yaml` deployed, and a worker on each pool."""
-    deployed = subprocess.run(
-        [*PREFECT, "deploy", "--all"], cwd=CHECKOUT, capture_output=True, text=True, check=False
-    )
-    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-    running = [
-        subprocess.Popen(
-            [*PREFECT, "worker", "start", "--pool", pool, "--type", "process", "--name", pool],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for pool in ("cpu", "gpu")
-    ]
-    yield
-    for worker in running:
-        worker.terminate()
-    for worker in running:
-        worker.wait(60)
-
-
-def test_the_cpu_pool_hands_training_and_evaluation_to_the_gpu_pool(
-    walk: Path, platform: Settings, workers: None
-) -> None:
-    """A second model, trained and evaluated by the gpu worker, replaces the first."""
-    from prefect.deployments import run_deployment
-
+def test_a_second_model_replaces_the_first(walk: Path) -> None:
     before = json.loads(intent("status", "--json"))["served"]
-    run = run_deployment(
-        "intent-pipeline/cpu",
-        parameters={
-            "export_uri": str(walk / "export.manifest"),
-            "recipe": str(walk / "recipe.yaml"),
-            "overrides": {"train.seed": 7},
-        },
-        timeout=360,
-        poll_interval=1,
-    )
-    assert run.state is not None and run.state.is_completed(), run.state
-    assert run.work_pool_name == "cpu"
-    with get_client(sync_client=True) as client:
-        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterStartTime
-
-        since = FlowRunFilter(start_time=FlowRunFilterStartTime(after_=run.start_time))
-        children = client.read_flow_runs(flow_run_filter=since)
-        on_gpu = {
-            client.read_flow(child.flow_id).name
-            for child in children
-            if child.work_pool_name == "gpu"
-        }
-        assert all(child.parent_task_run_id for child in children if child.work_pool_name == "gpu")
-    assert on_gpu == {"finetune", "evaluate-model"}
+    assert reused_steps(outcome_of(run_walk(walk, "train.seed=7")))["fine-tune"] is False
     status = json.loads(intent("status", "--json"))
     assert status["served"]["artifact"]["digest"] != before["artifact"]["digest"]
     assert status["previous"]["artifact"]["digest"] == before["artifact"]["digest"]

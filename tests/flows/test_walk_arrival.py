@@ -48,6 +48,10 @@ def test_an_export_that_arrives_becomes_a_served_model(scene: Scene) -> None:
     run = wait_for("a run", scene.runs, 90)[0]
     final = wait_for("the end", lambda: final_state(run), 420)
     assert final.name == "Completed", final
+    for deployment in ("finetune/gpu", "evaluate-model/gpu"):
+        (child,) = scene.children(deployment)
+        assert child.work_pool_name == "gpu"
+        assert child.parent_task_run_id is not None, "it is shown within its parent"
     asked = json.loads(scene.intent("ask", "play Yesterday for me", "--json"))
     assert asked["text"] == "play_music(Yesterday)"
 
@@ -88,7 +92,6 @@ def test_cancelling_a_run_ends_its_training_and_the_next_gets_the_gpu(scene: Sce
     run = start("intent-pipeline/cpu", longer)
     training = wait_for("the training", scene.training_processes, 90)
     nested = scene.children("finetune/gpu")[-1]
-    assert nested.parent_task_run_id is not None, "it is shown within its parent"
     # One more waits for the device, however long, and is not taken for crashed.
     waiting = start("finetune/gpu", trained.parameters)
     wait_for("the wait", lambda: state_of(waiting).name == "AwaitingConcurrencySlot", 60)

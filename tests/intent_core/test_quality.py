@@ -16,7 +16,8 @@ from intent_core.findings import (
     stop_on_findings,
 )
 from intent_core.label_errors import LabelSuspicion
-from intent_core.quality import check_quality, recommend_batch, recommend_seq_length
+from intent_core.quality import check_quality
+from intent_core.training.batches import recommend_batch, recommend_seq_length
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -13,45 +13,14 @@ from typing import Any
 
 import psutil
 import pytest
-from labelled import labelled_rows
+from jobs import FULL, read_result, write_job
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from intent_core.artifacts import PROMPT_PROBE_FILE, PromptProbe
 from intent_core.prompt import encode_prompt
-from intent_core.recipe import load_config
-from intent_core.training.job import (
-    FAULT_FILE,
-    PROGRESS_FILE,
-    Fault,
-    TrainingJob,
-    TrainingResult,
-)
+from intent_core.training.job import FAULT_FILE, PROGRESS_FILE, Fault, TrainingResult
 
 pytestmark = pytest.mark.timeout(180)
-
-BASE = ["train.seq_length=128", "train.save_dtype=float32", "train.system_prompt=Recognize."]
-FULL = ["train.method=full", "train.lora_dim=0"]
-
-
-def write_job(folder: Path, model: Path | str, *overrides: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in (("train", labelled_rows()[:24]), ("validation", labelled_rows()[24:30])):
-        lines = (
-            json.dumps({"id": str(number), **row}, ensure_ascii=False)
-            for number, row in enumerate(rows)
-        )
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    config = load_config(None, [*BASE, f"train.base_model={model}", *overrides])
-    job = TrainingJob(
-        train=config.train,
-        train_file=folder / "train.jsonl",
-        validation_file=folder / "validation.jsonl",
-        output_dir=folder / "out",
-        cache_dir=folder / "cache",
-    )
-    path = folder / "job.json"
-    path.write_text(job.model_dump_json(), encoding="utf-8")
-    return path
 
 
 def start(job: Path) -> "subprocess.Popen[bytes]":
@@ -68,10 +37,6 @@ def start(job: Path) -> "subprocess.Popen[bytes]":
 def train(job: Path, code: int = 0) -> TrainingResult:
     assert start(job).wait(120) == code, (job.parent / "log").read_text()
     return read_result(job)
-
-
-def read_result(job: Path) -> TrainingResult:
-    return TrainingResult.model_validate_json((job.parent / "out" / "result.json").read_bytes())
 
 
 def steps(job: Path) -> list[int]:
@@ -114,8 +79,12 @@ def test_each_method_learns_and_leaves_a_model_that_loads(
     folder = tmp_path / "out" / "model"
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 100_000
     assert list(folder.glob("*.safetensors")) and not list(folder.glob("*.bin"))
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in folder.iterdir())
-    assert (tmp_path / "out" / "adapter").exists() == (method is not FULL and result.steps > 0)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in files)
+    assert (folder / "adapter" / "adapter_config.json").exists() == (method is not FULL)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert result.base_model_digest in card and "learning_rate: 0.005" in card
+    assert list((tmp_path / "out" / "tensorboard").glob("events.out.tfevents.*"))
     probe = PromptProbe.model_validate_json((folder / PROMPT_PROBE_FILE).read_bytes())
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert len(probe.utterances) == 8
@@ -125,6 +94,7 @@ def test_each_method_learns_and_leaves_a_model_that_loads(
 
 def test_a_stopped_run_resumes_to_the_same_bytes(tiny_model: Path, tmp_path: Path) -> None:
     options = [*FULL, "train.num_train_epochs=40", "train.global_batch_size=4"]
+    options += ["train.learning_rate=1e-3"]
     straight = write_job(tmp_path / "straight", tiny_model, *options)
     whole = train(straight)
 
@@ -179,10 +149,3 @@ def test_a_sample_longer_than_seq_length_is_refused_with_the_remedy(
     fault = Fault.model_validate_json((tmp_path / "out" / FAULT_FILE).read_bytes())
     assert fault.kind == "DataError"
     assert "set train.seq_length=64" in fault.message
-
-
-def test_a_base_model_that_is_not_there(tmp_path: Path) -> None:
-    job = write_job(tmp_path, tmp_path / "nowhere", *FULL)
-    assert start(job).wait(60) == 2
-    fault = Fault.model_validate_json((tmp_path / "out" / FAULT_FILE).read_bytes())
-    assert "train.base_model" in fault.message

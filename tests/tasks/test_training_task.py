@@ -19,11 +19,11 @@ def test_no_space_left_for_the_model_is_said_before_training(tmp_path: Path) -> 
     with (model / "model.safetensors").open("wb") as file:
         file.truncate(1 << 40)  # a sparse terabyte: no disk here holds eight of them
     with pytest.raises(TrainingError, match=r"no space left for the model: .* needs about 8796\.1"):
-        require_disk(work, TrainConfig(method="full", base_model=str(model)))
+        require_disk(work, TrainConfig(method="full", base_model=str(model)), model)
 
 
 def test_a_small_model_has_room(tmp_path: Path, tiny_model: Path) -> None:
-    require_disk(tmp_path, TrainConfig(base_model=str(tiny_model)))
+    require_disk(tmp_path, TrainConfig(base_model=str(tiny_model)), tiny_model)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,298 @@
+"""How fast short samples train, beside transformers' padded Trainer and TRL's SFTTrainer.
+
+    pip install --no-deps -r benchmarks/requirements.txt
+    python benchmarks/training.py [--quick] [--method full|lora] [--model DIR] [--data FILE]
+
+The same model, samples, order, samples per optimizer step, learning rate and precision for all;
+each turn starts every contender from the same weights, in changing order. Contenders:
+
+    ours            rows of packed samples, the shared prefix once, logits where there is loss
+    padded          transformers.Trainer, padded to the longest of a batch
+    trl             TRL's SFTTrainer, padded, loss on the completion
+    trl_packing     TRL's SFTTrainer, packing (best-fit), which isolates by positions
+
+Losses of the first three are compared step by step (`largest_loss_difference`, relative); packing
+takes other samples a step. Memory is the rise of resident memory over a turn, or of the GPU's own
+counter. The last line is one JSON object of medians of the turns' ratios, in samples a second:
+
+    over_trl        ours over the faster of TRL's two
+    over_padded     ours over padded
+"""
+
+import argparse
+import functools
+import gc
+import json
+import logging
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, Trainer, TrainingArguments, set_seed
+
+from intent_core.config import DEFAULT_SYSTEM_PROMPT, TrainConfig
+from intent_core.prompt import encode_completion, encode_prompt, find_end_token
+from intent_core.training.base_model import locate_base_model, unpack_base_model
+from intent_core.training.methods import compute_dtype, device_name, prepare_model
+from intent_core.training.rows import EncodedExample, RowCollator, shared_prefix_length
+from intent_core.training.trainer import RowTrainer
+
+HOME = Path(__file__).parents[1]
+SAMPLE = HOME / "deployments" / "sample" / "snips_en_small"
+
+
+class Turn(NamedTuple):
+    """What one contender did in one turn."""
+
+    seconds: float
+    samples: int
+    tokens: int
+    memory_mb: float
+    losses: list[float]
+
+
+class Scene(NamedTuple):
+    """What all contenders share."""
+
+    model: Any
+    tokenizer: Any
+    weights: dict[str, torch.Tensor]
+    examples: list[EncodedExample]
+    config: TrainConfig
+    steps: int
+    batch: int
+
+    def arguments(self, folder: str, kind: type[TrainingArguments], **more: Any) -> Any:
+        return kind(
+            output_dir=folder,
+            max_steps=self.steps,
+            per_device_train_batch_size=self.batch,
+            learning_rate=self.config.learning_rate,
+            lr_scheduler_type="constant",
+            bf16=compute_dtype(self.config) == "bfloat16",
+            use_cpu=not torch.cuda.is_available(),
+            seed=self.config.seed,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            **more,
+        )
+
+
+def make_ours(scene: Scene, folder: str) -> Trainer:
+    return RowTrainer(
+        model=scene.model,
+        args=scene.arguments(folder, TrainingArguments, remove_unused_columns=False),
+        train_dataset=scene.examples,
+        data_collator=RowCollator(shared_prefix_length(scene.examples)),
+    )
+
+
+def make_padded(scene: Scene, folder: str) -> Trainer:
+    collate = functools.partial(pad, pad_id=scene.tokenizer.pad_token_id)
+    return Trainer(
+        model=scene.model,
+        args=scene.arguments(folder, TrainingArguments, remove_unused_columns=False),
+        train_dataset=scene.examples,
+        data_collator=collate,
+    )
+
+
+def pad(batch: list[EncodedExample], pad_id: int) -> dict[str, torch.Tensor]:
+    """As DataCollatorForSeq2Seq does it, to the longest of the batch."""
+    longest = max(map(len, batch))
+    ids = [e.prompt_ids + e.completion_ids for e in batch]
+    labels = [[-100] * len(e.prompt_ids) + e.completion_ids for e in batch]
+    return {
+        "input_ids": torch.tensor([i + [pad_id] * (longest - len(i)) for i in ids]),
+        "labels": torch.tensor([i + [-100] * (longest - len(i)) for i in labels]),
+        "attention_mask": torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in ids]),
+    }
+
+
+def make_trl(scene: Scene, folder: str, *, packing: bool = False) -> Trainer:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [
+        {
+            "input_ids": e.prompt_ids + e.completion_ids,
+            "completion_mask": [0] * len(e.prompt_ids) + [1] * len(e.completion_ids),
+        }
+        for e in scene.examples
+    ]
+    options: dict[str, Any] = {"completion_only_loss": True, "gradient_checkpointing": False}
+    if packing:
+        # As many tokens a row as a batch has samples on average.
+        mean = sum(map(len, scene.examples)) / len(scene.examples)
+        options |= {"packing": True, "max_length": int(mean * scene.batch)}
+    else:
+        options |= {"max_length": max(map(len, scene.examples))}
+    arguments = scene.arguments(folder, SFTConfig, **options)
+    if packing:
+        arguments.per_device_train_batch_size = 1
+    made: Trainer = SFTTrainer(
+        model=scene.model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=scene.tokenizer,
+    )
+    return made
+
+
+CONTENDERS: dict[str, Callable[[Scene, str], Trainer]] = {
+    "ours": make_ours,
+    "padded": make_padded,
+    "trl": make_trl,
+    "trl_packing": functools.partial(make_trl, packing=True),
+}
+
+
+class PeakMemory:
+    """The most this process has held meanwhile, in MB above what it held at first."""
+
+    def __enter__(self) -> "PeakMemory":
+        gc.collect()
+        self.megabytes = 0.0
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            return self
+        self._ended = threading.Event()
+        self._process = psutil.Process()
+        self._before = self._process.memory_info().rss
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if torch.cuda.is_available():
+            self.megabytes = torch.cuda.max_memory_allocated() / 1e6
+            return
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.05):
+            held = self._process.memory_info().rss - self._before
+            self.megabytes = max(self.megabytes, held / 1e6)
+
+
+def take_turn(scene: Scene, name: str) -> Turn:
+    """Some optimizer steps of one contender from the first weights; its set-up is not timed."""
+    scene.model.load_state_dict(scene.weights)
+    scene.model.zero_grad()
+    set_seed(scene.config.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = CONTENDERS[name](scene, folder)
+        with PeakMemory() as memory:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            started = time.perf_counter()
+            trainer.train()
+            seconds = time.perf_counter() - started
+    losses = [h["loss"] for h in trainer.state.log_history if "loss" in h]
+    samples = scene.steps * scene.batch
+    tokens = round(samples * sum(map(len, scene.examples)) / len(scene.examples))
+    if name == "trl_packing":
+        # Rows of about a batch's tokens: count what was in them.
+        samples = round(samples * len(scene.examples) / (len(trainer.train_dataset) * scene.batch))
+    return Turn(seconds, samples, tokens, memory.megabytes, losses)
+
+
+def build_scene(options: argparse.Namespace) -> Scene:
+    config = TrainConfig(
+        method=options.method,
+        base_model=options.model,
+        learning_rate=3e-4,
+        lora_dim=16 if options.method == "lora" else 0,
+    )
+    base = unpack_base_model(locate_base_model(options.model), HOME / ".intent/cache/base-models")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    end = find_end_token(tokenizer, DEFAULT_SYSTEM_PROMPT)
+    rows = json.loads(Path(options.data).read_text(encoding="utf-8"))
+    random.Random(0).shuffle(rows)
+    examples = [
+        EncodedExample(
+            encode_prompt(tokenizer, DEFAULT_SYSTEM_PROMPT, row["instruction"]),
+            encode_completion(tokenizer, row["output"], end),
+        )
+        for row in rows
+    ]
+    model: PreTrainedModel = prepare_model(base, config)
+    if torch.cuda.is_available():
+        model.to("cuda")
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    return Scene(model, tokenizer, weights, examples, config, options.steps, options.batch)
+
+
+def compare(scene: Scene, turns: int) -> dict[str, list[Turn]]:
+    """Turns of all contenders, whose order changes from turn to turn."""
+    names = list(CONTENDERS)
+    taken: dict[str, list[Turn]] = {name: [] for name in names}
+    for name in names:
+        take_turn(scene._replace(steps=1), name)  # memory pools, kernels, caches
+    for turn in range(turns):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            taken[name].append(take_turn(scene, name))
+            sys.stderr.write(f"turn {turn + 1} of {turns}: {name}\n")
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter turns")
+    parser.add_argument("--method", choices=("full", "lora"), default="full")
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="name or directory")
+    parser.add_argument("--data", default=str(SAMPLE / "test.json"), help="training format")
+    parser.add_argument("--batch", type=int, default=16, help="samples per optimizer step")
+    parser.add_argument("--steps", type=int, help="optimizer steps a turn (4; quick: 2)")
+    parser.add_argument("--turns", type=int, help="turns (5; quick: 2)")
+    options = parser.parse_args()
+    options.steps = options.steps or (2 if options.quick else 4)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    scene = build_scene(options)
+    taken = compare(scene, options.turns or (2 if options.quick else 5))
+    print(
+        f"{options.model}, {options.method}, {device_name()}, {torch.get_num_threads()} threads, "
+        f"{compute_dtype(scene.config)}, {options.batch} samples a step; medians, ours = 1:"
+    )
+    speed = {name: [t.samples / t.seconds for t in turns] for name, turns in taken.items()}
+    for name, turns in taken.items():
+        share = statistics.median(a / b for a, b in zip(speed[name], speed["ours"], strict=True))
+        memory = max(turn.memory_mb for turn in turns)
+        print(f"  {name:12} {share:5.2f} of our samples a second, {memory:6.0f} MB")
+    rates = {
+        "over_trl": ratio(speed, "trl", "trl_packing"),
+        "over_padded": ratio(speed, "padded"),
+    }
+    differences = {
+        name: max(
+            abs(a - b) / b
+            for a, b in zip(taken["ours"][0].losses, taken[name][0].losses, strict=True)
+        )
+        for name in ("padded", "trl")
+    }
+    print("largest relative difference of a step's loss: " + json.dumps(differences))
+    sys.stdout.write(json.dumps({name: round(value, 2) for name, value in rates.items()}) + "\n")
+
+
+def ratio(speed: dict[str, list[float]], *others: str) -> float:
+    """Median over the turns of our speed over the fastest of the others'."""
+    fastest = [max(values) for values in zip(*(speed[name] for name in others), strict=True)]
+    return statistics.median(a / b for a, b in zip(speed["ours"], fastest, strict=True))
+
+
+if __name__ == "__main__":
+    main()

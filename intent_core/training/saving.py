@@ -1,0 +1,93 @@
+"""What a training leaves: the model folder that is served, the adapter in it, a card."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers.trainer_utils import get_last_checkpoint
+
+from intent_core.artifacts import PROMPT_PROBE_FILE, PromptProbe
+from intent_core.config import TrainConfig
+from intent_core.dataset import read_split
+from intent_core.errors import TrainingError
+from intent_core.prompt import encode_prompt
+from intent_core.training.base_model import BaseModelSource, read_licence
+from intent_core.training.job import (
+    ADAPTER_FOLDER,
+    CHECKPOINTS_FOLDER,
+    MODEL_FOLDER,
+    TrainingJob,
+    library_versions,
+)
+from intent_core.training.methods import merge_adapter
+
+_PROBES = 8
+
+
+def save(model: Any, tokenizer: Any, base: Path, output_dir: Path, config: TrainConfig) -> None:
+    """`model/`: whole weights that any server loads, and `model/adapter/` for the LoRA methods."""
+    folder = output_dir / MODEL_FOLDER
+    if config.method != "full":
+        model.save_pretrained(folder / ADAPTER_FOLDER)
+        tokenizer.save_pretrained(folder / ADAPTER_FOLDER)
+        model = merge_adapter(base, folder / ADAPTER_FOLDER)
+    model.to(getattr(torch, config.save_dtype)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if not list(folder.glob("*.safetensors")):
+        raise TrainingError(f"no safetensors were written to {folder}")
+    for path in folder.rglob("*"):
+        # safetensors are written 0600; a server under another user must read them.
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def write_probe(tokenizer: Any, job: TrainingJob) -> None:
+    """A few prompts with their token ids, so that a server can be held to the same ones."""
+    prompt = job.train.system_prompt
+    utterances = [example.instruction for example in read_split(job.train_file)[:_PROBES]]
+    ids = (encode_prompt(tokenizer, prompt, text) for text in utterances)
+    probe = PromptProbe(utterances=tuple(utterances), token_ids=tuple(tuple(i) for i in ids))
+    path = job.output_dir / MODEL_FOLDER / PROMPT_PROBE_FILE
+    path.write_text(probe.model_dump_json(), encoding="utf-8")
+
+
+def write_card(job: TrainingJob, source: BaseModelSource, num_examples: int) -> None:
+    """`README.md` in the model folder. No dates in it: the same training gives the same bytes."""
+    licence = read_licence(source)
+    front = {"license": licence, "pipeline_tag": "text-generation", "library_name": "transformers"}
+    recipe = yaml.safe_dump(
+        {"train": job.train.model_dump(mode="json")}, allow_unicode=True, sort_keys=False
+    )
+    versions = "".join(f"- {name} {version}\n" for name, version in library_versions().items())
+    text = (
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n"
+        "# Intent recognition\n\n"
+        "Answers an utterance with calls, as `weather_search(Hangzhou)`. It answers as it was "
+        "evaluated only under the system prompt of the recipe below.\n\n"
+        f"- Base model: `{source.name}`, content `{source.digest}`, licence: {licence}\n"
+        f"- Data: {num_examples} labelled utterances, dataset `{job.dataset_fingerprint}`\n"
+        f"- Method: {job.train.method}\n\n"
+        f"## Recipe\n\n```yaml\n{recipe}```\n\n## Versions\n\n{versions}"
+    )
+    (job.output_dir / MODEL_FOLDER / "README.md").write_text(text, encoding="utf-8")
+
+
+def last_checkpoint(output_dir: Path) -> str | None:
+    """The newest checkpoint that was written to its end; torn ones are removed."""
+    folder = output_dir / CHECKPOINTS_FOLDER
+    while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
+        # Trainer writes this file last.
+        if _is_json(Path(newest) / "trainer_state.json"):
+            return str(newest)
+        shutil.rmtree(newest)
+    return None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True

@@ -37,10 +37,19 @@ from typing import Any, NamedTuple
 
 import psutil
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoTokenizer,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
 
 from intent_core.config import DEFAULT_SYSTEM_PROMPT, TrainConfig
 from intent_core.prompt import encode_completion, encode_prompt, find_end_token
+from intent_core.training.attention import isolates_samples
 from intent_core.training.base_model import locate_base_model, unpack_base_model
 from intent_core.training.methods import compute_dtype, device_name, prepare_model
 from intent_core.training.rows import EncodedExample, RowCollator, shared_prefix_length
@@ -71,6 +80,11 @@ class Scene(NamedTuple):
     steps: int
     batch: int
 
+    @property
+    def inner(self) -> Any:
+        """The model below adapters."""
+        return self.model.get_base_model() if self.config.method == "lora" else self.model
+
     def arguments(self, folder: str, kind: type[TrainingArguments], **more: Any) -> Any:
         return kind(
             output_dir=folder,
@@ -91,11 +105,15 @@ class Scene(NamedTuple):
 
 
 def make_ours(scene: Scene, folder: str) -> Trainer:
+    # As every training does, once: half a second of its time.
+    prefix_length = shared_prefix_length(scene.examples)
+    if not isolates_samples(scene.inner, scene.examples, prefix_length):
+        raise SystemExit("this model's architecture takes no packed rows")
     return RowTrainer(
         model=scene.model,
         args=scene.arguments(folder, TrainingArguments, remove_unused_columns=False),
         train_dataset=scene.examples,
-        data_collator=RowCollator(shared_prefix_length(scene.examples)),
+        data_collator=RowCollator(prefix_length),
     )
 
 
@@ -123,7 +141,8 @@ def pad(batch: list[EncodedExample], pad_id: int) -> dict[str, torch.Tensor]:
 
 def make_trl(scene: Scene, folder: str, *, packing: bool = False) -> Trainer:
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     rows = [
         {
@@ -188,26 +207,42 @@ class PeakMemory:
             self.megabytes = max(self.megabytes, held / 1e6)
 
 
+class Clock(TrainerCallback):
+    """Starts after the first step, in which the optimizer makes room for its state."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started = 0.0
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        if state.global_step == 1:
+            self._started = time.perf_counter()
+        self.seconds = time.perf_counter() - self._started
+
+
 def take_turn(scene: Scene, name: str) -> Turn:
-    """Some optimizer steps of one contender from the first weights; its set-up is not timed."""
+    """Some optimizer steps of one contender from the first weights; all but one are timed."""
     scene.model.load_state_dict(scene.weights)
     scene.model.zero_grad()
+    scene.inner.set_attn_implementation("sdpa")
     set_seed(scene.config.seed)
     with tempfile.TemporaryDirectory() as folder:
         trainer = CONTENDERS[name](scene, folder)
+        trainer.add_callback(clock := Clock())
         with PeakMemory() as memory:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            started = time.perf_counter()
             trainer.train()
-            seconds = time.perf_counter() - started
     losses = [h["loss"] for h in trainer.state.log_history if "loss" in h]
-    samples = scene.steps * scene.batch
+    samples = (scene.steps - 1) * scene.batch
     tokens = round(samples * sum(map(len, scene.examples)) / len(scene.examples))
     if name == "trl_packing":
         # Rows of about a batch's tokens: count what was in them.
-        samples = round(samples * len(scene.examples) / (len(trainer.train_dataset) * scene.batch))
-    return Turn(seconds, samples, tokens, memory.megabytes, losses)
+        rows: Any = trainer.train_dataset
+        samples = round((scene.steps - 1) * len(scene.examples) / len(rows))
+    return Turn(clock.seconds, samples, tokens, memory.megabytes, losses)
 
 
 def build_scene(options: argparse.Namespace) -> Scene:
@@ -218,7 +253,7 @@ def build_scene(options: argparse.Namespace) -> Scene:
         lora_dim=16 if options.method == "lora" else 0,
     )
     base = unpack_base_model(locate_base_model(options.model), HOME / ".intent/cache/base-models")
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
     end = find_end_token(tokenizer, DEFAULT_SYSTEM_PROMPT)
     rows = json.loads(Path(options.data).read_text(encoding="utf-8"))
     random.Random(0).shuffle(rows)
@@ -229,7 +264,7 @@ def build_scene(options: argparse.Namespace) -> Scene:
         )
         for row in rows
     ]
-    model: PreTrainedModel = prepare_model(base, config)
+    model = prepare_model(base, config)
     if torch.cuda.is_available():
         model.to("cuda")
     weights = {name: value.clone() for name, value in model.state_dict().items()}
@@ -241,7 +276,7 @@ def compare(scene: Scene, turns: int) -> dict[str, list[Turn]]:
     names = list(CONTENDERS)
     taken: dict[str, list[Turn]] = {name: [] for name in names}
     for name in names:
-        take_turn(scene._replace(steps=1), name)  # memory pools, kernels, caches
+        take_turn(scene._replace(steps=2), name)  # memory pools, kernels, caches
     for turn in range(turns):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             taken[name].append(take_turn(scene, name))
@@ -256,10 +291,10 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct", help="name or directory")
     parser.add_argument("--data", default=str(SAMPLE / "test.json"), help="training format")
     parser.add_argument("--batch", type=int, default=16, help="samples per optimizer step")
-    parser.add_argument("--steps", type=int, help="optimizer steps a turn (4; quick: 2)")
+    parser.add_argument("--steps", type=int, help="optimizer steps a turn (6; quick: 3)")
     parser.add_argument("--turns", type=int, help="turns (5; quick: 2)")
     options = parser.parse_args()
-    options.steps = options.steps or (2 if options.quick else 4)
+    options.steps = options.steps or (3 if options.quick else 6)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     scene = build_scene(options)
@@ -291,7 +326,8 @@ def main() -> None:
 def ratio(speed: dict[str, list[float]], *others: str) -> float:
     """Median over the turns of our speed over the fastest of the others'."""
     fastest = [max(values) for values in zip(*(speed[name] for name in others), strict=True)]
-    return statistics.median(a / b for a, b in zip(speed["ours"], fastest, strict=True))
+    ratios = [a / b for a, b in zip(speed["ours"], fastest, strict=True)]
+    return float(statistics.median(ratios))
 
 
 if __name__ == "__main__":

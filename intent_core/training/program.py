@@ -1,6 +1,7 @@
 """One training run from job to result: load, encode, train or resume, merge, save."""
 
 import gc
+import logging
 import os
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from intent_core.config import TrainConfig
 from intent_core.dataset import read_split
 from intent_core.errors import ConfigError, DataError, TrainingError
 from intent_core.prompt import encode_completion, encode_prompt, find_end_token
+from intent_core.training.attention import isolates_samples
 from intent_core.training.base_model import unpack_base_model
 from intent_core.training.batches import BatchPlan, plan_batches, recommend_seq_length
 from intent_core.training.callbacks import JudgeLastStep, ProgressWriter, StopOnSignal
@@ -28,9 +30,16 @@ from intent_core.training.job import (
 )
 from intent_core.training.methods import compute_dtype, device_name, prepare_model
 from intent_core.training.preflight import preflight
-from intent_core.training.rows import EncodedExample, RowCollator, shared_prefix_length
+from intent_core.training.rows import (
+    EncodedExample,
+    PaddedCollator,
+    RowCollator,
+    shared_prefix_length,
+)
 from intent_core.training.saving import last_checkpoint, save, write_card, write_probe
 from intent_core.training.trainer import EXACT_MATCH, LOSS, RowTrainer, training_arguments
+
+logger = logging.getLogger(__name__)
 
 # Below so many steps a loss that does not fall says nothing yet.
 _STEPS_TO_JUDGE = 40
@@ -173,14 +182,29 @@ def make_trainer(
         callbacks = [*callbacks, JudgeLastStep()]
     if config.early_stopping_patience:
         callbacks = [*callbacks, EarlyStoppingCallback(config.early_stopping_patience)]
+    model = prepare_model(base, config)
     return RowTrainer(
-        model=prepare_model(base, config),
+        model=model,
         args=training_arguments(config, job.output_dir / CHECKPOINTS_FOLDER, plan),
         train_dataset=splits.train,
         eval_dataset=splits.validation or None,
-        data_collator=RowCollator(shared_prefix_length([*splits.train, *splits.validation])),
+        data_collator=choose_collator(model, splits),
         callbacks=callbacks,
     )
+
+
+def choose_collator(model: Any, splits: Splits) -> RowCollator | PaddedCollator:
+    """Packed rows with the shared prefix where the architecture allows it, else padding."""
+    samples = [*splits.train, *splits.validation]
+    prefix_length = shared_prefix_length(samples)
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if isolates_samples(inner, samples, prefix_length):
+        return RowCollator(prefix_length)
+    logger.warning(
+        "%s does not keep packed samples apart: they are padded, which takes about twice the time",
+        type(inner).__name__,
+    )
+    return PaddedCollator()
 
 
 def encode_splits(tokenizer: Any, job: TrainingJob) -> Splits:

@@ -1,8 +1,8 @@
 """Samples packed into rows, isolated from each other, their shared prefix computed once.
 
 Utterances are short and every sample starts with the same system prompt. A batch becomes
-one row `[prefix][sample 1][sample 2]...`; a mask lets each sample attend to the prefix and
-to itself, and positions count on from the prefix as if the sample stood alone. Loss and
+one row `[prefix][sample 1][sample 2]...`; each sample attends to the prefix and to itself
+(`attention.py`), and positions count on from the prefix as if the sample stood alone. Loss and
 gradients equal those of the samples one by one (`tests/intent_core/test_rows.py`).
 """
 
@@ -42,28 +42,32 @@ class RowCollator:
 
     prefix_length: int
 
-    def __call__(self, batch: Sequence[EncodedExample]) -> Row:
-        """`input_ids` and `position_ids` (1, T), boolean `attention_mask` (1, 1, T, T),
-        `logits_to_keep` and `labels` (N): the positions that predict, and what they should."""
+    def __call__(self, batch: Sequence[EncodedExample], *, is_packed: bool = True) -> Row:
+        """`input_ids` and `position_ids` (1, T); `logits_to_keep` and `labels` (N), the positions
+        that predict and what they should; `samples` (n, L) and `kept` (T - prefix) for
+        `attention.attend`. Without `is_packed` the row, of one sample, says nothing to it."""
         prefix = batch[0].prompt_ids[: self.prefix_length]
-        ids, positions, segments = list(prefix), list(range(len(prefix))), [0] * len(prefix)
+        ids, positions = list(prefix), list(range(len(prefix)))
         predicting: list[int] = []
         labels: list[int] = []
-        for segment, example in enumerate(batch, start=1):
-            own = example.prompt_ids[len(prefix) :]
+        own_lengths = [len(example) - len(prefix) for example in batch]
+        longest = max(own_lengths)
+        samples = torch.zeros(len(batch), longest, dtype=torch.long)
+        for number, (example, length) in enumerate(zip(batch, own_lengths, strict=True)):
+            samples[number, :length] = torch.arange(len(ids), len(ids) + length)
             # The token before the first completion token predicts it, and so on.
-            first = len(ids) + len(own) - 1
+            first = len(ids) + length - len(example.completion_ids) - 1
             predicting += range(first, first + len(example.completion_ids))
             labels += example.completion_ids
-            tokens = own + example.completion_ids
-            ids += tokens
-            positions += range(len(prefix), len(prefix) + len(tokens))
-            segments += [segment] * len(tokens)
+            ids += example.prompt_ids[len(prefix) :] + example.completion_ids
+            positions += range(len(prefix), len(prefix) + length)
+        filled = torch.arange(longest)[None] < torch.tensor(own_lengths)[:, None]
         targets = torch.tensor(labels)
+        places = {"samples": samples, "kept": filled.flatten().nonzero()[:, 0]}
         return {
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
-            "attention_mask": isolation_mask(torch.tensor(segments)),
+            **(places if is_packed else {}),
             "logits_to_keep": torch.tensor(predicting),
             "labels": targets,
             # Aligned with the positions already: under this name Trainer counts them all.
@@ -71,10 +75,30 @@ class RowCollator:
         }
 
 
-def isolation_mask(segments: torch.Tensor) -> torch.Tensor:
-    """(T) segment numbers, 0 the prefix -> boolean (1, 1, T, T): may row attend to column."""
-    same = segments[:, None] == segments[None, :]
-    to_prefix = segments[None, :] == 0
-    causal = torch.ones(len(segments), len(segments), dtype=torch.bool).tril()
-    allowed: torch.Tensor = (same | to_prefix) & causal
-    return allowed[None, None]
+@dataclass(frozen=True)
+class PaddedCollator:
+    """Samples side by side, filled up to the longest: for models that take no packed rows."""
+
+    pad_id: int = 0
+    """Any token will do: nothing attends to it, and it is not learned."""
+
+    def __call__(self, batch: Sequence[EncodedExample]) -> Row:
+        """`input_ids` and `attention_mask` (B, T); `predicting` (2, N), rows and columns of the
+        logits that count, and their `labels` (N)."""
+        longest = max(map(len, batch))
+        ids = torch.full((len(batch), longest), self.pad_id)
+        mask = torch.zeros(len(batch), longest, dtype=torch.long)
+        predicting: list[tuple[int, int]] = []
+        for number, example in enumerate(batch):
+            ids[number, : len(example)] = torch.tensor(example.prompt_ids + example.completion_ids)
+            mask[number, : len(example)] = 1
+            first = len(example.prompt_ids) - 1
+            predicting += ((number, first + i) for i in range(len(example.completion_ids)))
+        targets = torch.tensor([label for example in batch for label in example.completion_ids])
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "predicting": torch.tensor(predicting).T,
+            "labels": targets,
+            "shift_labels": targets,
+        }

@@ -25,15 +25,13 @@ class RowTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Summed cross entropy over the step's supervised tokens, whatever the packing."""
-        labels = inputs.pop("labels")
-        inputs.pop("shift_labels")
-        outputs = model(**inputs, use_cache=False)
-        loss = functional.cross_entropy(outputs.logits[0].float(), labels, reduction="sum")
+        labels, logits = predict(model, inputs)
+        loss = functional.cross_entropy(logits, labels, reduction="sum")
         loss = loss / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             # DistributedDataParallel averages gradients; the token count is already global.
             loss = loss * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {"logits": logits}) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Loss per token of the validation split, and the share of samples right to the end.
@@ -50,10 +48,8 @@ class RowTrainer(Trainer):
         for start in range(0, len(examples), size):
             chunk = examples[start : start + size]
             row = self._prepare_inputs(collate(chunk))
-            labels = row.pop("labels")
-            row.pop("shift_labels")
             with torch.no_grad(), self.compute_loss_context_manager():
-                logits = model(**row, use_cache=False).logits[0].float()
+                labels, logits = predict(model, row)
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
             right = (logits.argmax(-1) == labels).split([len(e.completion_ids) for e in chunk])
             exact += sum(bool(sample.all()) for sample in right)
@@ -65,6 +61,17 @@ class RowTrainer(Trainer):
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+
+def predict(model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(labels (N), logits (N, V)) of the positions that count, for a batch of either collator."""
+    inputs = dict(inputs)
+    labels = inputs.pop("labels")
+    inputs.pop("shift_labels")
+    predicting = inputs.pop("predicting", None)
+    logits = model(**inputs, use_cache=False).logits
+    chosen = logits[0] if predicting is None else logits[predicting[0], predicting[1]]
+    return labels, chosen.float()
 
 
 def training_arguments(config: TrainConfig, folder: Path, plan: BatchPlan) -> TrainingArguments:

@@ -10,14 +10,15 @@ from tiny_model import build_tiny_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArguments
 
+from intent_core.training.attention import NAME, isolates_samples
 from intent_core.training.rows import (
     EncodedExample,
+    PaddedCollator,
     Row,
     RowCollator,
-    isolation_mask,
     shared_prefix_length,
 )
-from intent_core.training.trainer import RowTrainer
+from intent_core.training.trainer import RowTrainer, predict
 
 PREFIX = [5, 6, 7, 8, 9]
 EXAMPLES = [
@@ -61,12 +62,21 @@ def with_adapter(model: Any) -> Any:
 
 
 def loss_of_row(model: Any, row: Row) -> torch.Tensor:
+    inner(model).set_attn_implementation(NAME if "samples" in row else "sdpa")
     inputs = {name: value for name, value in row.items() if "labels" not in name}
-    logits = model(**inputs, use_cache=False).logits[0]
-    return functional.cross_entropy(logits, row["labels"], reduction="sum")
+    predicting = inputs.pop("predicting", None)
+    logits = model(**inputs, use_cache=False).logits
+    chosen = logits[0] if predicting is None else logits[predicting[0], predicting[1]]
+    return functional.cross_entropy(chosen, row["labels"], reduction="sum")
+
+
+def inner(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def loss_one_by_one(model: Any) -> torch.Tensor:
+    """As transformers computes it, by its own attention."""
+    inner(model).set_attn_implementation("sdpa")
     total = torch.zeros((), dtype=torch.float64)
     for example in EXAMPLES:
         ids = torch.tensor([example.prompt_ids + example.completion_ids])
@@ -86,14 +96,17 @@ def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     return trained
 
 
-@pytest.mark.parametrize("prefix_length", [0, 3, len(PREFIX)])
+COLLATORS = [RowCollator(0), RowCollator(1), RowCollator(3), RowCollator(5), PaddedCollator()]
+
+
+@pytest.mark.parametrize("collate", COLLATORS, ids=str)
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_loss_and_gradients_equal_those_one_by_one(
-    model: Any, method: str, prefix_length: int
+    model: Any, method: str, collate: RowCollator | PaddedCollator
 ) -> None:
     tested = with_adapter(model) if method == "lora" else model
     try:
-        row = RowCollator(prefix_length)(EXAMPLES)
+        row = collate(EXAMPLES)
         packed, single = loss_of_row(tested, row), loss_one_by_one(tested)
         torch.testing.assert_close(packed, single, rtol=TOLERANCE, atol=0)
         found, wanted = gradients(tested, packed), gradients(tested, single)
@@ -109,6 +122,7 @@ def test_loss_and_gradients_equal_those_one_by_one(
 
 
 def test_a_sample_does_not_see_its_neighbours(model: Any) -> None:
+    model.set_attn_implementation(NAME)
     collate = RowCollator(len(PREFIX))
     other = EncodedExample([*PREFIX, 99], [98, 2])
     before, after = collate(EXAMPLES[:2]), collate([EXAMPLES[0], other])
@@ -122,17 +136,36 @@ def test_a_sample_does_not_see_its_neighbours(model: Any) -> None:
     assert not torch.allclose(logits[0][own:], logits[1][own:])
 
 
-def test_the_mask_by_hand() -> None:
-    #          p  a  a  b
-    allowed = [
-        [1, 0, 0, 0],
-        [1, 1, 0, 0],
-        [1, 1, 1, 0],
-        [1, 0, 0, 1],
-    ]
-    mask = isolation_mask(torch.tensor([0, 1, 1, 2]))
-    assert mask.shape == (1, 1, 4, 4)
-    assert mask[0, 0].int().tolist() == allowed
+def test_an_architecture_that_passes_nothing_on_is_padded(model: Any) -> None:
+    """What `attend` is not told apart it cannot keep apart; the check sees that by the numbers."""
+    model.set_attn_implementation("sdpa")
+    assert isolates_samples(model, EXAMPLES, len(PREFIX))
+    assert model.config._attn_implementation == NAME
+    model.set_attn_implementation("sdpa")
+
+    class Deaf(torch.nn.Module):
+        """An architecture that drops arguments it does not know."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.config, self.device = model.config, model.device
+            self.set_attn_implementation = model.set_attn_implementation
+
+        def forward(self, samples: Any = None, kept: Any = None, **inputs: Any) -> Any:
+            return model(**inputs)
+
+    assert not isolates_samples(Deaf(), EXAMPLES, len(PREFIX))
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_a_row_of_one_sample_and_of_equal_ones(model: Any) -> None:
+    model.set_attn_implementation(NAME)
+    for examples in (EXAMPLES[:1], [EXAMPLES[0]] * 3):
+        row = RowCollator(len(PREFIX))(examples)
+        _, logits = predict(model, row)
+        own = logits.split([len(example.completion_ids) for example in examples])
+        for one in own[1:]:
+            torch.testing.assert_close(one, own[0])
 
 
 def test_a_row_by_hand() -> None:
@@ -141,6 +174,8 @@ def test_a_row_by_hand() -> None:
     assert row["position_ids"].tolist() == [[0, 1, 2, 3, 4, 1, 2, 3]]
     assert row["logits_to_keep"].tolist() == [2, 3, 5, 6]
     assert row["labels"].tolist() == [12, 2, 14, 2]
+    assert row["samples"].tolist() == [[1, 2, 3, 4], [5, 6, 7, 0]]
+    assert row["kept"].tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +213,7 @@ def test_a_step_is_the_mean_over_its_tokens_whatever_the_packing(
     wanted_loss = loss_one_by_one(model) / tokens
     wanted, loss = gradients(model, wanted_loss), wanted_loss.item()
     model.zero_grad()
+    model.set_attn_implementation(NAME)
     gradients_seen = KeepGradients()
     trainer = RowTrainer(
         model=model,

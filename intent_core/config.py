@@ -137,6 +137,9 @@ class TrainConfig(Section):
     """Sent in training, evaluation and serving alike."""
     freeze_embeddings: bool = False
     """Full fine-tuning only: leave the token embeddings as they are."""
+    freeze_layers: Annotated[int, Field(ge=0)] = 0
+    """Full fine-tuning only: leave so many of the first layers as they are. What lies below the
+    first trained layer costs a forward pass only."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps in which the learning rate rises."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
@@ -165,8 +168,13 @@ class TrainConfig(Section):
             raise ValueError(f"load_in_4bit/load_in_8bit need method 'qlora', not {self.method!r}")
         if self.method != "full" and self.lora_dim == 0:
             raise ValueError(f"method {self.method!r} needs lora_dim > 0 (the documents use 64)")
-        if self.method != "full" and self.freeze_embeddings:
-            raise ValueError("freeze_embeddings is for method 'full': adapters never train them")
+        if self.method != "full" and (self.freeze_embeddings or self.freeze_layers):
+            raise ValueError(
+                "freeze_embeddings and freeze_layers are for method 'full': adapters leave the "
+                "base as it is"
+            )
+        if self.freeze_layers and not self.freeze_embeddings:
+            raise ValueError("freeze_layers needs freeze_embeddings: true, which lie below them")
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,8 @@ def prepare_model(base: Path, config: TrainConfig) -> Any:
     if config.method == "full":
         if config.freeze_embeddings:
             model.get_input_embeddings().weight.requires_grad_(False)
+        for layer in model.get_decoder().layers[: config.freeze_layers]:
+            layer.requires_grad_(False)
         return model
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 

@@ -20,6 +20,7 @@ counter. The last line is one JSON object of medians of the turns' ratios, in sa
 """
 
 import argparse
+import ctypes
 import functools
 import gc
 import json
@@ -183,6 +184,8 @@ class PeakMemory:
 
     def __enter__(self) -> "PeakMemory":
         gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)  # or what a former turn freed would count as held
         self.megabytes = 0.0
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()

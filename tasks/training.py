@@ -32,6 +32,7 @@ from intent_core.training.job import (
     library_versions,
 )
 from tasks.base_models import fetch_base_model, identify_base_model
+from tasks.checkpoints import CheckpointMirror
 from tasks.progress import Tracker, told_if_it_fails, track
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings, training_environment
@@ -72,11 +73,12 @@ def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifa
     store = get_store(settings)
     prefix = training_prefix(dataset, config)
     folder = work_folder(settings, prefix)
+    mirror = CheckpointMirror(store, prefix, folder)
     if not is_trained(folder):
         base = fetch_base_model(settings, config.base_model)
         require_disk(folder, config, base.path)
         job = write_job(store, dataset, config, base, folder, settings)
-        with track("fine-tune", "fine-tune") as tracker:
+        with track("fine-tune", "fine-tune") as tracker, mirror:
             run_program(job, folder, tracker)
     result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
     with told_if_it_fails():
@@ -90,6 +92,7 @@ def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifa
         store.upload(curve, f"{prefix}/{TENSORBOARD_FOLDER}/{curve.name}")
     store.put(f"{prefix}/{RESULT_FILE}", (folder / RESULT_FILE).read_bytes())
     write_finished(store, prefix, artifact)
+    mirror.forget()
     shutil.rmtree(folder)
     return artifact
 

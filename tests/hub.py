@@ -42,6 +42,11 @@ def running_hub(model: Path) -> Iterator[Hub]:
         "siblings": [{"rfilename": name} for name in files],
     }
 
+    tree = [
+        {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+        for name, data in files.items()
+    ]
+
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             self.answer(with_body=False)
@@ -55,6 +60,8 @@ def running_hub(model: Path) -> Iterator[Hub]:
             name = path.removeprefix(f"/{REPOSITORY}/resolve/{COMMIT}/")
             if path == f"/api/models/{REPOSITORY}/revision/{COMMIT}":
                 self.send(json.dumps(listing).encode(), with_body)
+            elif path == f"/api/models/{REPOSITORY}/tree/{COMMIT}":
+                self.send(json.dumps(tree).encode(), with_body)
             elif name in files:
                 self.send(files[name], with_body)
             else:

@@ -1,5 +1,7 @@
 """The base model with what a method trains: all weights, or adapters beside (quantised) ones."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,25 @@ def prepare_model(base: Path, config: TrainConfig) -> Any:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, adapter)
+
+
+@contextlib.contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """The model without dropout and gradients, for a while.
+
+    4-bit layers stay in training mode: asked outside of it, bitsandbytes packs their weights anew
+    for inference on a CPU, for good, and gradients through them are lost without an error.
+    """
+    was_training = model.training
+    model.eval()
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            module.training = True
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def merge_adapter(base: Path, adapter: Path) -> Any:

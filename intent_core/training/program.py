@@ -108,6 +108,7 @@ def run(job: TrainingJob) -> TrainingResult:
         per_device_train_batch_size=plan.per_device,
         gradient_accumulation_steps=plan.accumulation,
         num_devices=plan.devices,
+        packed=isinstance(trainer.data_collator, RowCollator),
         seq_length=recommend_seq_length(splits.longest),
         seconds=round(seconds, 1),
         samples_per_second=round(state.global_step * progress.samples_per_step / seconds, 3),

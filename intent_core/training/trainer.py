@@ -9,7 +9,7 @@ from transformers import Trainer, TrainingArguments
 
 from intent_core.config import TrainConfig
 from intent_core.training.batches import BatchPlan
-from intent_core.training.methods import compute_dtype
+from intent_core.training.methods import compute_dtype, evaluating
 
 LOSS, EXACT_MATCH = "eval_loss", "eval_exact_match"
 
@@ -40,7 +40,6 @@ class RowTrainer(Trainer):
         the right token first: no generation is needed to know. Every process computes it all.
         """
         model = self.accelerator.unwrap_model(self.model)
-        model.eval()
         loss, tokens, exact = 0.0, 0, 0
         examples: Any = self.eval_dataset
         collate: Any = self.data_collator
@@ -48,13 +47,12 @@ class RowTrainer(Trainer):
         for start in range(0, len(examples), size):
             chunk = examples[start : start + size]
             row = self._prepare_inputs(collate(chunk))
-            with torch.no_grad(), self.compute_loss_context_manager():
+            with evaluating(model), self.compute_loss_context_manager():
                 labels, logits = predict(model, row)
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
             right = (logits.argmax(-1) == labels).split([len(e.completion_ids) for e in chunk])
             exact += sum(bool(sample.all()) for sample in right)
             tokens += labels.numel()
-        model.train()
         metrics = {LOSS: loss / tokens, EXACT_MATCH: exact / len(examples)}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -14,10 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from jobs import FULL, read_result, write_job
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from intent_core.artifacts import PROMPT_PROBE_FILE, PromptProbe
-from intent_core.prompt import encode_prompt
 from intent_core.training.job import FAULT_FILE, PROGRESS_FILE, Fault, TrainingResult
 
 pytestmark = pytest.mark.timeout(180)
@@ -54,42 +50,6 @@ def wait_for_step(job: Path, process: "subprocess.Popen[bytes]", wanted: int) ->
         assert process.poll() is None, (job.parent / "log").read_text()
         assert time.monotonic() < deadline, "no progress"
         time.sleep(0.05)
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(FULL, id="full"),
-        pytest.param(["train.method=lora", "train.lora_dim=8"], id="lora"),
-        pytest.param(
-            ["train.method=qlora", "train.lora_dim=8", "train.load_in_4bit=true"], id="qlora"
-        ),
-    ],
-)
-def test_each_method_learns_and_leaves_a_model_that_loads(
-    method: list[str], tiny_model: Path, tmp_path: Path
-) -> None:
-    options = ["train.num_train_epochs=4", "train.global_batch_size=8", "train.learning_rate=5e-3"]
-    result = train(write_job(tmp_path, tiny_model, *method, *options))
-    assert result.status == "finished"
-    assert result.steps == 12, "24 samples, 8 a step, 4 passes"
-    assert result.validation_loss is not None
-    losses = [loss for _, loss in result.losses]
-    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
-    folder = tmp_path / "out" / "model"
-    assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 100_000
-    assert list(folder.glob("*.safetensors")) and not list(folder.glob("*.bin"))
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in files)
-    assert (folder / "adapter" / "adapter_config.json").exists() == (method is not FULL)
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    assert result.base_model_digest in card and "learning_rate: 0.005" in card
-    assert list((tmp_path / "out" / "tensorboard").glob("events.out.tfevents.*"))
-    probe = PromptProbe.model_validate_json((folder / PROMPT_PROBE_FILE).read_bytes())
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert len(probe.utterances) == 8
-    for utterance, ids in zip(probe.utterances, probe.token_ids, strict=True):
-        assert tuple(encode_prompt(tokenizer, "Recognize.", utterance)) == ids
 
 
 def test_a_stopped_run_resumes_to_the_same_bytes(tiny_model: Path, tmp_path: Path) -> None:

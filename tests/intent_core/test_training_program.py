@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,15 +16,19 @@ from jobs import FULL, read_job, read_result, write_job
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from intent_core.artifacts import PROMPT_PROBE_FILE, PromptProbe
 from intent_core.dataset import read_split
 from intent_core.errors import ConfigError, DataError, TrainingError
 from intent_core.prompt import encode_prompt
+from intent_core.recipe import load_config
 from intent_core.training import program
 from intent_core.training.job import PROGRESS_FILE
+from intent_core.training.methods import evaluating, prepare_model
 from intent_core.training.trainer import RowTrainer
 
 pytestmark = pytest.mark.timeout(180)
 
+QLORA = ["train.method=qlora", "train.lora_dim=8"]
 SHORT = [*FULL, "train.num_train_epochs=3", "train.global_batch_size=8", "train.learning_rate=5e-3"]
 
 
@@ -58,6 +63,42 @@ def refuse_large_rows(monkeypatch: pytest.MonkeyPatch, most: int, after: int = 0
         return done(self, model, inputs, *args, **kwargs)
 
     monkeypatch.setattr(RowTrainer, "compute_loss", compute)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(FULL, id="full"),
+        pytest.param(["train.method=lora", "train.lora_dim=8"], id="lora"),
+        pytest.param([*QLORA, "train.load_in_4bit=true"], id="qlora-4bit"),
+        pytest.param([*QLORA, "train.load_in_8bit=true"], id="qlora-8bit"),
+    ],
+)
+def test_each_method_learns_and_leaves_a_model_that_loads(
+    method: list[str], tiny_model: Path, tmp_path: Path
+) -> None:
+    options = ["train.num_train_epochs=4", "train.global_batch_size=8", "train.learning_rate=5e-3"]
+    result = program.run(read_job(write_job(tmp_path, tiny_model, *method, *options)))
+    assert result.status == "finished"
+    assert result.steps == 12, "24 samples, 8 a step, 4 passes"
+    assert result.validation_loss is not None
+    assert result.packed
+    losses = [loss for _, loss in result.losses]
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+    folder = tmp_path / "out" / "model"
+    assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 100_000
+    assert list(folder.glob("*.safetensors")) and not list(folder.glob("*.bin"))
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in files)
+    assert (folder / "adapter" / "adapter_config.json").exists() == (method is not FULL)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert result.base_model_digest in card and "learning_rate: 0.005" in card
+    assert list((tmp_path / "out" / "tensorboard").glob("events.out.tfevents.*"))
+    probe = PromptProbe.model_validate_json((folder / PROMPT_PROBE_FILE).read_bytes())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert len(probe.utterances) == 8
+    for utterance, ids in zip(probe.utterances, probe.token_ids, strict=True):
+        assert tuple(encode_prompt(tokenizer, "Recognize.", utterance)) == ids
 
 
 @pytest.mark.parametrize("after", [0, 5])
@@ -197,3 +238,24 @@ def test_two_processes_train_what_one_does(tiny_model: Path, tmp_path: Path, met
         assert one == pytest.approx(other, rel=1e-4)
     for name, weight in weights(jobs[0]).items():
         torch.testing.assert_close(weights(jobs[1])[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_validation_leaves_the_gradients_of_a_4bit_base(tiny_model: Path) -> None:
+    """bitsandbytes repacks what is asked in eval mode on some processors, and loses gradients."""
+    overrides = [*QLORA, "train.load_in_4bit=true", f"train.base_model={tiny_model}"]
+    model = prepare_model(tiny_model, load_config(None, overrides).train)
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+
+    def take_gradients() -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    before = take_gradients()
+    with evaluating(model):
+        model(input_ids=ids)
+    assert model.training
+    after = take_gradients()
+    assert before.keys() == after.keys()
+    for name, gradient in before.items():
+        torch.testing.assert_close(after[name], gradient)

@@ -11,7 +11,7 @@ from seaweed import REGION, Seaweed
 from intent_core.errors import ConfigError, ServiceError
 from intent_core.training.base_model import locate_base_model
 from tasks.base_models import fetch_base_model, identify_base_model, require_base_model
-from tasks.settings import Settings, get_settings
+from tasks.settings import get_settings
 
 pytestmark = pytest.mark.service
 
@@ -93,14 +93,9 @@ def test_a_hub_s_model_without_its_commit_is_refused(name: str) -> None:
         require_base_model(name)
 
 
-def test_a_hub_that_does_not_answer_names_the_remedy(
-    home: Path, closed_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings: Settings = get_settings().model_copy(
-        update={"hub_endpoint": f"http://127.0.0.1:{closed_port}"}
-    )
+def test_what_a_hub_has_not_names_the_remedy(hub: Hub, home: Path) -> None:
     with pytest.raises(ServiceError, match=r"INTENT_HUB_ENDPOINT.*s3:// or oss://"):
-        fetch_base_model(settings, NAME)
+        fetch_base_model(get_settings(), f"owner/another@{COMMIT}")
     assert not list((home / "cache" / "base-models").iterdir()), "nothing half-fetched stays"
 
 

@@ -35,7 +35,7 @@ from intent_core.training.job import TrainingJob, TrainingResult
 from intent_core.training.program import run
 
 HOME = Path(__file__).parents[1]
-SAMPLE = HOME / "deployments" / "sample" / "snips_en_small"
+SAMPLE = HOME / "deployments" / "sample" / "snips_en"
 CACHE = HOME / ".intent" / "cache" / "base-models"
 
 

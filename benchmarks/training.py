@@ -57,7 +57,7 @@ from intent_core.training.rows import EncodedExample, RowCollator, shared_prefix
 from intent_core.training.trainer import RowTrainer
 
 HOME = Path(__file__).parents[1]
-SAMPLE = HOME / "deployments" / "sample" / "snips_en_small"
+SAMPLE = HOME / "deployments" / "sample" / "snips_en"
 
 
 class Turn(NamedTuple):

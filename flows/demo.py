@@ -13,9 +13,9 @@ from tasks.serving import restore
 from tasks.settings import CHECKOUT, Settings
 from tasks.steps import get_store
 
-SAMPLE = CHECKOUT / "deployments" / "sample" / "snips_en_small"
-EXPORT_KEY = "exports/snips_en_small/export.manifest"
-TEST_KEY = "exports/snips_en_small/test.json"
+SAMPLE = CHECKOUT / "deployments" / "sample" / "snips_en"
+EXPORT_KEY = "exports/snips_en/export.manifest"
+TEST_KEY = "exports/snips_en/test.json"
 GATES = {
     "recipe": {},
     "strict": {"gate.min_intent_accuracy": 0.999, "gate.min_parameter_accuracy": 0.999},

@@ -23,7 +23,7 @@ def preflight(folder: Path, tokenizer: Any, config: TrainConfig) -> None:
     """Raise one `ConfigError` that lists what is wrong with this base model for this recipe."""
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     faults = [
-        *_check_architecture(settings),
+        *_check_architecture(settings, config),
         *_check_weights(folder, config),
         *_check_tokenizer(folder, settings, tokenizer, config),
     ]
@@ -66,10 +66,13 @@ def available_bytes() -> int:
     return int(psutil.virtual_memory().total)
 
 
-def _check_architecture(settings: dict[str, Any]) -> Iterator[str]:
+def _check_architecture(settings: dict[str, Any], config: TrainConfig) -> Iterator[str]:
     kind = settings.get("model_type")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         yield f"architecture {kind!r} is no causal language model that transformers knows"
+    layers = settings.get("num_hidden_layers", math.inf)
+    if config.freeze_layers >= layers:
+        yield f"it has {layers} layers, train.freeze_layers is {config.freeze_layers}: none learns"
 
 
 def _check_weights(folder: Path, config: TrainConfig) -> Iterator[str]:

@@ -55,6 +55,12 @@ def test_every_fault_is_listed_at_once(base: Path) -> None:
     assert "it takes 64 tokens at most, train.seq_length is 128" in message
 
 
+def test_no_layer_left_to_train(base: Path) -> None:
+    frozen = [*FULL, "train.freeze_embeddings=true", "train.freeze_layers=2"]
+    with pytest.raises(ConfigError, match=r"it has 2 layers, train\.freeze_layers is 2"):
+        check(base, *frozen)
+
+
 def test_a_model_without_a_chat_template(base: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = None

@@ -181,6 +181,16 @@ def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(
     assert min(seen.values()) == seen[result.best_step] == pytest.approx(result.validation_loss)
 
 
+def test_frozen_layers_stay_as_they_are(tiny_model: Path, tmp_path: Path) -> None:
+    frozen = ["train.freeze_embeddings=true", "train.freeze_layers=1"]
+    job = write_job(tmp_path, tiny_model, *SHORT, *frozen)
+    program.run(read_job(job))
+    before = load_file(tiny_model / "model.safetensors")
+    for name, weight in weights(job).items():
+        learned = not torch.equal(weight, before[name])
+        assert learned == (".layers.1." in name or name == "model.norm.weight"), name
+
+
 def test_a_best_checkpoint_needs_validation_rows(tiny_model: Path, tmp_path: Path) -> None:
     job = read_job(write_job(tmp_path, tiny_model, *SHORT, "train.best_checkpoint=exact_match"))
     with pytest.raises(ConfigError, match="needs a validation split"):

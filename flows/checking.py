@@ -27,6 +27,8 @@ from intent_core.quality import check_quality
 from intent_core.records import ExportReading, check_rejections
 from intent_core.settling import Settled, settle
 from intent_core.splits import place_utterances
+from tasks.base_models import fetch_base_model
+from tasks.settings import get_settings
 
 
 class ExportCheck(BaseModel):
@@ -67,8 +69,9 @@ def check_export(
     if with_tokens:
         from intent_core.training.lengths import count_tokens
 
+        base = fetch_base_model(get_settings(), config.train.base_model)
         samples = [(record.utterance, record.output) for record in records]
-        corpus = corpus._replace(lengths=count_tokens(samples, config.train))
+        corpus = corpus._replace(lengths=count_tokens(samples, config.train, base.path))
     findings = check_quality(corpus)
     if out:
         _write_rows(out, reading, settled, corpus)

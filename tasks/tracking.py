@@ -129,11 +129,16 @@ def _metrics(training: TrainingResult, report: EvaluationReport) -> list[Metric]
     }
     if report.unknown_intent_rate is not None:
         final["unknown_intent_rate"] = report.unknown_intent_rate.value
-    if training.validation_loss is not None:
-        final["validation_loss"] = training.validation_loss
     now = int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in final.items()]
-    return metrics + [Metric("train_loss", loss, now, step) for step, loss in training.losses]
+    curves = [("train_loss", step, loss) for step, loss in training.losses]
+    for step, loss, exact_match in training.validations:
+        curves += [
+            ("validation_loss", step, loss),
+            ("validation_exact_match", step, exact_match),
+        ]
+    return [Metric(name, value, now, 0) for name, value in final.items()] + [
+        Metric(name, value, now, step) for name, step, value in curves
+    ]
 
 
 def _parameters(config: PipelineConfig) -> list[Param]:

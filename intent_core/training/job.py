@@ -108,3 +108,5 @@ class TrainingResult(BaseModel):
     versions: dict[str, str]
     losses: tuple[tuple[int, float], ...]
     """(optimizer step, training loss) as logged."""
+    validations: tuple[tuple[int, float, float], ...] = ()
+    """(optimizer step, validation loss, exact match); the last is of the weights that are kept."""

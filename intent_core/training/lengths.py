@@ -1,19 +1,22 @@
 """How long samples are in a base model's tokens, without the model."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from intent_core.config import TrainConfig
 from intent_core.prompt import encode_completion, encode_prompt, find_end_token
-from intent_core.training.base_model import find_base_model
 
 
-def count_tokens(samples: Iterable[tuple[str, str]], config: TrainConfig) -> list[int]:
+def count_tokens(
+    samples: Iterable[tuple[str, str]], config: TrainConfig, base_model: Path
+) -> list[int]:
     """Tokens of each (utterance, output) as it trains: prompt, answer and end token.
 
-    Raises `ConfigError` when the base model is not there or has no chat template.
+    `base_model` is a GGUF file or a model directory. Raises `ConfigError` when it has no chat
+    template.
     """
-    tokenizer = _load_tokenizer(config.base_model)
+    tokenizer = _load_tokenizer(base_model)
     end = find_end_token(tokenizer, config.system_prompt)
     return [
         len(encode_prompt(tokenizer, config.system_prompt, utterance))
@@ -22,10 +25,9 @@ def count_tokens(samples: Iterable[tuple[str, str]], config: TrainConfig) -> lis
     ]
 
 
-def _load_tokenizer(name: str) -> Any:
+def _load_tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
-    path = find_base_model(name)
     if path.is_dir():
         return AutoTokenizer.from_pretrained(path)
     return AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)

@@ -119,6 +119,13 @@ def run(job: TrainingJob) -> TrainingResult:
         dtype=compute_dtype(config),
         versions=library_versions(),
         losses=losses,
+        validations=tuple(
+            {
+                int(h["step"]): (int(h["step"]), h[LOSS], h[EXACT_MATCH])
+                for h in state.log_history
+                if LOSS in h
+            }.values()
+        ),
     )
     if is_first:
         beside = job.output_dir / f".{RESULT_FILE}"

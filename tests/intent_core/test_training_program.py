@@ -179,6 +179,8 @@ def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(
         row["step"]: row["loss"] for row in map(json.loads, lines) if row["phase"] == "validating"
     }
     assert min(seen.values()) == seen[result.best_step] == pytest.approx(result.validation_loss)
+    steps = [step for step, _, _ in result.validations]
+    assert steps == list(range(5, result.steps + 1, 5))
 
 
 def test_frozen_layers_stay_as_they_are(tiny_model: Path, tmp_path: Path) -> None:

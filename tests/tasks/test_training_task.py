@@ -7,7 +7,7 @@ import pytest
 
 from intent_core.config import TrainConfig
 from intent_core.errors import ConfigError, DataError, IntentError, TrainingError
-from intent_core.training.job import FAULT_FILE, Fault, FaultKind
+from intent_core.training.job import FAULT_FILE, RESULT_FILE, Fault, FaultKind
 from tasks.training import TrainingStopped, judge_exit, require_disk
 
 
@@ -43,6 +43,13 @@ def test_a_fault_comes_out_as_its_error(
 def test_a_stop_is_no_failure(code: int, tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match="goes on from its checkpoint"):
         judge_exit(code, tmp_path, tmp_path / "log")
+
+
+def test_torchrun_s_own_exit_code_for_a_stop_is_no_failure(tmp_path: Path) -> None:
+    """It ends with 1 whatever its processes end with; they leave a result that says so."""
+    (tmp_path / RESULT_FILE).write_text('{"status": "stopped"}')
+    with pytest.raises(TrainingStopped):
+        judge_exit(1, tmp_path, tmp_path / "log")
 
 
 def test_a_crash_carries_its_last_lines(tmp_path: Path) -> None:

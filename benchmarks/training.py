@@ -20,30 +20,23 @@ counter. The last line is one JSON object of medians of the turns' ratios, in sa
 """
 
 import argparse
-import ctypes
 import functools
-import gc
 import json
 import logging
 import random
 import statistics
 import sys
 import tempfile
-import threading
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import torch
+from measuring import Clock, PeakMemory
 from transformers import (
     AutoTokenizer,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -177,54 +170,6 @@ CONTENDERS: dict[str, Callable[[Scene, str], Trainer]] = {
     "trl": make_trl,
     "trl_packing": functools.partial(make_trl, packing=True),
 }
-
-
-class PeakMemory:
-    """The most this process has held meanwhile, in MB above what it held at first."""
-
-    def __enter__(self) -> "PeakMemory":
-        gc.collect()
-        if sys.platform == "linux":
-            ctypes.CDLL(None).malloc_trim(0)  # or what a former turn freed would count as held
-        self.megabytes = 0.0
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-            return self
-        self._ended = threading.Event()
-        self._process = psutil.Process()
-        self._before = self._process.memory_info().rss
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if torch.cuda.is_available():
-            self.megabytes = torch.cuda.max_memory_allocated() / 1e6
-            return
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(0.05):
-            held = self._process.memory_info().rss - self._before
-            self.megabytes = max(self.megabytes, held / 1e6)
-
-
-class Clock(TrainerCallback):
-    """Starts after the first step, in which the optimizer makes room for its state."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._started = 0.0
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        if state.global_step == 1:
-            self._started = time.perf_counter()
-        self.seconds = time.perf_counter() - self._started
 
 
 def take_turn(scene: Scene, name: str) -> Turn:

@@ -17,7 +17,8 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from intent_core.training.methods import evaluating
-from intent_core.training.rows import EncodedExample, RowCollator
+from intent_core.training.rows import EncodedExample, PaddedCollator, RowCollator
+from intent_core.training.trainer import predict
 
 NAME = "shared_prefix"
 # Of the logits' own spread. Bfloat16 makes a hundredth, a neighbour that is seen a tenth or more.
@@ -87,7 +88,7 @@ def isolates_samples(model: Any, examples: Sequence[EncodedExample], prefix_leng
     former = model.config._attn_implementation
     pair = list(examples[:2])
     try:
-        single = [_logits(model, RowCollator(0)([one], is_packed=False)) for one in pair]
+        single = [_logits(model, PaddedCollator()([one])) for one in pair]
         model.set_attn_implementation(NAME)
         packed = _logits(model, RowCollator(prefix_length)(pair))
     except (TypeError, ValueError, KeyError, AttributeError):
@@ -102,10 +103,8 @@ def isolates_samples(model: Any, examples: Sequence[EncodedExample], prefix_leng
 
 
 def _logits(model: Any, row: dict[str, torch.Tensor]) -> torch.Tensor:
-    inputs = {n: value.to(model.device) for n, value in row.items() if "labels" not in n}
     with evaluating(model):
-        logits: torch.Tensor = model(**inputs, use_cache=False).logits[0].float()
-    return logits
+        return predict(model, {name: value.to(model.device) for name, value in row.items()})[1]
 
 
 def _gather(tensor: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ class ProgressWriter(TrainerCallback):
         self._writes = writes
         self.samples_per_step = 1
         self._started = time.monotonic()
-        self._first_step = 0
+        self.first_step = 0
 
     def report(self, progress: Progress) -> None:
         if self._writes:
@@ -36,7 +36,7 @@ class ProgressWriter(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._started, self._first_step = time.monotonic(), state.global_step
+        self._started, self.first_step = time.monotonic(), state.global_step
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -50,7 +50,7 @@ class ProgressWriter(TrainerCallback):
                 f"the loss is {loss} at step {state.global_step}: lower train.learning_rate, "
                 "or set train.dtype to float32"
             )
-        done = max(1, state.global_step - self._first_step)
+        done = max(1, state.global_step - self.first_step)
         per_step = (time.monotonic() - self._started) / done
         self.report(
             Progress(

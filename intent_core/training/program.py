@@ -111,7 +111,9 @@ def run(job: TrainingJob) -> TrainingResult:
         packed=isinstance(trainer.data_collator, RowCollator),
         seq_length=recommend_seq_length(splits.longest),
         seconds=round(seconds, 1),
-        samples_per_second=round(state.global_step * progress.samples_per_step / seconds, 3),
+        samples_per_second=round(
+            (state.global_step - progress.first_step) * progress.samples_per_step / seconds, 3
+        ),
         train_loss=train_loss,
         validation_loss=found.get(LOSS),
         validation_exact_match=found.get(EXACT_MATCH),

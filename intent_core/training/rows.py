@@ -42,10 +42,10 @@ class RowCollator:
 
     prefix_length: int
 
-    def __call__(self, batch: Sequence[EncodedExample], *, is_packed: bool = True) -> Row:
+    def __call__(self, batch: Sequence[EncodedExample]) -> Row:
         """`input_ids` and `position_ids` (1, T); `logits_to_keep` and `labels` (N), the positions
         that predict and what they should; `samples` (n, L) and `kept` (T - prefix) for
-        `attention.attend`. Without `is_packed` the row, of one sample, says nothing to it."""
+        `attention.attend`."""
         prefix = batch[0].prompt_ids[: self.prefix_length]
         ids, positions = list(prefix), list(range(len(prefix)))
         predicting: list[int] = []
@@ -63,11 +63,11 @@ class RowCollator:
             positions += range(len(prefix), len(prefix) + length)
         filled = torch.arange(longest)[None] < torch.tensor(own_lengths)[:, None]
         targets = torch.tensor(labels)
-        places = {"samples": samples, "kept": filled.flatten().nonzero()[:, 0]}
         return {
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
-            **(places if is_packed else {}),
+            "samples": samples,
+            "kept": filled.flatten().nonzero()[:, 0],
             "logits_to_keep": torch.tensor(predicting),
             "labels": targets,
             # Aligned with the positions already: under this name Trainer counts them all.

@@ -26,6 +26,11 @@ Leniency = Literal[
     "bare-intent",
 ]
 """Departures from the export's format or the call syntax that have one sensible reading."""
+Normalisation = Literal["nfkc", "full-width", "case", "spaces", "numerals"]
+"""Differences between two values that an evaluation may overlook."""
+Metric = Literal[
+    "exact_match", "parse_rate", "slot_f1", "out_of_scope_recall", "out_of_scope_precision"
+]
 Rule = Literal[
     "few-utterances",
     "few-for-comfort",
@@ -209,6 +214,18 @@ class EvaluateConfig(Section):
     constrained: bool = False
     """Let the server give nothing but known intents with as many values as were seen in training;
     callers then send the same `structured_outputs`."""
+    ordered_calls: bool = False
+    """Whether the calls of an utterance must come in the labelled order to be right at all. (They
+    always must for `exact_match`.)"""
+    normalise_values: tuple[Normalisation, ...] = ()
+    """Differences between values that count as none: `nfkc`, `full-width` letters and digits,
+    letter `case`, `spaces`, `numerals` of another script (三 for 3)."""
+    abstain_below: Rate | Literal["auto"] | None = None
+    """Confidence below which an answer counts as `out_of_scope()`. `auto`: what serves exact match
+    best on the validation split."""
+    group_by: str | None = None
+    """Tag whose value says which utterances share a source (a dialogue, a caller): intervals and
+    tests then count sources."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 120
 
 
@@ -218,10 +235,29 @@ class GateConfig(Section):
     min_intent_accuracy: Rate = 0.9
     min_parameter_accuracy: Rate = 0.6
     min_test_examples: Annotated[int, Field(ge=1)] = 100
+    minimums: dict[Metric, Rate] = {}
+    """Further metrics and what each must reach."""
     max_regression: Rate = 0.02
     """How far below the champion's accuracy, on the same test set, a candidate may fall."""
     compare: Literal["value", "lower_bound"] = "value"
-    """Compare the measured rate, or the lower end of its 95 % interval."""
+    """Compare the measured rate, or the lower end of its 95 % interval; against the champion, the
+    measured difference, or the lower end of the paired difference's interval."""
+    min_per_intent: Rate | None = None
+    """Exact match below which an intent rejects the candidate, if it is more than chance: Holm's
+    correction over all intents, at 5 %."""
+    min_per_intent_support: Annotated[int, Field(ge=1)] = 20
+    """Test utterances an intent needs to be held to `min_per_intent`."""
+    min_per_slice: dict[str, Rate] = {}
+    """Exact match by slice, such as {"intents=several": 0.5}; a slice the test lacks rejects."""
+    max_latency_p95_ms: Annotated[float, Field(gt=0)] | None = None
+    """Longest an answer may take, but for the slowest twentieth."""
+    blocking_findings: tuple[Rule, ...] = ()
+    """Rules of the data check that reject the candidate when they are broken."""
+    mode: Literal["enforce", "manual", "dry_run"] = "enforce"
+    """`enforce`: what passes is promoted. `manual`: what passes waits for a person's approval.
+    `dry_run`: the verdict is written, and nothing is promoted."""
+    approval_timeout_hours: Annotated[float, Field(gt=0)] = 72
+    """How long a `manual` gate waits; then the candidate is not promoted."""
 
 
 class ServeConfig(Section):

@@ -51,6 +51,10 @@ class Example(BaseModel):
     """Hash of the normalised utterance; a repeat in a given test set has `-2` after it."""
     instruction: str
     output: str
+    alternatives: tuple[str, ...] = ()
+    """Other calls that are as right as `output`; for a test set."""
+    tags: dict[str, str] = {}
+    """What else is known of the utterance, such as {"channel": "phone"}: reports slice by it."""
 
 
 class Split(BaseModel):
@@ -247,7 +251,7 @@ def _check_not_empty(
 
 def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) -> Split:
     ordered = sorted(examples, key=lambda example: example.id)
-    content = to_jsonl(example.model_dump() for example in ordered)
+    content = to_jsonl(example.model_dump(exclude_defaults=True) for example in ordered)
     write_whole(out_dir / f"{name}.jsonl", content)
     digest = hashlib.sha256(content).hexdigest()
     return Split(file=f"{name}.jsonl", num_examples=len(ordered), sha256=digest)

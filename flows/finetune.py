@@ -11,7 +11,10 @@ from tasks.training import finetune_model
 
 
 @flow(name="finetune", flow_run_name="finetune {dataset_uri}", persist_result=False)
-def finetune(dataset_uri: str, train: TrainConfig) -> ModelArtifact:
-    """Fine-tune the base model on a dataset of the store; the model lies there afterwards."""
+def finetune(dataset_uri: str, train: TrainConfig, project: str = "") -> ModelArtifact:
+    """Fine-tune the base model on a dataset of the store; the model lies there afterwards.
+
+    Its curves are in the MLflow experiment of the `project` while it trains, if one is named.
+    """
     store = get_store(get_settings())
-    return finetune_model(require_finished(store, dataset_uri, DatasetManifest), train)
+    return finetune_model(require_finished(store, dataset_uri, DatasetManifest), train, project)

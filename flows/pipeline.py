@@ -126,6 +126,7 @@ def finetune_once(
     parameters = {
         "dataset_uri": dataset.uri,
         "train": config.train.model_dump(mode="json"),
+        "project": config.project,
     }
     hand_off(finetune, settings.finetune_deployment, parameters)
     return require_finished(store, prefix, ModelArtifact)

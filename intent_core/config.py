@@ -145,6 +145,9 @@ class TrainConfig(Section):
     freeze_layers: Annotated[int, Field(ge=0)] = 0
     """Full fine-tuning only: leave so many of the first layers as they are. What lies below the
     first trained layer costs a forward pass only."""
+    fsdp: bool = False
+    """Full fine-tuning on several devices: weights, gradients and optimizer state are divided among
+    them, for models that one device cannot hold."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps in which the learning rate rises."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
@@ -178,6 +181,8 @@ class TrainConfig(Section):
                 "freeze_embeddings and freeze_layers are for method 'full': adapters leave the "
                 "base as it is"
             )
+        if self.method != "full" and self.fsdp:
+            raise ValueError("fsdp is for method 'full': adapters train on every device by itself")
         if self.freeze_layers and not self.freeze_embeddings:
             raise ValueError("freeze_layers needs freeze_embeddings: true, which lie below them")
         return self

@@ -22,10 +22,12 @@ from tasks.steps import get_store
 from tasks.storage import ObjectStore
 from tasks.tracking import (
     ensure_experiment,
+    find_open_run,
     find_run,
     finish_run,
     log_run,
     make_client,
+    open_run,
     run_url,
     translated,
 )
@@ -64,11 +66,15 @@ def record_run(
         experiment = ensure_experiment(client, config.project)
         run_id = find_run(client, experiment, key)
         if run_id is None:
+            training = training_prefix(dataset, config.train)
+            run_id = find_open_run(client, experiment, training) or open_run(
+                client, experiment, config.project, training
+            )
             with tempfile.TemporaryDirectory() as folder:
                 gather_documents(store, config, dataset, artifact, Path(folder))
-                run_id = log_run(
+                log_run(
                     client,
-                    experiment,
+                    run_id,
                     key=key,
                     config=config,
                     dataset=dataset,

@@ -1,4 +1,4 @@
-"""MLflow runs: one per pipeline run, written at once when its evaluation is known."""
+"""MLflow runs: one per pipeline run, opened with its training, whole when its gate has decided."""
 
 import contextlib
 import json
@@ -26,6 +26,8 @@ from tasks.settings import Settings
 logger = logging.getLogger(__name__)
 
 KEY_TAG = "intent.key"
+TRAINING_TAG = "intent.training"
+_CURVES = ("train_loss", "validation_loss", "validation_exact_match")
 _LONGEST_PARAMETER = 500
 
 
@@ -68,9 +70,27 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
     return identity
 
 
+def open_run(client: MlflowClient, experiment_id: str, name: str, training: str) -> str:
+    """A run for a training that begins, or for an outcome whose training is an earlier run's."""
+    run = client.create_run(experiment_id, run_name=name, tags={TRAINING_TAG: training})
+    identity: str = run.info.run_id
+    return identity
+
+
+def find_open_run(client: MlflowClient, experiment_id: str, training: str) -> str | None:
+    """The run that a training was or is shown in and no outcome is in yet; one that was stopped
+    is open again."""
+    for run in client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
+        if run.info.status in ("RUNNING", "KILLED") and KEY_TAG not in run.data.tags:
+            client.update_run(run.info.run_id, status="RUNNING")
+            identity: str = run.info.run_id
+            return identity
+    return None
+
+
 def log_run(
     client: MlflowClient,
-    experiment_id: str,
+    run_id: str,
     *,
     key: str,
     config: PipelineConfig,
@@ -81,14 +101,12 @@ def log_run(
     decision: GateDecision,
     tags: Mapping[str, str],
     files: Path,
-) -> str:
-    """Parameters, metrics, loss curve, dataset lineage and documents; returns the run id."""
-    run = client.create_run(
-        experiment_id, run_name=f"{config.project}-{artifact.name}", tags={KEY_TAG: key}
-    )
-    run_id: str = run.info.run_id
+) -> None:
+    """Parameters, metrics, what is missing of the curves, dataset lineage and documents."""
+    client.update_run(run_id, name=f"{config.project}-{artifact.name}")
     all_tags = {
         **tags,
+        KEY_TAG: key,
         "intent.verdict": "promote" if decision.promote else "rejected",
         "intent.artifact": artifact.name,
         "intent.digest": artifact.digest,
@@ -96,7 +114,7 @@ def log_run(
     }
     client.log_batch(
         run_id,
-        metrics=_metrics(training, report),
+        metrics=_metrics(report, training) + _missing_points(client, run_id, training),
         params=_parameters(config),
         tags=[RunTag(k, v) for k, v in all_tags.items()],
     )
@@ -108,14 +126,13 @@ def log_run(
         (folder / "decision.md").write_text(render_decision(decision), encoding="utf-8")
         client.log_artifacts(run_id, str(folder))
     client.log_artifacts(run_id, str(files), "dataset")
-    return run_id
 
 
 def finish_run(client: MlflowClient, run_id: str) -> None:
     client.set_terminated(run_id, "FINISHED")
 
 
-def _metrics(training: TrainingResult, report: EvaluationReport) -> list[Metric]:
+def _metrics(report: EvaluationReport, training: TrainingResult) -> list[Metric]:
     final = {
         "intent_accuracy": report.intent_accuracy.value,
         "parameter_accuracy": report.parameter_accuracy.value,
@@ -130,14 +147,21 @@ def _metrics(training: TrainingResult, report: EvaluationReport) -> list[Metric]
     if report.unknown_intent_rate is not None:
         final["unknown_intent_rate"] = report.unknown_intent_rate.value
     now = int(time.time() * 1000)
+    return [Metric(name, value, now, 0) for name, value in final.items()]
+
+
+def _missing_points(client: MlflowClient, run_id: str, training: TrainingResult) -> list[Metric]:
+    """What was not shown while the model trained: all of it, or what a failure cost."""
     curves = [("train_loss", step, loss) for step, loss in training.losses]
     for step, loss, exact_match in training.validations:
         curves += [
             ("validation_loss", step, loss),
             ("validation_exact_match", step, exact_match),
         ]
-    return [Metric(name, value, now, 0) for name, value in final.items()] + [
-        Metric(name, value, now, step) for name, step, value in curves
+    shown = {(m.key, m.step) for name in _CURVES for m in client.get_metric_history(run_id, name)}
+    now = int(time.time() * 1000)
+    return [
+        Metric(name, loss, now, step) for name, step, loss in curves if (name, step) not in shown
     ]
 
 

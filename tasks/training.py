@@ -33,6 +33,7 @@ from intent_core.training.job import (
 )
 from tasks.base_models import fetch_base_model, identify_base_model
 from tasks.checkpoints import CheckpointMirror
+from tasks.curves import LiveCurves, live_curves
 from tasks.progress import Tracker, told_if_it_fails, track
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings, training_environment
@@ -67,8 +68,13 @@ def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
     retry_condition_fn=worth_a_retry,
     task_run_name="fine-tune {config.base_model} ({config.method})",
 )
-def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifact:
-    """Train in a process of its own, or resume what was interrupted; upload the model."""
+def finetune_model(
+    dataset: DatasetManifest, config: TrainConfig, project: str = ""
+) -> ModelArtifact:
+    """Train in a process of its own, or resume what was interrupted; upload the model.
+
+    With a `project` its curves are in MLflow while it trains.
+    """
     settings = get_settings()
     store = get_store(settings)
     prefix = training_prefix(dataset, config)
@@ -78,8 +84,12 @@ def finetune_model(dataset: DatasetManifest, config: TrainConfig) -> ModelArtifa
         base = fetch_base_model(settings, config.base_model)
         require_disk(folder, config, base.path)
         job = write_job(store, dataset, config, base, folder, settings)
-        with track("fine-tune", "fine-tune") as tracker, mirror:
-            run_program(job, folder, tracker)
+        with (
+            track("fine-tune", "fine-tune") as tracker,
+            mirror,
+            live_curves(settings, project, prefix) as curves,
+        ):
+            run_program(job, folder, tracker, curves)
     result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
     with told_if_it_fails():
         create_table_artifact(
@@ -146,7 +156,7 @@ def write_job(
     return path
 
 
-def run_program(job: Path, folder: Path, tracker: Tracker) -> None:
+def run_program(job: Path, folder: Path, tracker: Tracker, curves: LiveCurves | None) -> None:
     """Start the program, show its progress, pass a cancellation on, and judge its end."""
     progress_file, log = folder / PROGRESS_FILE, folder / "training.log"
     progress_file.unlink(missing_ok=True)
@@ -164,16 +174,16 @@ def run_program(job: Path, folder: Path, tracker: Tracker) -> None:
     try:
         shown = 0
         while process.poll() is None:
-            shown = show_progress(progress_file, shown, tracker)
+            shown = show_progress(progress_file, shown, tracker, curves)
             time.sleep(0.5)
-        show_progress(progress_file, shown, tracker)
+        show_progress(progress_file, shown, tracker, curves)
     except BaseException:
         stop_program(process)
         raise
     judge_exit(process.returncode, folder, log)
 
 
-def show_progress(path: Path, shown: int, tracker: Tracker) -> int:
+def show_progress(path: Path, shown: int, tracker: Tracker, curves: LiveCurves | None) -> int:
     """Report the lines of `path` after the first `shown`; returns how many there are now."""
     if not path.exists():
         return shown
@@ -181,6 +191,8 @@ def show_progress(path: Path, shown: int, tracker: Tracker) -> int:
     complete = [line for line in lines if line.endswith("\n")]
     for line in complete[shown:]:
         progress = Progress.model_validate_json(line)
+        if curves:
+            curves.add(progress)
         if progress.phase == "training":
             message = (
                 f"loss {progress.loss:.3f}, {progress.samples_per_second} samples/s, "

@@ -93,6 +93,8 @@ class TrainingResult(BaseModel):
     """Samples in a row, as they fitted into memory."""
     gradient_accumulation_steps: int
     num_devices: int
+    sharded: bool = False
+    """The model was divided among the devices."""
     packed: bool
     """Rows of packed samples; else padded ones, where the architecture allows no other."""
     seq_length: int

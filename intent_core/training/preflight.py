@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,11 @@ def estimate_bytes(counts: dict[str, int], config: TrainConfig) -> float:
     return _TRAINED * adapter + linear * (total - embeddings) + _FROZEN * embeddings
 
 
-def available_bytes() -> int:
-    """Memory of the device that trains."""
+def available_bytes(config: TrainConfig) -> int:
+    """Memory of the device that trains, or of all of them where they divide the model."""
     if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[1])
+        devices = int(os.environ.get("WORLD_SIZE", "1")) if config.fsdp else 1
+        return int(torch.cuda.mem_get_info()[1]) * devices
     return int(psutil.virtual_memory().total)
 
 
@@ -80,7 +82,7 @@ def _check_weights(folder: Path, config: TrainConfig) -> Iterator[str]:
     if not counts:
         yield "there are no *.safetensors: convert the weights, other formats run code when loaded"
         return
-    needed, there = estimate_bytes(counts, config), available_bytes()
+    needed, there = estimate_bytes(counts, config), available_bytes(config)
     if needed > there:
         yield (
             f"training {sum(counts.values()) / 1e6:.0f} million weights by {config.method} takes "

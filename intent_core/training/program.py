@@ -36,7 +36,13 @@ from intent_core.training.rows import (
     RowCollator,
     shared_prefix_length,
 )
-from intent_core.training.saving import last_checkpoint, save, write_card, write_probe
+from intent_core.training.saving import (
+    gather_sharded,
+    last_checkpoint,
+    save,
+    write_card,
+    write_probe,
+)
 from intent_core.training.trainer import EXACT_MATCH, LOSS, RowTrainer, training_arguments
 
 logger = logging.getLogger(__name__)
@@ -92,9 +98,10 @@ def run(job: TrainingJob) -> TrainingResult:
         require_learning(losses)
         if splits.validation:
             found = trainer.evaluate()
+        model = gather_sharded(trainer, base)
         if is_first:
             progress.report(Progress(phase="saving", message="saving the model"))
-            save(trainer.model, tokenizer, base, job.output_dir, config)
+            save(model, tokenizer, base, job.output_dir, config)
             write_probe(tokenizer, job)
             write_card(job, source, len(splits.train))
     result = TrainingResult(
@@ -108,6 +115,7 @@ def run(job: TrainingJob) -> TrainingResult:
         per_device_train_batch_size=plan.per_device,
         gradient_accumulation_steps=plan.accumulation,
         num_devices=plan.devices,
+        sharded=trainer.is_fsdp_enabled,
         packed=isinstance(trainer.data_collator, RowCollator),
         seq_length=recommend_seq_length(splits.longest),
         seconds=round(seconds, 1),
@@ -193,7 +201,7 @@ def make_trainer(
     if config.early_stopping_patience:
         callbacks = [*callbacks, EarlyStoppingCallback(config.early_stopping_patience)]
     model = prepare_model(base, config)
-    return RowTrainer(
+    trainer = RowTrainer(
         model=model,
         args=training_arguments(config, job.output_dir / CHECKPOINTS_FOLDER, plan),
         train_dataset=splits.train,
@@ -201,6 +209,9 @@ def make_trainer(
         data_collator=choose_collator(model, splits),
         callbacks=callbacks,
     )
+    if trainer.args.fsdp and not trainer.is_fsdp_enabled:
+        raise ConfigError("train.fsdp needs GPUs: set it to false to train on CPUs")
+    return trainer
 
 
 def choose_collator(model: Any, splits: Splits) -> RowCollator | PaddedCollator:

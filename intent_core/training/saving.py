@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import yaml
+from transformers import AutoModelForCausalLM
 from transformers.trainer_utils import get_last_checkpoint
 
 from intent_core.artifacts import PROMPT_PROBE_FILE, PromptProbe
@@ -25,6 +26,18 @@ from intent_core.training.job import (
 from intent_core.training.methods import merge_adapter
 
 _PROBES = 8
+
+
+def gather_sharded(trainer: Any, base: Path) -> Any:
+    """The model whole, from what each process of a sharded training holds; every one must ask."""
+    if not trainer.is_fsdp_enabled:
+        return trainer.model
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if not trainer.is_world_process_zero():
+        return trainer.model
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model.load_state_dict(weights)
+    return model
 
 
 def save(model: Any, tokenizer: Any, base: Path, output_dir: Path, config: TrainConfig) -> None:

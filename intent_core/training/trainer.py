@@ -89,6 +89,7 @@ def training_arguments(config: TrainConfig, folder: Path, plan: BatchPlan) -> Tr
         bf16=compute_dtype(config) == "bfloat16",
         use_cpu=not has_cuda,
         ddp_backend="gloo" if plan.devices > 1 and not has_cuda else None,
+        fsdp=config.fsdp and plan.devices > 1,  # type: ignore[arg-type]  # a bool since 5.0
         seed=config.seed,
         logging_steps=1,
         logging_nan_inf_filter=False,  # it would show a loss of NaN as 0

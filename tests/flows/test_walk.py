@@ -150,7 +150,12 @@ def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform:
     runs = client.search_runs([experiment.experiment_id])
     verdicts = sorted(run.data.tags["intent.verdict"] for run in runs)
     assert verdicts == ["promote", "rejected"], "one run per outcome, a repetition adds none"
-    promoted = next(r for r in runs if r.data.tags["intent.verdict"] == "promote")
+    promoted, rejected = sorted(runs, key=lambda run: str(run.data.tags["intent.verdict"]))
+    whole, live = (
+        client.get_metric_history(r.info.run_id, "train_loss") for r in (promoted, rejected)
+    )
+    assert [(m.step, m.value) for m in whole] == [(m.step, m.value) for m in live] != []
+    assert live[0].timestamp < live[-1].timestamp, "shown while it trained"
     assert promoted.data.params["train.learning_rate"] == "0.003"
     assert promoted.data.metrics["intent_accuracy"] >= 0.8
     dataset = promoted.inputs.dataset_inputs[0].dataset

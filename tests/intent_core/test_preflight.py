@@ -83,7 +83,7 @@ def test_memory_is_estimated_by_method(base: Path, monkeypatch: pytest.MonkeyPat
     )
     assert full == 16 * total
     assert four < eight < lora < full
-    monkeypatch.setattr(module, "available_bytes", lambda: int(lora * 1.5))
+    monkeypatch.setattr(module, "available_bytes", lambda _: int(lora * 1.5))
     check(base, "train.lora_dim=4")
     with pytest.raises(ConfigError, match=r"by full takes about .* GB: train by lora or qlora"):
         check(base, *FULL)

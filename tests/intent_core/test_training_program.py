@@ -1,11 +1,8 @@
 """What a training does when memory is short, when there is a best checkpoint, and in company."""
 
 import json
-import os
 import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,33 +220,6 @@ def test_a_loss_of_nan_is_named(
     monkeypatch.setattr(RowTrainer, "compute_loss", spoil)
     with pytest.raises(TrainingError, match=r"the loss is nan.*lower train\.learning_rate"):
         program.run(read_job(write_job(tmp_path, tiny_model, *SHORT)))
-
-
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_two_processes_train_what_one_does(tiny_model: Path, tmp_path: Path, method: str) -> None:
-    options = [*SHORT[2:], "train.per_device_train_batch_size=2", f"train.method={method}"]
-    options += ["train.lora_dim=0"] if method == "full" else ["train.lora_dim=8"]
-    jobs = [
-        write_job(tmp_path / str(count), tiny_model, *options, num_processes=count)
-        for count in (1, 2)
-    ]
-    alone = program.run(read_job(jobs[0]))
-    done = subprocess.run(
-        [sys.executable, "-m", "intent_core.training", str(jobs[1])],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr
-    together = read_result(jobs[1])
-    assert (alone.num_devices, together.num_devices) == (1, 2)
-    assert alone.samples_per_step == together.samples_per_step == 8
-    for (_, one), (_, other) in zip(alone.losses, together.losses, strict=True):
-        assert one == pytest.approx(other, rel=1e-4)
-    for name, weight in weights(jobs[0]).items():
-        torch.testing.assert_close(weights(jobs[1])[name], weight, rtol=1e-3, atol=1e-4)
 
 
 def test_validation_leaves_the_gradients_of_a_4bit_base(tiny_model: Path) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flows.export_cli import export_app
 from flows.intake_cli import intake_app
+from flows.review_cli import review_app
 from flows.terminal import AsJson, console, print_json, reported, split_overrides
 from intent_core.errors import ConfigError
 from tasks.settings import check_prefect_url, get_settings
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(export_app)
 app.add_typer(intake_app)
+app.add_typer(review_app)
 
 
 @app.callback()

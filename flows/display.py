@@ -1,10 +1,11 @@
 """What a person at the terminal sees at the end of a run."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.pipeline import PipelineOutcome, StepTime
-from intent_core.evaluation import Measure
+from intent_core.report import Measure
 from tasks.settings import Settings
 
 
@@ -26,15 +27,14 @@ def show_outcome(
         verdict = "[green]pass[/]" if check.passed else f"[red]{check.message}[/]"
         checks.add_row(check.name, f"{check.value:.4g}", f"{check.threshold:.4g}", verdict)
     console.print(checks)
-    promoted = outcome.decision.promote
-    console.print(
-        f"[bold green]Promoted[/]: {outcome.decision.reason}"
-        if promoted
-        else f"[bold red]Rejected[/]: {outcome.decision.reason}"
-    )
+    decision = outcome.decision
+    verdict = "[bold green]Promoted[/]" if decision.promote else "[bold red]Not promoted[/]"
+    console.print(f"{verdict}: {escape(decision.reason)}")
     served = outcome.served
     console.print(f"Prefect run   {settings.prefect_ui_url}/runs/flow-run/{run_id}", soft_wrap=True)
-    console.print(f"MLflow run    {outcome.recorded.url}", soft_wrap=True)
+    recorded = outcome.recorded
+    where = recorded.url if recorded else "not yet: MLflow does not answer; the record waits"
+    console.print(f"MLflow run    {where}", soft_wrap=True)
     if served:
         which = f"model {served.alias!r} is {served.artifact.name}, version {served.version}"
         console.print(f"Endpoint      {settings.endpoint} ({which})", soft_wrap=True)

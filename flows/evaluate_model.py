@@ -5,7 +5,7 @@ from prefect import flow
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import EvaluateConfig, ServeConfig
 from intent_core.dataset import DatasetManifest
-from intent_core.evaluation import EvaluationReport
+from intent_core.report import EvaluationReport
 from tasks.evaluation import evaluate_served
 from tasks.settings import get_settings
 from tasks.steps import get_store, require_finished

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import BaseModel, ConfigDict
 
+from flows.approval import ask_person
 from flows.evaluate_model import evaluate_model
 from flows.finetune import finetune
 from flows.forms import OneOf
@@ -21,12 +22,21 @@ from flows.recipes import find_recipe, list_recipes
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import PipelineConfig, ServeConfig
 from intent_core.dataset import DatasetManifest
-from intent_core.evaluation import EvaluationReport
-from intent_core.gate import GateDecision, decide
+from intent_core.errors import TrackingError
+from intent_core.gate import GateDecision, approve, decide
 from intent_core.recipe import load_config
+from intent_core.report import EvaluationReport
 from tasks.base_models import require_base_model
 from tasks.evaluation import evaluation_prefix
-from tasks.recording import RecordedRun, record_run
+from tasks.record_queue import queue_record, record_queued
+from tasks.recording import (
+    RecordedRun,
+    RunRecord,
+    code_commit,
+    prefect_run_url,
+    record_run,
+    record_verdict,
+)
 from tasks.serving import ServedModel, discard_candidate, read_state
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, read_finished, require_finished, write_finished
@@ -52,7 +62,8 @@ class PipelineOutcome(BaseModel):
     report: EvaluationReport
     dataset: DatasetManifest
     artifact: ModelArtifact
-    recorded: RecordedRun
+    recorded: RecordedRun | None
+    """None while MLflow does not answer; the record waits in the store."""
     served: ServedModel | None
     """What the public address serves now, whichever way it was decided."""
     steps: tuple[StepTime, ...]
@@ -90,13 +101,27 @@ def intent_pipeline(
         artifact = finetune_once(settings, config, dataset, step)
     with timed("evaluate", steps) as step:
         report = evaluate_once(settings, config, dataset, artifact, config.serve, step)
-        champion = evaluate_champion(settings, config, dataset, artifact)
-    decision = decide(report, champion, config.gate)
+        champion = find_champion(settings, artifact)
+        theirs = evaluate_champion(settings, config, dataset, champion) if champion else None
+    record = RunRecord(
+        config=config,
+        dataset=dataset,
+        artifact=artifact,
+        decision=decide(report, theirs, config.gate, dataset.findings),
+        champion_report=champion_prefix(config, dataset, champion) if champion else None,
+        prefect_run=prefect_run_url(settings),
+        commit=code_commit(settings),
+    )
     with timed("record", steps):
-        recorded = record_run(config, dataset, artifact, report, decision)
+        recorded = record_or_queue(settings, record)
+    if record.decision.awaits_approval:
+        with timed("approval", steps):
+            record = have_approved(settings, record, recorded, report)
+    decision = record.decision
     with timed("promote", steps):
         if decision.promote:
-            promote(artifact.uri, dataset.uri, config.serve, config.project, recorded.version)
+            version = recorded.version if recorded else ""
+            promote(artifact.uri, dataset.uri, config.serve, config.project, version)
         else:
             discard_candidate(settings, artifact, config.serve)
 
@@ -159,15 +184,52 @@ def evaluate_once(
     return require_finished(store, prefix, EvaluationReport)
 
 
-def evaluate_champion(
-    settings: Settings, config: PipelineConfig, dataset: DatasetManifest, candidate: ModelArtifact
-) -> EvaluationReport | None:
-    """The served model's report on today's test split; None when nothing else is served."""
+def find_champion(settings: Settings, candidate: ModelArtifact) -> ServedModel | None:
+    """What is served now; None when that is nothing, or the candidate itself."""
     champion = read_state(settings).current
     if champion is None or champion.artifact.digest == candidate.digest:
         return None
+    return champion
+
+
+def evaluate_champion(
+    settings: Settings, config: PipelineConfig, dataset: DatasetManifest, champion: ServedModel
+) -> EvaluationReport:
+    """The served model's report on today's test split."""
     step = StepTime(name="champion")
     return evaluate_once(settings, config, dataset, champion.artifact, champion.serve, step)
+
+
+def champion_prefix(config: PipelineConfig, dataset: DatasetManifest, champion: ServedModel) -> str:
+    return evaluation_prefix(champion.artifact, dataset, config.evaluate, champion.serve)
+
+
+def record_or_queue(settings: Settings, record: RunRecord) -> RecordedRun | None:
+    """MLflow holds no model up: what it does not take waits in the store."""
+    try:
+        record_queued(settings)
+        return record_run(record)
+    except TrackingError as error:
+        queue_record(record, str(error))
+        return None
+
+
+def have_approved(
+    settings: Settings, record: RunRecord, recorded: RecordedRun | None, report: EvaluationReport
+) -> RunRecord:
+    """The record with a person's answer in it, here and in MLflow."""
+    config = record.config
+    answer = ask_person(record.decision, report, config.project, config.gate.approval_timeout_hours)
+    answered = record.model_copy(update={"decision": approve(record.decision, answer)})
+    try:
+        if recorded:
+            record_verdict(answered, recorded)
+            return answered
+        error = "it was not recorded before the answer either"
+    except TrackingError as failure:
+        error = str(failure)
+    queue_record(answered, error)
+    return answered
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from intent_core.dataset import Example
 from intent_core.errors import DataError
-from intent_core.evaluation import EvaluationReport, Measure, evaluate
+from intent_core.evaluation import evaluate
+from intent_core.report import EvaluationReport, Measure
 from tasks.inference import judge
 
 _RATES = ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate")
@@ -79,7 +80,10 @@ def summarise(report: EvaluationReport) -> dict[str, Any]:
     return {
         "num_examples": report.num_examples,
         **rates,
-        "slot_f1": report.slot_f1,
+        "slot_precision": report.slots.precision,
+        "slot_recall": report.slots.recall,
+        "slot_f1": report.slots.f1,
+        "slot_f1_interval": [report.slots.low, report.slots.high],
         "documents": report.documents.model_dump(),
         "failures": dict(Counter(failure.reason for failure in report.failures)),
     }
@@ -87,10 +91,11 @@ def summarise(report: EvaluationReport) -> dict[str, Any]:
 
 def show_report(console: Console, report: dict[str, Any]) -> None:
     table = Table("metric", "value", "95 % interval", title=f"{report['num_examples']} utterances")
-    for name in _RATES:
+    for name in (*_RATES, "slot_f1"):
         low, high = report[f"{name}_interval"]
         table.add_row(name, f"{report[name]:.3f}", f"{low:.3f} to {high:.3f}")
-    table.add_row("slot_f1", f"{report['slot_f1']:.3f}", "")
+    for name in ("slot_precision", "slot_recall"):
+        table.add_row(name, f"{report[name]:.3f}", "")
     for name, value in report["documents"].items():
         table.add_row(f"documents' {name}", f"{value:.3f}", "")
     console.print(table)

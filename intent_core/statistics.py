@@ -1,19 +1,97 @@
-"""How sure a measured rate is, and whether two models really differ on the same examples."""
+"""How sure a measured rate is, and whether two models really differ on the same examples.
 
-from scipy.stats import binomtest
+Utterances of one dialogue, or of one caller, are not so many independent trials. Wherever
+`groups` are given (one name an utterance; None or empty: each stands for itself) it is the groups
+that count. A rate's effective size follows Korn and Graubard (1998): the number of utterances over
+the design effect, which is the variance between groups over that of independent utterances and
+never below 1, and fewer again where the groups are few (Student's quantiles). Where all outcomes
+are alike nothing tells the design effect: it is 1 then.
+
+Bootstraps and permutations draw from fixed seeds: the same outcomes, the same numbers.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest, norm, t
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from intent_core.errors import DataError
 
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Groups = Sequence[str] | Integers | None
+SlotCounts = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
+"""Hits, slots expected and slots found, each one number an utterance."""
+Interval = tuple[float, float]
 
-def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+CONFIDENCE = 0.95
+NUM_RESAMPLES = 1000
+NUM_FLIPS = 10_000
+MOST_GROUPS_ENUMERATED = 12
+_MOST_CELLS = 4_000_000
+"""Numbers drawn at a time; what keeps a bootstrap's memory small."""
+
+
+def wilson_interval(successes: int, total: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson score interval of a rate; of nothing measured, everything is possible."""
-    if not 0 <= successes <= total:
-        raise DataError(f"{successes} successes of {total} are not a rate")
-    if total == 0:
+    return _wilson(successes, total, confidence)
+
+
+def clustered_interval(outcomes: npt.ArrayLike, groups: Groups = None) -> Interval:
+    """95 % Wilson interval of the rate of outcomes (1 or 0), as of their effective number."""
+    values = np.asarray(outcomes, dtype=np.float64)
+    if not len(values):
         return 0.0, 1.0
-    low, high = proportion_confint(successes, total, alpha=1 - confidence, method="wilson")
-    return float(low), float(high)
+    size = _effective_size(values, number_groups(groups, len(values)))
+    return _wilson(float(values.mean()) * size, size, CONFIDENCE)
+
+
+def f1_interval(
+    hits: npt.ArrayLike, expected: npt.ArrayLike, found: npt.ArrayLike, groups: Groups = None
+) -> Interval:
+    """95 % percentile bootstrap interval of micro F1 over utterances, or over their groups.
+
+    Where every utterance scored the same there is nothing to draw from: it is a point.
+    """
+    scores = np.concatenate([_f1(sums) for sums in _resample((hits, expected, found), groups)])
+    return _percentiles(scores)
+
+
+def paired_difference_interval(
+    candidate: npt.ArrayLike, champion: npt.ArrayLike, groups: Groups = None
+) -> tuple[float, float, float]:
+    """Candidate's rate less champion's on the same examples (1 or 0 each), and its 95 % interval.
+
+    Bonett and Price's adjusted Wald interval for paired rates (2012), of the effective number of
+    examples: no point even where the two agree on everything.
+    """
+    differences = np.asarray(candidate, dtype=np.float64) - np.asarray(champion, dtype=np.float64)
+    total = len(differences)
+    if not total:
+        return 0.0, -1.0, 1.0
+    size = _effective_size(differences, number_groups(groups, total))
+    gained = (size * float(np.mean(differences > 0)) + 1) / (size + 2)
+    lost = (size * float(np.mean(differences < 0)) + 1) / (size + 2)
+    centre = gained - lost
+    half = _quantile() * float(np.sqrt((gained + lost - centre**2) / (size + 2)))
+    return float(differences.mean()), max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def paired_f1_difference(
+    candidate: SlotCounts, champion: SlotCounts, groups: Groups = None
+) -> tuple[float, float, float]:
+    """Candidate's micro F1 less champion's, and its 95 % percentile bootstrap interval.
+
+    Both models' counts of an utterance, or of a group, are drawn together.
+    """
+    columns = (*candidate, *champion)
+    sums = np.array([[np.sum(column) for column in columns]], dtype=np.int64)
+    difference = _f1(sums[:, :3]) - _f1(sums[:, 3:])
+    drawn = [_f1(sums[:, :3]) - _f1(sums[:, 3:]) for sums in _resample(columns, groups)]
+    return float(difference[0]), *_percentiles(np.concatenate(drawn))
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
@@ -22,3 +100,119 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     if discordant == 0:
         return 1.0
     return float(binomtest(only_first, discordant, 0.5).pvalue)
+
+
+def sign_flip_p_value(differences: npt.ArrayLike) -> float:
+    """Two-sided permutation test that the groups' differences have no direction.
+
+    One number a group: how many more of its utterances one model got right than the other did.
+    Were the models alike, each could as well have the other sign. All signs are tried for up to
+    `MOST_GROUPS_ENUMERATED` groups that differ, else `NUM_FLIPS` random choices of them.
+    """
+    given = np.asarray(differences, dtype=np.float64)
+    sizes = np.abs(given[given != 0])
+    if not len(sizes):
+        return 1.0
+    # A rounding error must not decide whether a sum is as large as the one observed.
+    observed = abs(float(given.sum())) - 1e-9 * float(sizes.sum())
+    if len(sizes) <= MOST_GROUPS_ENUMERATED:
+        signs = (np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes))) & 1
+        return float(np.mean(np.abs((2 * signs - 1) @ sizes) >= observed))
+    # Groups that differ by as much are drawn at once: how many of them get a plus.
+    steps, counts = np.unique(sizes, return_counts=True)
+    generator = np.random.default_rng(0)
+    sums = np.zeros(NUM_FLIPS)
+    for step, count in zip(steps, counts, strict=True):
+        sums += step * (2 * generator.binomial(count, 0.5, size=NUM_FLIPS) - count)
+    return float((np.sum(np.abs(sums) >= observed) + 1) / (NUM_FLIPS + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the given order: one below 5 % holds among them all."""
+    if not p_values:
+        return []
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+
+
+def sum_by_group(values: npt.ArrayLike, groups: Groups) -> Floats:
+    """One sum a group, as `sign_flip_p_value` takes them."""
+    given: Floats = np.asarray(values, dtype=np.float64)
+    codes = number_groups(groups, len(given))
+    return given if codes is None else np.asarray(np.bincount(codes, weights=given), np.float64)
+
+
+def number_groups(groups: Groups, total: int) -> Integers | None:
+    """Each utterance's group as a number, without gaps from 0; None where there are no groups."""
+    if groups is None or not len(groups):
+        return None
+    if len(groups) != total:
+        raise DataError(f"{total} outcomes with {len(groups)} groups: give one each")
+    if isinstance(groups, np.ndarray):
+        return np.unique(groups, return_inverse=True)[1]
+    numbers: dict[str, int] = {}
+    coded = (numbers.setdefault(group, len(numbers)) for group in groups)
+    return np.fromiter(coded, dtype=np.int64, count=total)
+
+
+def _wilson(successes: float, total: float, confidence: float) -> Interval:
+    if not 0 <= successes <= total * (1 + 1e-12):
+        raise DataError(f"{successes} successes of {total} are not a rate")
+    if total == 0:
+        return 0.0, 1.0
+    low, high = proportion_confint(successes, total, alpha=1 - confidence, method="wilson")
+    return float(low), float(high)
+
+
+def _effective_size(values: Floats, codes: Integers | None) -> float:
+    """How many independent utterances tell as much about the mean as these do."""
+    total = len(values)
+    num_groups = total if codes is None else int(codes.max()) + 1
+    if codes is None or num_groups == total:
+        return float(total)
+    if num_groups == 1:
+        return 1.0
+    effect = 1.0
+    if (variance := float(values.var()) / (total - 1)) > 0:
+        residuals = np.bincount(codes, weights=values - values.mean())
+        between = num_groups / (num_groups - 1) * float(residuals @ residuals) / total**2
+        effect = max(1.0, between / variance)
+    tail = (1 + CONFIDENCE) / 2
+    few = float(t.ppf(tail, total - 1) / t.ppf(tail, num_groups - 1)) ** 2
+    return total / effect * few
+
+
+def _resample(columns: Sequence[npt.ArrayLike], groups: Groups) -> Iterator[Integers]:
+    """The columns' sums over so many groups, drawn with replacement: a row a resample.
+
+    Groups with the same counts are drawn at once, as how many of the drawn ones they are: exactly
+    the bootstrap over single groups, in a fraction of its time and memory.
+    """
+    rows = np.stack([np.asarray(column, dtype=np.int64) for column in columns], axis=1)
+    codes = number_groups(groups, len(rows))
+    if codes is not None:
+        summed = [np.bincount(codes, weights=column) for column in rows.T]
+        rows = np.stack(summed, axis=1).astype(np.int64)
+    kinds, counts = np.unique(rows, axis=0, return_counts=True)
+    if not len(kinds):
+        yield np.zeros((1, len(columns)), dtype=np.int64)
+        return
+    generator = np.random.default_rng(0)
+    chunk = max(1, _MOST_CELLS // len(kinds))
+    for start in range(0, NUM_RESAMPLES, chunk):
+        size = min(chunk, NUM_RESAMPLES - start)
+        yield generator.multinomial(len(rows), counts / len(rows), size=size) @ kinds
+
+
+def _f1(sums: Integers) -> Floats:
+    """Of rows of hits, expected, found; with no slot expected and none found, nothing is wrong."""
+    slots = sums[:, 1] + sums[:, 2]
+    return np.where(slots == 0, 1.0, 2 * sums[:, 0] / np.maximum(slots, 1))
+
+
+def _percentiles(drawn: Floats) -> Interval:
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _quantile() -> float:
+    return float(norm.ppf((1 + CONFIDENCE) / 2))

@@ -1,18 +1,26 @@
 """The task that asks a served candidate the whole test split and scores the answers."""
 
 import asyncio
+import logging
+import shutil
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
+from intent_core.abstention import choose_threshold
 from intent_core.artifacts import ModelArtifact
-from intent_core.catalogue import write_regex
+from intent_core.catalogue import IntentSchema, write_regex
 from intent_core.config import EvaluateConfig, ServeConfig, fingerprint
 from intent_core.dataset import DatasetManifest, Example, read_split
-from intent_core.evaluation import EvaluationReport, Prediction, evaluate
+from intent_core.evaluation import evaluate
+from intent_core.prediction import Prediction
+from intent_core.report import EvaluationReport
 from intent_core.splits import SplitName
+from tasks.answers import KeptAnswers
 from tasks.inference import predict
 from tasks.model_server import (
     ModelServer,
@@ -22,11 +30,17 @@ from tasks.model_server import (
 )
 from tasks.progress import told_if_it_fails, track
 from tasks.retries import retry_delays, worth_a_retry
+from tasks.server_metrics import Buckets, quantile_ms, read_first_token
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store, write_finished
+from tasks.steps import get_store, work_folder, write_finished
 from tasks.storage import ObjectStore
+from tasks.tracking import flatten
 
 PREDICTIONS_FILE = "predictions.jsonl"
+REPORT_VERSION = 2
+"""Goes up when the same answers are judged or reported otherwise: old reports are not reused."""
+
+logger = logging.getLogger(__name__)
 
 
 def evaluation_prefix(
@@ -34,7 +48,7 @@ def evaluation_prefix(
 ) -> str:
     """Where the report lies: a key over the model, the test, the catalogue and how it is asked."""
     intents = [schema.model_dump(mode="json") for schema in dataset.intents]
-    parts = (artifact.digest, dataset.test_fingerprint, intents, config, serve)
+    parts = (artifact.digest, dataset.test_fingerprint, intents, config, serve, REPORT_VERSION)
     return f"evaluations/{fingerprint(*parts)}"
 
 
@@ -56,10 +70,19 @@ def evaluate_served(
     store = get_store(settings)
     examples = read_examples(store, dataset, "test")
     ran_before = find_model_server(settings, artifact, serve) is not None
+    prefix = evaluation_prefix(artifact, dataset, config, serve)
     server = ensure_model_server(settings, artifact, serve)
+    folder = work_folder(settings, prefix)
+    asked = Asked(settings, server, artifact, config, folder, dataset.intents)
     try:
-        pattern = write_regex(dataset.intents) if config.constrained else None
-        predictions = ask_all(settings, server, artifact, examples, config, pattern)
+        threshold = None
+        if config.abstain_below == "auto":
+            held_out = read_examples(store, dataset, "validation")
+            threshold = choose_threshold(held_out, asked.ask(held_out, "validation"), config)
+        before, started = read_first_token(server.address), time.monotonic()
+        predictions = asked.ask(examples, "test")
+        seconds = time.monotonic() - started
+        after = read_first_token(server.address)
     except BaseException:
         if not ran_before:
             stop_model_server(settings, artifact, serve)
@@ -67,47 +90,84 @@ def evaluate_served(
     report = evaluate(
         examples,
         predictions,
+        config,
         known_intents={schema.intent for schema in dataset.intents},
         artifact_digest=artifact.digest,
         test_fingerprint=dataset.test_fingerprint,
+        threshold=threshold,
+        chosen_on="validation" if threshold is not None else "recipe",
+        # Of a resumed evaluation only a part was asked in this time.
+        seconds=seconds * len(examples) / asked.num_new if asked.num_new else None,
     )
-    prefix = evaluation_prefix(artifact, dataset, config, serve)
+    report = with_first_token(report, before, after)
     lines = "".join(prediction.model_dump_json() + "\n" for prediction in predictions)
     store.put(f"{prefix}/{PREDICTIONS_FILE}", lines.encode())
     with told_if_it_fails():
         create_table_artifact(
-            [score.model_dump() for score in report.per_intent],
+            [flatten(score) for score in report.per_intent],
             key="evaluation",
             description=f"Scores by intent of {artifact.name} on {report.num_examples} utterances.",
         )
     write_finished(store, prefix, report)
+    shutil.rmtree(folder)
     if not settings.serves_here and not ran_before:
         stop_model_server(settings, artifact, serve)
     return report
 
 
-def ask_all(
-    settings: Settings,
-    server: ModelServer,
-    artifact: ModelArtifact,
-    examples: list[Example],
-    config: EvaluateConfig,
-    pattern: str | None,
-) -> list[Prediction]:
-    """Every example's answer by content name, so that no other model can have given it."""
-    key, prompt = settings.read_api_key(), artifact.system_prompt
-    with track("evaluate", "evaluate") as tracker:
-        asked = predict(
-            examples,
-            server.url,
-            key,
-            server.model,
-            prompt,
-            config,
-            pattern=pattern,
-            on_answer=lambda done: tracker.update(done, len(examples), "utterances"),
-        )
-        return asyncio.run(asked)
+class Asked:
+    """The answers of one server, each kept as it comes, so that none is asked for twice."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        server: ModelServer,
+        artifact: ModelArtifact,
+        config: EvaluateConfig,
+        folder: Path,
+        intents: Sequence[IntentSchema],
+    ) -> None:
+        self._settings, self._server, self._config = settings, server, config
+        self._prompt, self._folder = artifact.system_prompt, folder
+        self._pattern = write_regex(intents) if config.constrained else None
+        self.num_new = 0
+        """Utterances the last call asked; the others were answered before it."""
+
+    def ask(self, examples: Sequence[Example], split: SplitName) -> list[Prediction]:
+        """Every example's answer, by the model's content name: no other can have given it."""
+        key = self._settings.read_api_key()
+        path = self._folder / f"{split}.answers.jsonl"
+        with track("evaluate", f"evaluate-{split}") as tracker, KeptAnswers(path) as kept:
+            missing = kept.missing(examples)
+            self.num_new = len(missing)
+            if len(missing) < len(examples):
+                logger.info("going on after %d of %d answers", len(kept), len(examples))
+
+            def note(prediction: Prediction) -> None:
+                kept.add(prediction)
+                tracker.update(len(kept), len(examples), "utterances")
+
+            asked = predict(
+                missing,
+                self._server.url,
+                key,
+                self._server.model,
+                self._prompt,
+                self._config,
+                pattern=self._pattern,
+                on_answer=note,
+            )
+            asyncio.run(asked)
+            return kept.of(examples)
+
+
+def with_first_token(report: EvaluationReport, before: Buckets, after: Buckets) -> EvaluationReport:
+    """The report with what the server measured of its first tokens."""
+    if report.latency is None:
+        return report
+    half, most = (quantile_ms(before, after, share) for share in (0.5, 0.95))
+    update = {"first_token_p50_ms": half, "first_token_p95_ms": most}
+    return report.model_copy(update={"latency": report.latency.model_copy(update=update)})
 
 
 def read_examples(store: ObjectStore, dataset: DatasetManifest, split: SplitName) -> list[Example]:

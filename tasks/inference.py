@@ -15,7 +15,7 @@ from intent_core.calls import parse_calls
 from intent_core.config import EvaluateConfig
 from intent_core.dataset import Example
 from intent_core.errors import CallSyntaxError, ServingError
-from intent_core.evaluation import Prediction
+from intent_core.prediction import Prediction
 from intent_core.prompt import build_messages
 
 _MAX_RETRIES = 4
@@ -40,11 +40,12 @@ async def predict(
     system_prompt: str,
     config: EvaluateConfig,
     pattern: str | None = None,
-    on_answer: Callable[[int], None] = lambda done: None,
+    on_answer: Callable[[Prediction], None] = lambda prediction: None,
 ) -> list[Prediction]:
     """One greedy answer per example, `config.concurrency` at a time, in the examples' order.
 
     A `pattern` is a regular expression that every answer must match, but for its length.
+    `on_answer` is called once for each, as they come.
     Raises `ServingError` when the server fails: silence is no wrong answer of the model.
     """
     limit = asyncio.Semaphore(config.concurrency)
@@ -54,22 +55,26 @@ async def predict(
     async def ask_one(example: Example) -> Prediction:
         nonlocal done
         async with limit:
-            started = time.perf_counter()
-            try:
-                answer = await client.chat.completions.create(
-                    model=model,
-                    messages=build_messages(system_prompt, example.instruction),  # type: ignore[arg-type]
-                    temperature=0.0,
-                    max_completion_tokens=config.max_new_tokens,
-                    logprobs=True,
-                    extra_body=extra,
-                )
-            except openai.BadRequestError as error:
-                # Too long for the server, say: this utterance's fault, and no reason to stop.
-                return Prediction(example_id=example.id, text="", error=str(error))
-            latency = (time.perf_counter() - started) * 1000
+            prediction = await ask_now(example)
         done += 1
-        on_answer(done)
+        on_answer(prediction)
+        return prediction
+
+    async def ask_now(example: Example) -> Prediction:
+        started = time.perf_counter()
+        try:
+            answer = await client.chat.completions.create(
+                model=model,
+                messages=build_messages(system_prompt, example.instruction),  # type: ignore[arg-type]
+                temperature=0.0,
+                max_completion_tokens=config.max_new_tokens,
+                logprobs=True,
+                extra_body=extra,
+            )
+        except openai.BadRequestError as error:
+            # Too long for the server, say: this utterance's fault, and no reason to stop.
+            return Prediction(example_id=example.id, text="", error=str(error))
+        latency = (time.perf_counter() - started) * 1000
         choice = answer.choices[0]
         judged = judge(example.id, choice.message.content or "", latency)
         return judged.model_copy(update={"confidence": measure_confidence(choice.logprobs)})

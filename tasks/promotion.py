@@ -73,5 +73,7 @@ def follow_rollback(settings: Settings, served: ServedModel) -> None:
 
 
 def point_champion(settings: Settings, served: ServedModel) -> None:
+    if not served.version:
+        return  # it is not registered yet; `record_queue` points to it when it is
     with translated(settings.mlflow_tracking_url):
         set_champion(make_client(settings), served.project, served.version)

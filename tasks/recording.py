@@ -1,5 +1,7 @@
-"""The task that writes a pipeline run's whole story into MLflow."""
+"""The tasks that write a pipeline run's whole story into MLflow, or keep it until they can."""
 
+import logging
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -10,15 +12,18 @@ from pydantic import BaseModel, ConfigDict
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import PipelineConfig, fingerprint
 from intent_core.dataset import DatasetManifest
-from intent_core.evaluation import EvaluationReport
 from intent_core.gate import GateDecision, render_decision
+from intent_core.report import EvaluationReport
+from intent_core.reporting.figures import draw_figures
+from intent_core.reporting.page import Review, render_review
 from intent_core.training.job import RESULT_FILE, TrainingResult
-from tasks.evaluation import PREDICTIONS_FILE, evaluation_prefix
+from tasks.answers import read_whole_lines
+from tasks.evaluation import PREDICTIONS_FILE, evaluation_prefix, read_examples
 from tasks.model_server import fetch_model
-from tasks.registry import register_candidate
+from tasks.registry import describe_version, register_candidate
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store
+from tasks.steps import get_store, require_finished
 from tasks.storage import ObjectStore
 from tasks.tracking import (
     ensure_experiment,
@@ -26,12 +31,40 @@ from tasks.tracking import (
     find_run,
     finish_run,
     log_run,
+    log_tables,
+    log_verdict,
     make_client,
     open_run,
     run_url,
     translated,
 )
 from tasks.training import training_prefix
+
+logger = logging.getLogger(__name__)
+
+
+class RunRecord(BaseModel):
+    """What a pipeline run came to, by reference: enough to write its story at any later time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: PipelineConfig
+    dataset: DatasetManifest
+    artifact: ModelArtifact
+    decision: GateDecision
+    champion_report: str | None
+    """Where the champion's report on the same test split lies."""
+    prefect_run: str
+    commit: str = ""
+    """Of the code that ran."""
+
+    @property
+    def key(self) -> str:
+        """Names the outcome; a person's approval does not make it another one."""
+        decided = self.decision.model_copy(
+            update={"approval": None, "reason": "", "promote": False}
+        )
+        return fingerprint(self.config, self.dataset.fingerprint, self.artifact.digest, decided)
 
 
 class RecordedRun(BaseModel):
@@ -48,66 +81,126 @@ class RecordedRun(BaseModel):
     retries=len(retry_delays()),
     retry_delay_seconds=retry_delays(),
     retry_condition_fn=worth_a_retry,
-    task_run_name="record {artifact.name}",
+    task_run_name="record {record.artifact.name}",
 )
-def record_run(
-    config: PipelineConfig,
-    dataset: DatasetManifest,
-    artifact: ModelArtifact,
-    report: EvaluationReport,
-    decision: GateDecision,
-) -> RecordedRun:
+def record_run(record: RunRecord) -> RecordedRun:
     """One MLflow run per outcome: done again after a failure it adds what was missing."""
     settings = get_settings()
+    recorded = write_record(settings, record)
+    publish(recorded.url, settings, record.decision)
+    return recorded
+
+
+@task(
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=worth_a_retry,
+)
+def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
+    """The person's answer, in place of the verdict that waited for it."""
+    settings = get_settings()
+    with translated(settings.mlflow_tracking_url):
+        client = make_client(settings)
+        with tempfile.TemporaryDirectory() as folder:
+            review = gather_review(get_store(settings), record, {"MLflow run": recorded.url})
+            write_documents(review, Path(folder))
+            log_verdict(client, recorded.run_id, record.decision, Path(folder))
+        describe_version(client, record.config.project, recorded.version, review)
+    publish(recorded.url, settings, record.decision)
+
+
+def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
+    """The run and the version, made or completed. Raises `TrackingError` when MLflow fails."""
     store = get_store(settings)
-    key = fingerprint(config, dataset.fingerprint, artifact.digest, decision)
+    config, dataset, artifact = record.config, record.dataset, record.artifact
     with translated(settings.mlflow_tracking_url):
         client = make_client(settings)
         experiment = ensure_experiment(client, config.project)
-        run_id = find_run(client, experiment, key)
+        run_id = find_run(client, experiment, record.key)
+        is_new = run_id is None
         if run_id is None:
             training = training_prefix(dataset, config.train)
             run_id = find_open_run(client, experiment, training) or open_run(
                 client, experiment, config.project, training
             )
-            with tempfile.TemporaryDirectory() as folder:
-                gather_documents(store, config, dataset, artifact, Path(folder))
-                log_run(
-                    client,
-                    run_id,
-                    key=key,
-                    config=config,
-                    dataset=dataset,
-                    artifact=artifact,
-                    training=read_training_result(store, config, dataset),
-                    report=report,
-                    decision=decision,
-                    tags={"intent.prefect_run": prefect_run_url(settings)},
-                    files=Path(folder),
-                )
+        url = run_url(settings, experiment, run_id)
+        review = gather_review(store, record, {"MLflow run": url})
+        if is_new:
+            tags = {"intent.prefect_run": record.prefect_run}
+            if record.commit:
+                tags["mlflow.source.git.commit"] = record.commit
+            log_run(
+                client,
+                run_id,
+                key=record.key,
+                config=config,
+                dataset=dataset,
+                artifact=artifact,
+                training=read_training_result(store, config, dataset),
+                report=review.report,
+                tags=tags,
+            )
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                gather_dataset(store, dataset, folder)
+                client.log_artifacts(run_id, name, "dataset")
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                prefix = evaluation_prefix(artifact, dataset, config.evaluate, config.serve)
+                answers = folder / PREDICTIONS_FILE
+                store.download(f"{prefix}/{PREDICTIONS_FILE}", answers)
+                log_tables(client, run_id, review.report, read_whole_lines(answers))
+                write_documents(review, folder)
+                log_verdict(client, run_id, record.decision, folder)
             finish_run(client, run_id)
-        folder_of_model = fetch_model(settings, artifact)
-        version = register_candidate(client, config.project, run_id, artifact, folder_of_model)
-    url = run_url(settings, experiment, run_id)
-    publish(url, settings, decision)
+        model = fetch_model(settings, artifact)
+        version = register_candidate(client, config.project, run_id, artifact, model)
+        describe_version(client, config.project, version, review)
     return RecordedRun(run_id=run_id, url=url, version=version)
 
 
-def gather_documents(
-    store: ObjectStore,
-    config: PipelineConfig,
-    dataset: DatasetManifest,
-    artifact: ModelArtifact,
-    folder: Path,
-) -> None:
-    """The dataset's manifest, what was rejected and why, and the model's answers."""
+def gather_review(store: ObjectStore, record: RunRecord, links: dict[str, str]) -> Review:
+    """Everything a reviewer is shown, from the store."""
+    config, dataset, artifact = record.config, record.dataset, record.artifact
     prefix = evaluation_prefix(artifact, dataset, config.evaluate, config.serve)
+    champion = record.champion_report
+    training = read_training_result(store, config, dataset)
+    return Review(
+        report=require_finished(store, prefix, EvaluationReport),
+        champion=require_finished(store, champion, EvaluationReport) if champion else None,
+        decision=record.decision,
+        dataset=dataset,
+        artifact=artifact,
+        config=config,
+        losses=training.losses,
+        validations=training.validations,
+        links={**links, "Prefect run": record.prefect_run},
+        utterances={e.id: e for e in read_examples(store, dataset, "test")},
+    )
+
+
+def write_documents(review: Review, folder: Path) -> None:
+    """The page, the report and the verdict as files, the figures."""
+    texts = {
+        "report.html": render_review(review),
+        "report.json": review.report.model_dump_json(indent=1),
+        "decision.json": review.decision.model_dump_json(indent=1),
+        "decision.md": render_decision(review.decision, review.report.failures),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, picture in draw_figures(review).items():
+        (folder / "figures" / name).write_bytes(picture)
+
+
+def gather_dataset(store: ObjectStore, dataset: DatasetManifest, folder: Path) -> None:
+    """The dataset's manifest, what was rejected and why, and the data check."""
     splits = {split.file for split in dataset.splits.values()}
     for found in store.list(f"{dataset.uri}/"):
         name = found.key.rpartition("/")[2]
         if name not in splits:
             store.download(found.key, folder / name)
-    store.download(f"{prefix}/{PREDICTIONS_FILE}", folder / PREDICTIONS_FILE)
 
 
 def read_training_result(
@@ -117,12 +210,27 @@ def read_training_result(
     return TrainingResult.model_validate_json(store.read(key))
 
 
+def code_commit(settings: Settings) -> str:
+    """The commit this code is of, as git knows it where an image does not say."""
+    if settings.commit:
+        return settings.commit
+    here = Path(__file__).parent
+    asked = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
 def prefect_run_url(settings: Settings) -> str:
     return f"{settings.prefect_ui_url}/runs/flow-run/{runtime.flow_run.id}"
 
 
 def publish(url: str, settings: Settings, decision: GateDecision) -> None:
     """The verdict and the links on the Prefect run's page."""
-    create_markdown_artifact(render_decision(decision), key="gate-verdict")
+    publish_verdict(decision)
     create_link_artifact(url, link_text="MLflow run", key="mlflow-run")
     create_link_artifact(settings.endpoint, link_text="Endpoint", key="endpoint")
+
+
+def publish_verdict(decision: GateDecision) -> None:
+    create_markdown_artifact(render_decision(decision), key="gate-verdict")

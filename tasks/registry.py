@@ -6,9 +6,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from intent_core.artifacts import ModelArtifact
+from intent_core.reporting.review import Review
+from tasks.tracking import name_verdict
 
 DIGEST_TAG = "intent.digest"
 CANDIDATE, CHAMPION = "candidate", "champion"
+_LONGEST_REASON = 1000
 
 
 def register_candidate(
@@ -22,6 +25,19 @@ def register_candidate(
         version = _create_version(client, name, run_id, artifact)
     client.set_registered_model_alias(name, CANDIDATE, version)
     return version
+
+
+def describe_version(client: MlflowClient, name: str, version: str, review: Review) -> None:
+    """What the registry's list shows: the figures and the verdict in one line, and as tags."""
+    report, decision = review.report, review.decision
+    headline = (
+        f"intent {report.intent_accuracy.value:.3f}, parameters "
+        f"{report.parameter_accuracy.value:.3f} on {report.num_examples} utterances. "
+    )
+    client.update_model_version(name, version, headline + decision.reason[:_LONGEST_REASON])
+    client.set_model_version_tag(name, version, "intent.verdict", name_verdict(decision))
+    reason = decision.reason[:_LONGEST_REASON]
+    client.set_model_version_tag(name, version, "intent.reason", reason)
 
 
 def find_version(client: MlflowClient, name: str, digest: str) -> str | None:

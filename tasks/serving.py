@@ -46,7 +46,7 @@ class ServedModel(BaseModel):
     endpoint: str
     alias: str
     version: str
-    """Version in the MLflow registry."""
+    """Version in the MLflow registry; "" while it is not registered."""
     project: str
     since: AwareDatetime
 
@@ -98,6 +98,17 @@ def promote_model(
             previous = former if is_new else state.previous
             _turn_to(settings, ServingState(current=served, previous=previous), former, golden)
         retire_others(settings, served)
+    return served
+
+
+def note_version(settings: Settings, artifact: ModelArtifact, version: str) -> ServedModel | None:
+    """The registry's version of a model that was promoted without one; None: another is served."""
+    with only_one(settings):
+        state = read_state(settings)
+        if state.current is None or state.current.artifact.digest != artifact.digest:
+            return None
+        served = state.current.model_copy(update={"version": version})
+        write_state(settings, state.model_copy(update={"current": served}))
     return served
 
 

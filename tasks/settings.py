@@ -69,6 +69,9 @@ class Settings(BaseSettings):
         description="Whether promoted models are served by this machine; a GPU worker elsewhere "
         "sets it to false and stops a server when its evaluation is done.",
     )
+    commit: str = Field(
+        default="", description="Commit of the code, for an image that carries no git folder."
+    )
     itag_endpoint: str = Field(
         default="", description="OpenITag endpoint, as openitag.cn-hangzhou.aliyuncs.com."
     )

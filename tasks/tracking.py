@@ -3,9 +3,8 @@
 import contextlib
 import json
 import logging
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from intent_core.artifacts import ModelArtifact
 from intent_core.config import PipelineConfig
 from intent_core.dataset import DatasetManifest
 from intent_core.errors import TrackingError
-from intent_core.evaluation import EvaluationReport
-from intent_core.gate import GateDecision, render_decision
+from intent_core.gate import GateDecision
+from intent_core.prediction import Prediction
+from intent_core.report import EvaluationReport, IntentScore, Measure, SliceScore
 from intent_core.training.job import TrainingResult
 from tasks.settings import Settings
 
@@ -29,6 +29,9 @@ KEY_TAG = "intent.key"
 TRAINING_TAG = "intent.training"
 _CURVES = ("train_loss", "validation_loss", "validation_exact_match")
 _LONGEST_PARAMETER = 500
+_LONGEST_TAG = 1000
+MOST_ROWS = 20_000
+"""Of a table: MLflow's pages load it whole. The files beside it are complete."""
 
 
 @contextlib.contextmanager
@@ -98,16 +101,15 @@ def log_run(
     artifact: ModelArtifact,
     training: TrainingResult,
     report: EvaluationReport,
-    decision: GateDecision,
     tags: Mapping[str, str],
-    files: Path,
 ) -> None:
-    """Parameters, metrics, what is missing of the curves, dataset lineage and documents."""
+    """Parameters, metrics, what is missing of the curves, and the dataset's lineage."""
     client.update_run(run_id, name=f"{config.project}-{artifact.name}")
     all_tags = {
         **tags,
         KEY_TAG: key,
-        "intent.verdict": "promote" if decision.promote else "rejected",
+        "intent.project": config.project,
+        "intent.export": dataset.source,
         "intent.artifact": artifact.name,
         "intent.digest": artifact.digest,
         "intent.dataset_fingerprint": dataset.fingerprint,
@@ -119,13 +121,48 @@ def log_run(
         tags=[RunTag(k, v) for k, v in all_tags.items()],
     )
     _log_dataset(client, run_id, dataset)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "report.json").write_text(report.model_dump_json(indent=1), encoding="utf-8")
-        (folder / "decision.json").write_text(decision.model_dump_json(indent=1), encoding="utf-8")
-        (folder / "decision.md").write_text(render_decision(decision), encoding="utf-8")
-        client.log_artifacts(run_id, str(folder))
-    client.log_artifacts(run_id, str(files), "dataset")
+
+
+def log_verdict(client: MlflowClient, run_id: str, decision: GateDecision, folder: Path) -> None:
+    """The verdict as tags, and the documents about it."""
+    client.set_tag(run_id, "intent.verdict", name_verdict(decision))
+    client.set_tag(run_id, "intent.reason", decision.reason[:_LONGEST_TAG])
+    client.log_artifacts(run_id, str(folder))
+
+
+def log_tables(
+    client: MlflowClient, run_id: str, report: EvaluationReport, predictions: Sequence[Prediction]
+) -> None:
+    """Scores by intent and slice, failures, answers: tables that MLflow's pages compare."""
+    tables: dict[str, list[dict[str, Any]]] = {
+        "per_intent": [flatten(score) for score in report.per_intent],
+        "slices": [flatten(score) for score in report.slices],
+        "failures": [failure.model_dump() for failure in report.failures[:MOST_ROWS]],
+        "predictions": [prediction.model_dump() for prediction in predictions[:MOST_ROWS]],
+    }
+    for name, rows in tables.items():
+        if rows:
+            columns = {column: [row[column] for row in rows] for column in rows[0]}
+            client.log_table(run_id, columns, f"tables/{name}.json")
+
+
+def flatten(score: IntentScore | SliceScore) -> dict[str, str | int | float]:
+    """A row for people: the rates without their intervals."""
+    return {
+        name: round(value.value, 4) if isinstance(value, Measure) else value
+        for name, value in score
+    }
+
+
+def name_verdict(decision: GateDecision) -> str:
+    """One word, by which runs are sorted: promote, rejected, dry_run, waits or declined."""
+    if decision.promote:
+        return "promote"
+    if not decision.passed:
+        return "rejected"
+    if decision.awaits_approval:
+        return "waits"
+    return "dry_run" if decision.mode == "dry_run" else "declined"
 
 
 def finish_run(client: MlflowClient, run_id: str) -> None:
@@ -138,14 +175,19 @@ def _metrics(report: EvaluationReport, training: TrainingResult) -> list[Metric]
         "parameter_accuracy": report.parameter_accuracy.value,
         "exact_match": report.exact_match.value,
         "parse_rate": report.parse_rate.value,
-        "slot_f1": report.slot_f1,
+        "slot_f1": report.slots.f1,
         "documents_intent_accuracy": report.documents.intent_accuracy,
         "documents_parameter_accuracy": report.documents.parameter_accuracy,
         "train_seconds": training.seconds,
         "train_samples_per_second": training.samples_per_second,
     }
-    if report.unknown_intent_rate is not None:
-        final["unknown_intent_rate"] = report.unknown_intent_rate.value
+    for name in ("unknown_intent_rate", "out_of_scope_recall", "out_of_scope_precision"):
+        measure: Measure | None = getattr(report, name)
+        if measure is not None:
+            final[name] = measure.value
+    if report.latency is not None:
+        final["latency_p50_ms"] = report.latency.p50_ms
+        final["latency_p95_ms"] = report.latency.p95_ms
     now = int(time.time() * 1000)
     return [Metric(name, value, now, 0) for name, value in final.items()]
 

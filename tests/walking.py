@@ -68,6 +68,18 @@ def run_walk(
     return done
 
 
+def start_walk(walk: Path, *overrides: str) -> "subprocess.Popen[str]":
+    """`intent run` that goes on while the test does something else."""
+    options = [part for text in overrides for part in ("--set", text)]
+    what = ["run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", *what, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
 def outcome_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return outcome

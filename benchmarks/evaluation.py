@@ -1,0 +1,264 @@
+"""How fast a model is evaluated, beside the documents' script and batches in transformers.
+
+    python benchmarks/evaluation.py [--quick] [--model DIR] [--documents FILE] [--recipe NAME] \
+        [--set key=value]... [--train FILE --test FILE]
+
+One merged model, asked the same utterances greedily, at most `evaluate.max_new_tokens` each (the
+documents' script has 64). Without `--model` it is trained first, as `accuracy.py` does. Contenders:
+
+    ours        `tasks.inference.predict` against a vLLM server with the recipe's flags
+    documents   their script as it is, one by one; without it a loop of ours that does the same
+    batched     transformers, 16 at a time, padded on the left, sorted by length, in the dtype of
+                the saved weights
+    batched_as_ours  the same in the server's dtype, where that is another one
+
+Turns change their order, and each turn has utterances of its own, so that the server finds none
+of them in its cache; the time to load a model counts for nobody. The server runs all the while: the
+share of a core it takes while others are measured is printed. Then the test's utterances are asked
+again freely and within the catalogue's regular expression (`evaluate.constrained`), in turns.
+`--quick` trains on 64 rows and asks 20 utterances a turn. The last line is one JSON object:
+
+    over_documents, over_batched    utterances a second, ours over theirs (the faster of the
+                                    batched); medians of the turns' ratios
+    same_answers_documents, same_answers_batched    share of answers the same as ours (of the
+                                    batched in the server's dtype)
+    constrained_cost                time of constrained answers over that of free ones
+"""
+
+import argparse
+import json
+import logging
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accuracy import SAMPLE, read_rows, train
+from answering import (
+    Answered,
+    Contender,
+    Served,
+    make_documents,
+    make_ours,
+    make_transformers,
+    serve,
+)
+from transformers import AutoConfig, AutoTokenizer
+
+from flows.recipes import find_recipe
+from intent_core.calls import parse_calls
+from intent_core.catalogue import list_intents, write_regex
+from intent_core.config import PipelineConfig
+from intent_core.dataset import Example
+from intent_core.evaluation import evaluate
+from intent_core.prediction import Prediction
+from intent_core.prompt import encode_prompt
+from intent_core.recipe import load_config
+from intent_core.training.methods import device_name
+
+HOME = Path(__file__).resolve().parents[1]
+DOCUMENTS = HOME.parent / "shared" / "baselines" / "seed_evaluate.py"
+BATCH = 16
+
+
+def share_rows(test: list[Example], rows: list[Example], size: int) -> Iterator[list[Example]]:
+    """Utterances for turn after turn, the test's first, none of them twice."""
+    pool = {r.instruction: r for r in (*test, *random.Random(0).sample(rows, len(rows)))}
+    distinct = list(pool.values())
+    for start in range(0, len(distinct) - size + 1, size):
+        yield distinct[start : start + size]
+
+
+def compare(
+    contenders: dict[str, Contender], shares: Iterator[list[Example]], turns: int, served: Served
+) -> tuple[dict[str, list[Answered]], float]:
+    """Turns of all, and the share of a core that the server took while others were at work."""
+    names = list(contenders)
+    taken: dict[str, list[Answered]] = {name: [] for name in names}
+    wall = busy = 0.0
+    for turn in range(turns):
+        rows = next(shares, None)
+        if rows is None:
+            raise SystemExit(f"too few utterances for {turns} turns: take fewer, or more data")
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            before, started = served.cpu_seconds(), time.perf_counter()
+            taken[name].append(contenders[name](rows))
+            sys.stderr.write(f"turn {turn + 1} of {turns}: {name}\n")
+            if name != "ours":
+                wall += time.perf_counter() - started
+                busy += served.cpu_seconds() - before
+    return taken, busy / wall
+
+
+def ratio(taken: dict[str, list[Answered]], *others: str) -> float:
+    """Median over the turns of our speed over the fastest of the others'."""
+    fastest = [
+        min(t.seconds for t in turns) for turns in zip(*(taken[o] for o in others), strict=True)
+    ]
+    return float(
+        statistics.median(a / b.seconds for a, b in zip(fastest, taken["ours"], strict=True))
+    )
+
+
+def same_answers(taken: dict[str, list[Answered]], name: str) -> float:
+    pairs = zip(taken["ours"], taken[name], strict=True)
+    same = [a == b for o, t in pairs for a, b in zip(o.texts, t.texts, strict=True)]
+    return sum(same) / len(same)
+
+
+class Constrained(NamedTuple):
+    """What the regular expression changes."""
+
+    cost: float
+    first_cost: float
+    """Time of the first constrained answer over that of a free one: the pattern is compiled."""
+    free: list[str]
+    bound: list[str]
+
+
+def constrain(
+    served: Served, config: PipelineConfig, test: list[Example], rows: list[Example], turns: int
+) -> Constrained:
+    """The same utterances freely and constrained; the server has had all of them before."""
+    pattern = write_regex(list_intents(parse_calls(row.output) for row in rows))
+    free, bound = make_ours(served, config), make_ours(served, config, pattern)
+    first_cost = bound(test[:1]).seconds / free(test[:1]).seconds
+    ratios = []
+    for turn in range(turns):
+        if turn % 2:
+            with_pattern, without = bound(test), free(test)
+        else:
+            without, with_pattern = free(test), bound(test)
+        ratios.append(with_pattern.seconds / without.seconds)
+    return Constrained(statistics.median(ratios), first_cost, without.texts, with_pattern.texts)
+
+
+def print_rates(name: str, rows: list[Example], texts: list[str]) -> None:
+    predictions = [
+        Prediction(example_id=row.id, text=text) for row, text in zip(rows, texts, strict=True)
+    ]
+    report = evaluate(rows, predictions)
+    rates = (
+        f"{rate} {getattr(report, rate).value:.3f}"
+        for rate in ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate")
+    )
+    print(f"  {name:16} {', '.join(rates)}")
+
+
+def reads_chatml(folder: Path, system_prompt: str, utterance: str) -> bool:
+    """Whether the documents' prompt is the model's own, token by token."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    theirs = (
+        f"<|im_start|>system\n{system_prompt}<|im_end|>\n<|im_start|>user\n{utterance}<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    return bool(tokenizer(theirs).input_ids == encode_prompt(tokenizer, system_prompt, utterance))
+
+
+def find_contenders(
+    options: argparse.Namespace, served: Served, model: Path, config: PipelineConfig, folder: Path
+) -> dict[str, Contender]:
+    prompt, most = served.system_prompt, config.evaluate.max_new_tokens
+    contenders = {"ours": make_ours(served, config)}
+    if options.documents.is_file():
+        contenders["documents"] = make_documents(options.documents, model, prompt, folder)
+    else:
+        contenders["documents"] = make_transformers(model, "auto", prompt, most, batch=1)
+    contenders["batched"] = make_transformers(model, "auto", prompt, most, BATCH)
+    if served.dtype != saved_dtype(model):
+        contenders["batched_as_ours"] = make_transformers(model, served.dtype, prompt, most, BATCH)
+    return contenders
+
+
+def saved_dtype(model: Path) -> str:
+    return str(AutoConfig.from_pretrained(model).dtype).removeprefix("torch.")
+
+
+def measure(
+    options: argparse.Namespace,
+    config: PipelineConfig,
+    rows: list[Example],
+    test: list[Example],
+    folder: Path,
+) -> dict[str, float]:
+    """Print what was found; the ratios are given back."""
+    model = options.model
+    if model is None:
+        train(config, rows[:64] if options.quick else rows, folder)
+        model = folder / "out" / "model"
+    # Else SIGTERM would leave the server behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with serve(model, config, folder / "home") as served:
+        contenders = find_contenders(options, served, model, config, folder)
+        shares = share_rows(test, rows, options.utterances)
+        for contend in contenders.values():
+            contend(rows[-2:])  # memory pools, kernels, connections
+        taken, idle = compare(contenders, shares, options.turns, served)
+        asked = test[: options.utterances]
+        constrained = constrain(served, config, asked, rows, options.turns)
+        dtype = served.dtype
+    script = options.documents if options.documents.is_file() else None
+    start = served.start_seconds
+    start /= start + statistics.median(turn.seconds for turn in taken["ours"])
+    chatml = reads_chatml(model, served.system_prompt, test[0].instruction)
+    print(
+        f"{model.name if options.model else options.recipe}, {device_name()}, "
+        f"{torch.get_num_threads()} threads, {options.utterances} utterances a turn, "
+        f"{config.evaluate.concurrency} at once; medians, ours = 1:"
+    )
+    print(f"  documents: {f'their script ({script.name})' if script else 'a loop like theirs'}")
+    print(f"  dtypes: ours {dtype}, documents and batched {saved_dtype(model)}")
+    print(f"  documents' prompt is the model's own: {'yes' if chatml else 'no: answers differ'}")
+    for name in contenders:
+        share = 1 / ratio(taken, name)
+        same = same_answers(taken, name)
+        print(f"  {name:16} {share:5.2f} of our utterances a second, {same:.3f} answers as ours")
+    print(f"start of the server: {start:.2f} of it and a turn; not in the ratios")
+    print(f"server's CPU while others are measured: {idle:.3f} of a core")
+    print(f"constrained to the catalogue, the first answer {constrained.first_cost:.1f} times:")
+    print_rates("free", asked, constrained.free)
+    print_rates("constrained", asked, constrained.bound)
+    batched = [name for name in contenders if name.startswith("batched")]
+    return {
+        "over_documents": ratio(taken, "documents"),
+        "over_batched": ratio(taken, *batched),
+        "same_answers_documents": same_answers(taken, "documents"),
+        "same_answers_batched": same_answers(taken, batched[-1]),
+        "constrained_cost": constrained.cost,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="train on 64 rows, ask 20 a turn")
+    parser.add_argument("--model", type=Path, help="merged transformers folder; none: trained")
+    parser.add_argument("--documents", type=Path, default=DOCUMENTS, help="their script")
+    parser.add_argument("--recipe", default="quickstart", help="a name or a YAML file")
+    parser.add_argument("--set", action="append", default=[], help="evaluate.concurrency=64")
+    parser.add_argument("--train", type=Path, default=SAMPLE / "export-open-group.manifest")
+    parser.add_argument("--test", type=Path, default=SAMPLE / "test.json")
+    parser.add_argument("--utterances", type=int, help="a turn (200; quick: 20)")
+    parser.add_argument("--turns", type=int, help="turns (3; quick: 2)")
+    options = parser.parse_args()
+    options.utterances = options.utterances or (20 if options.quick else 200)
+    options.turns = options.turns or (2 if options.quick else 3)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    warnings.simplefilter("ignore")
+    config = load_config(find_recipe(options.recipe), options.set)
+    rows, test = read_rows(options.train), read_rows(options.test)
+    with tempfile.TemporaryDirectory() as folder:
+        rates = measure(options, config, rows, test, Path(folder))
+    sys.stdout.write(json.dumps({name: round(value, 3) for name, value in rates.items()}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

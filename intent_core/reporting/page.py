@@ -1,0 +1,123 @@
+"""The page itself: everything in one file that asks for nothing else."""
+
+import base64
+import hashlib
+import re
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from intent_core.reporting import formats, tables
+from intent_core.reporting.canvas import DARK, LIGHT
+from intent_core.reporting.confusion import tabulate_confusion
+from intent_core.reporting.figures import draw_figures
+from intent_core.reporting.headlines import find_axis, list_headlines
+from intent_core.reporting.review import Review
+from intent_core.reporting.summary import name_verdict, summarise
+from intent_core.reporting.texts import Texts, name_language, shorten, visible
+
+__all__ = ["Review", "render_review"]
+
+_FIGURES = ("confidence.png", "risk_coverage.png", "training_curve.png")
+_LONGEST_REASON = 1200
+_UNFOLDED = 15
+"""Changed utterances of a kind that are seen at once; the others are a click away."""
+
+
+def render_review(review: Review) -> str:
+    """The review as one HTML page: the verdict first, the lineage last."""
+    texts = Texts()
+    headlines = list_headlines(review)
+    broken, fixed = tables.list_changes(review, texts)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            review=review,
+            report=review.report,
+            champion=review.champion,
+            decision=review.decision,
+            dataset=review.dataset,
+            artifact=review.artifact,
+            verdict=name_verdict(review.decision),
+            reason=shorten(review.decision.reason, _LONGEST_REASON),
+            summary=summarise(review),
+            headlines=headlines,
+            axis=find_axis(headlines),
+            broken=broken,
+            fixed=fixed,
+            checks=tables.list_checks(review, texts),
+            intents=tables.list_intents(review),
+            confusion=tabulate_confusion(review.report),
+            failures=tables.group_failures(review.report, texts),
+            slices=tables.list_slices(review),
+            findings=review.dataset.findings[: tables.MOST_FINDINGS],
+            settings={
+                section: [(name, texts.show(value), is_set) for name, value, is_set in rows]
+                for section, rows in tables.list_settings(review.config).items()
+            },
+            figures=_embed_figures(review),
+            unfolded=_UNFOLDED,
+            style=Markup(_read("page.css")),
+            script=Markup(_read("page.js")),
+            script_hash=_hash(_read("page.js")),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("intent_core.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": formats.percent,
+        "points": formats.points,
+        "p_value": formats.p_value,
+        "whole": formats.whole,
+        "milliseconds": formats.milliseconds,
+        "place": formats.place,
+        "number": formats.number,
+        "cut": shorten,
+        "breakable": _breakable,
+    }
+    environment.globals |= {"is_link": tables.is_link, "language": name_language}
+    return environment
+
+
+def _finalize(value: object) -> object:
+    """What was not made here is made visible before it is escaped."""
+    return visible(value) if type(value) is str else value
+
+
+def _breakable(text: str) -> Markup:
+    """Calls have no blanks to break a line at: their commas and brackets do."""
+    return Markup("<wbr>").join(re.split("(?<=[,;(])", visible(text)))
+
+
+def _embed_figures(review: Review) -> dict[str, tuple[str, str]]:
+    """Data URIs by name, for a light screen and for a dark one."""
+    light, dark = (draw_figures(review, palette, _FIGURES) for palette in (LIGHT, DARK))
+    return {
+        name.removesuffix(".png"): (_to_uri(light[name]), _to_uri(dark[name])) for name in light
+    }
+
+
+def _to_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def _hash(script: str) -> str:
+    """By which the page's policy lets this script run and no other."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+def _read(name: str) -> str:
+    return files("intent_core.reporting").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,30 @@
+"""What a review is made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import PipelineConfig
+from intent_core.dataset import DatasetManifest, Example
+from intent_core.gate import GateDecision
+from intent_core.report import EvaluationReport
+
+
+@dataclass(frozen=True)
+class Review:
+    """All that is known of a candidate when its gate has decided."""
+
+    report: EvaluationReport
+    champion: EvaluationReport | None
+    decision: GateDecision
+    dataset: DatasetManifest
+    artifact: ModelArtifact
+    config: PipelineConfig
+    losses: Sequence[tuple[int, float]]
+    """(optimizer step, training loss)"""
+    validations: Sequence[tuple[int, float, float]]
+    """(optimizer step, validation loss, exact match)"""
+    links: Mapping[str, str]
+    """URLs by name, such as {"MLflow run": "http://..."}."""
+    utterances: Mapping[str, Example]
+    """The test split by id."""

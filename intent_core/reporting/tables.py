@@ -1,0 +1,224 @@
+"""The tables of a page, each short enough to be read, with how much it leaves out."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from intent_core.config import PipelineConfig
+from intent_core.report import EvaluationReport, Failure, IntentScore, Reason, SliceScore
+from intent_core.reporting.review import Review
+from intent_core.reporting.summary import intents_of, list_outputs
+from intent_core.reporting.texts import Text, Texts
+from intent_core.verdict import Check
+
+MOST_CHANGES = 100
+MOST_FAILURES = 200
+MOST_SCORES = 200
+MOST_FINDINGS = 100
+MOST_CULPRITS = 10
+
+REASONS: Mapping[Reason, str] = {
+    "malformed": "the answer is not a list of calls",
+    "missing_prediction": "no answer came",
+    "wrong_intent": "an intent stands for another",
+    "missing_call": "a call is missing",
+    "extra_call": "there is a call too many",
+    "missing_value": "a value is missing",
+    "extra_value": "there is a value too many",
+    "wrong_value": "a value stands for another, or in another's place",
+    "wrong_order": "the calls are right, their order is not",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """An utterance that one of the models gets right; the answer that is right is None."""
+
+    example_id: str
+    intents: str
+    instruction: Text
+    expected: Text
+    candidate: Text | None
+    champion: Text | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The first of the utterances that were fixed, or broken, and how many there are."""
+
+    rows: tuple[Change, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """The first failures of one reason, and how many there are."""
+
+    reason: Reason
+    explanation: str
+    total: int
+    rows: tuple[tuple[str, Text, Text, Text], ...]
+    """(id, utterance, expected, answer)"""
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """The rates of an intent or a slice, and exact match less the champion's."""
+
+    label: str
+    score: IntentScore | SliceScore
+    difference: float | None
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """A check of the gate, and the utterances it failed on."""
+
+    check: Check
+    culprits: tuple[Text, ...]
+
+
+def list_changes(review: Review, texts: Texts) -> tuple[Changes, Changes]:
+    """What was broken and what was fixed, against the champion."""
+    comparison = review.decision.comparison
+    if comparison is None or review.champion is None:
+        return Changes((), 0), Changes((), 0)
+    outputs = list_outputs(review)
+    mine = _find_failures(review.report, comparison.broken_ids[:MOST_CHANGES])
+    theirs = _find_failures(review.champion, comparison.fixed_ids[:MOST_CHANGES])
+
+    def show(ids: Sequence[str]) -> Iterator[Change]:
+        for example_id in ids[:MOST_CHANGES]:
+            failure = mine.get(example_id) or theirs.get(example_id)
+            example = review.utterances.get(example_id)
+            expected = outputs.get(example_id, "")
+            instruction = example.instruction if example else failure and failure.instruction
+            yield Change(
+                example_id=example_id,
+                intents=" ".join(intents_of(expected)),
+                instruction=texts.show(instruction or ""),
+                expected=texts.show(expected, failure.predicted if failure else None),
+                candidate=_show_answer(mine.get(example_id), texts),
+                champion=_show_answer(theirs.get(example_id), texts),
+            )
+
+    return (
+        Changes(tuple(show(comparison.broken_ids)), len(comparison.broken_ids)),
+        Changes(tuple(show(comparison.fixed_ids)), len(comparison.fixed_ids)),
+    )
+
+
+def list_checks(review: Review, texts: Texts) -> list[CheckRow]:
+    """The gate's checks as they were applied."""
+    rows = []
+    for check in review.decision.checks:
+        ids = () if check.passed else check.utterances[:MOST_CULPRITS]
+        known = [review.utterances[i].instruction for i in ids if i in review.utterances]
+        rows.append(CheckRow(check, tuple(texts.show(text) for text in known)))
+    return rows
+
+
+def group_failures(report: EvaluationReport, texts: Texts) -> list[FailureGroup]:
+    """By reason, the most frequent first; a rare reason is shown whole before a frequent one."""
+    groups: defaultdict[Reason, list[Failure]] = defaultdict(list)
+    for failure in report.failures:
+        groups[failure.reason].append(failure)
+    room, shown = MOST_FAILURES, {}
+    for rank, reason in enumerate(sorted(groups, key=lambda one: len(groups[one]))):
+        shown[reason] = groups[reason][: room // (len(groups) - rank)]
+        room -= len(shown[reason])
+    return [
+        FailureGroup(
+            reason=reason,
+            explanation=REASONS[reason],
+            total=len(groups[reason]),
+            rows=tuple(_show_failure(failure, texts) for failure in shown[reason]),
+        )
+        for reason in sorted(groups, key=lambda one: (-len(groups[one]), one))
+    ]
+
+
+def list_intents(review: Review) -> list[ScoreRow]:
+    """The weakest first: by the interval's upper end, which no handful of utterances pulls down."""
+    theirs = {s.intent: s for s in review.champion.per_intent} if review.champion else {}
+    ordered = sorted(review.report.per_intent, key=lambda s: (s.exact_match.high, s.intent))
+    return [
+        ScoreRow(score.intent, score, _subtract(score, theirs.get(score.intent)))
+        for score in ordered[:MOST_SCORES]
+    ]
+
+
+def list_slices(review: Review) -> list[ScoreRow]:
+    """In the report's order."""
+    theirs = {(s.name, s.value): s for s in review.champion.slices} if review.champion else {}
+    return [
+        ScoreRow(
+            f"{score.name}={score.value}",
+            score,
+            _subtract(score, theirs.get((score.name, score.value))),
+        )
+        for score in review.report.slices[:MOST_SCORES]
+    ]
+
+
+def list_settings(config: PipelineConfig) -> dict[str, list[tuple[str, str, bool]]]:
+    """The recipe by section: name, value, and whether it is not the default."""
+    usual = PipelineConfig().model_dump(mode="json")
+    sections = config.model_dump(mode="json", exclude={"project"})
+    return {
+        section: [
+            (name, _show_setting(value), value != usual[section][name])
+            for name, value in settings.items()
+        ]
+        for section, settings in sections.items()
+    }
+
+
+def is_link(url: str) -> bool:
+    """Whether a reviewer may follow it: http or https, a host, and nothing to break out with."""
+    if re.search(r"[\s\x00-\x1f\x7f\"'<>`\\]", url):
+        return False
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def _find_failures(report: EvaluationReport, ids: Iterable[str]) -> dict[str, Failure]:
+    wanted = set(ids)
+    return {f.example_id: f for f in report.failures if f.example_id in wanted}
+
+
+def _show_answer(failure: Failure | None, texts: Texts) -> Text | None:
+    return texts.show(failure.predicted, failure.expected) if failure else None
+
+
+def _show_failure(failure: Failure, texts: Texts) -> tuple[str, Text, Text, Text]:
+    return (
+        failure.example_id,
+        texts.show(failure.instruction),
+        texts.show(failure.expected, failure.predicted),
+        texts.show(failure.predicted, failure.expected),
+    )
+
+
+def _subtract(
+    mine: IntentScore | SliceScore, theirs: IntentScore | SliceScore | None
+) -> float | None:
+    return mine.exact_match.value - theirs.exact_match.value if theirs else None
+
+
+def _show_setting(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case list():
+            return ", ".join(map(str, value)) or "none"
+        case dict():
+            return ", ".join(f"{name}: {held}" for name, held in value.items()) or "none"
+    return str(value)

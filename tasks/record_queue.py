@@ -1,0 +1,47 @@
+"""Records that MLflow did not take: kept in the store, written when it is there again."""
+
+import logging
+
+from prefect import task
+from pydantic import ValidationError
+
+from intent_core.errors import ServiceError, TrackingError
+from tasks.promotion import point_champion
+from tasks.recording import RunRecord, publish_verdict, write_record
+from tasks.serving import note_version
+from tasks.settings import Settings, get_settings
+from tasks.steps import get_store
+
+logger = logging.getLogger(__name__)
+
+QUEUE = "unrecorded"
+
+
+@task
+def queue_record(record: RunRecord, error: str) -> None:
+    """Keep a record for later; the verdict is on the Prefect page all the same."""
+    store = get_store(get_settings())
+    store.put(f"{QUEUE}/{record.key}.json", record.model_dump_json().encode())
+    logger.warning(
+        "the run is not in MLflow yet: the next run or `intent record` writes it there. %s", error
+    )
+    publish_verdict(record.decision)
+
+
+def record_queued(settings: Settings) -> int:
+    """Write what waits; returns how much still does. What MLflow fails at stays."""
+    store = get_store(settings)
+    waiting = [found.key for found in store.list(f"{QUEUE}/")]
+    for done, key in enumerate(waiting):
+        try:
+            record = RunRecord.model_validate_json(store.read(key))
+            recorded = write_record(settings, record)
+            served = note_version(settings, record.artifact, recorded.version)
+            if served:
+                point_champion(settings, served)
+        except (TrackingError, ValidationError, ServiceError) as error:
+            logger.warning("%s is still not in MLflow: %s", key, error)
+            return len(waiting) - done
+        store.delete(key)
+        logger.info("%s is in MLflow now: %s", key, recorded.url)
+    return 0

@@ -1,0 +1,82 @@
+from collections.abc import Mapping
+
+import pytest
+
+from intent_core.config import EvaluateConfig
+from intent_core.dataset import Example
+from intent_core.errors import DataError
+from intent_core.evaluation import Prediction, evaluate
+from intent_core.report import EvaluationReport
+
+
+def examples_of(golds: Mapping[str, str]) -> list[Example]:
+    return [Example(id=i, instruction=f"say {i}", output=gold) for i, gold in golds.items()]
+
+
+def test_the_labelled_order_counts_where_it_is_asked_for() -> None:
+    pairs = [("f(a);g(b)", "g(b);f(a)"), ("f(a);f(b)", "f(b);f(a)"), ("f(a);g(b)", "f(a);g(b)")]
+    examples = examples_of({str(n): gold for n, (gold, _) in enumerate(pairs)})
+    predictions = [Prediction(example_id=str(n), text=text) for n, (_, text) in enumerate(pairs)]
+    freely = evaluate(examples, predictions).outcomes
+    assert (freely.intents_right, freely.parameters_right, freely.exact) == ("111", "111", "001")
+    report = evaluate(examples, predictions, EvaluateConfig(ordered_calls=True))
+    strict = report.outcomes
+    assert (strict.intents_right, strict.parameters_right, strict.exact) == ("011", "001", "001")
+    assert [f.reason for f in report.failures] == ["wrong_order", "wrong_order"]
+    assert report.slots.f1 == 1.0
+
+
+def test_values_are_compared_as_the_recipe_says() -> None:
+    example = Example(id="1", instruction="两个人", output="订座(两,ＶＩＰ厅)")
+    answer = Prediction(example_id="1", text="订座(2, vip厅)")
+    assert evaluate([example], [answer]).parameter_accuracy.value == 0.0
+    config = EvaluateConfig(normalise_values=("full-width", "case", "numerals"))
+    report = evaluate([example], [answer], config)
+    assert report.exact_match.value == report.slots.f1 == 1.0
+    assert report.failures == ()
+    # the documents' rule knows nothing of this
+    assert report.documents.parameter_accuracy == 0.0
+
+
+def test_an_alternative_is_as_right_as_the_label() -> None:
+    example = Example(
+        id="1", instruction="放首歌", output="play(a,b)", alternatives=("play()", "sing();f(x)")
+    )
+
+    def one(text: str) -> EvaluationReport:
+        return evaluate([example], [Prediction(example_id="1", text=text)])
+
+    assert one("play()").exact_match.value == 1.0
+    assert one("f(x);sing()").failures[0].reason == "wrong_order"
+    assert one("f(x);sing()").parameter_accuracy.value == 1.0
+    # nearest to the label, as one of its slots is right: 1 of 2 expected
+    assert one("play(a)").outcomes.slot_hits == (1,)
+    assert one("play(a)").outcomes.slots_expected == (2,)
+    # nothing is right in any: the label itself
+    assert one("stop()").outcomes.slots_expected == (2,)
+    assert one("play()").documents.parameter_accuracy == 0.0
+    assert [s.intent for s in one("sing();f(x)").per_intent] == ["play"]
+    with pytest.raises(DataError, match=r"example '1': the gold output 'play\('"):
+        evaluate([example.model_copy(update={"alternatives": ("play(",)})], [])
+
+
+def test_intervals_count_sources_where_a_tag_names_them() -> None:
+    examples = [
+        Example(id=str(n), instruction="say", output="f()", tags={"dialogue": f"d{n // 5}"})
+        for n in range(20)
+    ]
+    # whole dialogues are right or wrong: 2 of 4
+    answers = [Prediction(example_id=str(n), text="f()" if n < 10 else "g()") for n in range(20)]
+    alone = evaluate(examples, answers).exact_match
+    report = evaluate(examples, answers, EvaluateConfig(group_by="dialogue"))
+    grouped = report.exact_match
+    assert (alone.value, grouped.value, grouped.total) == (0.5, 0.5, 20)
+    assert grouped.low < alone.low < alone.high < grouped.high
+    assert report.outcomes.groups[4:6] == ("dialogue=d0", "dialogue=d1")
+    assert evaluate(examples, answers).outcomes.groups == ()
+    # nobody shares a source: nothing changes
+    lone = evaluate(examples[::5], answers[::5], EvaluateConfig(group_by="dialogue"))
+    assert lone.outcomes.groups == ()
+    one_untagged = [examples[0], examples[1], examples[2].model_copy(update={"tags": {}})]
+    groups = evaluate(one_untagged, [], EvaluateConfig(group_by="dialogue")).outcomes.groups
+    assert groups == ("dialogue=d0", "dialogue=d0", "#2")

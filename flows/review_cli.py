@@ -44,5 +44,5 @@ def record() -> None:
     with reported():
         waiting = record_queued(get_settings())
         if waiting:
-            raise TrackingError(f"{waiting} run(s) still wait for MLflow; the log says why")
+            raise TrackingError(f"{waiting} record(s) could not be written; the log says why")
         console.print("nothing waits for MLflow")

@@ -12,8 +12,9 @@ from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from intent_core.config import DataConfig, Leniency, Stage
+from intent_core.config import DataConfig
 from intent_core.errors import CallSyntaxError
+from intent_core.extras import Tags, pick_tags, read_alternatives, read_tags
 from intent_core.repairs import canonicalise_label, read_label
 from intent_core.results import (
     GivenAnswer,
@@ -27,6 +28,7 @@ from intent_core.results import (
     refuse_row,
     shorten,
 )
+from intent_core.vocabulary import Leniency, Stage
 
 ReportKind = Literal[
     Leniency, "stages-disagree", "annotators-disagree", "unreadable-result", "rewritten"
@@ -73,6 +75,9 @@ class Answer(BaseModel):
     version: int | None = None
     """When the answer was given, in epoch milliseconds, where the export says so."""
     notes: tuple[Note, ...] = ()
+    alternatives: tuple[str, ...] = ()
+    """Other calls that are as right."""
+    tags: Tags = ()
 
 
 def read_answer(
@@ -99,14 +104,17 @@ def _read_row(row: object, config: DataConfig, notes: list[Note]) -> Answer:
     if "data" not in row and "instruction" in row:
         utterance = _read_utterance(row, "instruction")
         answers = StageAnswers([read_value(row.get("output"), None)], [], [])
-        return _finish(utterance, _choose(answers, config, notes), "given", config, notes)
+        answer = _finish(utterance, _choose(answers, config, notes), "given", config, notes)
+        extras = {"alternatives": read_alternatives(row), "tags": read_tags(row)}
+        return answer.model_copy(update=extras)
     utterance = _read_utterance(row.get("data"), config.utterance_field)
     labels = _choose_job(row, config, notes)
     _refuse_abandoned(row, labels, config)
     stage, answers = _choose_stage(labels, config)
     given = _choose(answers, config, notes)
     _note_disagreements(labels, stage, given, config, notes)
-    return _finish(utterance, given, stage, config, notes)
+    tags = pick_tags(row["data"], config.tag_fields)
+    return _finish(utterance, given, stage, config, notes).model_copy(update={"tags": tags})
 
 
 def _read_utterance(fields: object, key: str) -> str:

@@ -11,49 +11,9 @@ from typing import Annotated, Literal, Self, get_args
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Rate = Annotated[float, Field(ge=0.0, le=1.0)]
-Stage = Literal["verify", "check", "label", "system"]
-Leniency = Literal[
-    "several-objects",
-    "several-jobs",
-    "object-mark-result",
-    "list-answer",
-    "full-width",
-    "missing-parenthesis",
-    "trailing-semicolon",
-    "trailing-comma",
-    "missing-comma",
-    "bare-intent",
-]
-"""Departures from the export's format or the call syntax that have one sensible reading."""
-Normalisation = Literal["nfkc", "full-width", "case", "spaces", "numerals"]
-"""Differences between two values that an evaluation may overlook."""
-Metric = Literal[
-    "exact_match", "parse_rate", "slot_f1", "out_of_scope_recall", "out_of_scope_precision"
-]
-Rule = Literal[
-    "few-utterances",
-    "few-for-comfort",
-    "imbalance",
-    "few-multi-intent",
-    "few-multi-turn",
-    "never-alone",
-    "few-phrasings",
-    "duplicates",
-    "near-duplicates",
-    "left-out",
-    "conflicts",
-    "label-errors",
-    "foreign-values",
-    "rare-slot-counts",
-    "unseen-intents",
-    "untested-intents",
-    "test-overlap",
-    "seq-length",
-    "batch-size",
-]
-"""What the data check looks at; see `quality.py`."""
+from intent_core.vocabulary import Leniency, Metric, Normalisation, Rule, Stage
 
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 DEFAULT_SYSTEM_PROMPT = (
     "You are an intent recognition expert. You can recognize an intent based on user "
     "questions and return the corresponding intent and parameters."
@@ -73,6 +33,9 @@ class DataConfig(Section):
 
     utterance_field: str = "instruction"
     """Key under `data` that holds the utterance."""
+    tag_fields: tuple[str, ...] = ()
+    """Further keys under `data`, such as `channel`, that reports slice by. (Rows of training JSON
+    have an object `tags`, and may have `alternatives`, other right outputs.)"""
     question_title: str = "output"
     """Title of the template's question that holds the calls."""
     stages: tuple[Stage, ...] = ("verify", "check", "label", "system")

@@ -173,7 +173,15 @@ def _number_examples(records: Iterable[Record]) -> list[Example]:
         name = hash_text(normalise_utterance(record.utterance))
         seen[name] += 1
         unique = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        examples.append(Example(id=unique, instruction=record.utterance, output=record.output))
+        examples.append(
+            Example(
+                id=unique,
+                instruction=record.utterance,
+                output=record.output,
+                alternatives=record.alternatives,
+                tags=dict(record.tags),
+            )
+        )
     return examples
 
 

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from intent_core.calls import Call
 from intent_core.catalogue import list_intents
-from intent_core.config import Rule
 from intent_core.errors import DataError
 from intent_core.label_errors import LabelSuspicion
+from intent_core.vocabulary import Rule
 
 MOST_NAMED = 10
 

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from intent_core.abstention import OUT_OF_SCOPE, is_out_of_scope
 from intent_core.calls import Call, parse_calls
 from intent_core.comparing import PairedRate, compare_reports, list_broken
-from intent_core.config import GateConfig, Rule
+from intent_core.config import GateConfig
 from intent_core.errors import CallSyntaxError
 from intent_core.findings import Finding
 from intent_core.report import EvaluationReport, IntentScore, Measure, pick
@@ -32,6 +32,7 @@ from intent_core.verdict import (
     is_promoted,
     render_decision,
 )
+from intent_core.vocabulary import Rule
 
 __all__ = ["Approval", "Check", "GateDecision", "approve", "decide", "render_decision"]
 

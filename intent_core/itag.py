@@ -111,6 +111,8 @@ class BlockReader:
             stage=answer.stage,
             version=answer.version,
             notes=answer.notes,
+            alternatives=answer.alternatives,
+            tags=answer.tags,
         )
         items.records.append(record)
         return answer

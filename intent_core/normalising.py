@@ -18,7 +18,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection
 
-from intent_core.config import Normalisation
+from intent_core.vocabulary import Normalisation
 
 _CJK = "\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff60\U00020000-\U0003ffff"
 _CHINESE_BLANKS = re.compile(rf"(?<=[{_CJK}])\s+(?=[{_CJK}])")

@@ -10,7 +10,7 @@ import orjson
 
 from intent_core.answers import Refusal
 from intent_core.blocks import BOM, MAX_LINE_BYTES, Block
-from intent_core.config import Leniency
+from intent_core.vocabulary import Leniency
 
 MAX_OBJECTS_A_LINE = 1000
 MAX_RAW = 2000

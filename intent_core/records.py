@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from intent_core.answers import AnswerStage, Note
 from intent_core.errors import DataError
+from intent_core.extras import Tags
 from intent_core.results import Reason
 
 MOST_REASONS = 10
@@ -29,6 +30,9 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """When it was answered, in epoch milliseconds, where the export says so."""
     notes: tuple[Note, ...] = ()
     """What a person should know about this row."""
+    alternatives: tuple[str, ...] = ()
+    """Other calls that are as right, canonical; for a test set."""
+    tags: Tags = ()
 
 
 class Rejection(BaseModel):

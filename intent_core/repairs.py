@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from intent_core.calls import Call, format_calls, is_plain, parse_calls
-from intent_core.config import Leniency
 from intent_core.errors import CallSyntaxError
+from intent_core.vocabulary import Leniency
 
 
 class LabelReading(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import orjson
 
-from intent_core.config import Leniency
+from intent_core.vocabulary import Leniency
 
 Reason = Literal[
     Leniency,

@@ -12,13 +12,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from intent_core.calls import Call, is_plain, parse_calls
-from intent_core.config import EvaluateConfig, Normalisation
+from intent_core.config import EvaluateConfig
 from intent_core.dataset import Example
 from intent_core.errors import CallSyntaxError, DataError
 from intent_core.matching import Pair, Slot, match_calls, slots_of
 from intent_core.normalising import normalise_value
 from intent_core.prediction import Prediction
 from intent_core.report import Reason
+from intent_core.vocabulary import Normalisation
 
 Calls = tuple[Call, ...]
 

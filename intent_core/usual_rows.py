@@ -17,9 +17,10 @@ import orjson
 
 from intent_core.answers import Answer, split_label_key
 from intent_core.calls import is_plain
-from intent_core.config import DataConfig, Stage
+from intent_core.config import DataConfig
 from intent_core.records import Record
 from intent_core.results import RowRefused, read_stage, read_version
+from intent_core.vocabulary import Stage
 
 _MAX_KEYS = 16
 # Rows of which no two look alike must not cost a lesson each.
@@ -53,6 +54,8 @@ class UsualRows:
         """Take a row that was read without a note as the usual one from now on."""
         if self._lessons == _MAX_LESSONS or answer.notes or not isinstance(row, dict):
             return
+        if self._config.tag_fields:
+            return  # only `read_answer` knows of tags
         self._lessons += 1
         labels = self._learn_keys(row)
         if not labels or len(self._keys) > _MAX_KEYS or not _UNESCAPED.fullmatch(answer.output):

@@ -29,19 +29,22 @@ def queue_record(record: RunRecord, error: str) -> None:
 
 
 def record_queued(settings: Settings) -> int:
-    """Write what waits; returns how much still does. What MLflow fails at stays."""
+    """Write what waits; returns how much still cannot be. `TrackingError` when MLflow fails."""
     store = get_store(settings)
-    waiting = [found.key for found in store.list(f"{QUEUE}/")]
-    for done, key in enumerate(waiting):
+    left = 0
+    for key in [found.key for found in store.list(f"{QUEUE}/")]:
         try:
             record = RunRecord.model_validate_json(store.read(key))
             recorded = write_record(settings, record)
             served = note_version(settings, record.artifact, recorded.version)
             if served:
                 point_champion(settings, served)
-        except (TrackingError, ValidationError, ServiceError) as error:
+        except (ServiceError, ValidationError) as error:
             logger.warning("%s is still not in MLflow: %s", key, error)
-            return len(waiting) - done
+            left += 1
+            if isinstance(error, TrackingError):
+                raise
+            continue
         store.delete(key)
         logger.info("%s is in MLflow now: %s", key, recorded.url)
-    return 0
+    return left

@@ -24,6 +24,7 @@ demo: setup  ## From a labelled export to a model that answers (GATE=strict: to 
 	@.venv/bin/intent demo --gate $(GATE)
 
 test: setup  ## Everything CI runs: linters, types, import rules, all tests
+	@requirements/browser.sh
 	@$(MAKE) --no-print-directory check
 	@.venv/bin/python -m pytest
 

@@ -40,6 +40,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# As our server has it: threads that spin while they wait would slow the others down on a busy host.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 from accuracy import SAMPLE, read_rows, train
 from answering import (
@@ -91,9 +94,10 @@ def compare(
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             before, started = served.cpu_seconds(), time.perf_counter()
             taken[name].append(contenders[name](rows))
-            sys.stderr.write(f"turn {turn + 1} of {turns}: {name}\n")
+            seconds = time.perf_counter() - started
+            sys.stderr.write(f"turn {turn + 1} of {turns}: {name}, {seconds:.0f} s\n")
             if name != "ours":
-                wall += time.perf_counter() - started
+                wall += seconds
                 busy += served.cpu_seconds() - before
     return taken, busy / wall
 
@@ -194,8 +198,9 @@ def measure(
     if model is None:
         train(config, rows[:64] if options.quick else rows, folder)
         model = folder / "out" / "model"
-    # Else SIGTERM would leave the server behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM would leave the server behind, and the training only notes either of the two.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     with serve(model, config, folder / "home") as served:
         contenders = find_contenders(options, served, model, config, folder)
         shares = share_rows(test, rows, options.utterances)
@@ -251,7 +256,6 @@ def main() -> None:
     options.utterances = options.utterances or (20 if options.quick else 200)
     options.turns = options.turns or (2 if options.quick else 3)
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     warnings.simplefilter("ignore")
     config = load_config(find_recipe(options.recipe), options.set)
     rows, test = read_rows(options.train), read_rows(options.test)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,10 +141,13 @@ def log_tables(
         "failures": [failure.model_dump() for failure in report.failures[:MOST_ROWS]],
         "predictions": [prediction.model_dump() for prediction in predictions[:MOST_ROWS]],
     }
-    for name, rows in tables.items():
-        if rows:
-            columns = {column: [row[column] for row in rows] for column in rows[0]}
-            client.log_table(run_id, columns, f"tables/{name}.json")
+    with warnings.catch_warnings():
+        # MLflow's way with pandas is going to change, says pandas.
+        warnings.simplefilter("ignore")
+        for name, rows in tables.items():
+            if rows:
+                columns = {column: [row[column] for row in rows] for column in rows[0]}
+                client.log_table(run_id, columns, f"tables/{name}.json")
 
 
 def flatten(score: IntentScore | SliceScore) -> dict[str, str | int | float]:

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+from labelled import write_export
+from prefect.client.orchestration import get_client
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -41,6 +44,14 @@ def recipe_for(model: Path) -> dict[str, Any]:
         },
         "serve": {"max_model_len": 256, "alias": "walk", "dtype": "float32"},
     }
+
+
+def prepare_walk(folder: Path, model: Path) -> Path:
+    """The folder with the export and the recipe of a walk."""
+    write_export(folder / "export.manifest")
+    recipe = yaml.safe_dump(recipe_for(model), allow_unicode=True)
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    return folder
 
 
 def intent(*arguments: str, code: int = 0) -> str:
@@ -87,3 +98,12 @@ def outcome_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 def reused_steps(outcome: dict[str, Any]) -> dict[str, bool]:
     return {step["name"]: step["reused"] for step in outcome["steps"]}
+
+
+def read_artifact(key: str) -> str:
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+        (artifact, *_) = client.read_artifacts(artifact_filter=wanted)
+    return str(artifact.data)

@@ -5,15 +5,12 @@ The steps build on one another, as they do for a user, so they stand in one orde
 
 import asyncio
 import json
-import time
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
-from labelled import write_export
 from prefect.client.orchestration import get_client
-from walking import intent, outcome_of, recipe_for, reused_steps, run_walk, start_walk
+from walking import intent, outcome_of, prepare_walk, read_artifact, reused_steps, run_walk
 
 from intent_core.calls import parse_calls
 from intent_core.catalogue import list_intents, write_regex
@@ -31,11 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 @pytest.fixture(scope="module")
 def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the export and the recipe; the platform is up."""
-    folder = tmp_path_factory.mktemp("walk")
-    write_export(folder / "export.manifest")
-    recipe = yaml.safe_dump(recipe_for(tiny_model), allow_unicode=True)
-    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    return folder
+    return prepare_walk(tmp_path_factory.mktemp("walk"), tiny_model)
 
 
 def test_nothing_is_served_before_the_first_promotion(platform: Settings) -> None:
@@ -173,82 +166,11 @@ def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform:
     assert Path(weights).stat().st_size > 100_000
 
 
-def read_artifact(key: str) -> str:
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-
-    with get_client(sync_client=True) as client:
-        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
-        (artifact, *_) = client.read_artifacts(artifact_filter=wanted)
-    return str(artifact.data)
-
-
 def test_data_check_curve_and_scores_are_on_the_prefect_run() -> None:
     assert "| few-utterances |" in read_artifact("data-check")
     assert "music_exit" in read_artifact("data-check")
     assert "train_loss" in read_artifact("training-curve")
     assert "weather_search" in read_artifact("evaluation")
-
-
-def test_mlflow_down_stops_no_promotion_and_the_next_run_records_it(
-    walk: Path, platform: Settings, closed_port: int
-) -> None:
-    """The run tries again, says what waits, and promotes; `intent record` writes it down."""
-    from mlflow import MlflowClient
-
-    another_verdict = "gate.max_regression=0.29"
-    nowhere = f"http://127.0.0.1:{closed_port}"
-    done = run_walk(walk, another_verdict, INTENT_MLFLOW_URL=nowhere)
-    assert done.stderr.count("Trying again") >= len(platform.retry_delays_s)
-    assert "the run is not in MLflow yet" in done.stderr
-    assert f"MLflow at {nowhere} failed" in done.stderr
-    outcome = outcome_of(done)
-    assert outcome["recorded"] is None and outcome["decision"]["promote"] is True
-    client = MlflowClient(platform.mlflow_tracking_url)
-    experiment = client.get_experiment_by_name("walk")
-    before = client.search_runs([experiment.experiment_id])
-    assert "nothing waits" in intent("record")
-    (added,) = {r.info.run_id: r for r in client.search_runs([experiment.experiment_id])}.keys() - {
-        r.info.run_id for r in before
-    }
-    assert client.get_run(added).data.params["gate.max_regression"] == "0.29"
-    served = json.loads(intent("status", "--json"))["served"]
-    assert served["version"] == client.get_model_version_by_alias("walk", "champion").version
-    assert "nothing waits" in intent("record")
-
-
-def test_a_manual_gate_waits_for_a_person(walk: Path, platform: Settings) -> None:
-    """Declined: the model that was served stays, and MLflow says who declined and why."""
-    from mlflow import MlflowClient
-
-    before = json.loads(intent("status", "--json"))["served"]
-    with start_walk(walk, "gate.mode=manual") as waiting:
-        try:
-            run = wait_until_paused()
-            assert "waits for approval" in read_artifact("gate-verdict")
-            intent("approve", "--decline", "--by", "李雷", "--note", "太慢")
-            output, _ = waiting.communicate(timeout=120)
-        finally:
-            waiting.kill()
-    assert waiting.returncode == 1
-    outcome = json.loads(output)
-    assert outcome["run_id"] == run
-    assert outcome["decision"]["reason"].endswith("declined by 李雷: 太慢.")
-    assert json.loads(intent("status", "--json"))["served"] == before
-    recorded = MlflowClient(platform.mlflow_tracking_url).get_run(outcome["recorded"]["run_id"])
-    assert recorded.data.tags["intent.verdict"] == "declined"
-    assert "李雷" in recorded.data.tags["intent.reason"]
-
-
-def wait_until_paused() -> str:
-    from prefect.client.schemas.filters import FlowRunFilter
-
-    paused = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
-    deadline = time.monotonic() + 120
-    with get_client(sync_client=True) as client:
-        while not (found := client.read_flow_runs(flow_run_filter=paused)):
-            assert time.monotonic() < deadline, "the run does not wait"
-            time.sleep(0.5)
-    return str(found[0].id)
 
 
 def test_a_second_model_replaces_the_first(walk: Path) -> None:

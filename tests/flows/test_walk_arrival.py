@@ -65,6 +65,16 @@ def test_the_same_export_again_starts_nothing(scene: Scene) -> None:
     assert len(scene.runs()) == 1
 
 
+def test_a_deployed_run_is_suspended_until_a_person_approves(scene: Scene) -> None:
+    parameters = {**scene.runs()[0].parameters, "overrides": {"gate.mode": "manual"}}
+    run = start("intent-pipeline/cpu", parameters)
+    wait_for("the question", lambda: state_of(run).name == "Suspended", 120)
+    scene.intent("approve", str(run.id), "--by", "韩梅梅", "--note", "looks right")
+    final = wait_for("the end", lambda: final_state(run), 120)
+    assert final.name == "Completed", final
+    assert final.message is not None and "approved by 韩梅梅: looks right" in final.message
+
+
 def test_twenty_watchers_race_one_is_killed_and_one_run_finishes(scene: Scene) -> None:
     """A line without text makes other content of the same rows, so that training is reused."""
     before = {run.id for run in scene.runs()}

@@ -53,7 +53,7 @@ def test_alternatives_and_tags_reach_the_test_split(tmp_path: Path) -> None:
     [
         ({"alternatives": "play()"}, "must be a list of calls"),
         ({"alternatives": ["(红豆)"]}, "alternatives: column"),
-        ({"tags": ["phone"]}, "'tags' must be an object, not a list"),
+        ({"tags": ["phone"]}, "'tags' must be an object, not an array"),
         ({"tags": {"channel": ["phone"]}}, "tag 'channel' must be text"),
     ],
 )

@@ -1,0 +1,131 @@
+"""What a reviewer sees and does: MLflow's pages, a gate that waits, records that come later.
+
+The walk's models are those of `test_walk`, found in the store when it ran before.
+"""
+
+import json
+import time
+import urllib.parse
+from pathlib import Path
+
+import pytest
+from browser import read_page, take_picture
+from prefect.client.orchestration import get_client
+from walking import (
+    intent,
+    outcome_of,
+    prepare_walk,
+    read_artifact,
+    run_walk,
+    start_walk,
+)
+
+from intent_core.report import EvaluationReport
+from tasks.settings import Settings
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+
+@pytest.fixture(scope="module")
+def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The walk's export and recipe, with one model served."""
+    folder = prepare_walk(tmp_path_factory.mktemp("walk"), tiny_model)
+    run_walk(folder)
+    return folder
+
+
+def test_mlflow_down_stops_no_promotion_and_the_next_run_records_it(
+    walk: Path, platform: Settings, closed_port: int
+) -> None:
+    """The run tries again, says what waits, and promotes; `intent record` writes it down."""
+    from mlflow import MlflowClient
+
+    another_verdict = "gate.max_regression=0.29"
+    nowhere = f"http://127.0.0.1:{closed_port}"
+    done = run_walk(walk, another_verdict, INTENT_MLFLOW_URL=nowhere)
+    assert done.stderr.count("Trying again") >= len(platform.retry_delays_s)
+    assert "the run is not in MLflow yet" in done.stderr
+    assert f"MLflow at {nowhere} failed" in done.stderr
+    outcome = outcome_of(done)
+    assert outcome["recorded"] is None and outcome["decision"]["promote"] is True
+    client = MlflowClient(platform.mlflow_tracking_url)
+    experiment = client.get_experiment_by_name("walk")
+    before = client.search_runs([experiment.experiment_id])
+    assert "nothing waits" in intent("record")
+    (added,) = {r.info.run_id: r for r in client.search_runs([experiment.experiment_id])}.keys() - {
+        r.info.run_id for r in before
+    }
+    assert client.get_run(added).data.params["gate.max_regression"] == "0.29"
+    served = json.loads(intent("status", "--json"))["served"]
+    assert served["version"] == client.get_model_version_by_alias("walk", "champion").version
+    assert "nothing waits" in intent("record")
+
+
+def test_a_manual_gate_waits_for_a_person(walk: Path, platform: Settings) -> None:
+    """Declined: the model that was served stays, and MLflow says who declined and why."""
+    from mlflow import MlflowClient
+
+    before = json.loads(intent("status", "--json"))["served"]
+    with start_walk(walk, "gate.mode=manual") as waiting:
+        try:
+            run = wait_until_paused()
+            assert "waits for approval" in read_artifact("gate-verdict")
+            intent("approve", "--decline", "--by", "李雷", "--note", "太慢")
+            output, _ = waiting.communicate(timeout=120)
+        finally:
+            waiting.kill()
+    assert waiting.returncode == 1
+    outcome = json.loads(output)
+    assert outcome["run_id"] == run
+    assert outcome["decision"]["reason"].endswith("declined by 李雷: 太慢.")
+    assert json.loads(intent("status", "--json"))["served"] == before
+    recorded = MlflowClient(platform.mlflow_tracking_url).get_run(outcome["recorded"]["run_id"])
+    assert recorded.data.tags["intent.verdict"] == "declined"
+    assert "李雷" in recorded.data.tags["intent.reason"]
+
+
+def wait_until_paused() -> str:
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    paused = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
+    deadline = time.monotonic() + 120
+    with get_client(sync_client=True) as client:
+        while not (found := client.read_flow_runs(flow_run_filter=paused)):
+            assert time.monotonic() < deadline, "the run does not wait"
+            time.sleep(0.5)
+    return str(found[0].id)
+
+
+def test_two_runs_compare_in_mlflow_and_on_the_page(
+    walk: Path, platform: Settings, tmp_path: Path
+) -> None:
+    """The figures are on the compare page, and the page names what the second one broke."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(platform.mlflow_tracking_url)
+    served = json.loads(intent("status", "--json"))["served"]
+    champion = client.get_model_version(served["project"], served["version"])
+    other = outcome_of(run_walk(walk, "train.num_train_epochs=3", "gate.max_regression=0", code=1))
+    runs = [champion.run_id, other["recorded"]["run_id"]]
+    rates = [client.get_run(run).data.metrics["parameter_accuracy"] for run in runs]
+    assert rates[1] < rates[0]
+
+    listed = urllib.parse.quote(json.dumps(runs))
+    experiments = urllib.parse.quote(json.dumps([client.get_run(runs[0]).info.experiment_id]))
+    address = f"{platform.mlflow_tracking_url}/#/compare-runs?runs={listed}"
+    compared = read_page(f"{address}&experiments={experiments}")
+    for run in runs:
+        assert client.get_run(run).info.run_name in compared
+    assert "parameter_accuracy" in compared and "train.num_train_epochs" in compared
+    picture = take_picture(f"{address}&experiments={experiments}", tmp_path / "compare.png")
+    assert len(picture) > 20_000
+
+    page = Path(client.download_artifacts(runs[1], "report.html", str(tmp_path)))
+    shown = read_page(page.as_uri())
+    report = EvaluationReport.model_validate(other["report"])
+    assert f"{report.parameter_accuracy.successes} of {report.num_examples}" in shown
+    comparison = other["decision"]["comparison"]
+    assert comparison["broken_ids"]
+    broken = next(f for f in report.failures if f.example_id == comparison["broken_ids"][0])
+    assert broken.instruction in shown and "parameter_accuracy_regression" in shown
+    assert len(take_picture(page.as_uri(), tmp_path / "report.png", height=3000)) > 50_000

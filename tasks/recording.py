@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import PipelineConfig, fingerprint
 from intent_core.dataset import DatasetManifest
+from intent_core.errors import ConfigError
 from intent_core.gate import GateDecision, render_decision
 from intent_core.report import EvaluationReport
 from intent_core.reporting.figures import draw_figures
@@ -153,10 +154,19 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
                 write_documents(review, folder)
                 log_verdict(client, run_id, record.decision, folder)
             finish_run(client, run_id)
-        model = fetch_model(settings, artifact)
-        version = register_candidate(client, config.project, run_id, artifact, model)
+        weights = choose_weights(settings, artifact)
+        version = register_candidate(client, config.project, run_id, artifact, weights)
         describe_version(client, config.project, version, review)
     return RecordedRun(run_id=run_id, url=url, version=version)
+
+
+def choose_weights(settings: Settings, artifact: ModelArtifact) -> Path | str:
+    """What the registry holds of a model: its files, or the URI of those in the store."""
+    if settings.mlflow_weights == "copy":
+        return fetch_model(settings, artifact)
+    if settings.store_uri.startswith(("s3://", "oss://")):
+        return f"{settings.store_uri}/{artifact.uri}"
+    raise ConfigError("INTENT_MLFLOW_WEIGHTS=store needs an INTENT_STORE on s3:// or oss://")
 
 
 def gather_review(store: ObjectStore, record: RunRecord, links: dict[str, str]) -> Review:

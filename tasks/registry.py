@@ -15,14 +15,20 @@ _LONGEST_REASON = 1000
 
 
 def register_candidate(
-    client: MlflowClient, name: str, run_id: str, artifact: ModelArtifact, folder: Path
+    client: MlflowClient, name: str, run_id: str, artifact: ModelArtifact, weights: Path | str
 ) -> str:
-    """The version that holds this artifact, created with its weights if there is none yet."""
+    """The version that holds this artifact, created with its weights if there is none yet.
+
+    A folder's files are copied to MLflow, a URI is only named.
+    """
     version = find_version(client, name, artifact.digest)
     if version is None:
-        # As plain files: MLflow's model flavours have corrupted adapters on reload.
-        client.log_artifacts(run_id, str(folder), "model")
-        version = _create_version(client, name, run_id, artifact)
+        source = str(weights)
+        if isinstance(weights, Path):
+            # As plain files: MLflow's model flavours have corrupted adapters on reload.
+            client.log_artifacts(run_id, str(weights), "model")
+            source = f"runs:/{run_id}/model"
+        version = _create_version(client, name, run_id, artifact, source)
     client.set_registered_model_alias(name, CANDIDATE, version)
     return version
 
@@ -52,7 +58,9 @@ def set_champion(client: MlflowClient, name: str, version: str) -> None:
     client.set_registered_model_alias(name, CHAMPION, version)
 
 
-def _create_version(client: MlflowClient, name: str, run_id: str, artifact: ModelArtifact) -> str:
+def _create_version(
+    client: MlflowClient, name: str, run_id: str, artifact: ModelArtifact, source: str
+) -> str:
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -60,7 +68,7 @@ def _create_version(client: MlflowClient, name: str, run_id: str, artifact: Mode
             raise
     version = client.create_model_version(
         name,
-        source=f"runs:/{run_id}/model",
+        source=source,
         run_id=run_id,
         tags={
             DIGEST_TAG: artifact.digest,

@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     gateway_port: int = Field(default=8000, description="Public port of the served model.")
     prefect_url: str = Field(default="", description="A Prefect server of yours, else embedded.")
     mlflow_url: str = Field(default="", description="An MLflow server of yours, else embedded.")
+    mlflow_weights: Literal["copy", "store"] = Field(
+        default="copy",
+        description="What the registry holds: a copy of a model's files, or the URI of those in an "
+        "s3:// or oss:// store, for large models.",
+    )
     api_key: SecretStr | None = Field(
         default=None, description="Key callers of the model use; unset: made once below `home`."
     )

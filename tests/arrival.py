@@ -48,6 +48,7 @@ class Scene:
             "INTENT_S3_ADDRESSING_STYLE": "path",
             "INTENT_PREFECT_URL": platform.prefect_api_url,
             "INTENT_MLFLOW_URL": platform.mlflow_tracking_url,
+            "INTENT_MLFLOW_WEIGHTS": "store",
             "INTENT_PROJECTS": str(folder / "projects.yaml"),
             "INTENT_GATEWAY_PORT": str(self.gateway),
             "INTENT_RECEIVER_TOKEN": TOKEN,

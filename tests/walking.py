@@ -101,9 +101,12 @@ def reused_steps(outcome: dict[str, Any]) -> dict[str, bool]:
 
 
 def read_artifact(key: str) -> str:
+    """The newest artifact of that key."""
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
 
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
-        (artifact, *_) = client.read_artifacts(artifact_filter=wanted)
+        newest = ArtifactSort.CREATED_DESC
+        (artifact, *_) = client.read_artifacts(artifact_filter=wanted, sort=newest)
     return str(artifact.data)

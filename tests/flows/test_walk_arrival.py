@@ -23,6 +23,7 @@ from arrival import (
     state_of,
     wait_for,
 )
+from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelling
 
@@ -54,6 +55,11 @@ def test_an_export_that_arrives_becomes_a_served_model(scene: Scene) -> None:
         assert child.parent_task_run_id is not None, "it is shown within its parent"
     asked = json.loads(scene.intent("ask", "play Yesterday for me", "--json"))
     assert asked["text"] == "play_music(Yesterday)"
+    champion = MlflowClient(scene.serving["INTENT_MLFLOW_URL"]).get_model_version_by_alias(
+        "arrivals", "champion"
+    )
+    stored = f"{scene.serving['INTENT_STORE']}/models/{champion.tags['intent.artifact']}"
+    assert champion.source == stored, "named, not copied"
 
 
 def test_the_same_export_again_starts_nothing(scene: Scene) -> None:

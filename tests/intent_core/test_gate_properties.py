@@ -1,7 +1,10 @@
+import gc
 import random
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from fractions import Fraction
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored import Scored, by_level, lenient, report_of, verdicts
@@ -21,6 +24,14 @@ STRICT = {
     "max_regression": 0.05,
 }
 COMPARE = st.sampled_from(["value", "lower_bound"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_garbage_collection() -> Iterator[None]:
+    """statsmodels collects garbage in every correction, which takes ten times the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "collect", lambda: 0)
+        yield
 
 
 def varied(levels: list[int]) -> list[Scored]:

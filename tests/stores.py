@@ -1,6 +1,8 @@
 """The drivers that the contract suite runs against; a new one is one more line in `DRIVERS`."""
 
 import contextlib
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -74,3 +76,18 @@ DRIVERS: dict[str, Callable[[Path], AbstractContextManager[Driver]]] = {
     "s3": s3_driver,
     "oss": oss_driver,
 }
+
+
+def failing_sync(code: int) -> Callable[[int], None]:
+    """An `os.fsync` that fails in the thread that asked for it and works in every other.
+
+    Threads that earlier tests left (TensorBoard's writers) sync files of their own.
+    """
+    sync, thread = os.fsync, threading.get_ident()
+
+    def fail(descriptor: int) -> None:
+        if threading.get_ident() != thread:
+            return sync(descriptor)
+        raise OSError(code, os.strerror(code))
+
+    return fail

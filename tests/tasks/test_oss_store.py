@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from oss_facade import REGION, Asked, Facade, Fault
+from stores import failing_sync
 
 from intent_core.errors import ConfigError, StorageError
 from tasks import oss_store
@@ -99,11 +100,8 @@ def test_a_damaged_body_is_refused(facade: Facade, store: OssStore, tmp_path: Pa
 def test_a_full_disk_is_named_with_the_need(
     store: OssStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     store.put("key", b"x" * 77)
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", failing_sync(errno.ENOSPC))
     with pytest.raises(StorageError, match=f"{tmp_path} is full and 77 bytes are needed"):
         store.download("key", tmp_path / "target")
     assert list(tmp_path.iterdir()) == []

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+from stores import failing_sync
 
 from intent_core.errors import DataError, StorageError
 from tasks.storage import (
@@ -34,13 +34,6 @@ def store(root: Path) -> ObjectStore:
 
 def files_below(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-
-def fail_with(code: int) -> Callable[..., NoReturn]:
-    def fail(*_: object) -> NoReturn:
-        raise OSError(code, os.strerror(code))
-
-    return fail
 
 
 def test_what_is_put_can_be_read_and_is_described(store: ObjectStore, root: Path) -> None:
@@ -103,7 +96,7 @@ def test_a_failed_write_leaves_the_old_object(
     store: ObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put("a", b"old")
-    monkeypatch.setattr(os, "fsync", fail_with(errno.EIO))
+    monkeypatch.setattr(os, "fsync", failing_sync(errno.EIO))
     with pytest.raises(StorageError, match="Input/output error") as caught:
         store.put("a", b"new")
     assert isinstance(caught.value.__cause__, OSError)
@@ -117,7 +110,7 @@ def test_a_full_disk_is_named_with_the_need(
     source = tmp_path / "source"
     source.write_bytes(b"x" * 1234)
     store.put("there", b"x" * 77)
-    monkeypatch.setattr(os, "fsync", fail_with(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", failing_sync(errno.ENOSPC))
     with pytest.raises(StorageError, match=f"{root}/deep is full and 1234 bytes are needed"):
         store.upload(source, "deep/key")
     with pytest.raises(StorageError, match=f"{root} is full and 5 bytes are needed"):

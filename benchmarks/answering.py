@@ -22,8 +22,8 @@ from intent_core.dataset import Example
 from intent_core.prompt import encode_prompt
 from tasks.inference import predict
 from tasks.model_server import ModelServer, ensure_model_server
-from tasks.processes import find_process
-from tasks.services import processes_folder, stop_services
+from tasks.processes import find_process, processes_folder
+from tasks.services import stop_services
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, write_finished
 

@@ -54,7 +54,7 @@ async def _collect(
     async for piece in stream_answer(
         utterance,
         settings.endpoint,
-        settings.read_api_key(),
+        settings.read_inference_key(),
         served.alias,
         served.artifact.system_prompt,
     ):

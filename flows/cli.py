@@ -13,6 +13,7 @@ from rich.console import Console
 from flows.export_cli import export_app
 from flows.intake_cli import intake_app
 from flows.review_cli import review_app
+from flows.serving_cli import serving_app
 from flows.terminal import AsJson, console, print_json, reported, split_overrides
 from intent_core.errors import ConfigError
 from tasks.settings import check_prefect_url, get_settings
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(export_app)
 app.add_typer(intake_app)
 app.add_typer(review_app)
+app.add_typer(serving_app)
 
 
 @app.callback()
@@ -49,12 +51,12 @@ def up() -> None:
     A model that was served before is served again. `intent down` stops it all.
     """
     from tasks.services import start_services
-    from tasks.serving import restore
+    from tasks.serving import reconcile
 
     with reported():
         settings = get_settings()
         start_services(settings, console.print)
-        served = restore(settings)
+        served, _ = reconcile(settings)
         console.print(f"Prefect  {settings.prefect_ui_url}", soft_wrap=True)
         console.print(f"MLflow   {settings.mlflow_tracking_url}", soft_wrap=True)
         console.print(f"Store    {settings.store_uri}", soft_wrap=True)
@@ -165,16 +167,3 @@ def status(as_json: AsJson = False) -> None:
             print_json(found.model_dump(mode="json"))
         else:
             show_status(console, found)
-
-
-@app.command()
-def rollback() -> None:
-    """Serve the model that was served before; again: forward."""
-    from tasks.promotion import follow_rollback
-    from tasks.serving import roll_back
-
-    with reported():
-        settings = get_settings()
-        served = roll_back(settings)
-        follow_rollback(settings, served)
-        console.print(f"{served.alias!r} is now {served.artifact.name} (version {served.version})")

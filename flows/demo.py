@@ -9,7 +9,7 @@ from flows.display import show_outcome, show_steps
 from flows.local_run import only_run, run_pipeline
 from flows.pipeline import StepTime, timed
 from tasks.services import start_services
-from tasks.serving import restore
+from tasks.serving import reconcile
 from tasks.settings import CHECKOUT, Settings
 from tasks.steps import get_store
 
@@ -32,7 +32,7 @@ def run_demo(settings: Settings, console: Console, gate: str) -> bool:
             upload_sample(settings)
         served_before = None
         with timed("start model server", steps):
-            served_before = restore(settings)
+            served_before, _ = reconcile(settings)
         if served_before is None:
             steps.pop()
         run_id, outcome = run_pipeline(

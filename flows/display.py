@@ -38,7 +38,9 @@ def show_outcome(
     if served:
         which = f"model {served.alias!r} is {served.artifact.name}, version {served.version}"
         console.print(f"Endpoint      {settings.endpoint} ({which})", soft_wrap=True)
-        console.print(f"API key       in {settings.api_key_file}", soft_wrap=True)
+        console.print(
+            f"Keys          in {settings.inference_keys_file}, `name key`", soft_wrap=True
+        )
     else:
         console.print("Endpoint      serves nothing: no model has been promoted yet")
 

@@ -21,7 +21,13 @@ def hand_off(flow: Callable[..., Any], deployment: str, parameters: Mapping[str,
         return
     run = cast(
         FlowRun,
-        run_deployment(deployment, parameters=dict(parameters), as_subflow=True, timeout=None),
+        run_deployment(
+            deployment,
+            parameters=dict(parameters),
+            as_subflow=True,
+            timeout=None,
+            poll_interval=2,
+        ),
     )
     state = run.state
     if state is None or state.is_cancelled():

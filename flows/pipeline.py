@@ -28,6 +28,7 @@ from intent_core.recipe import load_config
 from intent_core.report import EvaluationReport
 from tasks.base_models import require_base_model
 from tasks.evaluation import evaluation_prefix
+from tasks.promotion import Release, release_prefix
 from tasks.record_queue import queue_record, record_queued
 from tasks.recording import (
     RecordedRun,
@@ -121,7 +122,8 @@ def intent_pipeline(
     with timed("promote", steps):
         if decision.promote:
             version = recorded.version if recorded else ""
-            promote(artifact.uri, dataset.uri, config.serve, config.project, version)
+            note_release(settings, record, version)
+            promote(artifact.uri, config.serve, config.project, version)
         else:
             discard_candidate(settings, artifact, config.serve)
 
@@ -230,6 +232,18 @@ def have_approved(
         error = str(failure)
     queue_record(answered, error)
     return answered
+
+
+def note_release(settings: Settings, record: RunRecord, version: str) -> None:
+    """Whoever dies in the promotion, `intent promote` can end it."""
+    release = Release(
+        artifact=record.artifact,
+        serve=record.config.serve,
+        project=record.config.project,
+        version=version,
+        reason=record.decision.reason,
+    )
+    write_finished(get_store(settings), release_prefix(record.artifact.name), release)
 
 
 @contextlib.contextmanager

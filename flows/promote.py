@@ -9,7 +9,6 @@ from prefect.concurrency.sync import concurrency
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
-from intent_core.dataset import DatasetManifest
 from tasks.promotion import move_champion, move_champion_back, turn_back, turn_to
 from tasks.serving import ServedModel
 from tasks.settings import get_settings
@@ -20,15 +19,12 @@ _LEASE_S = 60
 
 
 @flow(name="promote", flow_run_name="promote {artifact_uri}", persist_result=False)
-def promote(
-    artifact_uri: str, dataset_uri: str, serve: ServeConfig, project: str, version: str
-) -> ServedModel:
+def promote(artifact_uri: str, serve: ServeConfig, project: str, version: str) -> ServedModel:
     """Turn the public address to a model of the store, then point the registry at it."""
     store = get_store(get_settings())
     artifact = require_finished(store, artifact_uri, ModelArtifact)
-    dataset = require_finished(store, dataset_uri, DatasetManifest)
     with one_at_a_time(project):
-        served = turn_to(artifact, dataset, serve, project, version)
+        served = turn_to(artifact, serve, project, version)
         move_champion(served)
     return served
 

@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from tasks.gateway import serving_now
+from tasks.promotion import read_champion
 from tasks.services import running_services
 from tasks.serving import ServedModel, does_answer, read_state
 from tasks.settings import Settings
@@ -19,6 +20,8 @@ class Status(BaseModel):
     answers: bool
     gateway_serves: str | None
     """Model server the public address turns to; "" for none, null when it is down."""
+    champion: str | None
+    """Version the registry calls champion; null when there is none or it does not answer."""
     services: dict[str, int]
     """Name and pid of what runs."""
 
@@ -31,6 +34,7 @@ def read_status(settings: Settings) -> Status:
         previous=state.previous,
         answers=current is not None and does_answer(settings, current),
         gateway_serves=serving_now(settings),
+        champion=read_champion(settings, current.project) if current else None,
         services=running_services(settings),
     )
 
@@ -48,6 +52,10 @@ def show_status(console: Console, status: Status) -> None:
             "base": f"{served.artifact.base_model} ({served.artifact.method})",
             "endpoint": served.endpoint,
         }
+        if status.champion is not None and status.champion != served.version:
+            lines["registry"] = (
+                f"champion is version {status.champion}: `intent reconcile` moves it"
+            )
         for name, value in lines.items():
             console.print(f"{name:10} {value}", markup=False, soft_wrap=True)
     if status.previous:

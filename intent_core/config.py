@@ -231,11 +231,18 @@ class GateConfig(Section):
 class ServeConfig(Section):
     """How the model is served."""
 
+    mode: Literal["merged", "adapter"] = "merged"
+    """`merged`: whole weights, a server for each model. `adapter`: LoRA adapters on one server of
+    their base model, which turns from one to the next within a second."""
     alias: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "intent"
     """The public model name callers use; it stays while versions change."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len: Annotated[int, Field(ge=64)] = 512
     max_num_seqs: Annotated[int, Field(ge=1)] = 32
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = 64
+    """Largest rank an adapter server takes; 64 is what the documents recommend."""
+    data_parallel_size: Annotated[int, Field(ge=1)] = 1
+    """Copies of the model in one server, one for each of as many GPUs."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of a GPU one server takes: two fit side by side while a promotion lasts."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 600
@@ -251,6 +258,22 @@ class PipelineConfig(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
     serve: ServeConfig = ServeConfig()
+
+    @model_validator(mode="after")
+    def _adapters_are_trained_and_taken(self) -> Self:
+        if self.serve.mode == "merged":
+            return self
+        if self.train.method == "full":
+            raise ValueError(
+                "serve.mode 'adapter' serves LoRA adapters and train.method is 'full': set "
+                "train.method to 'lora' or 'qlora', or serve.mode to 'merged'"
+            )
+        if self.train.lora_dim > self.serve.max_lora_rank:
+            raise ValueError(
+                f"train.lora_dim {self.train.lora_dim} is more than serve.max_lora_rank "
+                f"{self.serve.max_lora_rank}: the server would refuse the adapter; raise the latter"
+            )
+        return self
 
     @model_validator(mode="after")
     def _server_takes_what_was_trained(self) -> Self:

@@ -1,11 +1,12 @@
 """The task that asks a served candidate the whole test split and scores the answers."""
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prefect import task
@@ -21,13 +22,16 @@ from intent_core.prediction import Prediction
 from intent_core.report import EvaluationReport
 from intent_core.splits import SplitName
 from tasks.answers import KeptAnswers
+from tasks.golden import GoldenAnswers, ask_golden, golden_prefix
 from tasks.inference import predict
 from tasks.model_server import (
     ModelServer,
     ensure_model_server,
     find_model_server,
+    server_name,
     stop_model_server,
 )
+from tasks.processes import in_use, processes_folder
 from tasks.progress import told_if_it_fails, track
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.server_metrics import Buckets, quantile_ms, read_first_token
@@ -69,24 +73,21 @@ def evaluate_served(
     settings = get_settings()
     store = get_store(settings)
     examples = read_examples(store, dataset, "test")
-    ran_before = find_model_server(settings, artifact, serve) is not None
+    held_out = read_examples(store, dataset, "validation")
     prefix = evaluation_prefix(artifact, dataset, config, serve)
-    server = ensure_model_server(settings, artifact, serve)
     folder = work_folder(settings, prefix)
-    asked = Asked(settings, server, artifact, config, folder, dataset.intents)
-    try:
+    with borrowed_server(settings, artifact, serve) as server:
+        asked = Asked(settings, server, artifact, config, folder, dataset.intents)
         threshold = None
         if config.abstain_below == "auto":
-            held_out = read_examples(store, dataset, "validation")
             threshold = choose_threshold(held_out, asked.ask(held_out, "validation"), config)
-        before, started = read_first_token(server.address), time.monotonic()
+        key = settings.read_api_key()
+        before, started = read_first_token(server.address, key), time.monotonic()
         predictions = asked.ask(examples, "test")
         seconds = time.monotonic() - started
-        after = read_first_token(server.address)
-    except BaseException:
-        if not ran_before:
-            stop_model_server(settings, artifact, serve)
-        raise
+        after = read_first_token(server.address, key)
+        golden = asked.ask_golden(held_out or examples)
+    write_finished(store, golden_prefix(artifact, serve), golden)
     report = evaluate(
         examples,
         predictions,
@@ -110,9 +111,28 @@ def evaluate_served(
         )
     write_finished(store, prefix, report)
     shutil.rmtree(folder)
+    return report
+
+
+@contextlib.contextmanager
+def borrowed_server(
+    settings: Settings, artifact: ModelArtifact, serve: ServeConfig
+) -> Iterator[ModelServer]:
+    """The model's server, which nobody stops meanwhile as left over.
+
+    It is stopped when what is done with it fails, or when nothing is served on this machine.
+    """
+    ran_before = find_model_server(settings, artifact, serve) is not None
+    with in_use(processes_folder(settings), server_name(artifact, serve)):
+        server = ensure_model_server(settings, artifact, serve)
+        try:
+            yield server
+        except BaseException:
+            if not ran_before:
+                stop_model_server(settings, artifact, serve)
+            raise
     if not settings.serves_here and not ran_before:
         stop_model_server(settings, artifact, serve)
-    return report
 
 
 class Asked:
@@ -128,7 +148,7 @@ class Asked:
         intents: Sequence[IntentSchema],
     ) -> None:
         self._settings, self._server, self._config = settings, server, config
-        self._prompt, self._folder = artifact.system_prompt, folder
+        self._artifact, self._folder = artifact, folder
         self._pattern = write_regex(intents) if config.constrained else None
         self.num_new = 0
         """Utterances the last call asked; the others were answered before it."""
@@ -152,13 +172,19 @@ class Asked:
                 self._server.url,
                 key,
                 self._server.model,
-                self._prompt,
+                self._artifact.system_prompt,
                 self._config,
                 pattern=self._pattern,
                 on_answer=note,
             )
             asyncio.run(asked)
             return kept.of(examples)
+
+    def ask_golden(self, examples: Sequence[Example]) -> GoldenAnswers:
+        """What the model must answer wherever it will be served."""
+        utterances = [example.instruction for example in examples]
+        key = self._settings.read_api_key()
+        return ask_golden(self._server.url, key, self._artifact, utterances)
 
 
 def with_first_token(report: EvaluationReport, before: Buckets, after: Buckets) -> EvaluationReport:

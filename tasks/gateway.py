@@ -1,8 +1,7 @@
 """nginx before the model servers: one public address, turned by a graceful reload.
 
 Workers that still answer for the old server finish; new connections go to the new one.
-Only the paths that ask the model pass: vLLM guards /v1 with the key but leaves, for
-example, /invocations open, so everything else ends here with 403.
+Only the paths that ask the model pass; who may ask is the model server's own affair.
 """
 
 import os
@@ -40,8 +39,10 @@ http {{
   keepalive_min_timeout 5s;
   server {{
     listen {host}:{port};
-    location = /gateway/health {{ return 200 '{{"serving": "{serving}"}}'; }}
-    location ~ ^/v1/(chat/completions|completions|models)$ {{ {backend} }}
+    location = /gateway/health {{
+      return 200 '{{"serving": "{serving}", "address": "{address}"}}';
+    }}
+    location ~ ^/(v1/(chat/completions|completions|models)|api/predict/[^/]+)$ {{ {backend} }}
     location / {{ return 403 '{{"error": {{"message": "this path is not served"}}}}'; }}
   }}
 }}
@@ -78,6 +79,7 @@ def write_gateway_config(settings: Settings, backend: str = "", serving: str = "
         host=settings.host,
         port=settings.gateway_port,
         serving=serving,
+        address=backend,
         backend=_PROXY.format(backend=backend) if backend else _NOTHING_SERVED,
     )
     write_atomically(folder / "nginx.conf", text)
@@ -93,7 +95,7 @@ def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: floa
     os.kill(record.pid, signal.SIGHUP)
     until = time.monotonic() + timeout_s
     # Until a former worker leaves it, too, takes connections, and to the old server.
-    while not all(map(_is_leaving, former)) or serving_now(settings) != serving:
+    while not all(map(_is_leaving, former)) or not is_turned_to(settings, backend, serving):
         if time.monotonic() > until:
             raise ServingError(f"the gateway did not turn to {serving!r}; see {record.log}")
         time.sleep(0.05)
@@ -101,12 +103,21 @@ def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: floa
 
 def serving_now(settings: Settings) -> str | None:
     """Model server the public address turns to; "" for none, None when it does not answer."""
+    return _read_health(settings).get("serving")
+
+
+def is_turned_to(settings: Settings, backend: str, serving: str) -> bool:
+    """The very process: a server that was started again has its name and another address."""
+    return _read_health(settings) == {"serving": serving, "address": backend}
+
+
+def _read_health(settings: Settings) -> dict[str, str]:
     url = f"http://{settings.host}:{settings.gateway_port}/gateway/health"
     try:
-        name: str = httpx.get(url, timeout=2).json()["serving"]
-    except (httpx.HTTPError, ValueError, KeyError):
-        return None
-    return name
+        health: dict[str, str] = httpx.get(url, timeout=2).json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return health
 
 
 def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:

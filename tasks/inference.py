@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import cast
 
-import httpx
+import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion import ChoiceLogprobs
@@ -83,7 +83,7 @@ async def predict(
         try:
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(ask_one(example)) for example in examples]
-        except* (openai.OpenAIError, httpx.HTTPError) as errors:
+        except* (openai.OpenAIError, httpx2.HTTPError) as errors:
             first = errors.exceptions[0]
             raise ServingError(
                 f"{model} at {base_url} failed after {done} of {len(examples)} answers: {first}"
@@ -95,7 +95,8 @@ def measure_confidence(logprobs: ChoiceLogprobs | None) -> float | None:
     """The probability of an answer, all its tokens together; None when the server gave none."""
     if logprobs is None or not logprobs.content:
         return None
-    return min(1.0, math.exp(math.fsum(token.logprob for token in logprobs.content)))
+    total = sum(token.logprob for token in logprobs.content)
+    return None if math.isnan(total) else min(1.0, math.exp(total))
 
 
 def judge(example_id: str, text: str, latency_ms: float | None) -> Prediction:
@@ -124,5 +125,5 @@ async def stream_answer(
             async for chunk in cast(openai.AsyncStream[ChatCompletionChunk], stream):
                 if chunk.choices and chunk.choices[0].delta.content:
                     yield chunk.choices[0].delta.content
-        except (openai.OpenAIError, httpx.HTTPError) as error:
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
             raise ServingError(f"{model!r} at {base_url} did not answer: {error}") from error

@@ -1,4 +1,4 @@
-"""vLLM processes: one per model content, started with flags that follow from the recipe."""
+"""vLLM processes: one per model content or, for adapters, per base model."""
 
 import logging
 import shutil
@@ -18,35 +18,47 @@ from intent_core.artifacts import (
 from intent_core.config import ServeConfig, fingerprint
 from intent_core.errors import ConfigError, ServingError
 from intent_core.prompt import build_messages
+from intent_core.serving.aliases import Target, write_aliases
+from tasks.adapters import adapters_folder, fetch_base, is_placed, place_adapter
 from tasks.processes import (
     ProcessRecord,
     choose_free_port,
     find_process,
     locked,
+    processes_folder,
     start_process,
     stop_process,
     wait_until_ready,
 )
-from tasks.services import processes_folder
+from tasks.server_config import (
+    HOST,
+    has_gpu,
+    import_folder,
+    server_config,
+    server_environment,
+    write_server_config,
+)
 from tasks.settings import Settings
 from tasks.steps import get_store
 from tasks.storage import download_folder
 
 logger = logging.getLogger(__name__)
 
-# Whatever the public address: model servers are reached through the gateway alone.
-_HOST = "127.0.0.1"
+# A busy server may be slow to say that it is ready; the one that callers use is not to be stopped.
+_BUSY_S = 30
 
 
 class ModelServer(BaseModel):
-    """A vLLM process that serves one artifact under its content name and the public alias."""
+    """A vLLM process that answers for one artifact, under its content name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    """Of the process: the same model under other flags is another server."""
+    """Of the process: the same weights under other flags are another server."""
     model: str
     """Content name; requests for it can be answered by this very model only."""
+    weights: str
+    """Name of what was loaded at the start: the model itself, or its adapter's base model."""
     port: int
 
     @property
@@ -55,11 +67,16 @@ class ModelServer(BaseModel):
 
     @property
     def address(self) -> str:
-        return f"{_HOST}:{self.port}"
+        return f"{HOST}:{self.port}"
 
 
 def server_name(artifact: ModelArtifact, config: ServeConfig) -> str:
-    return f"vllm-{artifact.name}-{fingerprint(config)[:6]}"
+    return f"vllm-{_weights(artifact, config)}-{fingerprint(config)[:6]}"
+
+
+def aliases_file(settings: Settings, server: str) -> Path:
+    """What names a server's callers may use; it reads the file again when that has changed."""
+    return settings.home.resolve() / "aliases" / f"{server}.json"
 
 
 def find_model_server(
@@ -67,7 +84,7 @@ def find_model_server(
 ) -> ModelServer | None:
     """The living server of that model under those flags, if any."""
     record = find_process(processes_folder(settings), server_name(artifact, config))
-    return _describe(artifact, record) if record else None
+    return _describe(artifact, config, record) if record else None
 
 
 def ensure_model_server(
@@ -79,33 +96,41 @@ def ensure_model_server(
 
 
 def _ensure(settings: Settings, artifact: ModelArtifact, config: ServeConfig) -> ModelServer:
-    found = find_model_server(settings, artifact, config)
-    if found and is_ready(settings, found):
-        return found
     if not settings.vllm_python.exists():
         raise ConfigError(
             f"vLLM's environment is missing ({settings.vllm_python}): run `make setup`, "
             "or set INTENT_VLLM_PYTHON to an interpreter that has vllm"
         )
-    folder = fetch_model(settings, artifact)
-    if found:
+    weights = folder = fetch_model(settings, artifact)
+    found = find_model_server(settings, artifact, config)
+    if found and not _is_ready_soon(settings, found):
         stop_model_server(settings, artifact, config)
+        found = None
+    if config.mode == "adapter" and not (found and is_placed(settings, artifact)):
+        weights = fetch_base(settings, artifact)
+        place_adapter(settings, artifact, folder, weights)
+    if found is None:
+        found = _start_ready(settings, artifact, weights, config)
+    # An adapter is loaded by this, its first request; when it does not load, nobody has seen it.
+    assert_same_prompts(settings, found, folder, artifact)
+    return found
+
+
+def _start_ready(
+    settings: Settings, artifact: ModelArtifact, weights: Path, config: ServeConfig
+) -> ModelServer:
     logger.info("starting vLLM for %s; about a minute without a GPU", artifact.name)
-    record = _start(settings, artifact, folder, config)
-    server = _describe(artifact, record)
     started = time.monotonic()
+    record = _start(settings, artifact, weights, config)
+    server = _describe(artifact, config, record)
     try:
         wait_until_ready(
-            record,
-            lambda: is_ready(settings, server),
-            config.startup_timeout_s,
-            ServingError,
+            record, lambda: is_ready(settings, server), config.startup_timeout_s, ServingError
         )
-        assert_same_prompts(settings, server, folder, artifact)
     except BaseException:
         stop_process(processes_folder(settings), record)
         raise
-    logger.info("%s serves after %.0f s", server.model, time.monotonic() - started)
+    logger.info("%s serves after %.0f s", server.weights, time.monotonic() - started)
     return server
 
 
@@ -131,70 +156,71 @@ def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
     return folder
 
 
-def server_flags(config: ServeConfig, gpu: bool) -> list[str]:
-    """vLLM flags that follow from the recipe and the device."""
-    flags = [
-        "--max-model-len",
-        str(config.max_model_len),
-        "--max-num-seqs",
-        str(config.max_num_seqs),
-    ]
-    if gpu:
-        share = str(config.gpu_memory_utilization)
-        return [*flags, "--dtype", config.dtype, "--gpu-memory-utilization", share]
-    dtype = ("bfloat16" if _has_bf16() else "float32") if config.dtype == "auto" else config.dtype
-    # The CPU default of 128 tokens a block would keep our prompts out of the prefix cache.
-    return [*flags, "--dtype", dtype, "--enforce-eager", "--block-size", "32"]
-
-
-def has_gpu() -> bool:
-    return shutil.which("nvidia-smi") is not None and any(Path("/dev").glob("nvidia[0-9]*"))
-
-
-def _has_bf16() -> bool:
-    """Without such units bfloat16 costs three times what float32 does."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
+def _weights(artifact: ModelArtifact, config: ServeConfig) -> str:
+    if config.mode == "adapter":
+        return f"base-{fingerprint(artifact.base_model_digest)[:12]}"
+    return artifact.name
 
 
 def _start(
-    settings: Settings, artifact: ModelArtifact, folder: Path, config: ServeConfig
+    settings: Settings, artifact: ModelArtifact, weights: Path, config: ServeConfig
 ) -> ProcessRecord:
-    port = choose_free_port(_HOST)
+    name, port = server_name(artifact, config), choose_free_port(HOST)
+    options = processes_folder(settings) / f"{name}.yaml"
+    served_as = _weights(artifact, config)
+    write_server_config(options, server_config(config, weights, served_as, has_gpu()))
+    aliases = aliases_file(settings, name)
+    if config.mode == "merged":
+        write_aliases(aliases, {config.alias: describe_target(artifact, "")})
+    adapters_folder(settings).mkdir(parents=True, exist_ok=True)
     command = [
         # The `vllm` command breaks in the CPU package; the module works in both.
         *(str(settings.vllm_python), "-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", str(folder), "--served-model-name", artifact.name, config.alias),
-        *("--host", _HOST, "--port", str(port)),
-        # Else a base model's generation_config changes what greedy decoding gives.
-        *("--generation-config", "vllm"),
-        *server_flags(config, has_gpu()),
+        *("--config", str(options), "--port", str(port)),
     ]
     return start_process(
         processes_folder(settings),
-        server_name(artifact, config),
+        name,
         command,
         port,
+        **server_environment(config, adapters_folder(settings)),
+        PYTHONPATH=str(import_folder(settings.home.resolve())),
         # By environment, not by flag: a command line is readable by everybody.
         VLLM_API_KEY=settings.read_api_key(),
-        VLLM_CPU_KVCACHE_SPACE="1",
-        VLLM_NO_USAGE_STATS="1",
-        HF_HUB_OFFLINE="1",
-        DO_NOT_TRACK="1",
-        OMP_WAIT_POLICY="passive",
+        INTENT_ALIASES_FILE=str(aliases),
+        INTENT_KEYS_FILE=str(settings.ensure_inference_keys()),
+        INTENT_MAX_NEW_TOKENS=str(config.max_model_len),
     )
 
 
-def _describe(artifact: ModelArtifact, record: ProcessRecord) -> ModelServer:
-    return ModelServer(name=record.name, model=artifact.name, port=record.port)
+def describe_target(artifact: ModelArtifact, version: str) -> Target:
+    """What an alias stands for."""
+    return Target(model=artifact.name, version=version, system_prompt=artifact.system_prompt)
+
+
+def _describe(artifact: ModelArtifact, config: ServeConfig, record: ProcessRecord) -> ModelServer:
+    weights = _weights(artifact, config)
+    return ModelServer(name=record.name, model=artifact.name, weights=weights, port=record.port)
+
+
+def _is_ready_soon(settings: Settings, server: ModelServer) -> bool:
+    until = time.monotonic() + _BUSY_S
+    while not is_ready(settings, server):
+        if (
+            time.monotonic() > until
+            or find_process(processes_folder(settings), server.name) is None
+        ):
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def is_ready(settings: Settings, server: ModelServer) -> bool:
-    """Does it answer, with this very model?"""
+    """Does it answer, with the weights it was started for?"""
     headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
     try:
         answer = httpx.get(f"{server.url}/models", headers=headers, timeout=5)
-        return any(m["id"] == server.model for m in answer.json()["data"])
+        return any(m["id"] == server.weights for m in answer.json()["data"])
     except (httpx.HTTPError, ValueError, KeyError):
         return False
 

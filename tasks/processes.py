@@ -14,7 +14,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from intent_core.errors import ConfigError, ServiceError
-from tasks.settings import child_environment
+from tasks.settings import Settings, child_environment
 
 # They are meant to outlive us; dropped, Python would complain that they still run.
 _started: "list[subprocess.Popen[bytes]]" = []
@@ -40,6 +40,11 @@ class ProcessRecord(BaseModel):
             return False
 
 
+def processes_folder(settings: Settings) -> Path:
+    """Where this home's records, logs and options of servers lie."""
+    return settings.home.resolve() / "processes"
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file while others wait; the kernel frees that of a killed process."""
@@ -47,6 +52,24 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def in_use(folder: Path, name: str) -> Iterator[None]:
+    """While this lasts nobody stops that process as left over; several may hold it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.in-use").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def is_in_use(folder: Path, name: str) -> bool:
+    with (folder / f"{name}.in-use").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def start_process(

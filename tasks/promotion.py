@@ -3,39 +3,83 @@
 import logging
 
 from prefect import task
+from pydantic import BaseModel, ConfigDict
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
-from intent_core.dataset import DatasetManifest
-from intent_core.errors import TrackingError
-from intent_core.splits import SplitName
-from tasks.evaluation import read_examples
-from tasks.registry import set_champion
+from intent_core.errors import ConfigError, TrackingError
+from tasks.golden import GoldenAnswer, GoldenAnswers, golden_prefix
+from tasks.registry import find_champion, set_champion
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.serving import ServedModel, promote_model
 from tasks.serving import roll_back as roll_back_serving
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store
+from tasks.steps import get_store, read_finished, require_finished
 from tasks.tracking import make_client, translated
 
 logger = logging.getLogger(__name__)
 
-_GOLDEN = 5
+
+class Release(BaseModel):
+    """A model that was accepted, and how it is to be served; kept under `releases/<its name>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    artifact: ModelArtifact
+    serve: ServeConfig
+    project: str
+    version: str
+    reason: str
+    """Why it was accepted."""
+
+
+def release_prefix(name: str) -> str:
+    return f"releases/{name}"
+
+
+def promote_release(settings: Settings, name: str) -> ServedModel:
+    """Promote, or end the promotion of, a model that was accepted; MLflow may be down.
+
+    Raises `ConfigError` for one that was not.
+    """
+    release = read_finished(get_store(settings), release_prefix(name), Release)
+    if release is None:
+        raise ConfigError(
+            f"{name!r} is no model that a gate has accepted: give its content name, "
+            "as intent-0123456789ab, from the run's page or `intent status`"
+        )
+    golden = read_golden(settings, release.artifact, release.serve)
+    served = promote_model(
+        settings,
+        release.artifact,
+        release.serve,
+        project=release.project,
+        version=release.version,
+        golden=golden,
+    )
+    follow(settings, served)
+    return served
 
 
 @task(task_run_name="turn to {artifact.name}")
 def turn_to(
     artifact: ModelArtifact,
-    dataset: DatasetManifest,
     serve: ServeConfig,
     project: str,
     version: str,
 ) -> ServedModel:
-    """Serve this artifact at the public address, probed with utterances it was not trained on."""
+    """Serve this artifact at the public address if it answers there as in its evaluation."""
     settings = get_settings()
-    held_out: SplitName = "validation" if dataset.splits["validation"].num_examples else "test"
-    golden = read_examples(get_store(settings), dataset, held_out)[:_GOLDEN]
+    golden = read_golden(settings, artifact, serve)
     return promote_model(settings, artifact, serve, project=project, version=version, golden=golden)
+
+
+def read_golden(
+    settings: Settings, artifact: ModelArtifact, serve: ServeConfig
+) -> tuple[GoldenAnswer, ...]:
+    """Those the evaluation left. Raises `StorageError` for a model that was not evaluated so."""
+    prefix = golden_prefix(artifact, serve)
+    return require_finished(get_store(settings), prefix, GoldenAnswers).answers
 
 
 @task
@@ -57,19 +101,29 @@ def move_champion(served: ServedModel) -> None:
 @task
 def move_champion_back(served: ServedModel) -> None:
     """The registry after a rollback."""
-    follow_rollback(get_settings(), served)
+    follow(get_settings(), served)
 
 
-def follow_rollback(settings: Settings, served: ServedModel) -> None:
-    """Point `champion` at the model served again; a registry that is down is only reported."""
+def follow(settings: Settings, served: ServedModel) -> None:
+    """Point `champion` at what is served; a registry that is down is only reported."""
     try:
         point_champion(settings, served)
     except TrackingError as error:
         logger.warning(
-            "%s is served again, but the registry's `champion` was not moved: %s",
+            "%s is served, but the registry's `champion` was not moved: %s",
             served.artifact.name,
             error,
         )
+
+
+def read_champion(settings: Settings, project: str) -> str | None:
+    """The registry's `champion`; None when there is none or the registry does not answer."""
+    try:
+        with translated(settings.mlflow_tracking_url):
+            return find_champion(make_client(settings), project)
+    except TrackingError as error:
+        logger.debug("%s", error)
+        return None
 
 
 def point_champion(settings: Settings, served: ServedModel) -> None:

@@ -58,6 +58,16 @@ def set_champion(client: MlflowClient, name: str, version: str) -> None:
     client.set_registered_model_alias(name, CHAMPION, version)
 
 
+def find_champion(client: MlflowClient, name: str) -> str | None:
+    """The version `champion` points at; None where there is none."""
+    try:
+        return str(client.get_model_version_by_alias(name, CHAMPION).version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
 def _create_version(
     client: MlflowClient, name: str, run_id: str, artifact: ModelArtifact, source: str
 ) -> str:

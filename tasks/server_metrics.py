@@ -1,6 +1,7 @@
 """What a vLLM server measures of itself: the time to an answer's first token."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 
 import httpx
@@ -14,21 +15,23 @@ Buckets = Mapping[float, float]
 """Requests by the seconds they took at most; cumulative, up to infinity."""
 
 
-def read_first_token(address: str) -> Buckets:
+def read_first_token(address: str, key: str) -> Buckets:
     """The server's histogram since its start. `ServingError` when it gives none."""
+    headers = {"Authorization": f"Bearer {key}"}
     try:
         # Proxies of the environment are not for loopback.
         with httpx.Client(trust_env=False) as client:
-            answer = client.get(f"http://{address}/metrics").raise_for_status()
+            answer = client.get(f"http://{address}/metrics", headers=headers).raise_for_status()
     except httpx.HTTPError as error:
         raise ServingError(f"{address} shows no metrics: {error}") from error
-    return {
-        float(sample.labels["le"]): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        if family.name == _FIRST_TOKEN
-        for sample in family.samples
-        if sample.name.endswith("_bucket")
-    }
+    buckets: defaultdict[float, float] = defaultdict(float)
+    for family in text_string_to_metric_families(answer.text):
+        if family.name == _FIRST_TOKEN:
+            for sample in family.samples:
+                if sample.name.endswith("_bucket"):
+                    # One for each of the engines that share the work.
+                    buckets[float(sample.labels["le"])] += sample.value
+    return buckets
 
 
 def quantile_ms(before: Buckets, after: Buckets, share: float) -> float | None:

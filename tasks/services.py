@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import httpx
@@ -15,6 +14,7 @@ from tasks.processes import (
     find_process,
     list_processes,
     locked,
+    processes_folder,
     require_free_port,
     start_process,
     stop_process,
@@ -35,10 +35,6 @@ class Service(NamedTuple):
     command: list[str]
     environment: dict[str, str]
     prepare: Callable[[], None]
-
-
-def processes_folder(settings: Settings) -> Path:
-    return settings.home.resolve() / "processes"
 
 
 def start_services(settings: Settings, announce: Callable[[str], None]) -> None:

@@ -1,11 +1,12 @@
 """Promotion and its reverse: which model the public address serves, and since when.
 
-The new server is warm before the gateway turns to it and the old one stops after its last
-answer, so no caller sees the change. What is served stands in `serving.json`, written in one
-step after the turn; `restore` brings a restarted machine back to it.
+The candidate is warm before the switch, and what it was asked before it answers to the end, so no
+caller sees the change. With whole weights the gateway turns to another server; with adapters the
+alias turns to another adapter. What is served stands in `serving.json`, written in one step after
+the switch: whoever dies before that leaves a state from which `reconcile` goes back, and after it
+one from which it goes on.
 """
 
-import asyncio
 import contextlib
 import datetime
 import fcntl
@@ -16,21 +17,28 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from intent_core.artifacts import ModelArtifact
-from intent_core.config import EvaluateConfig, ServeConfig
-from intent_core.dataset import Example
+from intent_core.config import ServeConfig
 from intent_core.errors import ConfigError, ServingError
-from tasks.gateway import serving_now, turn_gateway, wait_for_drain
-from tasks.inference import predict
+from intent_core.serving.aliases import AliasFile, write_aliases
+from tasks.gateway import is_turned_to, serving_now, turn_gateway, wait_for_drain
+from tasks.golden import GoldenAnswer, require_golden
 from tasks.model_server import (
     ModelServer,
+    aliases_file,
+    describe_target,
     ensure_model_server,
     find_model_server,
     is_ready,
     server_name,
     stop_model_server,
 )
-from tasks.processes import list_processes, stop_process, write_atomically
-from tasks.services import processes_folder
+from tasks.processes import (
+    is_in_use,
+    list_processes,
+    processes_folder,
+    stop_process,
+    write_atomically,
+)
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -48,6 +56,8 @@ class ServedModel(BaseModel):
     version: str
     """Version in the MLflow registry; "" while it is not registered."""
     project: str
+    golden: tuple[GoldenAnswer, ...] = ()
+    """What it must answer wherever it is served."""
     since: AwareDatetime
 
 
@@ -72,12 +82,12 @@ def promote_model(
     *,
     project: str,
     version: str,
-    golden: Sequence[Example],
+    golden: Sequence[GoldenAnswer],
 ) -> ServedModel:
     """Turn the public address to this artifact; the model served before stays until it is done.
 
     Raises `ServingError`, with the former model serving, when the golden utterances are
-    answered differently through the public address than by the candidate itself.
+    answered otherwise than in the evaluation, by the server itself or at the public address.
     """
     served = ServedModel(
         artifact=artifact,
@@ -86,6 +96,7 @@ def promote_model(
         alias=serve.alias,
         version=version,
         project=project,
+        golden=tuple(golden),
         since=datetime.datetime.now(datetime.UTC),
     )
     with only_one(settings):
@@ -96,7 +107,7 @@ def promote_model(
         else:
             is_new = former is not None and former.artifact.digest != artifact.digest
             previous = former if is_new else state.previous
-            _turn_to(settings, ServingState(current=served, previous=previous), former, golden)
+            _turn_to(settings, ServingState(current=served, previous=previous), former)
         retire_others(settings, served)
     return served
 
@@ -108,18 +119,32 @@ def note_version(settings: Settings, artifact: ModelArtifact, version: str) -> S
         if state.current is None or state.current.artifact.digest != artifact.digest:
             return None
         served = state.current.model_copy(update={"version": version})
+        if server := find_model_server(settings, served.artifact, served.serve):
+            _name(settings, served, server)
         write_state(settings, state.model_copy(update={"current": served}))
     return served
 
 
 def roll_back(settings: Settings) -> ServedModel:
-    """Return to the model served before; needs neither MLflow nor Prefect."""
+    """Return to the model served before; needs neither MLflow nor Prefect.
+
+    Callers wait for it, so it is asked one golden utterance only, before the switch.
+    """
     with only_one(settings):
         state = read_state(settings)
         if state.previous is None or state.current is None:
             raise ConfigError("there is no earlier model to roll back to")
         served = state.previous.model_copy(update={"since": datetime.datetime.now(datetime.UTC)})
-        _turn_to(settings, ServingState(current=served, previous=state.current), state.current, ())
+        server = ensure_model_server(settings, served.artifact, served.serve)
+        shortest = sorted(served.golden, key=lambda answer: len(answer.text))[:1]
+        key = settings.read_api_key()
+        require_golden(server.url, key, server.model, served.artifact, shortest)
+        try:
+            _switch(settings, served, server)
+            write_state(settings, ServingState(current=served, previous=state.current))
+        except BaseException:
+            _turn_back(settings, state.current, server)
+            raise
         retire_others(settings, served)
     return served
 
@@ -143,20 +168,33 @@ def is_same(one: ServedModel, other: ServedModel) -> bool:
     return one.model_copy(update={"since": other.since}) == other
 
 
-def restore(settings: Settings) -> ServedModel | None:
-    """After a restart: serve what was served before."""
+def reconcile(settings: Settings) -> tuple[ServedModel | None, list[str]]:
+    """Make true what `serving.json` says, after a restart or a promotion that was killed.
+
+    Returns the served model and what had to be done.
+    """
+    repairs = []
     with only_one(settings):
         served = read_state(settings).current
-        if served and not is_served(settings, served):
+        if served is None:
+            if serving_now(settings):
+                turn_gateway(settings, "", "")
+                repairs.append("took an unfinished first promotion back: nothing is served")
+        elif not is_served(settings, served):
             server = ensure_model_server(settings, served.artifact, served.serve)
-            turn_gateway(settings, server.address, server.name)
-    return served
+            _switch(settings, served, server)
+            repairs.append(f"{served.alias!r} is {served.artifact.name} again")
+        repairs += [f"stopped {name}" for name in retire_others(settings, served)]
+    return served, repairs
 
 
 def is_served(settings: Settings, served: ServedModel) -> bool:
-    """Does the public address turn to a living server of this very model?"""
+    """Does the public name turn to a living server of this very model?"""
     server = find_model_server(settings, served.artifact, served.serve)
-    return server is not None and serving_now(settings) == server.name
+    if server is None or not is_turned_to(settings, server.address, server.name):
+        return False
+    named = AliasFile(aliases_file(settings, server.name)).read()
+    return dict(named) == {served.alias: describe_target(served.artifact, served.version)}
 
 
 def does_answer(settings: Settings, served: ServedModel) -> bool:
@@ -165,18 +203,21 @@ def does_answer(settings: Settings, served: ServedModel) -> bool:
     return is_served(settings, served) and server is not None and is_ready(settings, server)
 
 
-def retire_others(settings: Settings, served: ServedModel) -> None:
+def retire_others(settings: Settings, served: ServedModel | None) -> list[str]:
     """Let former servers answer what they have begun, then stop them. Their weights stay.
 
-    Whatever an interrupted promotion or a failed run has left goes with them.
+    Whatever an interrupted promotion or a failed run has left goes with them, but for a server
+    that is being evaluated. Returns the names of those that were stopped.
     """
-    keep = server_name(served.artifact, served.serve)
+    keep = server_name(served.artifact, served.serve) if served else ""
     folder = processes_folder(settings)
     others = [r for r in list_processes(folder) if r.name.startswith("vllm-") and r.name != keep]
+    others = [record for record in others if not is_in_use(folder, record.name)]
     if others:
         wait_for_drain(settings)
     for record in others:
         stop_process(folder, record)
+    return [record.name for record in others]
 
 
 def discard_candidate(settings: Settings, artifact: ModelArtifact, serve: ServeConfig) -> None:
@@ -187,51 +228,44 @@ def discard_candidate(settings: Settings, artifact: ModelArtifact, serve: ServeC
         stop_model_server(settings, artifact, serve)
 
 
-def _turn_to(
-    settings: Settings, state: ServingState, former: ServedModel | None, golden: Sequence[Example]
-) -> None:
+def _turn_to(settings: Settings, state: ServingState, former: ServedModel | None) -> None:
     """Turn to `state.current` and write the state; on any failure the former model serves on."""
     served = state.current
     assert served is not None
+    key = settings.read_api_key()
     server = ensure_model_server(settings, served.artifact, served.serve)
-    expected = _ask(settings, server.url, server.model, served, golden)
+    require_golden(server.url, key, server.model, served.artifact, served.golden)
     try:
-        turn_gateway(settings, server.address, server.name)
-        found = _ask(settings, settings.endpoint, served.alias, served, golden)
-        if found != expected:
-            raise ServingError(
-                f"through {settings.endpoint} the golden utterances are answered {found!r}, "
-                f"by {server.model} itself {expected!r}"
-            )
+        _switch(settings, served, server)
+        require_golden(settings.endpoint, key, served.alias, served.artifact, served.golden)
         write_state(settings, state)
     except BaseException:
-        _turn_back(settings, former)
+        _turn_back(settings, former, server)
         raise
     logger.info("%s serves %s as %r", settings.endpoint, server.model, served.alias)
 
 
-def _turn_back(settings: Settings, former: ServedModel | None) -> None:
-    server: ModelServer | None = None
-    if former:
-        server = find_model_server(settings, former.artifact, former.serve)
-    if server:
+def _switch(settings: Settings, served: ServedModel, server: ModelServer) -> None:
+    """From here on new requests are this model's."""
+    _name(settings, served, server)
+    if not is_turned_to(settings, server.address, server.name):
         turn_gateway(settings, server.address, server.name)
+
+
+def _name(settings: Settings, served: ServedModel, server: ModelServer) -> None:
+    target = describe_target(served.artifact, served.version)
+    write_aliases(aliases_file(settings, server.name), {served.alias: target})
+
+
+def _turn_back(settings: Settings, former: ServedModel | None, server: ModelServer) -> None:
+    theirs: ModelServer | None = None
+    if former:
+        theirs = find_model_server(settings, former.artifact, former.serve)
+    if former and theirs:
+        _switch(settings, former, theirs)
     else:
         turn_gateway(settings, "", "")
-
-
-def _ask(
-    settings: Settings,
-    base_url: str,
-    model: str,
-    served: ServedModel,
-    golden: Sequence[Example],
-) -> list[str]:
-    """One at a time, so that batching cannot make equal models differ."""
-    config = EvaluateConfig(concurrency=1)
-    prompt, key = served.artifact.system_prompt, settings.read_api_key()
-    answers = asyncio.run(predict(golden, base_url, key, model, prompt, config))
-    return [answer.text for answer in answers]
+        write_aliases(aliases_file(settings, server.name), {})
 
 
 def write_state(settings: Settings, state: ServingState) -> None:

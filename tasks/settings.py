@@ -57,7 +57,13 @@ class Settings(BaseSettings):
         "s3:// or oss:// store, for large models.",
     )
     api_key: SecretStr | None = Field(
-        default=None, description="Key callers of the model use; unset: made once below `home`."
+        default=None,
+        description="The operator's key to the model servers; unset: made once below `home`.",
+    )
+    inference_keys: Path | None = Field(
+        default=None,
+        description="File of the callers' keys, a `name key` a line, read again when it changes; "
+        "unset: made once below `home`.",
     )
     vllm_python: Path = Field(
         default=CHECKOUT / ".venv-vllm" / "bin" / "python",
@@ -126,26 +132,54 @@ class Settings(BaseSettings):
         return f"http://{self.host}:{self.gateway_port}/v1"
 
     def read_api_key(self) -> str:
-        """The key callers of the model use; made and kept (mode 0600) the first time."""
+        """The operator's key; made and kept (mode 0600) the first time."""
         if self.api_key is not None:
             return self.api_key.get_secret_value()
-        path = self.api_key_file
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            beside = path.with_suffix(f".{os.getpid()}")
-            beside.touch(mode=0o600)
-            beside.write_text(secrets.token_urlsafe(32))
-            try:
-                os.link(beside, path)
-            except FileExistsError:
-                pass  # another process was first: its key is the key
-            finally:
-                beside.unlink()
-        return path.read_text().strip()
+        _make_once(self.api_key_file, secrets.token_urlsafe(32))
+        return self.api_key_file.read_text().strip()
 
     @property
     def api_key_file(self) -> Path:
         return self.home / "secrets" / "api_key"
+
+    @property
+    def inference_keys_file(self) -> Path:
+        return self.inference_keys or self.home / "secrets" / "inference_keys"
+
+    def ensure_inference_keys(self) -> Path:
+        """The file of the callers' keys; one of ours is made with a first key, mode 0600."""
+        path = self.inference_keys_file.resolve()
+        if self.inference_keys is None:
+            _make_once(path, f"default {secrets.token_urlsafe(32)}\n")
+        elif not path.is_file():
+            raise ConfigError(
+                f"INTENT_INFERENCE_KEYS={path}: no such file; write a `name key` a line into it"
+            )
+        return path
+
+    def read_inference_key(self) -> str:
+        """The first of the callers' keys, for a caller on this machine."""
+        path = self.ensure_inference_keys()
+        for line in path.read_text(encoding="utf-8").splitlines():
+            fields = line.split()
+            if len(fields) == 2 and not line.startswith("#"):
+                return fields[1]
+        raise ConfigError(f"{path} has no key: write a `name key` line into it")
+
+
+def _make_once(path: Path, content: str) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.touch(mode=0o600)
+    beside.write_text(content)
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        pass  # another process was first: its key is the key
+    finally:
+        beside.unlink()
 
 
 @lru_cache(maxsize=1)

@@ -41,6 +41,9 @@ class Scene:
         self.gateway, self.receiver = ports
         shared = {
             **os.environ,
+            # Prefect's workers look for runs every 10 s otherwise.
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             **server.full.environment(),
             "INTENT_STORE": f"s3://{server.bucket}/arrivals",
             "INTENT_S3_ENDPOINT_URL": server.url,

@@ -16,8 +16,13 @@ from tasks.gateway import (
     wait_for_drain,
     write_gateway_config,
 )
-from tasks.processes import choose_free_port, start_process, stop_process, wait_until_ready
-from tasks.services import processes_folder
+from tasks.processes import (
+    choose_free_port,
+    processes_folder,
+    start_process,
+    stop_process,
+    wait_until_ready,
+)
 from tasks.settings import Settings
 
 pytestmark = pytest.mark.service

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from intent_core.errors import ConfigError, ServingError
-from tasks.serving import only_one, read_state, restore, roll_back
+from tasks.serving import only_one, read_state, reconcile, roll_back
 from tasks.settings import Settings
 
 
@@ -14,9 +14,9 @@ def test_there_is_nothing_to_roll_back_to_at_first(tmp_path: Path) -> None:
         roll_back(Settings(home=tmp_path / "new"))
 
 
-def test_nothing_served_is_nothing_to_restore(tmp_path: Path) -> None:
+def test_nothing_served_is_nothing_to_reconcile(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    assert restore(settings) is None
+    assert reconcile(settings) == (None, [])
     assert read_state(settings).current is None
 
 

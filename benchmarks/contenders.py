@@ -1,0 +1,237 @@
+"""Ways to turn a served name from one version to another, and back."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import httpx
+from known_answers import Known
+from serving_home import PlainServer, start_gateway
+from serving_load import Target
+
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import ServeConfig
+from intent_core.training.job import ADAPTER_FOLDER
+from tasks.adapters import fetch_base
+from tasks.model_server import ensure_model_server, fetch_model
+from tasks.services import stop_services
+from tasks.serving import promote_model, roll_back
+from tasks.settings import Settings
+
+Inplace = Literal["new", "kept", "same"]
+
+
+class Contender(Protocol):
+    """One way to serve two versions, 0 and 1, under one name."""
+
+    serve: ServeConfig
+    """Of one mode the answers are known together, whoever serves."""
+    labels: Sequence[str]
+    """By version what an answer says that gave it; none where answers say nothing."""
+    takes_a_start: bool
+    """Whether a process starts at each switch."""
+    died: int
+    """How often a server ended by itself, or would not load."""
+
+    def find_alone(self, version: int) -> Target:
+        """Where that version answers, while nobody is served."""
+
+    def start(self, known: Known) -> Target:
+        """Serve version 0; where callers ask from now on."""
+
+    def switch(self, version: int) -> None:
+        """Return when an operator would say that it is done."""
+
+    def roll_back(self) -> None:
+        """Return to the version before, where there is such a thing."""
+
+    def mend(self) -> None:
+        """Start a server that has died once more."""
+
+    def stop(self) -> None: ...
+
+
+class Promoted:
+    """Ours: `promote_model` through the gateway, in the mode of `serve`."""
+
+    died = 0
+
+    def __init__(
+        self, settings: Settings, artifacts: Sequence[ModelArtifact], serve: ServeConfig
+    ) -> None:
+        self.serve = serve
+        self.labels: Sequence[str] = [artifact.name for artifact in artifacts]
+        self.takes_a_start = serve.mode == "merged"
+        self._settings, self._artifacts = settings, artifacts
+        self._known: Known | None = None
+
+    def find_alone(self, version: int) -> Target:
+        artifact = self._artifacts[version]
+        server = ensure_model_server(self._settings, artifact, self.serve)
+        key = self._settings.read_api_key()
+        return Target(server.url, key, server.model, artifact.system_prompt)
+
+    def start(self, known: Known) -> Target:
+        self._known = known
+        start_gateway(self._settings)
+        self.switch(0)
+        prompt = self._artifacts[0].system_prompt
+        key = self._settings.read_inference_key()
+        return Target(self._settings.endpoint, key, self.serve.alias, prompt)
+
+    def switch(self, version: int) -> None:
+        assert self._known is not None
+        promote_model(
+            self._settings,
+            self._artifacts[version],
+            self.serve,
+            project="benchmark",
+            version=str(version),
+            golden=self._known.golden[version],
+        )
+
+    def roll_back(self) -> None:
+        roll_back(self._settings)
+
+    def mend(self) -> None:
+        """Ours are not expected to die: the failures would show it."""
+
+    def stop(self) -> None:
+        stop_services(self._settings, lambda line: None)
+        (self._settings.home / "serving.json").unlink(missing_ok=True)
+
+
+class LoadInplace:
+    """vLLM's own: one adapter name, to which other weights are loaded while it answers."""
+
+    labels: Sequence[str] = ()
+    takes_a_start = False
+    _NAME = "adapted"
+
+    def __init__(
+        self,
+        settings: Settings,
+        artifacts: Sequence[ModelArtifact],
+        serve: ServeConfig,
+        inplace: Inplace,
+    ) -> None:
+        self.serve, self.died, self._placed = serve, 0, 0
+        self._settings, self._artifacts, self._inplace = settings, artifacts, inplace
+        self._server = PlainServer(settings, "load-inplace")
+        self._folder = self._place(0)
+
+    def _adapter(self, version: int) -> Path:
+        return fetch_model(self._settings, self._artifacts[version]) / ADAPTER_FOLDER
+
+    def _place(self, version: int) -> Path:
+        """The adapter where an operator would put it: beside the last one, or in its place."""
+        if self._inplace != "same":
+            self._placed += 1
+        folder = self._settings.home.resolve() / "inplace" / f"adapter-{self._placed}"
+        return shutil.copytree(self._adapter(version), folder, dirs_exist_ok=True)
+
+    def _serve(self) -> None:
+        self._server.stop()
+        base = fetch_base(self._settings, self._artifacts[0])
+        adapter = f"{self._NAME}={self._folder}"
+        self._server.start(self.serve, base, "base", {"lora-modules": [adapter]})
+
+    def _load(self, name: str, folder: Path, in_place: bool) -> None:
+        answer = httpx.post(
+            f"{self._server.url}/load_lora_adapter",
+            json={"lora_name": name, "lora_path": str(folder), "load_inplace": in_place},
+            headers={"Authorization": f"Bearer {self._server.key}"},
+            timeout=60,
+            trust_env=False,
+        )
+        answer.raise_for_status()
+
+    def _target(self, name: str) -> Target:
+        prompt = self._artifacts[0].system_prompt
+        return Target(self._server.url, self._server.key, name, prompt)
+
+    def find_alone(self, version: int) -> Target:
+        if self._server.find() is None:
+            self._serve()
+        self._load(f"alone-{version}", self._adapter(version), in_place=False)
+        return self._target(f"alone-{version}")
+
+    def start(self, known: Known) -> Target:
+        if self._server.find() is None:
+            self._serve()
+        return self._target(self._NAME)
+
+    def switch(self, version: int) -> None:
+        former, self._folder = self._folder, self._place(version)
+        try:
+            self._load(self._NAME, self._folder, in_place=True)
+        except httpx.HTTPError as error:
+            sys.stderr.write(f"load_inplace: {error!r}\n")
+            self._count_and_serve()
+        if self._inplace == "new":
+            shutil.rmtree(former)
+
+    def roll_back(self) -> None:
+        raise NotImplementedError
+
+    def mend(self) -> None:
+        if self._server.find() is None or self._is_dead():
+            self._count_and_serve()
+
+    def _count_and_serve(self) -> None:
+        self.died += 1
+        sys.stderr.write("load_inplace: the server has died, started once more\n")
+        self._serve()
+
+    def _is_dead(self) -> bool:
+        """Its engine gone, as it says itself; one that is slow to answer lives."""
+        try:
+            return httpx.get(self._server.health_url, timeout=5, trust_env=False).status_code == 503
+        except httpx.HTTPError:
+            return False
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+class Restart:
+    """The plain way: whole weights behind vLLM's own door, stopped and started with others."""
+
+    labels: Sequence[str] = ()
+    takes_a_start = True
+    died = 0
+    _NAME = "intent"
+
+    def __init__(
+        self, settings: Settings, artifacts: Sequence[ModelArtifact], serve: ServeConfig
+    ) -> None:
+        self.serve = serve
+        self._settings, self._artifacts = settings, artifacts
+        self._server = PlainServer(settings, "restart")
+        self._now = -1
+
+    def find_alone(self, version: int) -> Target:
+        if version != self._now:
+            self.switch(version)
+        prompt = self._artifacts[version].system_prompt
+        return Target(self._server.url, self._server.key, self._NAME, prompt)
+
+    def start(self, known: Known) -> Target:
+        return self.find_alone(0)
+
+    def switch(self, version: int) -> None:
+        self._server.stop()
+        weights = fetch_model(self._settings, self._artifacts[version])
+        self._server.start(self.serve, weights, self._NAME)
+        self._now = version
+
+    def roll_back(self) -> None:
+        raise NotImplementedError
+
+    def mend(self) -> None:
+        """A restart that fails raises."""
+
+    def stop(self) -> None:
+        self._server.stop()

@@ -1,0 +1,82 @@
+"""What each of two versions answers alone, one question at a time, before anybody else asks."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import httpx
+from serving_load import Target
+
+from intent_core.config import EvaluateConfig
+from tasks.golden import GoldenAnswer
+
+VERSIONS = (0, 1)
+_CHOSEN, _GOLDEN = 8, 4
+
+
+class Answer(NamedTuple):
+    """One answer; the margin is the least by which a token was more likely than the next best."""
+
+    text: str
+    margin: float
+
+
+class Known(NamedTuple):
+    """The utterances to be asked, and by version what they are answered."""
+
+    utterances: list[str]
+    texts: list[dict[str, str]]
+    golden: list[list[GoldenAnswer]]
+    """Of full length, for a promotion to check."""
+
+
+def ask_alone(target: Target, utterance: str, tokens: int) -> Answer:
+    answer = httpx.post(
+        f"{target.url}/chat/completions",
+        json={**target.body(utterance, tokens), "logprobs": True, "top_logprobs": 2},
+        headers={"Authorization": f"Bearer {target.key}"},
+        timeout=120,
+        trust_env=False,
+    )
+    answer.raise_for_status()
+    choice = json.loads(answer.text)["choices"][0]
+    margins = [
+        token["top_logprobs"][0]["logprob"] - token["top_logprobs"][1]["logprob"]
+        for token in choice["logprobs"]["content"]
+        if len(token["top_logprobs"]) > 1
+    ]
+    return Answer(choice["message"]["content"] or "", min(margins, default=0.0))
+
+
+def learn(find: Callable[[int], Target], utterances: Sequence[str], tokens: int) -> Known:
+    """Choose what tells the versions apart, and is far from a tie: a server rounds otherwise
+    when it answers several at once. `find` gives where a version answers alone.
+    """
+    longest = EvaluateConfig().max_new_tokens
+    short: list[dict[str, Answer]] = [{}, {}]
+    long: list[dict[str, Answer]] = [{}, {}]
+    # The version that is served first comes last: where there is one server, it stays.
+    for version in reversed(VERSIONS):
+        target = find(version)
+        for one in utterances:
+            short[version][one] = ask_alone(target, one, tokens)
+        surest = sorted(utterances, key=lambda one: -short[version][one].margin)[:_CHOSEN]
+        long[version] = {one: ask_alone(target, one, longest) for one in surest}
+    margins = {one: min(short[version][one].margin for version in VERSIONS) for one in utterances}
+    told_apart = [one for one in utterances if _is_telling(short[0][one].text, short[1][one].text)]
+    chosen = sorted(told_apart, key=lambda one: -margins[one])[:_CHOSEN]
+    if len(chosen) < 2:
+        raise SystemExit("the two versions answer alike: take another base model, or more --tokens")
+    sys.stderr.write(f"{len(chosen)} utterances, least margin {margins[chosen[-1]]:.3f}\n")
+    texts = [{one: short[version][one].text for one in chosen} for version in VERSIONS]
+    return Known(chosen, texts, [_choose_golden(long[version]) for version in VERSIONS])
+
+
+def _is_telling(one: str, other: str) -> bool:
+    return bool(one) and bool(other) and one != other
+
+
+def _choose_golden(asked: dict[str, Answer]) -> list[GoldenAnswer]:
+    surest = sorted(asked, key=lambda one: -asked[one].margin)[:_GOLDEN]
+    return [GoldenAnswer(utterance=one, text=asked[one].text) for one in surest]

@@ -1,0 +1,146 @@
+"""What our middleware costs inside vLLM.
+
+    python benchmarks/middleware.py [--quick] [--base DIR|NAME]
+
+Two vLLM servers of the same model, both running all the while: one as the pipeline starts it, asked
+with a caller's key for the alias; one with the same flags but no middleware, behind vLLM's own
+key (`--api-key`). Callers without a pause ask the same of one at a time, in turns without, with,
+with, without, at several concurrencies; the beginning of a turn does not count. `--quick` takes two
+short rounds at each. The last line is one JSON object, 1 where it costs nothing:
+
+    throughput_with_over_without    answers a second; median of all rounds
+    p50_with_over_without           median latency, likewise
+    ..._1, ..._8, ..._32            the same at each concurrency
+    throughput_noise, p50_noise     how far the two turns without it differ from each other, as the
+                                    larger over the smaller; median of all rounds
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from typing import NamedTuple
+
+from serving_home import PlainServer, temporary_home
+from serving_load import Target, ask_for, quantile
+from serving_models import choose_base, make_version, read_utterances
+
+from intent_core.config import ServeConfig
+from tasks.model_server import ensure_model_server, fetch_model
+from tasks.settings import Settings
+
+CONCURRENCIES = (1, 8, 32)
+UTTERANCES = 32
+
+
+class Turn(NamedTuple):
+    """Answers a second of one server, and their median latency."""
+
+    throughput: float
+    p50: float
+
+
+class Round(NamedTuple):
+    """Ratios of one round of four turns."""
+
+    throughput: float
+    p50: float
+    throughput_noise: float
+    p50_noise: float
+
+
+def start_both(settings: Settings, options: argparse.Namespace) -> dict[str, Target]:
+    base = choose_base(options.base, settings.home / "tiny")
+    artifact = make_version(settings, base, settings.home / "version", seed=0)
+    serve = ServeConfig(max_model_len=256, dtype=options.dtype)
+    ours = ensure_model_server(settings, artifact, serve)
+    key, prompt = settings.read_inference_key(), artifact.system_prompt
+    plain = PlainServer(settings, "plain")
+    plain.start(serve, fetch_model(settings, artifact), artifact.name)
+    return {
+        "with": Target(ours.url, key, serve.alias, prompt),
+        "without": Target(plain.url, plain.key, artifact.name, prompt),
+    }
+
+
+def take_turn(target: Target, concurrency: int, options: argparse.Namespace) -> Turn:
+    utterances = read_utterances(UTTERANCES)
+    asked = ask_for(target, utterances, options.tokens, concurrency, options.seconds)
+    failed = [one for one in asked if one.status != 200]
+    if failed:
+        raise SystemExit(f"{len(failed)} requests failed, the first with {failed[0].text}")
+    if not asked:
+        raise SystemExit("nobody was answered within a turn: take more --seconds")
+    return Turn(len(asked) / options.seconds, quantile([one.seconds for one in asked], 0.5))
+
+
+def take_round(targets: dict[str, Target], concurrency: int, options: argparse.Namespace) -> Round:
+    """Without, with, with, without: a machine that slows down or speeds up does so for both."""
+    order = ("without", "with", "with", "without")
+    first, ours, again, last = (take_turn(targets[one], concurrency, options) for one in order)
+    return Round(
+        (ours.throughput + again.throughput) / (first.throughput + last.throughput),
+        (ours.p50 + again.p50) / (first.p50 + last.p50),
+        _larger_over_smaller(first.throughput, last.throughput),
+        _larger_over_smaller(first.p50, last.p50),
+    )
+
+
+def _larger_over_smaller(one: float, other: float) -> float:
+    return max(one, other) / min(one, other)
+
+
+def compare(settings: Settings, options: argparse.Namespace) -> dict[str, float]:
+    targets = start_both(settings, options)
+    for target in targets.values():
+        take_turn(target, max(CONCURRENCIES), options)  # kernels, caches, connections
+    rounds: dict[int, list[Round]] = {concurrency: [] for concurrency in CONCURRENCIES}
+    for number in range(options.rounds):
+        for concurrency, taken in rounds.items():
+            taken.append(take_round(targets, concurrency, options))
+            sys.stderr.write(f"round {number + 1} of {options.rounds}, {concurrency} at once\n")
+    every = [one for taken in rounds.values() for one in taken]
+    found = summarize(every)
+    for concurrency, taken in rounds.items():
+        ratios = summarize(taken)
+        spread = sorted(one.throughput for one in taken)
+        print(
+            f"{concurrency:3} at once, with over without: throughput "
+            f"{ratios['throughput_with_over_without']:.3f} ({spread[0]:.3f} to {spread[-1]:.3f}), "
+            f"p50 {ratios['p50_with_over_without']:.3f}; two turns without differ by "
+            f"{ratios['throughput_noise']:.3f}"
+        )
+        for key in ("throughput_with_over_without", "p50_with_over_without"):
+            found[f"{key}_{concurrency}"] = ratios[key]
+    return found
+
+
+def summarize(rounds: list[Round]) -> dict[str, float]:
+    return {
+        "throughput_with_over_without": statistics.median(one.throughput for one in rounds),
+        "p50_with_over_without": statistics.median(one.p50 for one in rounds),
+        "throughput_noise": statistics.median(one.throughput_noise for one in rounds),
+        "p50_noise": statistics.median(one.p50_noise for one in rounds),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="two short rounds")
+    parser.add_argument("--base", default="", help="folder or smollm2-135m-instruct; none: tiny")
+    parser.add_argument("--tokens", type=int, default=16, help="of an answer, at most (16)")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "auto"))
+    parser.add_argument("--rounds", type=int, help="at each concurrency (8; quick: 2)")
+    parser.add_argument("--seconds", type=float, help="of a turn (5; quick: 2)")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 8)
+    options.seconds = options.seconds or (2 if options.quick else 5)
+    with temporary_home() as settings:
+        found = compare(settings, options)
+    sys.stdout.write(json.dumps({key: round(value, 3) for key, value in found.items()}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""What callers notice while a served model is replaced, beside the usual ways to replace one.
+
+    python benchmarks/promotion.py [--quick] [--only NAME]... [--base DIR|NAME] [--inplace WAY]
+
+Two versions that answer distinguishably (random adapters, not trained) are turned back and forth
+on a real vLLM while callers ask without a pause (closed loop) and others arrive at random times at
+a share of what the server can do (open loop). Nobody asks twice. One contender after the other,
+each under the same load:
+
+    adapter       ours, `serve.mode: adapter`: the alias turns to another adapter
+    merged        ours, `serve.mode: merged`: the gateway turns to another vLLM process
+    load_inplace  plain vLLM, other weights loaded under the same adapter name. `--inplace new`
+                  loads from a new folder and deletes the last one, `kept` keeps it, `same`
+                  overwrites the files. A server that dies is started once more
+    restart       plain vLLM with whole weights, stopped and started with the others
+
+Every text is known beforehand: each version is asked alone, one utterance at a time, and the
+utterances farthest from a tie are kept. An answer is held against the version it is labelled with:
+ours name it in `x-intent-model`; for the others it is the one the operator has declared last, and
+while a switch lasts either, but one of the two. `--quick` does two or three switches; on a CPU its
+minutes are mostly starts of vLLM, `--only adapter` has but one. The last line is one JSON object,
+for each contender, `null` where there was nothing to measure:
+
+    ..._requests, ..._failed    asked, and without an answer (no 200, or no connection)
+    ..._mixed                   answers with a text that is not their label's version's;
+                                ..._mixed_neither: those of them with no version's text
+    ..._late                    labelled rightly, but with the version before the declared one
+    ..._switch_s, ..._roll_back_s   median time from the call to the first new answer
+    ..._silent_s                longest time in which nobody was answered
+    ..._p95_during_over_steady  p95 of requests that met a switch over that of the others, in the
+                                loop where it is worse; ..._closed and ..._open: of each loop
+    ..._switches, ..._refused, ..._died   how many; refused by the golden utterances; servers
+                                that ended by themselves or would not load
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from contenders import Contender, LoadInplace, Promoted, Restart
+from judging import LOOPS, Judged, Switch, judge, median
+from known_answers import Known, learn
+from serving_home import temporary_home
+from serving_load import Load, ask_for
+from serving_models import RANK, choose_base, make_version, read_utterances
+
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import ServeConfig
+from intent_core.errors import ServingError
+from tasks.settings import Settings
+
+NAMES = ("adapter", "merged", "load_inplace", "restart")
+CANDIDATES = 24
+SEEDS = (1, 2)
+Value = float | int | None
+
+
+def tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def turn(contender: Contender, before: int, is_roll_back: bool) -> Switch:
+    wanted, began = 1 - before, time.monotonic()
+    after = wanted
+    try:
+        if is_roll_back:
+            contender.roll_back()
+        else:
+            contender.switch(wanted)
+    except ServingError as error:
+        if not contender.labels:
+            raise  # a plain server that does not start serves nothing from here on
+        tell(f"refused: {error}")
+        after = before
+    return Switch(began, time.monotonic(), before, wanted, after, is_roll_back)
+
+
+def watch(contender: Contender, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        contender.mend()
+        time.sleep(0.25)
+
+
+def plan(contender: Contender, options: argparse.Namespace) -> list[bool]:
+    """The switches, and which of them are roll-backs; those come last, where there are any."""
+    few = 2 if contender.takes_a_start else 3
+    switches = options.switches or (few if options.quick else 10)
+    roll_backs = (1 if options.quick else 3) if contender.labels else 0
+    return [False] * switches + [True] * roll_backs
+
+
+def measure(name: str, contender: Contender, known: Known, options: argparse.Namespace) -> Judged:
+    steps = plan(contender, options)
+    pause = max(options.seconds / (len(steps) + 1), 2)
+    switches: list[Switch] = []
+    version = 0
+    target = contender.start(known)
+    utterances, tokens = known.utterances, options.tokens
+    able_s = 3 if options.quick else 8
+    able = len(ask_for(target, utterances, tokens, 2 * options.callers, able_s)) / able_s
+    rate = options.open_share * able
+    tell(f"{name}: {able:.1f} answers a second at most, {rate:.1f} arrivals a second")
+    with Load(target, utterances, tokens, options.callers, rate) as load:
+        for number, is_roll_back in enumerate(steps):
+            watch(contender, pause)
+            switches.append(turn(contender, version, is_roll_back))
+            version = switches[-1].after
+            took = switches[-1].ended - switches[-1].began
+            what = "roll-back" if is_roll_back else "switch"
+            tell(f"{name}: {what} {number + 1} of {len(steps)}, {took:.1f} s")
+        watch(contender, pause)
+    return judge(load.asked, switches, known, contender.labels)
+
+
+def summarize(name: str, judged: Judged, died: int) -> dict[str, Value]:
+    p95 = {loop: judged.latency_ratio(loop) for loop in LOOPS}
+    there = [value for value in p95.values() if value is not None]
+    values: dict[str, Value] = {
+        "requests": len(judged.asked),
+        "failed": judged.count("failed"),
+        "mixed": judged.count("other", "neither"),
+        "mixed_neither": judged.count("neither"),
+        "late": judged.count("late"),
+        "switch_s": median(judged.switch_seconds()),
+        "silent_s": judged.longest_silence(),
+        "p95_during_over_steady": max(there, default=None),
+        **{f"p95_during_over_steady_{loop}": p95[loop] for loop in LOOPS},
+        "switches": len(judged.switches),
+        "refused": sum(one.after == one.before for one in judged.switches),
+        "died": died,
+    }
+    if judged.labels:
+        values["roll_back_s"] = median(judged.switch_seconds(is_roll_back=True))
+    return {f"{name}_{key}": value for key, value in values.items()}
+
+
+def show(name: str, judged: Judged, values: dict[str, Value]) -> None:
+    asked = max(one.ended for one in judged.asked) - min(one.sent for one in judged.asked)
+    seen = len(judged.switch_seconds()) + len(judged.switch_seconds(is_roll_back=True))
+    print(
+        f"{name}: {len(judged.switches)} switches, {seen} of them seen by callers, "
+        f"{asked:.0f} s under load"
+    )
+    for loop in LOOPS:
+        ratio = judged.latency_ratio(loop)
+        print(
+            f"  {loop:6}  {judged.count('right', loop=loop):6} right, "
+            f"{judged.count('failed', loop=loop)} failed, "
+            f"{judged.count('other', loop=loop)} the other version's, "
+            f"{judged.count('neither', loop=loop)} neither's, "
+            f"{judged.count('late', loop=loop)} late; "
+            f"p95 in a switch {'-' if ratio is None else f'{ratio:.2f}'} of the steady one"
+        )
+    calls = [one.ended - one.began for one in judged.switches]
+    first, back = values[f"{name}_switch_s"], values.get(f"{name}_roll_back_s")
+    parts = [
+        f"call {statistics.median(calls):.2f}",
+        f"nobody answered for {judged.longest_silence():.2f}",
+    ]
+    parts += [f"to the first new answer {first:.2f}"] if first is not None else []
+    parts += [f"to roll back {back:.2f}"] if back is not None else []
+    print(f"  seconds: {', '.join(parts)}")
+
+
+def find_contenders(
+    settings: Settings, artifacts: Sequence[ModelArtifact], options: argparse.Namespace
+) -> dict[str, Callable[[], Contender]]:
+    merged = ServeConfig(max_model_len=256, max_lora_rank=RANK, dtype=options.dtype)
+    adapter = merged.model_copy(update={"mode": "adapter"})
+    return {
+        "adapter": lambda: Promoted(settings, artifacts, adapter),
+        "merged": lambda: Promoted(settings, artifacts, merged),
+        "load_inplace": lambda: LoadInplace(settings, artifacts, adapter, options.inplace),
+        "restart": lambda: Restart(settings, artifacts, merged),
+    }
+
+
+def compare(settings: Settings, options: argparse.Namespace) -> dict[str, Value]:
+    base = choose_base(options.base, settings.home / "tiny")
+    folders = [settings.home / "versions" / str(seed) for seed in SEEDS]
+    artifacts = [make_version(settings, base, *one) for one in zip(folders, SEEDS, strict=True)]
+    known: dict[str, Known] = {}
+    found: dict[str, Value] = {}
+    for name, make in find_contenders(settings, artifacts, options).items():
+        if name not in options.only:
+            continue
+        contender = make()
+        try:
+            mode = contender.serve.mode
+            if mode not in known:
+                tell(f"{name}: each version is asked alone")
+                utterances = read_utterances(CANDIDATES)
+                known[mode] = learn(contender.find_alone, utterances, options.tokens)
+            judged = measure(name, contender, known[mode], options)
+        finally:
+            contender.stop()
+        values = summarize(name, judged, contender.died)
+        show(name, judged, values)
+        found |= values
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="2 or 3 switches, 15 s under load")
+    parser.add_argument("--only", action="append", choices=NAMES, help="one of them; repeatable")
+    parser.add_argument("--base", default="", help="folder or smollm2-135m-instruct; none: tiny")
+    parser.add_argument("--inplace", choices=("new", "kept", "same"), default="new")
+    parser.add_argument("--callers", type=int, default=4, help="of the closed loop (4)")
+    parser.add_argument(
+        "--open-share", type=float, default=0.3, help="arrivals, of what the server can do (0.3)"
+    )
+    parser.add_argument("--tokens", type=int, default=16, help="of an answer, at most (16)")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "auto"))
+    parser.add_argument("--switches", type=int, help="of each contender (10; quick: 3 or 2)")
+    parser.add_argument("--seconds", type=float, help="least under load (60; quick: 15)")
+    options = parser.parse_args()
+    options.only = options.only or list(NAMES)
+    options.seconds = options.seconds or (15 if options.quick else 60)
+    with temporary_home() as settings:
+        found = compare(settings, options)
+    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()}
+    sys.stdout.write(json.dumps(rounded) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""A home of its own for a benchmark that serves, and a vLLM server as people start one."""
+
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import JsonValue
+
+from intent_core.config import ServeConfig
+from intent_core.errors import ServingError
+from tasks.adapters import adapters_folder
+from tasks.gateway import gateway_command, serving_now, write_gateway_config
+from tasks.processes import (
+    ProcessRecord,
+    choose_free_port,
+    find_process,
+    processes_folder,
+    start_process,
+    stop_process,
+    wait_until_ready,
+)
+from tasks.server_config import (
+    HOST,
+    has_gpu,
+    server_config,
+    server_environment,
+    write_server_config,
+)
+from tasks.services import answers, stop_services
+from tasks.settings import Settings, get_settings
+
+_NONE: Mapping[str, JsonValue] = MappingProxyType({})
+
+
+@contextlib.contextmanager
+def temporary_home() -> Iterator[Settings]:
+    """Settings of an empty home on free ports; whatever was started there is stopped."""
+    # SIGTERM would leave the servers behind.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(
+        prefix="intent-benchmark-", ignore_cleanup_errors=True
+    ) as home:
+        for name in [n for n in os.environ if n.startswith("INTENT_")]:
+            if name != "INTENT_VLLM_PYTHON":
+                del os.environ[name]
+        os.environ.update(INTENT_HOME=home, INTENT_GATEWAY_PORT=str(choose_free_port(HOST)))
+        get_settings.cache_clear()
+        settings = get_settings()
+        try:
+            yield settings
+        finally:
+            stop_services(settings, lambda line: None)
+
+
+def start_gateway(settings: Settings) -> None:
+    """The one service of the platform that serving needs, with nothing behind it yet."""
+    write_gateway_config(settings)
+    folder = processes_folder(settings)
+    record = start_process(folder, "gateway", gateway_command(settings), settings.gateway_port)
+    wait_until_ready(record, lambda: serving_now(settings) == "", 20, ServingError)
+
+
+class PlainServer:
+    """vLLM with the pipeline's flags, but its own key check for the pipeline's middleware."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings, self._name = settings, name
+        self._folder = processes_folder(settings)
+        self._port = choose_free_port(HOST)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._port}/v1"
+
+    @property
+    def health_url(self) -> str:
+        return f"http://{HOST}:{self._port}/health"
+
+    @property
+    def key(self) -> str:
+        return self._settings.read_api_key()
+
+    def start(
+        self,
+        serve: ServeConfig,
+        weights: Path,
+        served_as: str,
+        more: Mapping[str, JsonValue] = _NONE,
+    ) -> None:
+        """Return when it answers; `more` are vLLM's options by their names."""
+        options = {**server_config(serve, weights, served_as, has_gpu()), **more}
+        del options["middleware"]
+        file = self._folder / f"{self._name}.yaml"
+        write_server_config(file, options)
+        module = "vllm.entrypoints.openai.api_server"
+        python = str(self._settings.vllm_python)
+        environment = server_environment(serve, adapters_folder(self._settings))
+        # Names are given to it by hand here.
+        environment.pop("VLLM_LORA_RESOLVER_CACHE_DIR", None)
+        record = start_process(
+            self._folder,
+            self._name,
+            [python, "-m", module, "--config", str(file), "--port", str(self._port)],
+            self._port,
+            **environment,
+            VLLM_API_KEY=self.key,
+        )
+        ready_within = serve.startup_timeout_s
+        wait_until_ready(record, lambda: answers(self.health_url), ready_within, ServingError)
+
+    def find(self) -> ProcessRecord | None:
+        return find_process(self._folder, self._name)
+
+    def stop(self) -> None:
+        if record := self.find():
+            stop_process(self._folder, record)

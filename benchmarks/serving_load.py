@@ -1,0 +1,157 @@
+"""Callers who never stop asking a served model, and what they were told."""
+
+import asyncio
+import json
+import math
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+import httpx
+
+from intent_core.prompt import build_messages
+
+Loop = Literal["closed", "open"]
+_TIMEOUT_S = 60
+# Else callers of a server that is down would count as many failures as their machine is fast.
+_AFTER_FAILURE_S = 0.2
+# vLLM closes idle connections after 5 s: a request must not meet that moment, whoever serves.
+_KEEP_IDLE_S = 2
+
+
+class Target(NamedTuple):
+    """Where to ask, and for which model."""
+
+    url: str
+    key: str
+    model: str
+    system_prompt: str
+
+    def body(self, utterance: str, tokens: int) -> dict[str, object]:
+        return {
+            "model": self.model,
+            # Always sent: a middleware that adds one and a server without it are asked the same.
+            "messages": build_messages(self.system_prompt, utterance),
+            "temperature": 0,
+            "max_completion_tokens": tokens,
+        }
+
+
+class Asked(NamedTuple):
+    """One request and what became of it; times are `time.monotonic`."""
+
+    loop: Loop
+    utterance: str
+    sent: float
+    """In the open loop when it was due, or a slow server would hide its own queue."""
+    ended: float
+    status: int
+    """0 without an answer."""
+    label: str
+    """The model that answered, by the server's own word; "" where it says nothing."""
+    text: str
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.sent
+
+
+class Load:
+    """Callers without a pause and, with a rate, Poisson arrivals beside them, while it lasts."""
+
+    def __init__(
+        self,
+        target: Target,
+        utterances: Sequence[str],
+        tokens: int,
+        callers: int,
+        rate: float = 0,
+    ) -> None:
+        self.asked: list[Asked] = []
+        self._target, self._callers, self._rate = target, callers, rate
+        bodies = {one: json.dumps(target.body(one, tokens)).encode() for one in utterances}
+        self._bodies = list(bodies.items())
+        self._done = threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+        self._ended: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._ended = self._pool.submit(lambda: asyncio.run(self._ask_all()))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._pool.shutdown()
+        if self._ended is not None and error is None:
+            self._ended.result()
+
+    async def _ask_all(self) -> None:
+        headers = {
+            "Authorization": f"Bearer {self._target.key}",
+            "Content-Type": "application/json",
+        }
+        limits = httpx.Limits(max_connections=None, keepalive_expiry=_KEEP_IDLE_S)
+        async with (
+            httpx.AsyncClient(
+                headers=headers, limits=limits, timeout=_TIMEOUT_S, trust_env=False
+            ) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for number in range(self._callers):
+                group.create_task(self._go_on(client, number))
+            if self._rate:
+                group.create_task(self._arrive(client, group))
+
+    async def _go_on(self, client: httpx.AsyncClient, number: int) -> None:
+        while not self._done.is_set():
+            asked = await self._ask(client, "closed", number, time.monotonic())
+            number += self._callers
+            if asked.status != 200:
+                await asyncio.sleep(_AFTER_FAILURE_S)
+
+    async def _arrive(self, client: httpx.AsyncClient, group: asyncio.TaskGroup) -> None:
+        chance, due = random.Random(0), time.monotonic()
+        while not self._done.is_set():
+            due += chance.expovariate(self._rate)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            group.create_task(self._ask(client, "open", chance.randrange(1 << 20), due))
+
+    async def _ask(self, client: httpx.AsyncClient, loop: Loop, number: int, since: float) -> Asked:
+        utterance, body = self._bodies[number % len(self._bodies)]
+        status, label = 0, ""
+        try:
+            answer = await client.post(f"{self._target.url}/chat/completions", content=body)
+            text, label = answer.text, answer.headers.get("x-intent-model", "")
+            if answer.status_code == 200:
+                text = json.loads(text)["choices"][0]["message"]["content"] or ""
+            status = answer.status_code
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            text = repr(error)
+        asked = Asked(loop, utterance, since, time.monotonic(), status, label, text)
+        self.asked.append(asked)
+        return asked
+
+
+def ask_for(
+    target: Target, utterances: Sequence[str], tokens: int, callers: int, seconds: float
+) -> list[Asked]:
+    """What callers without a pause were told within that time; its beginning does not count."""
+    with Load(target, utterances, tokens, callers) as load:
+        time.sleep(seconds / 5)
+        began = time.monotonic()
+        time.sleep(seconds)
+        ended = began + seconds
+    return [asked for asked in load.asked if began <= asked.ended <= ended]
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

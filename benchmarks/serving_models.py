@@ -1,0 +1,161 @@
+"""Versions of a model that were not trained but answer distinguishably, in the store.
+
+Random adapters of a tiny random Llama or of a real base model. As a training's, an artifact holds
+the adapter and the whole weights it was merged into, so that it can be served in both ways.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from intent_core.artifacts import (
+    MANIFEST_FILE,
+    PROMPT_PROBE_FILE,
+    ModelArtifact,
+    PromptProbe,
+    content_name,
+    digest_folder,
+)
+from intent_core.prompt import encode_prompt
+from intent_core.training.base_model import unpack_base_model
+from intent_core.training.job import ADAPTER_FOLDER
+from tasks.base_models import fetch_base_model
+from tasks.settings import Settings
+from tasks.steps import get_store
+from tasks.storage import upload_folder
+
+SYSTEM_PROMPT = "Recognize the intent."
+RANK: Final = 8
+_CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+_SAMPLE = Path(__file__).parents[1] / "deployments" / "sample" / "snips_en" / "test.json"
+
+
+def read_utterances(count: int) -> list[str]:
+    """The first few of the quick start's test split, none of them twice."""
+    rows = json.loads(_SAMPLE.read_text(encoding="utf-8"))
+    return list(dict.fromkeys(row["instruction"] for row in rows))[:count]
+
+
+def choose_base(name: str, folder: Path) -> str:
+    """A base model's name as an artifact has it; "" for a tiny one, made in `folder`."""
+    if not name:
+        return str(build_tiny_base(folder))
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
+def build_tiny_base(folder: Path) -> Path:
+    """A random Llama of some hundred thousand weights, with a ChatML template."""
+    tokenizer = _train_tokenizer(read_utterances(200))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    model: Any = LlamaForCausalLM
+    model(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    # Where every version of transformers looks, and a class that every one knows.
+    path = folder / "tokenizer_config.json"
+    options = json.loads(path.read_text(encoding="utf-8"))
+    options |= {"chat_template": _CHATML, "tokenizer_class": "PreTrainedTokenizerFast"}
+    path.write_text(json.dumps(options, indent=2), encoding="utf-8")
+    return folder.resolve()
+
+
+def _train_tokenizer(texts: list[str]) -> Any:
+    end, start, stop = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=[end, start, stop],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    wrap: Any = PreTrainedTokenizerFast
+    tokenizer = wrap(
+        tokenizer_object=bpe,
+        eos_token=stop,
+        pad_token=stop,
+        additional_special_tokens=[end, start],
+        clean_up_tokenization_spaces=False,
+        model_max_length=512,
+    )
+    tokenizer.chat_template = _CHATML
+    return tokenizer
+
+
+def make_version(settings: Settings, base: str, folder: Path, seed: int) -> ModelArtifact:
+    """A random adapter of that seed, and the weights it is merged into, in the store."""
+    source = fetch_base_model(settings, base)
+    weights = unpack_base_model(source, settings.home.resolve() / "cache" / "base-models")
+    tokenizer: Any = AutoTokenizer.from_pretrained(weights)
+    _write_weights(weights, folder, seed)
+    utterances = tuple(read_utterances(3))
+    ids = tuple(tuple(encode_prompt(tokenizer, SYSTEM_PROMPT, text)) for text in utterances)
+    probe = PromptProbe(utterances=utterances, token_ids=ids)
+    (folder / PROMPT_PROBE_FILE).write_text(probe.model_dump_json(), encoding="utf-8")
+    digest = digest_folder(folder)
+    artifact = ModelArtifact(
+        name=content_name(digest),
+        digest=digest,
+        uri=f"models/{content_name(digest)}",
+        method="lora",
+        base_model=base,
+        base_model_digest=source.digest,
+        dataset_fingerprint="",
+        train_fingerprint="",
+        system_prompt=SYSTEM_PROMPT,
+    )
+    (folder / MANIFEST_FILE).write_text(artifact.model_dump_json(), encoding="utf-8")
+    upload_folder(get_store(settings), folder, artifact.uri)
+    return artifact
+
+
+def _write_weights(base: Path, folder: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    config = LoraConfig(r=RANK, target_modules="all-linear", init_lora_weights=False)
+    plain: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model: Any = get_peft_model(plain, config)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            # So large that hardly an answer stays as it was.
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder / ADAPTER_FOLDER)
+    model.merge_and_unload().save_pretrained(folder)
+    for path in base.iterdir():
+        is_tokenizer = path.suffix in (".json", ".jinja", ".txt", ".model")
+        if (
+            is_tokenizer
+            and not path.name.startswith("model.")
+            and not (folder / path.name).exists()
+        ):
+            shutil.copyfile(path, folder / path.name)

@@ -1,0 +1,84 @@
+"""One request and its answer, as they pass."""
+
+from collections.abc import Callable
+
+from intent_core.serving.answers import AnswerText, gather_answer
+from intent_core.serving.asgi import Message, Send, send_answer
+from intent_core.serving.refusals import Headers
+
+
+class Exchange:
+    """What is known of a request, and the way its answer takes to the caller."""
+
+    __slots__ = ("_send", "_text", "alias", "caller", "judged", "model", "status", "version")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._text: AnswerText | None = None
+        self.caller = ""
+        self.alias = ""
+        self.version = ""
+        self.model = ""
+        self.status = 0
+        """0 until the answer begins."""
+        self.judged = False
+        """Is the answer to be calls?"""
+
+    async def send(self, message: Message) -> None:
+        """Pass on what vLLM sends: the start with our headers, the body as it is."""
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+            return
+        await self._send(message)
+        # After the caller has it, so that reading along holds nothing up.
+        if self._text is not None and message["type"] == "http.response.body":
+            self._text.take(message.get("body", b""))
+
+    def read_texts(self) -> list[str]:
+        return self._text.read_texts() if self._text is not None else []
+
+    async def _begin(self, message: Message) -> None:
+        self.status = message["status"]
+        headers = list(message.get("headers", ()))
+        if self.judged:
+            self._text = gather_answer(self.status, headers)
+        if self.model:
+            headers.append((b"x-intent-model", self.model.encode()))
+        if self.version:
+            headers.append((b"x-intent-version", self.version.encode()))
+        await self._send({**message, "headers": headers})
+
+
+class HeldAnswer:
+    """An answer kept back until it is whole, because it goes on in another form."""
+
+    def __init__(self) -> None:
+        self._status = 0
+        self._headers: Headers = []
+        self._chunks: list[bytes] = []
+        self._whole = False
+        self._text: AnswerText | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = list(message.get("headers", ()))
+            self._text = gather_answer(self._status, self._headers)
+        elif message["type"] == "http.response.body":
+            self._chunks.append(message.get("body", b""))
+            if self._text is not None:
+                self._text.take(self._chunks[-1])
+            self._whole = not message.get("more_body", False)
+
+    async def pass_on(self, send: Send, convert: Callable[[bytes], bytes]) -> None:
+        """Send it converted, an error as it stands; nothing when it broke off."""
+        if not self._whole:
+            return
+        body = b"".join(self._chunks)
+        ours = (b"content-length", b"content-type", b"transfer-encoding")
+        kept = [h for h in self._headers if h[0].lower() not in ours]
+        body = convert(body) if self._status == 200 else body
+        await send_answer(send, self._status, body, kept)
+
+    def read_texts(self) -> list[str]:
+        return self._text.read_texts() if self._text is not None else []

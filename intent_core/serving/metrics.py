@@ -1,0 +1,104 @@
+"""What Prometheus is told; vLLM's own /metrics shows it beside vLLM's numbers.
+
+Every label is one of ours (a name from a file, a status, a reason), never a caller's text.
+"""
+
+import functools
+from collections import Counter
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+from intent_core.calls import is_plain, parse_calls
+from intent_core.errors import CallSyntaxError
+from intent_core.serving.refusals import Reason
+
+_MOST_MODELS = 1000
+"""Series of models in flight in a process's life; further models share one."""
+
+_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The numbers of one process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = prometheus_client.Counter(
+            "intent_requests",
+            "Requests answered, refused ones among them.",
+            ["alias", "version", "caller", "status"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "intent_request_seconds",
+            "From handing a request to the model to the end of its answer.",
+            ["alias", "version"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._parse_failures = prometheus_client.Counter(
+            "intent_parse_failures",
+            "Chat answers that are not calls.",
+            ["alias", "version"],
+            registry=registry,
+        )
+        self._refused = prometheus_client.Counter(
+            "intent_refused_requests",
+            "Requests that did not reach the model.",
+            ["reason"],
+            registry=registry,
+        )
+        self._in_flight_gauge = Gauge(
+            "intent_requests_in_flight",
+            "Requests that the model is answering.",
+            ["model"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._in_flight: Counter[str] = Counter()
+        self._models_seen: set[str] = set()
+
+    def count_request(self, alias: str, version: str, caller: str, status: int) -> None:
+        self._requests.labels(alias, version, caller, status).inc()
+
+    def time_request(self, alias: str, version: str, seconds: float) -> None:
+        self._seconds.labels(alias, version).observe(seconds)
+
+    def count_refusal(self, reason: Reason) -> None:
+        self._refused.labels(reason.name.lower()).inc()
+
+    def judge_answer(self, alias: str, version: str, text: str) -> None:
+        """Count an answer that is no calls."""
+        if is_plain(text):
+            return
+        try:
+            parse_calls(text)
+        except CallSyntaxError:
+            self._parse_failures.labels(alias, version).inc()
+
+    def enter(self, model: str) -> None:
+        self._in_flight[model] += 1
+        self._in_flight_gauge.labels(self._series(model)).inc()
+
+    def leave(self, model: str) -> None:
+        self._in_flight[model] -= 1
+        if not self._in_flight[model]:
+            del self._in_flight[model]
+        self._in_flight_gauge.labels(self._series(model)).dec()
+
+    def read_in_flight(self) -> dict[str, int]:
+        """Requests being answered, per model; a model without any is left out."""
+        return dict(self._in_flight)
+
+    def _series(self, model: str) -> str:
+        if model not in self._models_seen:
+            if len(self._models_seen) >= _MOST_MODELS:
+                return "other"
+            self._models_seen.add(model)
+        return model
+
+
+@functools.cache
+def process_metrics() -> Metrics:
+    """Those of the default registry, which takes every name once only."""
+    return Metrics(prometheus_client.REGISTRY)

@@ -1,0 +1,62 @@
+"""How the middleware is told what to serve."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from intent_core.errors import ConfigError
+
+_NUMBER = re.compile(r"[0-9]{1,12}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingSettings:
+    """Files, keys and limits of one vLLM server."""
+
+    aliases_file: Path
+    keys_file: Path
+    operator_key: str
+    """The key vLLM itself was started with."""
+    requests_per_minute: int = 0
+    """Of each inference key, in each process; 0 for no limit."""
+    max_body_bytes: int = 262_144
+    add_system_prompt: bool = True
+    """Put the model's system prompt before chats that bring none."""
+    max_new_tokens: int = 0
+    """Bound on the tokens a caller may ask for, at most the model's length; 0 for none."""
+
+
+def read_settings(environment: Mapping[str, str]) -> ServingSettings:
+    """Settings from the server's environment; `ConfigError` names the variable that is wrong."""
+    return ServingSettings(
+        aliases_file=Path(_require(environment, "INTENT_ALIASES_FILE")),
+        keys_file=Path(_require(environment, "INTENT_KEYS_FILE")),
+        operator_key=_require(environment, "VLLM_API_KEY"),
+        requests_per_minute=_number(environment, "INTENT_REQUESTS_PER_MINUTE", 0),
+        max_body_bytes=_number(environment, "INTENT_MAX_BODY_BYTES", 262_144),
+        add_system_prompt=_switch(environment, "INTENT_ADD_SYSTEM_PROMPT"),
+        max_new_tokens=_number(environment, "INTENT_MAX_NEW_TOKENS", 0),
+    )
+
+
+def _require(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise ConfigError(f"{name} is not set: the model server does not start without it")
+    return value
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name, "").strip()
+    if value and not _NUMBER.fullmatch(value):
+        raise ConfigError(f"{name} is {value!r}: expected a whole number, 0 or more")
+    return int(value) if value else default
+
+
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    """On unless it is turned off."""
+    value = environment.get(name, "").strip().lower()
+    if value not in ("", "1", "0", "true", "false", "yes", "no", "on", "off"):
+        raise ConfigError(f"{name} is {value!r}: expected true or false")
+    return value not in ("0", "false", "no", "off")

@@ -1,0 +1,196 @@
+"""A small stand-in for vLLM behind the serving middleware, and a client that speaks raw ASGI."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from intent_core.serving.aliases import Target, write_aliases
+from intent_core.serving.asgi import App, Message, Receive, Scope, Send
+from intent_core.serving.doorkeeper import Doorkeeper
+from intent_core.serving.metrics import Metrics
+from intent_core.serving.settings import ServingSettings
+
+OPERATOR_KEY = "the-operator's-very-own-key"
+APP_KEY = "key-of-the-app-0123456789"
+OTHER_KEY = "key-of-another-0123456789"
+OLD, NEW = "intent-0123456789ab", "intent-ba9876543210"
+CHAT = "/v1/chat/completions"
+
+
+@dataclass
+class Received:
+    """One request as vLLM got it."""
+
+    scope: Scope
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        return str(self.scope["path"])
+
+    @property
+    def fields(self) -> Any:
+        return json.loads(self.body)
+
+    def values(self, name: str) -> list[str]:
+        return [v.decode() for k, v in self.scope["headers"] if k == name.encode()]
+
+
+class ModelServer:
+    """Answers every path, as vLLM would if nobody stood before it, and keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.text: str | None = "weather_search(Hangzhou)"
+        self.stream: list[bytes] = []
+        self.status = 200
+        self.raw: bytes | None = None
+        self.fault: Exception | None = None
+        self.waits_for_client = False
+        self.client_left = False
+        self.started = asyncio.Event()
+        self.released: asyncio.Event | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        while scope["method"] == "POST":
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        self.received.append(Received(scope, body))
+        self.started.set()
+        if self.fault:
+            raise self.fault
+        if self.released:
+            await self.released.wait()
+        if self.waits_for_client:
+            self.client_left = (await receive())["type"] == "http.disconnect"
+        kind = b"text/event-stream; charset=utf-8" if self.stream else b"application/json"
+        headers = [(b"content-type", kind), (b"x-request-id", b"1")]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        for chunk in self.stream or [self._answer(scope)]:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _answer(self, scope: Scope) -> bytes:
+        if self.raw is not None:
+            return self.raw
+        if scope["path"] != CHAT:
+            return b"{}"
+        message = {"role": "assistant", "content": self.text}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return json.dumps({"model": "intent-x", "choices": [choice]}).encode()
+
+
+@dataclass
+class Answer:
+    """What a caller got; status 0 when nothing came."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    chunks: list[bytes] = field(default_factory=list)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.chunks)
+
+    @property
+    def fields(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        return str(self.fields["error"]["code"])
+
+
+class Door:
+    """A middleware over files in a folder, and the stand-in behind it."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.aliases_file = folder / "aliases.json"
+        self.keys_file = folder / "keys"
+        self.keys_file.write_text(f"# callers\napp {APP_KEY}\n\nother {OTHER_KEY}\n")
+        self.now = 0.0
+        self.model = ModelServer()
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        chosen = ServingSettings(
+            aliases_file=self.aliases_file,
+            keys_file=self.keys_file,
+            operator_key=OPERATOR_KEY,
+            **settings,
+        )
+        self.app: App = Doorkeeper(self.model, chosen, self.metrics, lambda: self.now)
+
+    def promote(self, model: str, version: str = "7", system_prompt: str = "Say calls.") -> None:
+        target = Target(model=model, version=version, system_prompt=system_prompt)
+        write_aliases(self.aliases_file, {"intent": target})
+
+    def number(self, name: str, **labels: str) -> float:
+        """A metric's value, 0 while there is none."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = APP_KEY,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        leaves_after: int | None = None,
+        **scope: Any,
+    ) -> Answer:
+        """`body`: JSON, bytes, or a list of bytes for chunks; `leaves_after` so many of them."""
+        if isinstance(body, list):
+            chunks = body
+        elif isinstance(body, bytes):
+            chunks = [body]
+        else:
+            chunks = [b"" if body is None else json.dumps(body).encode()]
+        sent = list(headers)
+        if key is not None:
+            sent.append((b"authorization", f"Bearer {key}".encode()))
+        messages: list[Message] = [
+            {"type": "http.request", "body": c, "more_body": n < len(chunks)}
+            for n, c in enumerate(chunks, 1)
+        ][:leaves_after]
+        answer = Answer()
+
+        async def receive() -> Message:
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+        async def take(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                assert not answer.status, "an answer begins once"
+                answer.status = message["status"]
+                answer.headers = {k.decode(): v.decode() for k, v in message["headers"]}
+            else:
+                assert answer.status
+                answer.chunks.append(message["body"])
+
+        parts: Scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode("utf-8", "surrogatepass"),
+            "query_string": b"",
+            "root_path": "",
+            "headers": sent,
+            **scope,
+        }
+        await self.app(parts, receive, take)
+        return answer
+
+    def ask(self, method: str, path: str, body: object = None, **more: Any) -> Answer:
+        return asyncio.run(self.send(method, path, body, **more))
+
+    def chat(self, model: object = "intent", **more: Any) -> Answer:
+        messages = [{"role": "user", "content": "weather in Hangzhou"}]
+        return self.ask("POST", CHAT, {"model": model, "messages": messages}, **more)

@@ -1,0 +1,44 @@
+"""A promotion whose process is killed right after one of its steps."""
+
+import importlib
+import multiprocessing
+import os
+import signal
+from typing import Any
+
+
+def promote_and_die(model: str, step: str, count: int) -> int | None:
+    """Exit code of a promotion that SIGKILLs itself when `step` has returned `count` times.
+
+    `step` is MODULE.FUNCTION. The process is forked from one that has imported the promotion.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tasks.promotion", "mlflow.store.tracking.rest_store"])
+    process = context.Process(target=_promote, args=(model, step, count))
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+def _promote(model: str, step: str, count: int) -> None:
+    from tasks.promotion import promote_release
+    from tasks.settings import get_settings
+
+    _die_after(step, count)
+    promote_release(get_settings(), model)
+
+
+def _die_after(step: str, count: int) -> None:
+    module, _, name = step.rpartition(".")
+    where = importlib.import_module(module)
+    original, calls = getattr(where, name), 0
+
+    def dying(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        result = original(*arguments, **named)
+        calls += 1
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(where, name, dying)

@@ -1,0 +1,285 @@
+"""Adapters on one vLLM server: promoted, killed half way, rolled back, restarted, and guarded."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+from callers import Callers, Told
+from dying import promote_and_die
+from mlflow import MlflowClient
+from served import UTTERANCES, accept, store_model
+from walking import intent
+
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import ServeConfig
+from intent_core.errors import ServingError
+from tasks.golden import ask_golden, golden_prefix
+from tasks.model_server import ensure_model_server, find_model_server
+from tasks.processes import find_process, processes_folder, stop_process
+from tasks.promotion import promote_release
+from tasks.serving import is_served, read_state, reconcile, retire_others, roll_back
+from tasks.settings import Settings
+from tasks.steps import get_store, write_finished
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+SERVE = ServeConfig(
+    mode="adapter", alias="adapted", max_model_len=128, dtype="float32", max_lora_rank=8
+)
+
+
+class World(NamedTuple):
+    """Two adapters of one base, each known by its answers."""
+
+    settings: Settings
+    one: ModelArtifact
+    two: ModelArtifact
+    callers: Callers
+    known: dict[tuple[str, str], str]
+    """What each model answers to each utterance."""
+
+    def is_right(self, told: Told) -> bool:
+        return told.status == 200 and self.known[told.model, told.utterance] == told.text
+
+
+@pytest.fixture(scope="module")
+def world(
+    platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """Both are evaluated and accepted, the first is promoted."""
+    key = platform.read_api_key()
+    artifacts = []
+    registry = MlflowClient(platform.mlflow_tracking_url)
+    registry.create_registered_model("served")
+    for seed in (1, 2):
+        folder = tmp_path_factory.mktemp("adapter")
+        artifact = store_model(platform, folder, tiny_model, seed=seed)
+        server = ensure_model_server(platform, artifact, SERVE)
+        golden = ask_golden(server.url, key, artifact, UTTERANCES)
+        write_finished(get_store(platform), golden_prefix(artifact, SERVE), golden)
+        version = registry.create_model_version("served", f"s3://models/{artifact.name}").version
+        accept(platform, artifact, SERVE, str(version))
+        artifacts.append(artifact)
+    callers = Callers(platform.endpoint, platform.read_inference_key(), SERVE.alias)
+    known = {}
+    for artifact in artifacts:
+        promote_release(platform, artifact.name)
+        for utterance in UTTERANCES:
+            told = callers.ask(utterance)
+            assert (told.status, told.model) == (200, artifact.name), told
+            known[artifact.name, utterance] = told.text
+    one, two = artifacts
+    assert all(known[one.name, text] != known[two.name, text] for text in UTTERANCES)
+    yield World(platform, one, two, callers, known)
+    platform.home.joinpath("serving.json").unlink()
+    reconcile(platform)
+
+
+@pytest.mark.parametrize(
+    ("step", "count"),
+    [
+        ("tasks.serving.ensure_model_server", 1),
+        ("tasks.serving.require_golden", 1),
+        ("tasks.serving.write_aliases", 1),
+        ("tasks.serving.require_golden", 2),
+        ("tasks.serving.write_state", 1),
+        ("tasks.serving.retire_others", 1),
+        ("tasks.promotion.point_champion", 1),
+    ],
+)
+def test_a_promoter_killed_after_any_step_leaves_what_can_be_ended(
+    world: World, step: str, count: int
+) -> None:
+    """Nobody is told anything wrong meanwhile; `reconcile` and `promote` each end it right."""
+    promote_release(world.settings, world.one.name)
+    world.callers.told.clear()
+    with world.callers.asking():
+        assert promote_and_die(world.two.name, step, count) == -signal.SIGKILL
+        served, _ = reconcile(world.settings)
+        assert served and is_served(world.settings, served)
+        assert served == read_state(world.settings).current
+        turned = step in ("tasks.serving.write_state", "tasks.serving.retire_others")
+        turned = turned or step == "tasks.promotion.point_champion"
+        assert served.artifact == (world.two if turned else world.one)
+        assert world.callers.ask(UTTERANCES[0]).model == served.artifact.name
+        promote_release(world.settings, world.two.name)
+        assert world.callers.ask(UTTERANCES[0]).model == world.two.name
+    assert len(world.callers.told) > 10
+    assert [told for told in world.callers.told if not world.is_right(told)] == []
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(world: World) -> None:
+    promote_release(world.settings, world.one.name)
+    state = read_state(world.settings)
+
+    def promote(name: str) -> str:
+        try:
+            return promote_release(world.settings, name).artifact.name
+        except ServingError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(promote, [world.two.name, world.two.name]))
+    assert world.two.name in told
+    assert any("another promotion or rollback is under way" in one for one in told)
+    now = read_state(world.settings)
+    assert now.previous == state.current
+    assert now.current and now.current.artifact == world.two
+
+
+def test_rollback_works_with_mlflow_and_prefect_down(
+    world: World, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote_release(world.settings, world.two.name)
+    promote_release(world.settings, world.one.name)
+    nowhere = f"http://127.0.0.1:{closed_port}"
+    down = {"INTENT_MLFLOW_URL": nowhere, "INTENT_PREFECT_URL": f"{nowhere}/api"}
+    environment = {**os.environ, **down}
+    environment.pop("PREFECT_API_URL", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "rollback"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert world.two.name in done.stdout
+    assert world.callers.ask(UTTERANCES[0]).model == world.two.name
+
+
+def test_a_server_that_died_serves_the_same_again_from_the_first_request(world: World) -> None:
+    served = promote_release(world.settings, world.one.name)
+    folder = processes_folder(world.settings)
+    server = find_model_server(world.settings, served.artifact, served.serve)
+    assert server
+    record = find_process(folder, server.name)
+    assert record
+    stop_process(folder, record, grace_s=0)
+    assert world.callers.ask(UTTERANCES[0]).status == 502
+    again, repairs = reconcile(world.settings)
+    assert again == served
+    assert repairs == [f"'adapted' is {world.one.name} again"]
+    assert world.is_right(world.callers.ask(UTTERANCES[0]))
+    assert retire_others(world.settings, served) == []
+
+
+def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:
+    from tasks.golden import GoldenAnswer, GoldenAnswers
+
+    promote_release(world.settings, world.one.name)
+    store, prefix = get_store(world.settings), golden_prefix(world.two, SERVE)
+    right = store.read(f"{prefix}/manifest.json")
+    wrong = GoldenAnswers(answers=(GoldenAnswer(utterance=UTTERANCES[0], text="play(Angie)"),))
+    write_finished(store, prefix, wrong)
+    try:
+        with pytest.raises(ServingError, match="when it was evaluated"):
+            promote_release(world.settings, world.two.name)
+    finally:
+        store.put(f"{prefix}/manifest.json", right)
+    assert world.callers.ask(UTTERANCES[0]).model == world.one.name
+    served, repairs = reconcile(world.settings)
+    assert served and (served.artifact, repairs) == (world.one, [])
+
+
+def test_a_key_may_ask_and_no_more(world: World) -> None:
+    """Every door the field notes name, by the gateway and at the server itself."""
+    served = read_state(world.settings).current
+    assert served
+    server = find_model_server(world.settings, served.artifact, served.serve)
+    assert server
+    inside, outside = f"http://{server.address}", world.settings.endpoint.removesuffix("/v1")
+    chat = {"messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 4}
+    adapter = {"lora_name": "x", "lora_path": "/etc"}
+    for key in (world.settings.read_inference_key(), world.settings.read_api_key()):
+        headers = {"Authorization": f"Bearer {key}"}
+        for base in (inside, outside):
+            for path in (
+                *("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters", "/invocations"),
+                *("/collective_rpc", "/sleep", "/reset_prefix_cache", "/docs", "/v1/responses"),
+            ):
+                answer = httpx.post(f"{base}{path}", json=adapter, headers=headers)
+                assert answer.status_code == 403, (path, answer.text)
+            found = httpx.delete(f"{base}/adapters/{world.one.name}", headers=headers)
+            assert found.status_code == 403
+    headers = {"Authorization": f"Bearer {world.settings.read_inference_key()}"}
+    for name in ("../models", "/etc", "..", world.one.name, server.weights, "adapted/../x", ""):
+        answer = httpx.post(
+            f"{inside}/v1/chat/completions", json={**chat, "model": name}, headers=headers
+        )
+        assert answer.status_code == 404, (name, answer.text)
+        assert answer.json()["error"]["code"] == "model_not_found"
+    for path in ("/tokenize", "/metrics", "/intent/status"):
+        method = "POST" if path == "/tokenize" else "GET"
+        assert httpx.request(method, f"{inside}{path}", headers=headers).status_code == 403
+    assert httpx.get(f"{inside}/v1/models").status_code == 401
+    listed = httpx.get(f"{outside}/v1/models", headers=headers).json()["data"]
+    assert [one["id"] for one in listed] == ["adapted"]
+
+
+def test_the_documents_older_request_is_answered(world: World) -> None:
+    key = world.settings.read_inference_key()
+    body = {
+        "prompt": UTTERANCES[0],
+        "system_prompt": world.one.system_prompt,
+        "top_k": 1,
+        "top_p": 0.8,
+        "temperature": 0.0,
+        "max_new_tokens": 8,
+        "use_stream_chat": False,
+        "history": [],
+    }
+    host = f"{world.settings.endpoint.removesuffix('/v1')}/api/predict/{SERVE.alias}"
+    answer = httpx.post(host, headers={"Authorization": key}, json=body, timeout=60)
+    told = world.callers.ask(UTTERANCES[0])
+    assert answer.json()["response"] == told.text
+    assert answer.json()["history"] == [[UTTERANCES[0], told.text]]
+
+
+def test_keys_are_rotated_without_a_restart(world: World) -> None:
+    path = world.settings.ensure_inference_keys()
+    before = path.read_text(encoding="utf-8")
+    other = Callers(world.settings.endpoint, "another-key-of-32-characters-000", SERVE.alias)
+    assert other.ask(UTTERANCES[0]).status == 401
+    path.write_text(before + "other another-key-of-32-characters-000\n", encoding="utf-8")
+    assert world.is_right(other.ask(UTTERANCES[0]))
+    assert world.is_right(world.callers.ask(UTTERANCES[0])), "the former key still works"
+    path.write_text(before, encoding="utf-8")
+    assert other.ask(UTTERANCES[0]).status == 401
+
+
+def test_rollback_takes_one_call(world: World) -> None:
+    promote_release(world.settings, world.two.name)
+    promote_release(world.settings, world.one.name)
+    world.callers.told.clear()
+    with world.callers.asking():
+        for wanted in (world.two, world.one):
+            assert roll_back(world.settings).artifact == wanted
+            assert world.callers.ask(UTTERANCES[0]).model == wanted.name
+            time.sleep(0.3)
+    assert [told for told in world.callers.told if not world.is_right(told)] == []
+
+
+def test_the_cli_promotes_by_name(world: World) -> None:
+    assert "is now" in intent("promote", world.two.name)
+    assert world.callers.ask(UTTERANCES[0]).model == world.two.name
+    intent("promote", "intent-000000000000", code=2)
+
+
+def test_reconcile_moves_the_registry_after_the_server(world: World) -> None:
+    registry = MlflowClient(world.settings.mlflow_tracking_url)
+    served = promote_release(world.settings, world.one.name)
+    registry.set_registered_model_alias("served", "champion", "2")
+    status = json.loads(intent("status", "--json"))
+    assert (status["served"]["version"], status["champion"]) == (served.version, "2") == ("1", "2")
+    intent("reconcile")
+    assert json.loads(intent("status", "--json"))["champion"] == "1"

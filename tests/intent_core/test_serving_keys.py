@@ -1,0 +1,116 @@
+import hmac
+import logging
+from pathlib import Path
+
+import pytest
+
+from intent_core.errors import ConfigError
+from intent_core.serving.keys import KeyFile
+
+OPERATOR_KEY = "operator-key-of-this-server"
+FIRST, SECOND, THIRD = (f"{word}-0123456789abcdef" for word in ("first", "second", "third"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+def find(file: KeyFile, *keys: str) -> list[str | None]:
+    return [file.find_caller(key.encode()) for key in keys]
+
+
+def test_finds_the_name_of_a_key(path: Path) -> None:
+    path.write_text(f"# 应用\n\n  app\t{FIRST}  \r\n#old {THIRD}\nweb-2.b_1 {SECOND}")
+    keys = KeyFile(path, OPERATOR_KEY)
+    assert find(keys, FIRST, SECOND, OPERATOR_KEY) == ["app", "web-2.b_1", "operator"]
+    assert find(keys, THIRD, "", FIRST[:-1], FIRST + " ", "app") == [None] * 5
+    assert keys.find_caller(b"\xff\x00" * 9) is None
+
+
+def test_keys_change_without_a_restart(path: Path) -> None:
+    path.write_text(f"app {FIRST}\n")
+    keys = KeyFile(path, OPERATOR_KEY)
+    assert find(keys, FIRST, SECOND) == ["app", None]
+    path.write_text(f"app {FIRST}\napp-2 {SECOND}\n")
+    assert find(keys, FIRST, SECOND) == ["app", "app-2"]
+    path.write_text(f"app-2 {SECOND}\n")
+    assert find(keys, FIRST, SECOND) == [None, "app-2"]
+    path.write_text("")
+    assert find(keys, FIRST, SECOND, OPERATOR_KEY) == [None, None, "operator"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (f"app2 {SECOND} more", "expected a name"),
+        (SECOND, "expected a name"),
+        (f"a/b {SECOND}", "expected a name"),
+        (f"{'n' * 64} {SECOND}", "expected a name"),
+        (f"名 {SECOND}", "expected a name"),
+        (f"operator {SECOND}", "belongs to the server's own key"),
+        (f"app {SECOND}", "has a key already"),
+        (f"app2 {FIRST}", "belongs to another name"),
+        (f"app2 {OPERATOR_KEY}", "belongs to another name"),
+        ("app2 fifteen-letters", "16 or more"),
+        (f"app2 {SECOND}é", "16 or more"),
+    ],
+)
+def test_a_broken_line_refuses_the_whole_new_file(
+    path: Path, line: str, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text(f"app {FIRST}\n")
+    keys = KeyFile(path, OPERATOR_KEY)
+    assert find(keys, FIRST) == ["app"]
+    path.write_text(f"# two\napp {FIRST}\n{line}\napp3 {THIRD}\n", encoding="utf-8")
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            assert find(keys, FIRST, SECOND, THIRD) == ["app", None, None]
+    assert len(caplog.records) == 1
+    assert "line 3" in caplog.text
+    assert problem in caplog.text
+    for key in (FIRST, SECOND, THIRD, OPERATOR_KEY, "fifteen"):
+        assert key not in caplog.text
+
+
+def test_a_file_that_is_no_text_is_refused_with_its_line(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_bytes(f"app {FIRST}\n".encode() + b"app2 \xff\n")
+    assert find(KeyFile(path, OPERATOR_KEY), FIRST) == [None]
+    assert "line 2: not UTF-8" in caplog.text
+
+
+def test_without_a_file_only_the_operator_is_known(path: Path) -> None:
+    keys = KeyFile(path, OPERATOR_KEY)
+    assert find(keys, FIRST, OPERATOR_KEY) == [None, "operator"]
+    path.write_text(f"app {FIRST}\n")
+    assert find(keys, FIRST) == ["app"]
+    path.unlink()
+    assert find(keys, FIRST) == ["app"]
+
+
+def test_every_key_is_compared_whichever_is_asked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text(f"a {FIRST}\nb {SECOND}\nc {THIRD}\n")
+    keys = KeyFile(path, OPERATOR_KEY)
+    find(keys, FIRST)
+    compare = hmac.compare_digest
+    compared: list[bytes] = []
+
+    def count(ours: bytes, theirs: bytes) -> bool:
+        compared.append(theirs)
+        return compare(ours, theirs)
+
+    monkeypatch.setattr(hmac, "compare_digest", count)
+    for key in (OPERATOR_KEY, FIRST, THIRD, "nobody's"):
+        compared.clear()
+        find(keys, key)
+        assert len(compared) == 4
+
+
+@pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "schlüssel"])
+def test_the_operators_key_must_fit_in_a_header(path: Path, key: str) -> None:
+    with pytest.raises(ConfigError):
+        KeyFile(path, key)

@@ -1,0 +1,81 @@
+"""Models that were not trained but answer distinguishably: random adapters, random whole weights.
+
+They lie in the store as a training leaves them, accepted by a gate that never saw them.
+"""
+
+from pathlib import Path
+
+from intent_core.artifacts import (
+    MANIFEST_FILE,
+    PROMPT_PROBE_FILE,
+    ModelArtifact,
+    PromptProbe,
+    content_name,
+    digest_folder,
+)
+from intent_core.config import ServeConfig
+from intent_core.prompt import encode_prompt
+from intent_core.training.base_model import locate_base_model
+from tasks.promotion import Release, release_prefix
+from tasks.settings import Settings
+from tasks.steps import get_store, write_finished
+from tasks.storage import upload_folder
+
+PROMPT = "Recognize the intent."
+UTTERANCES = (
+    "Will it rain in Shanghai?",
+    "Play some music by Miles Davis.",
+    "杭州明天的天气怎么样？",
+)
+
+
+def store_model(
+    settings: Settings, folder: Path, base: Path, *, seed: int, method: str = "lora"
+) -> ModelArtifact:
+    """Random weights of that seed: an adapter of `base`, or for "full" a model of its shape."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    if method == "full":
+        for weights in model.parameters():
+            torch.nn.init.normal_(weights, std=0.3)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    else:
+        config = LoraConfig(r=8, target_modules="all-linear", init_lora_weights=False)
+        adapted = get_peft_model(model, config)
+        for name, weights in adapted.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weights, std=0.3)
+        adapted.save_pretrained(folder / "adapter")
+    ids = tuple(tuple(encode_prompt(tokenizer, PROMPT, text)) for text in UTTERANCES)
+    probe = PromptProbe(utterances=UTTERANCES, token_ids=ids)
+    (folder / PROMPT_PROBE_FILE).write_text(probe.model_dump_json(), encoding="utf-8")
+    digest = digest_folder(folder)
+    name = content_name(digest)
+    artifact = ModelArtifact(
+        name=name,
+        digest=digest,
+        uri=f"models/{name}",
+        method=method,
+        base_model=str(base),
+        base_model_digest=locate_base_model(str(base)).digest,
+        dataset_fingerprint="none",
+        train_fingerprint="none",
+        system_prompt=PROMPT,
+    )
+    (folder / MANIFEST_FILE).write_text(artifact.model_dump_json(), encoding="utf-8")
+    upload_folder(get_store(settings), folder, artifact.uri)
+    return artifact
+
+
+def accept(settings: Settings, artifact: ModelArtifact, serve: ServeConfig, version: str) -> None:
+    """What a gate that says yes leaves for the promotion."""
+    release = Release(
+        artifact=artifact, serve=serve, project="served", version=version, reason="a test's"
+    )
+    write_finished(get_store(settings), release_prefix(artifact.name), release)

@@ -27,7 +27,7 @@ test: setup  ## Everything CI runs: linters, types, import rules, all tests
 	@requirements/browser.sh
 	@$(MAKE) --no-print-directory check
 	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/intent_core
-	@.venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore=tests/intent_core
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/intent_core
 
 check: $(PIPELINE)  ## Linters, types and import rules only
 	@.venv/bin/pre-commit run --all-files

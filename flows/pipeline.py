@@ -241,6 +241,7 @@ def note_release(settings: Settings, record: RunRecord, version: str) -> None:
         serve=record.config.serve,
         project=record.config.project,
         version=version,
+        intents=tuple(schema.intent for schema in record.dataset.intents),
         reason=record.decision.reason,
     )
     write_finished(get_store(settings), release_prefix(record.artifact.name), release)

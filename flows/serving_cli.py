@@ -1,13 +1,36 @@
-"""`intent promote`, `rollback`, `reconcile`: what is served, moved by a person."""
+"""`intent serve`, `promote`, `rollback`, `reconcile`: what is served, by a person's hand."""
 
+import signal
+import threading
 from typing import Annotated
 
 import typer
 
-from flows.terminal import console, reported
+from flows.terminal import console, print_json, reported, split_overrides
+from intent_core.errors import ConfigError
 from tasks.settings import get_settings
 
 serving_app = typer.Typer()
+
+
+@serving_app.command()
+def serve() -> None:
+    """Serve the promoted model until Ctrl-C; a server that dies is started again.
+
+    Needs neither Prefect nor MLflow. Promotions and rollbacks go on beside it.
+    """
+    from tasks.supervision import stop_serving, supervise
+
+    with reported():
+        settings = get_settings()
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        console.print(f"{settings.endpoint}: Ctrl-C stops the gateway and the model servers")
+        try:
+            supervise(settings, stop)
+        finally:
+            stop_serving(settings)
 
 
 @serving_app.command()
@@ -54,3 +77,53 @@ def reconcile() -> None:
             console.print(f"{served.alias!r} is {served.artifact.name} (version {served.version})")
         else:
             console.print("nothing is served: no model has been promoted yet")
+
+
+@serving_app.command()
+def trial(
+    model: Annotated[
+        str, typer.Argument(help="Content name of an accepted adapter; none: show the trial.")
+    ] = "",
+    share: Annotated[float, typer.Option(help="Of the callers, 0 to 1.")] = 0.05,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="It answers copies, which are only compared.")
+    ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            help="Ends it: max_parse_failure_rate=0.02, max_unknown_intent_rate, "
+            "max_disagreement_rate, max_latency_ratio_p95, min_requests (repeatable).",
+        ),
+    ] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="All requests are the champion's.")] = False,
+) -> None:
+    """Let an accepted adapter answer a share of the callers beside the champion (a canary).
+
+    The share is by a stable hash of the caller's key: a caller stays on one side. With --shadow
+    callers see nothing of it. When a limit is passed the trial ends by itself, at once. Then
+    `intent promote MODEL`, or --stop.
+    """
+    from tasks.trials import read_trial, start_trial, stop_trial
+
+    with reported():
+        settings = get_settings()
+        if stop:
+            stop_trial(settings)
+            console.print("the trial is over: all requests are the champion's")
+        elif model:
+            limits = {
+                key: _number(key, value) for key, value in split_overrides(limit or []).items()
+            }
+            mode = "shadow" if shadow else "canary"
+            start_trial(settings, model, {"mode": mode, "share": share, "limits": limits})
+            console.print(f"{model} is in a {mode} trial; `intent trial` shows it")
+        else:
+            print_json(read_trial(settings))
+
+
+def _number(key: str, value: str) -> float | int:
+    try:
+        return int(value) if key == "min_requests" else float(value)
+    except ValueError as error:
+        raise ConfigError(f"--limit {key}={value}: expected a number") from error

@@ -219,6 +219,8 @@ def is_ready(settings: Settings, server: ModelServer) -> bool:
     """Does it answer, with the weights it was started for?"""
     headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
     try:
+        # The list comes from the front, which may outlive its engine.
+        httpx.get(f"http://{server.address}/health", timeout=5).raise_for_status()
         answer = httpx.get(f"{server.url}/models", headers=headers, timeout=5)
         return any(m["id"] == server.weights for m in answer.json()["data"])
     except (httpx.HTTPError, ValueError, KeyError):

@@ -10,7 +10,7 @@ from intent_core.config import ServeConfig
 from intent_core.errors import ConfigError, TrackingError
 from tasks.golden import GoldenAnswer, GoldenAnswers, golden_prefix
 from tasks.registry import find_champion, set_champion
-from tasks.retries import retry_delays, worth_a_retry
+from tasks.retries import only_waits, retry_delays, worth_a_retry
 from tasks.serving import ServedModel, promote_model
 from tasks.serving import roll_back as roll_back_serving
 from tasks.settings import Settings, get_settings
@@ -29,6 +29,8 @@ class Release(BaseModel):
     serve: ServeConfig
     project: str
     version: str
+    intents: tuple[str, ...] = ()
+    """Those of its dataset: an answer with another one is none."""
     reason: str
     """Why it was accepted."""
 
@@ -42,12 +44,7 @@ def promote_release(settings: Settings, name: str) -> ServedModel:
 
     Raises `ConfigError` for one that was not.
     """
-    release = read_finished(get_store(settings), release_prefix(name), Release)
-    if release is None:
-        raise ConfigError(
-            f"{name!r} is no model that a gate has accepted: give its content name, "
-            "as intent-0123456789ab, from the run's page or `intent status`"
-        )
+    release = require_release(settings, name)
     golden = read_golden(settings, release.artifact, release.serve)
     served = promote_model(
         settings,
@@ -61,7 +58,23 @@ def promote_release(settings: Settings, name: str) -> ServedModel:
     return served
 
 
-@task(task_run_name="turn to {artifact.name}")
+def require_release(settings: Settings, name: str) -> Release:
+    """What was accepted under that content name. Raises `ConfigError` when nothing was."""
+    release = read_finished(get_store(settings), release_prefix(name), Release)
+    if release is None:
+        raise ConfigError(
+            f"{name!r} is no model that a gate has accepted: give its content name, "
+            "as intent-0123456789ab, from the run's page or `intent status`"
+        )
+    return release
+
+
+@task(
+    task_run_name="turn to {artifact.name}",
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=only_waits,
+)
 def turn_to(
     artifact: ModelArtifact,
     serve: ServeConfig,

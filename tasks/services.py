@@ -2,14 +2,13 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import httpx
 
 from intent_core.errors import ServiceError, TrackingError
 from tasks.gateway import gateway_command, write_gateway_config
-from tasks.pools import ensure_work_pools
 from tasks.processes import (
     find_process,
     list_processes,
@@ -37,8 +36,10 @@ class Service(NamedTuple):
     prepare: Callable[[], None]
 
 
-def start_services(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Start what does not run yet, all at once, and wait until each answers.
+def start_services(
+    settings: Settings, announce: Callable[[str], None], only: Collection[str] = ()
+) -> None:
+    """Start what does not run yet, all at once, and wait until each answers; `only` those named.
 
     Raises `ConfigError` when a port is taken by a program that is not ours.
     """
@@ -46,6 +47,8 @@ def start_services(settings: Settings, announce: Callable[[str], None]) -> None:
     settings.read_api_key()
     with locked(settings.home / "services.lock"):
         folder, services = processes_folder(settings), _services(settings)
+        if only:
+            services = [service for service in services if service.name in only]
         missing = [s for s in services if find_process(folder, s.name) is None]
         for service in missing:
             setting = f"INTENT_{service.name.upper()}_PORT"
@@ -60,7 +63,9 @@ def start_services(settings: Settings, announce: Callable[[str], None]) -> None:
             _wait_for(settings, service)
             if any(service is one for one in missing):
                 announce(f"{service.name} answers after {time.monotonic() - started:.0f} s")
-        if not settings.prefect_url:
+        if not settings.prefect_url and not only:
+            from tasks.pools import ensure_work_pools  # it imports Prefect
+
             ensure_work_pools()
 
 

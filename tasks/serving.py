@@ -33,6 +33,7 @@ from tasks.model_server import (
     stop_model_server,
 )
 from tasks.processes import (
+    find_process,
     is_in_use,
     list_processes,
     processes_folder,
@@ -42,6 +43,10 @@ from tasks.processes import (
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+
+class PromotionUnderWayError(ServingError):
+    """Somebody else moves the served model at this moment."""
 
 
 class ServedModel(BaseModel):
@@ -157,7 +162,7 @@ def only_one(settings: Settings) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ServingError(
+            raise PromotionUnderWayError(
                 "another promotion or rollback is under way: try again when it has ended"
             ) from error
         yield
@@ -177,7 +182,7 @@ def reconcile(settings: Settings) -> tuple[ServedModel | None, list[str]]:
     with only_one(settings):
         served = read_state(settings).current
         if served is None:
-            if serving_now(settings):
+            if find_process(processes_folder(settings), "gateway") and serving_now(settings):
                 turn_gateway(settings, "", "")
                 repairs.append("took an unfinished first promotion back: nothing is served")
         elif not is_served(settings, served):
@@ -193,8 +198,13 @@ def is_served(settings: Settings, served: ServedModel) -> bool:
     server = find_model_server(settings, served.artifact, served.serve)
     if server is None or not is_turned_to(settings, server.address, server.name):
         return False
-    named = AliasFile(aliases_file(settings, server.name)).read()
-    return dict(named) == {served.alias: describe_target(served.artifact, served.version)}
+    named = dict(AliasFile(aliases_file(settings, server.name)).read())
+    target = describe_target(served.artifact, served.version)
+    found = named.get(served.alias)
+    # A trial beside it takes nothing from what is served.
+    return (
+        len(named) == 1 and found is not None and found.model_copy(update={"trial": None}) == target
+    )
 
 
 def does_answer(settings: Settings, served: ServedModel) -> bool:

@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from intent_core.serving.aliases import Target, write_aliases
+from intent_core.serving.aliases import Target, Trial, write_aliases
 from intent_core.serving.asgi import App, Message, Receive, Scope, Send
 from intent_core.serving.doorkeeper import Doorkeeper
 from intent_core.serving.metrics import Metrics
@@ -37,6 +37,13 @@ class Received:
     def fields(self) -> Any:
         return json.loads(self.body)
 
+    @property
+    def model(self) -> str:
+        """The model that is asked, "" where none is named."""
+        fields = self.fields if self.body else {}
+        model = fields.get("model") if isinstance(fields, dict) else None
+        return model if isinstance(model, str) else ""
+
     def values(self, name: str) -> list[str]:
         return [v.decode() for k, v in self.scope["headers"] if k == name.encode()]
 
@@ -55,6 +62,12 @@ class ModelServer:
         self.client_left = False
         self.started = asyncio.Event()
         self.released: asyncio.Event | None = None
+        # By model, for those that are to answer otherwise.
+        self.texts: dict[str, str | None] = {}
+        self.statuses: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+        self.before: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.spent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = b""
@@ -63,8 +76,13 @@ class ModelServer:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        self.received.append(Received(scope, body))
+        received = Received(scope, body)
+        self.received.append(received)
         self.started.set()
+        model = received.model
+        self.spent += self.seconds.get(model, 0.0)
+        if model in self.before:
+            await self.before[model]()
         if self.fault:
             raise self.fault
         if self.released:
@@ -73,17 +91,18 @@ class ModelServer:
             self.client_left = (await receive())["type"] == "http.disconnect"
         kind = b"text/event-stream; charset=utf-8" if self.stream else b"application/json"
         headers = [(b"content-type", kind), (b"x-request-id", b"1")]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        for chunk in self.stream or [self._answer(scope)]:
+        status = self.statuses.get(model, self.status)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for chunk in self.stream or [self._answer(scope, self.texts.get(model, self.text))]:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    def _answer(self, scope: Scope) -> bytes:
+    def _answer(self, scope: Scope, text: str | None) -> bytes:
         if self.raw is not None:
             return self.raw
         if scope["path"] != CHAT:
             return b"{}"
-        message = {"role": "assistant", "content": self.text}
+        message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return json.dumps({"model": "intent-x", "choices": [choice]}).encode()
 
@@ -126,15 +145,39 @@ class Door:
             operator_key=OPERATOR_KEY,
             **settings,
         )
-        self.app: App = Doorkeeper(self.model, chosen, self.metrics, lambda: self.now)
+        self.app: App = Doorkeeper(self.model, chosen, self.metrics, self.read_clock)
 
-    def promote(self, model: str, version: str = "7", system_prompt: str = "Say calls.") -> None:
-        target = Target(model=model, version=version, system_prompt=system_prompt)
+    def read_clock(self) -> float:
+        return self.now + self.model.spent
+
+    def promote(
+        self,
+        model: str,
+        version: str = "7",
+        system_prompt: str = "Say calls.",
+        trial: Trial | None = None,
+    ) -> None:
+        target = Target(model=model, version=version, system_prompt=system_prompt, trial=trial)
         write_aliases(self.aliases_file, {"intent": target})
 
     def number(self, name: str, **labels: str) -> float:
         """A metric's value, 0 while there is none."""
         return self.registry.get_sample_value(name, labels) or 0.0
+
+    @property
+    def asked(self) -> list[str]:
+        """The models that were asked, in order."""
+        return [received.model for received in self.model.received]
+
+    def trial(self) -> Any:
+        """What the status says of the trial, None without one."""
+        fields = self.ask("GET", "/intent/status", key=OPERATOR_KEY).fields
+        assert fields["in_flight"] == {}
+        return fields["aliases"]["intent"].get("trial")
+
+    def outcomes(self, mode: str, outcome: str) -> float:
+        labels = {"alias": "intent", "version": "8", "mode": mode, "outcome": outcome}
+        return self.number("intent_trial_requests_total", **labels)
 
     async def send(
         self,
@@ -189,7 +232,18 @@ class Door:
         return answer
 
     def ask(self, method: str, path: str, body: object = None, **more: Any) -> Answer:
-        return asyncio.run(self.send(method, path, body, **more))
+        async def run() -> Answer:
+            answer = await self.send(method, path, body, **more)
+            await self.settle()
+            return answer
+
+        return asyncio.run(run())
+
+    async def settle(self) -> None:
+        """Wait for what goes on in the background."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=10)
 
     def chat(self, model: object = "intent", **more: Any) -> Answer:
         messages = [{"role": "user", "content": "weather in Hangzhou"}]

@@ -13,9 +13,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # `tiny_model`, `labelled`: shared by the rooms
 
 
-_WALKS = {"test_walk", "test_walk_review"}
-
-
 def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
@@ -46,14 +43,6 @@ def pytest_configure() -> None:
     from tasks.settings import get_settings
 
     get_settings()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file, and files that use the same models, stay in one process."""
-    for item in items:
-        group = "walk" if item.path.stem in _WALKS else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from intent_core.serving.refusals import Reason, Refusal
-from intent_core.serving.routes import CHAT_PATH
+from intent_core.serving.routes import CHAT_PATH, Route
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -119,6 +119,50 @@ def parse_older_request(fields: dict[str, Any]) -> OlderRequest:
             raise Refusal(Reason.BODY, f"{older!r} must be a number")
         sampling[name] = value
     return OlderRequest(prompt, system_prompt, history, sampling)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a caller asks, ready to be put to any model."""
+
+    route: Route
+    fields: dict[str, Any]
+    older: OlderRequest | None
+
+    @property
+    def user(self) -> str:
+        """OpenAI's name for whom the caller asks; "" for nobody."""
+        user = self.fields.get("user")
+        return user if isinstance(user, str) else ""
+
+    @property
+    def expects_calls(self) -> bool:
+        return self.route in (Route.CHAT, Route.PREDICT)
+
+    def to_body(
+        self, model: str, system_prompt: str, most_tokens: int, *, is_copy: bool = False
+    ) -> bytes:
+        """What vLLM is sent; a copy is neither streamed nor has the caller's own request id."""
+        if self.older:
+            fields = self.older.to_chat(system_prompt)
+        else:
+            fields = dict(self.fields)
+            if self.route is Route.CHAT:
+                put_system_prompt(fields, system_prompt)
+        bound_length(fields, most_tokens)
+        fields["model"] = model
+        if is_copy:
+            fields["stream"] = False
+            for name in ("stream_options", "request_id"):
+                fields.pop(name, None)
+        return format_object(fields)
+
+
+def read_question(route: Route, body: bytes) -> Question:
+    """The question in a body; `Refusal` for what is none."""
+    fields = parse_object(body)
+    older = parse_older_request(fields) if route is Route.PREDICT else None
+    return Question(route, fields, older)
 
 
 def _is_exchange(pair: object) -> bool:

@@ -5,12 +5,13 @@ the one model it means now). Whatever is in doubt ends here: vLLM guards /v1 onl
 any model name it is given to a path.
 """
 
+import functools
 import logging
 import math
 import time
 from collections.abc import Callable
 
-from intent_core.serving.aliases import AliasFile, is_content_name
+from intent_core.serving.aliases import AliasFile, NamedModel, Target, is_content_name
 from intent_core.serving.asgi import (
     App,
     BodyAgain,
@@ -22,15 +23,8 @@ from intent_core.serving.asgi import (
     send_json,
     send_refusal,
 )
-from intent_core.serving.bodies import (
-    OlderRequest,
-    bound_length,
-    format_object,
-    parse_object,
-    parse_older_request,
-    put_system_prompt,
-    requested_model,
-)
+from intent_core.serving.bodies import OlderRequest, Question, read_question, requested_model
+from intent_core.serving.comparison import FAILED, judge
 from intent_core.serving.exchange import Exchange, HeldAnswer
 from intent_core.serving.keys import OPERATOR, KeyFile
 from intent_core.serving.limits import RequestRate
@@ -44,6 +38,8 @@ from intent_core.serving.routes import (
     predicted_alias,
 )
 from intent_core.serving.settings import ServingSettings
+from intent_core.serving.shadowing import Copies, own_scope
+from intent_core.serving.trials import Part, Trials
 
 ACCESS_LOG = "intent.access"
 access_log = logging.getLogger(ACCESS_LOG)
@@ -70,13 +66,15 @@ class Doorkeeper:
         self._keys = KeyFile(settings.keys_file, settings.operator_key)
         self._rate = RequestRate(settings.requests_per_minute, clock)
         self._authorization = (b"authorization", b"Bearer " + settings.operator_key.encode())
+        self._trials = Trials(metrics)
+        self._copies = Copies(app, self._authorization, metrics, clock)
         self._started = int(time.time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self._app(scope, self._copies.stop_at_shutdown(receive), send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
 
@@ -137,30 +135,61 @@ class Doorkeeper:
         return caller
 
     async def _ask(self, exchange: Exchange, route: Route, scope: Scope, receive: Receive) -> None:
-        """Hand the request to the model it means."""
+        """Find out what is asked of which model, and have it answered."""
         body = await read_body(scope, receive, self._settings.max_body_bytes)
         if body is None:
             return
-        fields = parse_object(body)
-        older = parse_older_request(fields) if route is Route.PREDICT else None
-        name = predicted_alias(scope) if older else requested_model(fields)
-        system_prompt = self._resolve(exchange, name)
-        if older:
-            fields = older.to_chat(system_prompt)
-        elif route is Route.CHAT:
-            put_system_prompt(fields, system_prompt)
-        bound_length(fields, self._settings.max_new_tokens)
-        fields["model"] = exchange.model
-        body = format_object(fields)
+        question = read_question(route, body)
+        name = predicted_alias(scope) if question.older else requested_model(question.fields)
+        target = self._resolve(exchange, name)
+        part = self._trials.find_part(exchange.alias, target, exchange.caller, question.user)
+        if part is None:
+            await self._put(exchange, question, target, scope, receive)
+        else:
+            await self._put_in_trial(exchange, question, part, scope, receive)
+
+    async def _put_in_trial(
+        self, exchange: Exchange, question: Question, part: Part, scope: Scope, receive: Receive
+    ) -> None:
+        """Put a question that is part of a trial; of a shadow's, once more when it is answered."""
+        copied = own_scope(scope) if part.is_copied and question.expects_calls else None
+        since = self._clock()
+        try:
+            texts = await self._put(exchange, question, part.asked, scope, receive)
+        except Exception as error:
+            # Not the model's: a body without a place in JSON, or a caller lost within the answer.
+            is_callers = isinstance(error, Refusal) and error.reason is Reason.BODY
+            if not is_callers and not exchange.status:
+                part.take(FAILED)
+            raise
+        seconds = self._clock() - since
+        answer = judge(exchange.status, texts, seconds, question.expects_calls)
+        part.take(answer)
+        if copied is not None and answer is not None and answer is not FAILED:
+            trial = part.running.trial
+            write_body = functools.partial(self._write_body, question, trial, is_copy=True)
+            self._copies.start(part.running, copied, write_body, answer)
+
+    async def _put(
+        self,
+        exchange: Exchange,
+        question: Question,
+        asked: NamedModel,
+        scope: Scope,
+        receive: Receive,
+    ) -> list[str]:
+        """Hand the question to a model and its answer to the caller; the answer's texts."""
+        exchange.model, exchange.version = asked.model, asked.version
+        body = self._write_body(question, asked)
         inner = {**scope, "headers": self._vouch(scope, body)}
         again = BodyAgain(body, receive)
         since = self._clock()
         self._metrics.enter(exchange.model)
         try:
-            if older:
-                texts = await self._ask_for_older(exchange, older, inner, again)
+            if question.older:
+                texts = await self._ask_for_older(exchange, question.older, inner, again)
             else:
-                exchange.judged = route is Route.CHAT
+                exchange.judged = question.expects_calls
                 await self._app(inner, again, exchange.send)
                 texts = exchange.read_texts()
         finally:
@@ -169,6 +198,12 @@ class Doorkeeper:
             self._metrics.time_request(exchange.alias, exchange.version, seconds)
         for text in texts:
             self._metrics.judge_answer(exchange.alias, exchange.version, text)
+        return texts
+
+    def _write_body(self, question: Question, asked: NamedModel, *, is_copy: bool = False) -> bytes:
+        system_prompt = asked.system_prompt if self._settings.add_system_prompt else ""
+        most_tokens = self._settings.max_new_tokens
+        return question.to_body(asked.model, system_prompt, most_tokens, is_copy=is_copy)
 
     async def _ask_for_older(
         self, exchange: Exchange, older: OlderRequest, scope: Scope, receive: BodyAgain
@@ -184,17 +219,15 @@ class Doorkeeper:
             await held.pass_on(exchange.send, older.to_answer)
         return held.read_texts()
 
-    def _resolve(self, exchange: Exchange, name: str) -> str:
-        """Note which model a name means; its system prompt, "" for none."""
+    def _resolve(self, exchange: Exchange, name: str) -> Target:
+        """What a name stands for, noted as the alias if it is one."""
         aliases = self._aliases.read()
         target = aliases.get(name)
         if target is not None:
-            exchange.alias, exchange.version = name, target.version
-            exchange.model = target.model
-            return target.system_prompt if self._settings.add_system_prompt else ""
+            exchange.alias = name
+            return target
         if exchange.caller == OPERATOR and is_content_name(name):
-            exchange.model = name
-            return ""
+            return Target(model=name)
         if not aliases:
             raise Refusal(Reason.NOTHING_PROMOTED, "no model has been promoted yet")
         raise Refusal(Reason.MODEL, f"the model {name[:80]!r} does not exist")
@@ -215,7 +248,11 @@ class Doorkeeper:
 
     def _describe(self) -> dict[str, object]:
         aliases = {
-            alias: {"model": target.model, "version": target.version}
+            alias: {
+                "model": target.model,
+                "version": target.version,
+                **self._trials.describe(alias, target),
+            }
             for alias, target in self._aliases.read().items()
         }
         return {"aliases": aliases, "in_flight": self._metrics.read_in_flight()}

@@ -53,7 +53,8 @@ class HeldAnswer:
     """An answer kept back until it is whole, because it goes on in another form."""
 
     def __init__(self) -> None:
-        self._status = 0
+        self.status = 0
+        """0 until the answer begins."""
         self._headers: Headers = []
         self._chunks: list[bytes] = []
         self._whole = False
@@ -61,9 +62,9 @@ class HeldAnswer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             self._headers = list(message.get("headers", ()))
-            self._text = gather_answer(self._status, self._headers)
+            self._text = gather_answer(self.status, self._headers)
         elif message["type"] == "http.response.body":
             self._chunks.append(message.get("body", b""))
             if self._text is not None:
@@ -77,8 +78,8 @@ class HeldAnswer:
         body = b"".join(self._chunks)
         ours = (b"content-length", b"content-type", b"transfer-encoding")
         kept = [h for h in self._headers if h[0].lower() not in ours]
-        body = convert(body) if self._status == 200 else body
-        await send_answer(send, self._status, body, kept)
+        body = convert(body) if self.status == 200 else body
+        await send_answer(send, self.status, body, kept)
 
     def read_texts(self) -> list[str]:
         return self._text.read_texts() if self._text is not None else []

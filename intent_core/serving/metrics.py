@@ -55,6 +55,18 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._trial_requests = prometheus_client.Counter(
+            "intent_trial_requests",
+            "Requests of a trial, by what the candidate made of them.",
+            ["alias", "version", "mode", "outcome"],
+            registry=registry,
+        )
+        self._trials_ended = prometheus_client.Counter(
+            "intent_trials_ended",
+            "Trials that passed a limit.",
+            ["alias", "model", "limit"],
+            registry=registry,
+        )
         self._in_flight: Counter[str] = Counter()
         self._models_seen: set[str] = set()
 
@@ -75,6 +87,12 @@ class Metrics:
             parse_calls(text)
         except CallSyntaxError:
             self._parse_failures.labels(alias, version).inc()
+
+    def count_trial_request(self, alias: str, version: str, mode: str, outcome: str) -> None:
+        self._trial_requests.labels(alias, version, mode, outcome).inc()
+
+    def count_trial_end(self, alias: str, model: str, limit: str) -> None:
+        self._trials_ended.labels(alias, model, limit).inc()
 
     def enter(self, model: str) -> None:
         self._in_flight[model] += 1

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import openai
 import pytest
+from arrival import wait_for
 from callers import Callers, Told
 from dying import promote_and_die
 from mlflow import MlflowClient
@@ -22,19 +25,33 @@ from walking import intent
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
 from intent_core.errors import ServingError
-from tasks.golden import ask_golden, golden_prefix
+from tasks.client import IntentClient
+from tasks.golden import GoldenAnswer, GoldenAnswers, ask_golden, golden_prefix
 from tasks.model_server import ensure_model_server, find_model_server
 from tasks.processes import find_process, processes_folder, stop_process
 from tasks.promotion import promote_release
-from tasks.serving import is_served, read_state, reconcile, retire_others, roll_back
+from tasks.serving import (
+    PromotionUnderWayError,
+    is_served,
+    read_state,
+    reconcile,
+    retire_others,
+    roll_back,
+)
 from tasks.settings import Settings
 from tasks.steps import get_store, write_finished
+from tasks.supervision import supervise
+from tasks.trials import read_trial
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SERVE = ServeConfig(
     mode="adapter", alias="adapted", max_model_len=128, dtype="float32", max_lora_rank=8
 )
+
+
+DOWN = (502, 503)
+"""What the gateway says of a server that is gone, or not yet back."""
 
 
 class World(NamedTuple):
@@ -157,7 +174,15 @@ def test_rollback_works_with_mlflow_and_prefect_down(
     assert world.callers.ask(UTTERANCES[0]).model == world.two.name
 
 
-def test_a_server_that_died_serves_the_same_again_from_the_first_request(world: World) -> None:
+def may_promote(world: World, artifact: ModelArtifact) -> bool:
+    try:
+        return promote_release(world.settings, artifact.name).artifact == artifact
+    except PromotionUnderWayError:
+        return False
+
+
+def test_a_server_that_dies_serves_the_same_again_from_the_first_request(world: World) -> None:
+    """`intent serve` starts it again; what a promotion does meanwhile is what it keeps."""
     served = promote_release(world.settings, world.one.name)
     folder = processes_folder(world.settings)
     server = find_model_server(world.settings, served.artifact, served.serve)
@@ -166,16 +191,22 @@ def test_a_server_that_died_serves_the_same_again_from_the_first_request(world: 
     assert record
     stop_process(folder, record, grace_s=0)
     assert world.callers.ask(UTTERANCES[0]).status == 502
-    again, repairs = reconcile(world.settings)
-    assert again == served
-    assert repairs == [f"'adapted' is {world.one.name} again"]
-    assert world.is_right(world.callers.ask(UTTERANCES[0]))
-    assert retire_others(world.settings, served) == []
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        supervising = pool.submit(supervise, world.settings, stop, 0.2)
+        try:
+            wait_for("an answer", lambda: world.callers.ask(UTTERANCES[0]).status not in DOWN, 120)
+            assert world.is_right(world.callers.ask(UTTERANCES[0]))
+            wait_for("a promotion's turn", lambda: may_promote(world, world.two), 60)
+            assert world.callers.ask(UTTERANCES[0]).model == world.two.name
+        finally:
+            stop.set()
+        supervising.result(60)
+    assert world.callers.ask(UTTERANCES[0]).model == world.two.name
+    assert retire_others(world.settings, read_state(world.settings).current) == []
 
 
 def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:
-    from tasks.golden import GoldenAnswer, GoldenAnswers
-
     promote_release(world.settings, world.one.name)
     store, prefix = get_store(world.settings), golden_prefix(world.two, SERVE)
     right = store.read(f"{prefix}/manifest.json")
@@ -243,6 +274,59 @@ def test_the_documents_older_request_is_answered(world: World) -> None:
     told = world.callers.ask(UTTERANCES[0])
     assert answer.json()["response"] == told.text
     assert answer.json()["history"] == [[UTTERANCES[0], told.text]]
+
+
+def test_the_documents_client_needs_another_address_and_key_only(world: World) -> None:
+    """The first model listed, content in parts, more tokens than there is room for, streamed."""
+    key = world.settings.read_inference_key()
+    system = [{"type": "text", "text": world.one.system_prompt}]
+    user = [{"type": "text", "text": UTTERANCES[0]}]
+    with openai.OpenAI(base_url=world.settings.endpoint, api_key=key) as client:
+        model = client.models.list().data[0].id
+        chunks = client.chat.completions.create(
+            messages=[
+                {"role": "system", "content": system},  # type: ignore[list-item,misc]
+                {"role": "user", "content": user},  # type: ignore[list-item,misc]
+            ],
+            model=model,
+            max_completion_tokens=2048,
+            temperature=0,
+            stream=True,
+        )
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text.startswith(world.callers.ask(UTTERANCES[0]).text)
+
+
+def test_our_client_knows_who_answered(world: World) -> None:
+    served = read_state(world.settings).current
+    assert served
+    key = world.settings.read_inference_key()
+    with IntentClient(world.settings.endpoint, key, alias=SERVE.alias) as client:
+        answer = client.ask(UTTERANCES[0])
+    assert (answer.model, answer.version) == (served.artifact.name, served.version)
+    assert answer.text == world.callers.ask(UTTERANCES[0]).text or answer.error
+
+
+def test_a_trial_takes_a_share_and_ends_by_itself(world: World) -> None:
+    """First in the shadow, then in the open; answers that differ end it."""
+    promote_release(world.settings, world.one.name)
+    assert read_trial(world.settings) is None
+    intent("trial", world.two.name, "--shadow", "--share", "1")
+    for utterance in UTTERANCES:
+        told = world.callers.ask(utterance)
+        assert told.model == world.one.name and world.is_right(told)
+    wait_for("the copies", lambda: (read_trial(world.settings) or {})["requests"] == 3, 60)
+    assert is_served(world.settings, read_state(world.settings).current)  # type: ignore[arg-type]
+    intent("trial", world.two.name, "--share", "1")
+    told = world.callers.ask(UTTERANCES[0])
+    assert told.model == world.two.name and world.is_right(told)
+    limits = ["--limit", "max_parse_failure_rate=0.5", "--limit", "min_requests=3"]
+    intent("trial", world.two.name, "--share", "1", *limits)
+    models = [world.callers.ask(UTTERANCES[0]).model for _ in range(5)]
+    assert models == [world.two.name] * 3 + [world.one.name] * 2, "random models write no calls"
+    assert json.loads(intent("trial"))["ended"] == "max_parse_failure_rate"
+    intent("trial", "--stop")
+    assert read_trial(world.settings) is None
 
 
 def test_keys_are_rotated_without_a_restart(world: World) -> None:

@@ -7,7 +7,7 @@ from behind_door import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, Door
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intent_core.serving.aliases import is_content_name
+from intent_core.serving.aliases import Trial, is_content_name
 
 WITH_MODEL = {CHAT, "/v1/completions", "/tokenize"}
 WITHOUT = {"/health", "/metrics", "/v1/models"}
@@ -48,15 +48,16 @@ HEADERS = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Door:
+@pytest.fixture(scope="module", params=[None, "canary", "shadow"])
+def door(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Door:
     door = Door(tmp_path_factory.mktemp("door"), max_body_bytes=200)
-    door.promote(OLD)
+    trial = Trial(model=NEW, mode=request.param, share=1.0) if request.param else None
+    door.promote(OLD, trial=trial)
     return door
 
 
 @settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     method=st.sampled_from(["GET", "POST", "POST", "DELETE", "OPTIONS", "get", ""]),

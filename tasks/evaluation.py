@@ -38,7 +38,6 @@ from tasks.server_metrics import Buckets, quantile_ms, read_first_token
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, work_folder, write_finished
 from tasks.storage import ObjectStore
-from tasks.tracking import flatten
 
 PREDICTIONS_FILE = "predictions.jsonl"
 REPORT_VERSION = 2
@@ -104,6 +103,8 @@ def evaluate_served(
     lines = "".join(prediction.model_dump_json() + "\n" for prediction in predictions)
     store.put(f"{prefix}/{PREDICTIONS_FILE}", lines.encode())
     with told_if_it_fails():
+        from tasks.tracking import flatten  # MLflow takes seconds to import
+
         create_table_artifact(
             [flatten(score) for score in report.per_intent],
             key="evaluation",

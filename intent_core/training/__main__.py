@@ -15,6 +15,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 from intent_core.errors import ConfigError, DataError, TrainingError
 from intent_core.training.job import FAULT_FILE, Fault, FaultKind, TrainingJob
@@ -47,6 +49,18 @@ def become_torchrun(job: TrainingJob, arguments: list[str]) -> None:
         os.execv(sys.executable, [*launcher, *options])
 
 
+def skip_unused(job: TrainingJob) -> None:
+    """Keep out what transformers and peft import because it is installed.
+
+    It takes a third of the time until a training begins, and nothing of it is used.
+    """
+    unused = ["datasets", "sklearn"]
+    if job.train.method != "qlora":
+        unused.append("bitsandbytes")
+    for name in unused:
+        sys.modules.setdefault(name, cast(ModuleType, None))  # to Python: there is none
+
+
 @contextlib.contextmanager
 def only_trainer(folder: Path) -> Iterator[None]:
     """Wait for one that was told to stop and still writes its checkpoint here.
@@ -72,6 +86,7 @@ def main(arguments: list[str]) -> int:
         die_with_parent(os.getppid())
     job = TrainingJob.model_validate_json(Path(arguments[0]).read_bytes())
     become_torchrun(job, arguments)
+    skip_unused(job)
     try:
         from intent_core.training.program import run
 

@@ -38,7 +38,6 @@ def weights(job: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param(FULL, id="full"),
         pytest.param([*FULL, *SHARDED], id="sharded"),
         pytest.param(["train.method=lora", "train.lora_dim=8"], id="lora"),
     ],

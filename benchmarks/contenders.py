@@ -44,9 +44,6 @@ class Contender(Protocol):
     def switch(self, version: int) -> None:
         """Return when an operator would say that it is done."""
 
-    def roll_back(self) -> None:
-        """Return to the version before, where there is such a thing."""
-
     def mend(self) -> None:
         """Start a server that has died once more."""
 
@@ -173,9 +170,6 @@ class LoadInplace:
         if self._inplace == "new":
             shutil.rmtree(former)
 
-    def roll_back(self) -> None:
-        raise NotImplementedError
-
     def mend(self) -> None:
         if self._server.find() is None or self._is_dead():
             self._count_and_serve()
@@ -226,9 +220,6 @@ class Restart:
         weights = fetch_model(self._settings, self._artifacts[version])
         self._server.start(self.serve, weights, self._NAME)
         self._now = version
-
-    def roll_back(self) -> None:
-        raise NotImplementedError
 
     def mend(self) -> None:
         """A restart that fails raises."""

@@ -66,7 +66,7 @@ def turn(contender: Contender, before: int, is_roll_back: bool) -> Switch:
     wanted, began = 1 - before, time.monotonic()
     after = wanted
     try:
-        if is_roll_back:
+        if is_roll_back and isinstance(contender, Promoted):
             contender.roll_back()
         else:
             contender.switch(wanted)
@@ -89,7 +89,7 @@ def plan(contender: Contender, options: argparse.Namespace) -> list[bool]:
     """The switches, and which of them are roll-backs; those come last, where there are any."""
     few = 2 if contender.takes_a_start else 3
     switches = options.switches or (few if options.quick else 10)
-    roll_backs = (1 if options.quick else 3) if contender.labels else 0
+    roll_backs = (1 if options.quick else 3) if isinstance(contender, Promoted) else 0
     return [False] * switches + [True] * roll_backs
 
 

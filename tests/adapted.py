@@ -14,7 +14,7 @@ from intent_core.config import ServeConfig
 from tasks.golden import ask_golden, golden_prefix
 from tasks.model_server import ensure_model_server
 from tasks.promotion import promote_release
-from tasks.serving import reconcile
+from tasks.serving import PromotionUnderWayError, reconcile
 from tasks.settings import Settings
 from tasks.steps import get_store, write_finished
 
@@ -31,6 +31,13 @@ class World(NamedTuple):
     two: ModelArtifact
     callers: Callers
     known: dict[tuple[str, str], str]
+
+    def try_promote(self, artifact: ModelArtifact) -> bool:
+        """False while somebody else is at it."""
+        try:
+            return promote_release(self.settings, artifact.name).artifact == artifact
+        except PromotionUnderWayError:
+            return False
 
     def is_right(self, told: Told) -> bool:
         return told.status == 200 and self.known[told.model, told.utterance] == told.text

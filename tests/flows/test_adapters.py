@@ -21,7 +21,6 @@ from mlflow import MlflowClient
 from served import UTTERANCES
 from walking import intent
 
-from intent_core.artifacts import ModelArtifact
 from intent_core.errors import ServingError
 from tasks.client import IntentClient
 from tasks.golden import GoldenAnswer, GoldenAnswers, golden_prefix
@@ -29,7 +28,6 @@ from tasks.model_server import find_model_server
 from tasks.processes import find_process, processes_folder, stop_process
 from tasks.promotion import promote_release
 from tasks.serving import (
-    PromotionUnderWayError,
     is_served,
     read_state,
     reconcile,
@@ -125,13 +123,6 @@ def test_rollback_works_with_mlflow_and_prefect_down(world: World, closed_port: 
     assert [told for told in world.callers.told if not world.is_right(told)] == []
 
 
-def may_promote(world: World, artifact: ModelArtifact) -> bool:
-    try:
-        return promote_release(world.settings, artifact.name).artifact == artifact
-    except PromotionUnderWayError:
-        return False
-
-
 def test_a_server_that_dies_serves_the_same_again_from_the_first_request(world: World) -> None:
     """`intent serve` starts it again; what a promotion does meanwhile is what it keeps."""
     served = promote_release(world.settings, world.one.name)
@@ -148,7 +139,7 @@ def test_a_server_that_dies_serves_the_same_again_from_the_first_request(world: 
         try:
             wait_for("an answer", lambda: world.callers.ask(UTTERANCES[0]).status not in DOWN, 120)
             assert world.is_right(world.callers.ask(UTTERANCES[0]))
-            wait_for("a promotion's turn", lambda: may_promote(world, world.two), 60)
+            wait_for("a promotion's turn", lambda: world.try_promote(world.two), 60)
             assert world.callers.ask(UTTERANCES[0]).model == world.two.name
         finally:
             stop.set()

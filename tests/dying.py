@@ -16,7 +16,7 @@ def promote_and_die(model: str, step: str, count: int) -> int | None:
     context.set_forkserver_preload(["tasks.promotion", "mlflow.store.tracking.rest_store"])
     process = context.Process(target=_promote, args=(model, step, count))
     process.start()
-    process.join(120)
+    process.join(250)
     return process.exitcode
 
 

@@ -247,7 +247,7 @@ def _turn_to(settings: Settings, state: ServingState, former: ServedModel | None
     require_golden(server.url, key, server.model, served.artifact, served.golden)
     try:
         _switch(settings, served, server)
-        require_golden(settings.endpoint, key, served.alias, served.artifact, served.golden)
+        require_golden(settings.local_endpoint, key, served.alias, served.artifact, served.golden)
         write_state(settings, state)
     except BaseException:
         _turn_back(settings, former, server)

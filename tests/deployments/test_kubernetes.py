@@ -1,6 +1,7 @@
 """The manifests: true to the API's schemas and to one another."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -76,11 +77,20 @@ def test_a_mistake_is_noticed() -> None:
         kubernetes_validate.validate(wrong, KUBERNETES, strict=True)
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_kustomize_makes_the_same_of_it(name: str) -> None:
+@pytest.mark.parametrize("name", OVERLAYS + COMPONENTS)
+def test_kustomize_makes_the_same_of_it(name: str, tmp_path: Path) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("no kubectl here")
-    command = ["kubectl", "kustomize", str(FOLDER / "overlays" / name)]
+    folder = FOLDER / "overlays" / name
+    if name in COMPONENTS:
+        folder = tmp_path.resolve()
+        entry = {"resources": ["base"], "components": [f"components/{name}"]}
+        entry = {
+            key: [os.path.relpath(FOLDER / one, folder) for one in entry[key]] for key in entry
+        }
+        text = yaml.safe_dump({**entry, "namespace": NAMESPACE})
+        (folder / "kustomization.yaml").write_text(text)
+    command = ["kubectl", "kustomize", str(folder)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     text = re.sub(r"\b(intent-settings|intent-projects)-[a-z0-9]{10}\b", r"\1", text)
     made = {name_of(one): one for one in yaml.safe_load_all(text)}

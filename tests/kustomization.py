@@ -1,6 +1,6 @@
 """What kustomize makes of a folder, for as much of kustomize as our manifests use.
 
-No wheel has the binary, and a test that runs only where somebody has installed it checks little.
+A test that runs only where somebody has installed the binary checks little: this stands in.
 Its merge is by name for containers, volumes and variables, and replaces every other list. Where
 `kubectl` is installed a test compares it with the real one.
 """

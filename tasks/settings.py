@@ -174,7 +174,8 @@ class Settings(BaseSettings):
 
     def ensure_inference_keys(self) -> Path:
         """The file of the callers' keys; one of ours is made with a first key, mode 0600."""
-        path = self.inference_keys_file.resolve()
+        # Links stay: Kubernetes updates a mounted Secret by turning one.
+        path = self.inference_keys_file.absolute()
         if self.inference_keys is None:
             _make_once(path, f"default {secrets.token_urlsafe(32)}\n")
         elif not path.is_file():

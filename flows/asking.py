@@ -8,7 +8,8 @@ from rich.console import Console
 from intent_core.calls import Call, parse_calls
 from intent_core.errors import CallSyntaxError, ServingError
 from tasks.inference import stream_answer
-from tasks.serving import ServedModel, read_state
+from tasks.moving import read_served
+from tasks.serving import ServedModel
 from tasks.settings import Settings
 
 
@@ -27,7 +28,7 @@ class Asked(BaseModel):
 
 def ask(settings: Settings, utterance: str, console: Console | None) -> Asked:
     """Ask the public address under the public alias; print as it streams if there is a console."""
-    served = read_state(settings).current
+    served = read_served(settings).current
     if served is None:
         raise ServingError("no model is served: run the pipeline first (`make demo`)")
     text = asyncio.run(_collect(settings, served, utterance, console)).strip()

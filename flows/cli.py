@@ -50,8 +50,8 @@ def up() -> None:
 
     A model that was served before is served again. `intent down` stops it all.
     """
+    from tasks.moving import reconcile
     from tasks.services import start_services
-    from tasks.serving import reconcile
 
     with reported():
         settings = get_settings()

@@ -8,8 +8,8 @@ from flows.asking import ask
 from flows.display import show_outcome, show_steps
 from flows.local_run import only_run, run_pipeline
 from flows.pipeline import StepTime, timed
+from tasks.moving import reconcile
 from tasks.services import start_services
-from tasks.serving import reconcile
 from tasks.settings import CHECKOUT, Settings
 from tasks.steps import get_store
 

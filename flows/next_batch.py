@@ -23,9 +23,9 @@ def choose_from_files(predictions: Path, examples: Path, limit: int) -> list[str
 def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int) -> list[str]:
     """The utterances of which the served model is least certain. Raises `ServingError`."""
     from tasks.inference import predict
-    from tasks.serving import read_state
+    from tasks.moving import read_served
 
-    served = read_state(settings).current
+    served = read_served(settings).current
     if served is None:
         raise ServingError("no model is served: run the pipeline first (`make demo`)")
     examples = [

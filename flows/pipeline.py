@@ -28,6 +28,7 @@ from intent_core.recipe import load_config
 from intent_core.report import EvaluationReport
 from tasks.base_models import require_base_model
 from tasks.evaluation import evaluation_prefix
+from tasks.moving import read_served
 from tasks.promotion import Release, release_prefix
 from tasks.record_queue import queue_record, record_queued
 from tasks.recording import (
@@ -38,7 +39,7 @@ from tasks.recording import (
     record_run,
     record_verdict,
 )
-from tasks.serving import ServedModel, discard_candidate, read_state
+from tasks.serving import ServedModel, discard_candidate
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, read_finished, require_finished, write_finished
 from tasks.training import training_prefix
@@ -133,7 +134,7 @@ def intent_pipeline(
         dataset=dataset,
         artifact=artifact,
         recorded=recorded,
-        served=read_state(settings).current,
+        served=read_served(settings).current,
         steps=tuple(steps),
     )
     write_finished(get_store(settings), f"outcomes/{runtime.flow_run.id}", outcome)
@@ -188,7 +189,7 @@ def evaluate_once(
 
 def find_champion(settings: Settings, candidate: ModelArtifact) -> ServedModel | None:
     """What is served now; None when that is nothing, or the candidate itself."""
-    champion = read_state(settings).current
+    champion = read_served(settings).current
     if champion is None or champion.artifact.digest == candidate.digest:
         return None
     return champion

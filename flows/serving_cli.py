@@ -14,22 +14,46 @@ serving_app = typer.Typer()
 
 
 @serving_app.command()
-def serve() -> None:
+def serve(
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Be a replica: serve what the store says for the alias in INTENT_FLEET.",
+        ),
+    ] = False,
+) -> None:
     """Serve the promoted model until Ctrl-C; a server that dies is started again.
 
-    Needs neither Prefect nor MLflow. Promotions and rollbacks go on beside it.
+    Needs neither Prefect nor MLflow. Promotions and rollbacks go on beside it; those of a fleet
+    are commanded from elsewhere, by whoever shares the store and has the same INTENT_FLEET.
     """
+    from tasks.following import Follower, serve_alone
     from tasks.supervision import stop_serving, supervise
 
     with reported():
-        settings = get_settings()
-        stop = threading.Event()
+        settings, stop = get_settings(), threading.Event()
+        replica: threading.Thread | None = None
+        if follow:
+            follower = Follower(settings)
+            follower.begin()
+            replica = threading.Thread(target=follower.follow, args=(stop,))
+        elif settings.fleet:
+            raise ConfigError(
+                f"INTENT_FLEET={settings.fleet} commands replicas: add --follow to be one of them"
+            )
+        settings = serve_alone(settings)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         console.print(f"{settings.endpoint}: Ctrl-C stops the gateway and the model servers")
         try:
+            if replica:
+                replica.start()
             supervise(settings, stop)
         finally:
+            stop.set()
+            if replica:
+                replica.join()
             stop_serving(settings)
 
 
@@ -50,7 +74,7 @@ def promote(
 @serving_app.command()
 def rollback() -> None:
     """Serve the model that was served before; again: forward. Needs neither Prefect nor MLflow."""
-    from tasks.serving import roll_back
+    from tasks.moving import roll_back
 
     with reported():
         settings = get_settings()
@@ -64,8 +88,8 @@ def rollback() -> None:
 @serving_app.command()
 def reconcile() -> None:
     """Make servers and registry agree on what is served, after a crash or a restart."""
+    from tasks.moving import reconcile as reconcile_serving
     from tasks.promotion import follow
-    from tasks.serving import reconcile as reconcile_serving
 
     with reported():
         settings = get_settings()

@@ -4,9 +4,10 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from tasks.gateway import serving_now
+from tasks.moving import does_answer, read_replicas, read_served
 from tasks.promotion import read_champion
 from tasks.services import running_services
-from tasks.serving import ServedModel, does_answer, read_state
+from tasks.serving import ServedModel
 from tasks.settings import Settings
 
 
@@ -22,12 +23,14 @@ class Status(BaseModel):
     """Model server the public address turns to; "" for none, null when it is down."""
     champion: str | None
     """Version the registry calls champion; null when there is none or it does not answer."""
+    replicas: dict[str, str]
+    """Of a fleet: what each serves, or why it does not."""
     services: dict[str, int]
     """Name and pid of what runs."""
 
 
 def read_status(settings: Settings) -> Status:
-    state = read_state(settings)
+    state = read_served(settings)
     current = state.current
     return Status(
         served=current,
@@ -35,6 +38,7 @@ def read_status(settings: Settings) -> Status:
         answers=current is not None and does_answer(settings, current),
         gateway_serves=serving_now(settings),
         champion=read_champion(settings, current.project) if current else None,
+        replicas=read_replicas(settings),
         services=running_services(settings),
     )
 
@@ -60,5 +64,7 @@ def show_status(console: Console, status: Status) -> None:
             console.print(f"{name:10} {value}", markup=False, soft_wrap=True)
     if status.previous:
         console.print(f"previous   {status.previous.artifact.name}, for `intent rollback`")
+    for name, what in status.replicas.items():
+        console.print(f"replica    {name}: {what}", markup=False, soft_wrap=True)
     running = ", ".join(f"{name} (pid {pid})" for name, pid in status.services.items())
     console.print(f"running    {running or 'nothing: `intent up` starts it'}", soft_wrap=True)

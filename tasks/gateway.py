@@ -43,6 +43,7 @@ http {{
     location = /gateway/health {{
       return 200 '{{"serving": "{serving}", "address": "{address}"}}';
     }}
+    location = /gateway/ready {{ {ready} }}
     location ~ ^/(v1/(chat/completions|completions|models)|api/predict/[^/]+)$ {{ {backend} }}
     location / {{ return 403 '{{"error": {{"message": "this path is not served"}}}}'; }}
   }}
@@ -102,6 +103,8 @@ def format_gateway_config(
         serving=serving,
         address=backend,
         backend=_PROXY.format(backend=backend) if backend else _NOTHING_SERVED,
+        # For a load balancer: the gateway turns only to a model that has answered rightly.
+        ready=f"proxy_pass http://{backend}/health;" if backend else _NOTHING_SERVED,
     )
 
 

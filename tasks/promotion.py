@@ -9,10 +9,11 @@ from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
 from intent_core.errors import ConfigError, TrackingError
 from tasks.golden import GoldenAnswer, GoldenAnswers, golden_prefix
+from tasks.moving import promote
+from tasks.moving import roll_back as roll_back_serving
 from tasks.registry import find_champion, set_champion
 from tasks.retries import only_waits, retry_delays, worth_a_retry
-from tasks.serving import ServedModel, promote_model
-from tasks.serving import roll_back as roll_back_serving
+from tasks.serving import ServedModel
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, read_finished, require_finished
 from tasks.tracking import make_client, translated
@@ -46,7 +47,7 @@ def promote_release(settings: Settings, name: str) -> ServedModel:
     """
     release = require_release(settings, name)
     golden = read_golden(settings, release.artifact, release.serve)
-    served = promote_model(
+    served = promote(
         settings,
         release.artifact,
         release.serve,
@@ -84,7 +85,7 @@ def turn_to(
     """Serve this artifact at the public address if it answers there as in its evaluation."""
     settings = get_settings()
     golden = read_golden(settings, artifact, serve)
-    return promote_model(settings, artifact, serve, project=project, version=version, golden=golden)
+    return promote(settings, artifact, serve, project=project, version=version, golden=golden)
 
 
 def read_golden(

@@ -6,9 +6,9 @@ from prefect import task
 from pydantic import ValidationError
 
 from intent_core.errors import ServiceError, TrackingError
+from tasks.moving import note_version
 from tasks.promotion import point_champion
 from tasks.recording import RunRecord, publish_verdict, write_record
-from tasks.serving import note_version
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store
 

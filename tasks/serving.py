@@ -282,5 +282,11 @@ def write_state(settings: Settings, state: ServingState) -> None:
     write_atomically(_state_path(settings), state.model_dump_json(indent=1))
 
 
+def adopt_state(settings: Settings, state: ServingState) -> None:
+    """Have this machine serve that from now on; `reconcile` makes it so."""
+    with only_one(settings):
+        write_state(settings, state)
+
+
 def _state_path(settings: Settings) -> Path:
     return settings.home.resolve() / "serving.json"

@@ -92,6 +92,16 @@ class Settings(BaseSettings):
         description="Whether promoted models are served by this machine; a GPU worker elsewhere "
         "sets it to false and stops a server when its evaluation is done.",
     )
+    fleet: str = Field(
+        default="",
+        description="Public alias of a model that replicas serve as the store says. `intent serve "
+        "--follow` is one of them, everywhere else it is what promotions and rollbacks command.",
+    )
+    public_url: str = Field(
+        default="",
+        description="Base URL of the served model when it is not this machine's gateway, as "
+        "https://intent.example/v1: before replicas, or with TLS by others.",
+    )
     commit: str = Field(
         default="", description="Commit of the code, for an image that carries no git folder."
     )
@@ -145,6 +155,8 @@ class Settings(BaseSettings):
     @property
     def endpoint(self) -> str:
         """Base URL for OpenAI clients."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
         scheme = "https" if self.has_tls else "http"
         return f"{scheme}://{self.host}:{self.gateway_port}/v1"
 
@@ -155,7 +167,11 @@ class Settings(BaseSettings):
         A certificate is for the public name, so over loopback nobody could verify it: keys go to
         a port without TLS that only this machine reaches.
         """
-        return f"http://{LOOPBACK}:{self.gateway_local_port}/v1" if self.has_tls else self.endpoint
+        if self.fleet:
+            return self.endpoint
+        if self.has_tls:
+            return f"http://{LOOPBACK}:{self.gateway_local_port}/v1"
+        return f"http://{self.host}:{self.gateway_port}/v1"
 
     def read_api_key(self) -> str:
         """The operator's key; made and kept (mode 0600) the first time."""

@@ -75,6 +75,8 @@ def read_trial(settings: Settings) -> dict[str, Any] | None:
 
 
 def _require_served(settings: Settings) -> tuple[ServedModel, ModelServer]:
+    if settings.fleet:
+        raise ConfigError("a fleet has no trials: each replica counts for itself; use one machine")
     served = read_state(settings).current
     server = find_model_server(settings, served.artifact, served.serve) if served else None
     if served is None or server is None or not is_served(settings, served):

@@ -34,9 +34,6 @@ POOL: dict[str, Any] = {
 }
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SETTINGS = {f"INTENT_{name.upper()}" for name in Settings.model_fields}
-# What serving from several pods adds; out of here once `Settings` and `intent serve` have it.
-COMING_SETTINGS = {"INTENT_REPLICAS"}
-COMING_OPTIONS = {("serve", "--follow")}
 # Of two vLLM processes on one GPU.
 MOST_OF_A_GPU = 0.45
 
@@ -55,7 +52,7 @@ def container_of(objects: Objects, name: str) -> Document:
 def test_variables_are_settings(objects: Objects) -> None:
     for container, _ in containers_of(objects):
         ours = {n for n in environment_of(container, objects) if n.startswith("INTENT_")}
-        assert ours <= SETTINGS | COMING_SETTINGS
+        assert ours <= SETTINGS
 
 
 def test_services_set_no_setting_by_their_names(objects: Objects) -> None:
@@ -86,7 +83,7 @@ def test_commands_are_ours(objects: Objects) -> None:
         if program == "intent":
             known = {option for one in commands[arguments[0]].params for option in one.opts}
             given = {one for one in arguments if one.startswith("--")}
-            assert given <= known | {o for command, o in COMING_OPTIONS if command == arguments[0]}
+            assert given <= known
         else:
             assert [program, *arguments[:3]] == ["prefect", "--no-prompt", "worker", "start"]
             assert arguments[arguments.index("--pool") + 1] in POOLS

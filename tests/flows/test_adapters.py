@@ -13,12 +13,13 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from adapted import SERVE, World, two_adapters
+from adapted import DOWN, SERVE, World, two_adapters
 from arrival import wait_for
 from callers import Callers
 from dying import promote_and_die
 from mlflow import MlflowClient
 from served import UTTERANCES
+from tried import open_page
 from walking import intent
 
 from intent_core.errors import ServingError
@@ -27,21 +28,13 @@ from tasks.golden import GoldenAnswer, GoldenAnswers, golden_prefix
 from tasks.model_server import find_model_server
 from tasks.processes import find_process, processes_folder, stop_process
 from tasks.promotion import promote_release
-from tasks.serving import (
-    is_served,
-    read_state,
-    reconcile,
-    retire_others,
-)
+from tasks.serving import is_served, read_state, reconcile, retire_others
 from tasks.settings import Settings
 from tasks.steps import get_store, write_finished
 from tasks.supervision import supervise
 from tasks.trials import read_trial
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-
-DOWN = (502, 503)
-"""What the gateway says of a server that is gone, or not yet back."""
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +240,17 @@ def test_our_client_knows_who_answered(world: World) -> None:
         answer = client.ask(UTTERANCES[0])
     assert (answer.model, answer.version) == (served.artifact.name, served.version)
     assert answer.text == world.callers.ask(UTTERANCES[0]).text or answer.error
+
+
+def test_the_page_shows_both_models_to_a_person(world: World, tmp_path: Path) -> None:
+    promote_release(world.settings, world.one.name)
+    with open_page(world.settings, tmp_path, world.two.name) as page:
+        page.ask(UTTERANCES[0], "disagree")
+        page.shows(world, champion=world.one, candidate=world.two)
+        promote_release(world.settings, world.two.name)
+        page.ask(UTTERANCES[2], "agree")
+        page.shows(world, champion=world.two, candidate=world.two)
+    page.kept_to_itself(world.settings)
 
 
 def test_a_trial_takes_a_share_and_ends_by_itself(world: World) -> None:

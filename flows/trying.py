@@ -12,7 +12,7 @@ from intent_core.errors import ConfigError, IntentError, ServingError
 from tasks.client import Answer, IntentClient
 from tasks.model_server import ensure_model_server, find_model_server, server_name
 from tasks.processes import in_use, is_in_use, processes_folder
-from tasks.promotion import Release, release_prefix
+from tasks.releases import Release, release_prefix
 from tasks.serving import discard_candidate, read_state
 from tasks.settings import Settings
 from tasks.steps import get_store, read_finished

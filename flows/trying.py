@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
 from intent_core.errors import ConfigError, IntentError, ServingError
+from intent_core.serving.aliases import is_content_name
 from tasks.client import Answer, IntentClient
 from tasks.model_server import ensure_model_server, find_model_server, server_name
 from tasks.processes import in_use, is_in_use, processes_folder
@@ -137,14 +138,15 @@ def _find_elsewhere(settings: Settings, base_url: str, alias: str) -> Door:
 
 def _find_candidate(settings: Settings, name: str) -> tuple[ModelArtifact, ServeConfig, str]:
     """The model, how it is served, its version; one that was not accepted as the served one is."""
-    store = get_store(settings)
-    if release := read_finished(store, release_prefix(name), Release):
-        return release.artifact, release.serve, release.version
-    served = read_state(settings).current
-    artifact = read_finished(store, f"models/{name}", ModelArtifact)
-    if artifact is None or served is None:
-        raise ConfigError(
-            f"{name!r} is no model in the store: give its content name, as intent-0123456789ab, "
-            "from the run's page or `intent status`, or the address of a server"
-        )
-    return artifact, served.serve, ""
+    if is_content_name(name):
+        store = get_store(settings)
+        if release := read_finished(store, release_prefix(name), Release):
+            return release.artifact, release.serve, release.version
+        served = read_state(settings).current
+        artifact = read_finished(store, f"models/{name}", ModelArtifact)
+        if artifact and served:
+            return artifact, served.serve, ""
+    raise ConfigError(
+        f"{name!r} is no model in the store: give its content name, as intent-0123456789ab, "
+        "from the run's page or `intent status`, or the address of a server"
+    )

@@ -67,7 +67,8 @@ class _Asking(ABC):
 
         `timeout_s` is for each try: of connecting, and of the silence until the answer. An answer
         less confident than `abstain_below` is read as `out_of_scope()`; the evaluation's report
-        says which threshold suits. Asking for confidences takes the server some time.
+        says which threshold suits. Asking for confidences takes the server some time. A model that
+        the operator asks by content name needs its `system_prompt`.
         """
         _check_base_url(base_url)
         if not api_key or not all("!" <= character <= "~" for character in api_key):

@@ -100,6 +100,7 @@ def test_another_server_is_asked_with_the_key_of_the_environment(
     [
         ("http://127.0.0.1:9/v1", "INTENT_CANDIDATE_KEY is not set"),
         ("intent-000000000000", "is no model in the store"),
+        ("../secrets", "is no model in the store"),
     ],
 )
 def test_a_candidate_that_cannot_be_asked_is_refused_at_once(candidate: str, said: str) -> None:

@@ -53,7 +53,7 @@ async def _collect(
     pieces: list[str] = []
     async for piece in stream_answer(
         utterance,
-        settings.endpoint,
+        settings.local_endpoint,
         settings.read_inference_key(),
         served.alias,
         served.artifact.system_prompt,

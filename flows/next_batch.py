@@ -35,7 +35,7 @@ def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int
     answers = asyncio.run(
         predict(
             examples,
-            settings.endpoint,
+            settings.local_endpoint,
             settings.read_api_key(),
             served.alias,
             served.artifact.system_prompt,

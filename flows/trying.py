@@ -67,7 +67,7 @@ def find_served(settings: Settings) -> Door:
     if served is None:
         raise ServingError("no model is served: run the pipeline first (`make demo`)")
     key = SecretStr(settings.read_inference_key())
-    return Door(base_url=settings.endpoint, key=key, model=served.alias)
+    return Door(base_url=settings.local_endpoint, key=key, model=served.alias)
 
 
 @contextlib.contextmanager

@@ -13,11 +13,11 @@ Time and memory grow with the pairs found.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
+import scipy
 
 from intent_core.errors import ConfigError
 
@@ -34,6 +34,7 @@ _CHARACTER_BITS = 21
 _ROUNDING = 1e-9
 
 _Integers = npt.NDArray[np.int64]
+_Grams: TypeAlias = "scipy.sparse.csr_array"
 
 
 class NearDuplicate(NamedTuple):
@@ -114,7 +115,7 @@ def _find_pairs(texts: Sequence[str], similarity: float) -> Pairs:
     return Pairs(first[order], second[order], measured[order])
 
 
-def _gram_sets(texts: Sequence[str]) -> csr_array:
+def _gram_sets(texts: Sequence[str]) -> _Grams:
     """One row a text, one column a gram, rarest first; 1 where the text has the gram."""
     padded = [f" {text} " for text in texts]
     encoded = "".join(padded).encode("utf-32-le", "surrogatepass")
@@ -135,7 +136,7 @@ def _gram_sets(texts: Sequence[str]) -> csr_array:
     return _to_matrix(rows, columns, (len(texts), num_grams))
 
 
-def _join(grams: csr_array, similarity: float) -> Iterator[Pairs]:
+def _join(grams: _Grams, similarity: float) -> Iterator[Pairs]:
     """Similar rows of a matrix whose rows go by size; each row is held against smaller ones."""
     sizes = np.diff(grams.indptr).astype(np.int64)
     least = np.ceil(similarity * sizes - _ROUNDING).astype(np.int64)
@@ -154,7 +155,7 @@ def _join(grams: csr_array, similarity: float) -> Iterator[Pairs]:
 
 
 def _compare(
-    grams: csr_array, larger: _Integers, smaller: _Integers, similarity: float
+    grams: _Grams, larger: _Integers, smaller: _Integers, similarity: float
 ) -> Iterator[Pairs]:
     sizes = np.diff(grams.indptr).astype(np.int64)
     for start in range(0, len(larger), _PAIRS_AT_ONCE):
@@ -165,13 +166,13 @@ def _compare(
         yield Pairs(one[similar], other[similar], measured[similar])
 
 
-def _prefixes(grams: csr_array, lengths: _Integers) -> csr_array:
+def _prefixes(grams: _Grams, lengths: _Integers) -> _Grams:
     rows = np.repeat(np.arange(grams.shape[0]), np.diff(grams.indptr))
     inside = np.arange(grams.nnz) - grams.indptr[rows] < lengths[rows]
     return _to_matrix(rows[inside], grams.indices[inside], grams.shape)
 
 
-def _to_matrix(rows: _Integers, columns: _Integers, shape: tuple[int, int]) -> csr_array:
+def _to_matrix(rows: _Integers, columns: _Integers, shape: tuple[int, int]) -> _Grams:
     ends = np.cumsum(np.bincount(rows, minlength=shape[0]))
     starts = np.concatenate([[0], ends])
-    return csr_array((np.ones(len(rows), np.int32), columns, starts), shape=shape)
+    return scipy.sparse.csr_array((np.ones(len(rows), np.int32), columns, starts), shape=shape)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from scipy.stats import binomtest
+import scipy
 
 from intent_core.abstention import OUT_OF_SCOPE, is_out_of_scope
 from intent_core.calls import Call, parse_calls
@@ -160,7 +160,9 @@ def _intent_check(report: EvaluationReport, floor: float, config: GateConfig) ->
 def _chance(score: IntentScore, floor: float) -> float:
     """How likely so few are right where the true rate is the floor."""
     rate = score.exact_match
-    return float(binomtest(rate.successes, rate.total, floor, alternative="less").pvalue)
+    return float(
+        scipy.stats.binomtest(rate.successes, rate.total, floor, alternative="less").pvalue
+    )
 
 
 def _slice_checks(report: EvaluationReport, config: GateConfig) -> Iterator[Check]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from intent_core.calls import Call
 
@@ -80,7 +80,7 @@ def _assign(
     equal = np.array([[w == g for g in given] for w in wanted])
     # One more equal call outweighs every slot there is.
     weights = common + equal * (1 + common.sum())
-    rows, columns = linear_sum_assignment(weights, maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(weights, maximize=True)
     return [
         (int(common[row, column]), mine[row], theirs[column])
         for row, column in zip(rows, columns, strict=True)

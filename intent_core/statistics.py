@@ -14,9 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest, norm, t
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
+import scipy
 
 from intent_core.errors import DataError
 
@@ -99,7 +97,7 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     discordant = only_first + only_second
     if discordant == 0:
         return 1.0
-    return float(binomtest(only_first, discordant, 0.5).pvalue)
+    return float(scipy.stats.binomtest(only_first, discordant, 0.5).pvalue)
 
 
 def sign_flip_p_value(differences: npt.ArrayLike) -> float:
@@ -131,6 +129,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the given order: one below 5 % holds among them all."""
     if not p_values:
         return []
+    from statsmodels.stats.multitest import multipletests  # brings pandas: a second
+
     return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
@@ -159,6 +159,8 @@ def _wilson(successes: float, total: float, confidence: float) -> Interval:
         raise DataError(f"{successes} successes of {total} are not a rate")
     if total == 0:
         return 0.0, 1.0
+    from statsmodels.stats.proportion import proportion_confint
+
     low, high = proportion_confint(successes, total, alpha=1 - confidence, method="wilson")
     return float(low), float(high)
 
@@ -177,7 +179,7 @@ def _effective_size(values: Floats, codes: Integers | None) -> float:
         between = num_groups / (num_groups - 1) * float(residuals @ residuals) / total**2
         effect = max(1.0, between / variance)
     tail = (1 + CONFIDENCE) / 2
-    few = float(t.ppf(tail, total - 1) / t.ppf(tail, num_groups - 1)) ** 2
+    few = float(scipy.stats.t.ppf(tail, total - 1) / scipy.stats.t.ppf(tail, num_groups - 1)) ** 2
     return total / effect * few
 
 
@@ -215,4 +217,4 @@ def _percentiles(drawn: Floats) -> Interval:
 
 
 def _quantile() -> float:
-    return float(norm.ppf((1 + CONFIDENCE) / 2))
+    return float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2))

@@ -4,14 +4,16 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric
+from typing import TYPE_CHECKING
 
 from intent_core.errors import TrackingError
 from intent_core.training.job import Progress
 from tasks.settings import Settings
 from tasks.tracking import ensure_experiment, find_open_run, make_client, open_run, translated
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class LiveCurves:
         """One line of the program's progress."""
         if progress.loss is None:
             return
+        from mlflow.entities import Metric
+
         name = "train_loss" if progress.phase == "training" else "validation_loss"
         values = {name: progress.loss}
         if progress.exact_match is not None:

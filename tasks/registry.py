@@ -1,13 +1,14 @@
 """MLflow's model registry: a version per artifact, aliases `candidate` and `champion`."""
 
 from pathlib import Path
-
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.reporting.review import Review
 from tasks.tracking import name_verdict
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 DIGEST_TAG = "intent.digest"
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -15,7 +16,7 @@ _LONGEST_REASON = 1000
 
 
 def register_candidate(
-    client: MlflowClient, name: str, run_id: str, artifact: ModelArtifact, weights: Path | str
+    client: "MlflowClient", name: str, run_id: str, artifact: ModelArtifact, weights: Path | str
 ) -> str:
     """The version that holds this artifact, created with its weights if there is none yet.
 
@@ -33,7 +34,7 @@ def register_candidate(
     return version
 
 
-def describe_version(client: MlflowClient, name: str, version: str, review: Review) -> None:
+def describe_version(client: "MlflowClient", name: str, version: str, review: Review) -> None:
     """What the registry's list shows: the figures and the verdict in one line, and as tags."""
     report, decision = review.report, review.decision
     headline = (
@@ -46,20 +47,22 @@ def describe_version(client: MlflowClient, name: str, version: str, review: Revi
     client.set_model_version_tag(name, version, "intent.reason", reason)
 
 
-def find_version(client: MlflowClient, name: str, digest: str) -> str | None:
+def find_version(client: "MlflowClient", name: str, digest: str) -> str | None:
     for found in client.search_model_versions(f"name = '{name}'"):
         if found.tags.get(DIGEST_TAG) == digest:
             return str(found.version)
     return None
 
 
-def set_champion(client: MlflowClient, name: str, version: str) -> None:
+def set_champion(client: "MlflowClient", name: str, version: str) -> None:
     """Point `champion` at what is served; call it after the server has turned."""
     client.set_registered_model_alias(name, CHAMPION, version)
 
 
-def find_champion(client: MlflowClient, name: str) -> str | None:
+def find_champion(client: "MlflowClient", name: str) -> str | None:
     """The version `champion` points at; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
     try:
         return str(client.get_model_version_by_alias(name, CHAMPION).version)
     except MlflowException as error:
@@ -69,8 +72,10 @@ def find_champion(client: MlflowClient, name: str) -> str | None:
 
 
 def _create_version(
-    client: MlflowClient, name: str, run_id: str, artifact: ModelArtifact, source: str
+    client: "MlflowClient", name: str, run_id: str, artifact: ModelArtifact, source: str
 ) -> str:
+    from mlflow.exceptions import MlflowException
+
     try:
         client.create_registered_model(name)
     except MlflowException as error:

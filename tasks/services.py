@@ -8,7 +8,13 @@ from typing import NamedTuple
 import httpx
 
 from intent_core.errors import ServiceError, TrackingError
-from tasks.gateway import gateway_command, write_gateway_config
+from tasks.certificates import renew_certificate
+from tasks.gateway import (
+    gateway_command,
+    health_url,
+    require_same_listeners,
+    write_gateway_config,
+)
 from tasks.processes import (
     find_process,
     list_processes,
@@ -19,7 +25,7 @@ from tasks.processes import (
     stop_process,
     wait_until_ready,
 )
-from tasks.settings import Settings
+from tasks.settings import LOOPBACK, Settings
 from tasks.steps import get_store
 
 _STARTUP_S = 180
@@ -41,11 +47,16 @@ def start_services(
 ) -> None:
     """Start what does not run yet, all at once, and wait until each answers; `only` those named.
 
-    Raises `ConfigError` when a port is taken by a program that is not ours.
+    Raises `ConfigError` when a port is taken by a program that is not ours, when the gateway runs
+    under other settings, or when its certificate cannot be used.
     """
     get_store(settings)
     settings.read_api_key()
     with locked(settings.home / "services.lock"):
+        require_same_listeners(settings)
+        if not only:
+            # `supervise` looks after it otherwise, and goes on with the former one.
+            renew_certificate(settings)
         folder, services = processes_folder(settings), _services(settings)
         if only:
             services = [service for service in services if service.name in only]
@@ -53,6 +64,9 @@ def start_services(
         for service in missing:
             setting = f"INTENT_{service.name.upper()}_PORT"
             require_free_port(settings.host, service.port, service.name, setting)
+            if service.name == "gateway" and settings.has_tls:
+                local = settings.gateway_local_port
+                require_free_port(LOOPBACK, local, "gateway", "INTENT_GATEWAY_LOCAL_PORT")
         started = time.monotonic()
         for service in missing:
             service.prepare()
@@ -151,7 +165,7 @@ def _gateway(settings: Settings) -> Service:
     return Service(
         name="gateway",
         port=settings.gateway_port,
-        health_url=f"{settings.endpoint.removesuffix('/v1')}/gateway/health",
+        health_url=health_url(settings),
         command=gateway_command(settings),
         environment={},
         prepare=lambda: write_gateway_config(settings),

@@ -107,7 +107,7 @@ def promote_model(
     with only_one(settings):
         state = read_state(settings)
         former = state.current
-        if former and is_same(served, former) and is_served(settings, former):
+        if former and is_same(served, former) and does_answer(settings, former):
             served = former
         else:
             is_new = former is not None and former.artifact.digest != artifact.digest
@@ -185,7 +185,7 @@ def reconcile(settings: Settings) -> tuple[ServedModel | None, list[str]]:
             if find_process(processes_folder(settings), "gateway") and serving_now(settings):
                 turn_gateway(settings, "", "")
                 repairs.append("took an unfinished first promotion back: nothing is served")
-        elif not is_served(settings, served):
+        elif not does_answer(settings, served):  # a server may live and hang
             server = ensure_model_server(settings, served.artifact, served.serve)
             _switch(settings, served, server)
             repairs.append(f"{served.alias!r} is {served.artifact.name} again")
@@ -247,7 +247,7 @@ def _turn_to(settings: Settings, state: ServingState, former: ServedModel | None
     require_golden(server.url, key, server.model, served.artifact, served.golden)
     try:
         _switch(settings, served, server)
-        require_golden(settings.endpoint, key, served.alias, served.artifact, served.golden)
+        require_golden(settings.local_endpoint, key, served.alias, served.artifact, served.golden)
         write_state(settings, state)
     except BaseException:
         _turn_back(settings, former, server)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from intent_core.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
 
 
 class Settings(BaseSettings):
@@ -49,6 +50,17 @@ class Settings(BaseSettings):
     prefect_port: int = Field(default=4200, description="Port of the embedded Prefect server.")
     mlflow_port: int = Field(default=5000, description="Port of the embedded MLflow server.")
     gateway_port: int = Field(default=8000, description="Public port of the served model.")
+    gateway_local_port: int = Field(
+        default=8001, description="With TLS: the gateway's port without it, on loopback only."
+    )
+    tls_certificate: Path | None = Field(
+        default=None,
+        description="PEM file of the gateway's certificate and its chain, taken again when it "
+        "changes; unset: no TLS.",
+    )
+    tls_key: Path | None = Field(
+        default=None, description="PEM file of that certificate's key, without a passphrase."
+    )
     prefect_url: str = Field(default="", description="A Prefect server of yours, else embedded.")
     mlflow_url: str = Field(default="", description="An MLflow server of yours, else embedded.")
     mlflow_weights: Literal["copy", "store"] = Field(
@@ -130,9 +142,23 @@ class Settings(BaseSettings):
         return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
 
     @property
+    def has_tls(self) -> bool:
+        return self.tls_certificate is not None or self.tls_key is not None
+
+    @property
     def endpoint(self) -> str:
         """Base URL for OpenAI clients."""
-        return f"http://{self.host}:{self.gateway_port}/v1"
+        scheme = "https" if self.has_tls else "http"
+        return f"{scheme}://{self.host}:{self.gateway_port}/v1"
+
+    @property
+    def local_endpoint(self) -> str:
+        """The same gateway for programs on this machine.
+
+        A certificate is for the public name, so over loopback nobody could verify it: keys go to
+        a port without TLS that only this machine reaches.
+        """
+        return f"http://{LOOPBACK}:{self.gateway_local_port}/v1" if self.has_tls else self.endpoint
 
     def read_api_key(self) -> str:
         """The operator's key; made and kept (mode 0600) the first time."""
@@ -151,7 +177,8 @@ class Settings(BaseSettings):
 
     def ensure_inference_keys(self) -> Path:
         """The file of the callers' keys; one of ours is made with a first key, mode 0600."""
-        path = self.inference_keys_file.resolve()
+        # Links stay: Kubernetes updates a mounted Secret by turning one.
+        path = self.inference_keys_file.absolute()
         if self.inference_keys is None:
             _make_once(path, f"default {secrets.token_urlsafe(32)}\n")
         elif not path.is_file():

@@ -7,12 +7,9 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import PipelineConfig
@@ -23,6 +20,10 @@ from intent_core.prediction import Prediction
 from intent_core.report import EvaluationReport, IntentScore, Measure, SliceScore
 from intent_core.training.job import TrainingResult
 from tasks.settings import Settings
+
+if TYPE_CHECKING:  # it takes seconds to import: a rollback shall not wait for it
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ MOST_ROWS = 20_000
 @contextlib.contextmanager
 def translated(url: str) -> Iterator[None]:
     """MLflow's failures as `TrackingError`, naming the server."""
+    from mlflow.exceptions import MlflowException
+
     try:
         yield
     except (MlflowException, requests.RequestException) as error:
@@ -45,7 +48,9 @@ def translated(url: str) -> Iterator[None]:
         raise TrackingError(f"MLflow at {url} failed: {first}") from error
 
 
-def make_client(settings: Settings) -> MlflowClient:
+def make_client(settings: Settings) -> "MlflowClient":
+    from mlflow import MlflowClient
+
     return MlflowClient(tracking_uri=settings.mlflow_tracking_url)
 
 
@@ -53,7 +58,7 @@ def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
     return f"{settings.mlflow_tracking_url}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
-def find_run(client: MlflowClient, experiment_id: str, key: str) -> str | None:
+def find_run(client: "MlflowClient", experiment_id: str, key: str) -> str | None:
     """The finished run of that key, so that a resumed pipeline does not log it again."""
     finished = None
     for run in client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'"):
@@ -65,7 +70,7 @@ def find_run(client: MlflowClient, experiment_id: str, key: str) -> str | None:
     return finished
 
 
-def ensure_experiment(client: MlflowClient, name: str) -> str:
+def ensure_experiment(client: "MlflowClient", name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         created: str = client.create_experiment(name)
@@ -74,14 +79,14 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
     return identity
 
 
-def open_run(client: MlflowClient, experiment_id: str, name: str, training: str) -> str:
+def open_run(client: "MlflowClient", experiment_id: str, name: str, training: str) -> str:
     """A run for a training that begins, or for an outcome whose training is an earlier run's."""
     run = client.create_run(experiment_id, run_name=name, tags={TRAINING_TAG: training})
     identity: str = run.info.run_id
     return identity
 
 
-def find_open_run(client: MlflowClient, experiment_id: str, training: str) -> str | None:
+def find_open_run(client: "MlflowClient", experiment_id: str, training: str) -> str | None:
     """The run that a training was or is shown in and no outcome is in yet; one that was stopped
     is open again."""
     for run in client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
@@ -93,7 +98,7 @@ def find_open_run(client: MlflowClient, experiment_id: str, training: str) -> st
 
 
 def log_run(
-    client: MlflowClient,
+    client: "MlflowClient",
     run_id: str,
     *,
     key: str,
@@ -105,6 +110,8 @@ def log_run(
     tags: Mapping[str, str],
 ) -> None:
     """Parameters, metrics, what is missing of the curves, and the dataset's lineage."""
+    from mlflow.entities import RunTag
+
     client.update_run(run_id, name=f"{config.project}-{artifact.name}")
     all_tags = {
         **tags,
@@ -124,7 +131,7 @@ def log_run(
     _log_dataset(client, run_id, dataset)
 
 
-def log_verdict(client: MlflowClient, run_id: str, decision: GateDecision, folder: Path) -> None:
+def log_verdict(client: "MlflowClient", run_id: str, decision: GateDecision, folder: Path) -> None:
     """The verdict as tags, and the documents about it."""
     client.set_tag(run_id, "intent.verdict", name_verdict(decision))
     client.set_tag(run_id, "intent.reason", decision.reason[:_LONGEST_TAG])
@@ -132,7 +139,7 @@ def log_verdict(client: MlflowClient, run_id: str, decision: GateDecision, folde
 
 
 def log_tables(
-    client: MlflowClient, run_id: str, report: EvaluationReport, predictions: Sequence[Prediction]
+    client: "MlflowClient", run_id: str, report: EvaluationReport, predictions: Sequence[Prediction]
 ) -> None:
     """Scores by intent and slice, failures, answers: tables that MLflow's pages compare."""
     tables: dict[str, list[dict[str, Any]]] = {
@@ -169,11 +176,13 @@ def name_verdict(decision: GateDecision) -> str:
     return "dry_run" if decision.mode == "dry_run" else "declined"
 
 
-def finish_run(client: MlflowClient, run_id: str) -> None:
+def finish_run(client: "MlflowClient", run_id: str) -> None:
     client.set_terminated(run_id, "FINISHED")
 
 
-def _metrics(report: EvaluationReport, training: TrainingResult) -> list[Metric]:
+def _metrics(report: EvaluationReport, training: TrainingResult) -> "list[Metric]":
+    from mlflow.entities import Metric
+
     final = {
         "intent_accuracy": report.intent_accuracy.value,
         "parameter_accuracy": report.parameter_accuracy.value,
@@ -196,8 +205,12 @@ def _metrics(report: EvaluationReport, training: TrainingResult) -> list[Metric]
     return [Metric(name, value, now, 0) for name, value in final.items()]
 
 
-def _missing_points(client: MlflowClient, run_id: str, training: TrainingResult) -> list[Metric]:
+def _missing_points(
+    client: "MlflowClient", run_id: str, training: TrainingResult
+) -> "list[Metric]":
     """What was not shown while the model trained: all of it, or what a failure cost."""
+    from mlflow.entities import Metric
+
     curves = [("train_loss", step, loss) for step, loss in training.losses]
     for step, loss, exact_match in training.validations:
         curves += [
@@ -211,15 +224,19 @@ def _missing_points(client: MlflowClient, run_id: str, training: TrainingResult)
     ]
 
 
-def _parameters(config: PipelineConfig) -> list[Param]:
+def _parameters(config: PipelineConfig) -> "list[Param]":
     """The recipe flat, by its own names: `train.learning_rate`, `gate.min_intent_accuracy`."""
+    from mlflow.entities import Param
+
     flat: dict[str, Any] = {"project": config.project}
     for section, values in config.model_dump(mode="json", exclude={"project"}).items():
         flat.update({f"{section}.{name}": value for name, value in values.items()})
     return [Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in flat.items()]
 
 
-def _log_dataset(client: MlflowClient, run_id: str, dataset: DatasetManifest) -> None:
+def _log_dataset(client: "MlflowClient", run_id: str, dataset: DatasetManifest) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
     profile: dict[str, int] = {
         "records": dataset.num_records,
         "rejections": dataset.num_rejections,

@@ -22,9 +22,6 @@ SERVE = ServeConfig(
     mode="adapter", alias="adapted", max_model_len=128, dtype="float32", max_lora_rank=8
 )
 
-DOWN = (502, 503)
-"""What the gateway says of a server that is gone, or not yet back."""
-
 
 class World(NamedTuple):
     """The second is served; `known` is what each answers to each utterance."""

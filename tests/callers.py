@@ -45,6 +45,13 @@ class Callers:
         text = answer.json()["choices"][0]["message"]["content"]
         return Told(200, answer.headers["x-intent-model"], utterance, text)
 
+    def are_served(self) -> bool:
+        """Does a model answer at all?"""
+        try:
+            return self.ask(UTTERANCES[0]).status == 200
+        except httpx.HTTPError:
+            return False
+
     @contextlib.contextmanager
     def asking(self, count: int = 2) -> Iterator[None]:
         done = threading.Event()

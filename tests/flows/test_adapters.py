@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from adapted import DOWN, SERVE, World, two_adapters
+from adapted import SERVE, World, two_adapters
 from arrival import wait_for
 from callers import Callers
-from dying import promote_and_die
+from dying import STEPS, promote_and_die
 from mlflow import MlflowClient
 from served import UTTERANCES
 from tried import open_page
@@ -45,18 +45,7 @@ def world(
         yield world
 
 
-@pytest.mark.parametrize(
-    ("step", "count"),
-    [
-        ("tasks.serving.ensure_model_server", 1),
-        ("tasks.serving.require_golden", 1),
-        ("tasks.serving.write_aliases", 1),
-        ("tasks.serving.require_golden", 2),
-        ("tasks.serving.write_state", 1),
-        ("tasks.serving.retire_others", 1),
-        ("tasks.promotion.point_champion", 1),
-    ],
-)
+@pytest.mark.parametrize(("step", "count"), STEPS)
 def test_a_promoter_killed_after_any_step_leaves_what_can_be_ended(
     world: World, step: str, count: int
 ) -> None:
@@ -116,21 +105,24 @@ def test_rollback_works_with_mlflow_and_prefect_down(world: World, closed_port: 
     assert [told for told in world.callers.told if not world.is_right(told)] == []
 
 
-def test_a_server_that_dies_serves_the_same_again_from_the_first_request(world: World) -> None:
+def test_what_hangs_or_dies_serves_the_same_again_from_the_first_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`intent serve` starts it again; what a promotion does meanwhile is what it keeps."""
+    monkeypatch.setattr("tasks.model_server._BUSY_S", 1)
     served = promote_release(world.settings, world.one.name)
     folder = processes_folder(world.settings)
     server = find_model_server(world.settings, served.artifact, served.serve)
     assert server
-    record = find_process(folder, server.name)
-    assert record
-    stop_process(folder, record, grace_s=0)
-    assert world.callers.ask(UTTERANCES[0]).status == 502
+    record, gateway = find_process(folder, server.name), find_process(folder, "gateway")
+    assert record and gateway
+    os.kill(record.pid, signal.SIGSTOP)
+    stop_process(folder, gateway, grace_s=0)
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         supervising = pool.submit(supervise, world.settings, stop, 0.2)
         try:
-            wait_for("an answer", lambda: world.callers.ask(UTTERANCES[0]).status not in DOWN, 120)
+            wait_for("an answer", world.callers.are_served, 180)
             assert world.is_right(world.callers.ask(UTTERANCES[0]))
             wait_for("a promotion's turn", lambda: world.try_promote(world.two), 60)
             assert world.callers.ask(UTTERANCES[0]).model == world.two.name

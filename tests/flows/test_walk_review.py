@@ -97,7 +97,7 @@ def wait_until_paused() -> str:
     from prefect.client.schemas.filters import FlowRunFilter
 
     paused = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     with get_client(sync_client=True) as client:
         while not (found := client.read_flow_runs(flow_run_filter=paused)):
             assert time.monotonic() < deadline, "the run does not wait"
@@ -171,7 +171,7 @@ def test_an_evaluation_whose_server_dies_goes_on_with_what_is_missing(
 
 def kill_when_kept(path: Path, count: int, pid: int) -> int:
     """The server dies, all of its processes at once, when some answers are in the file."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not path.exists() or len(path.read_text().splitlines()) < count:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -45,7 +45,7 @@ def steps(job: Path) -> list[int]:
 
 
 def wait_for_step(job: Path, process: "subprocess.Popen[bytes]", wanted: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while max(steps(job), default=0) < wanted:
         assert process.poll() is None, (job.parent / "log").read_text()
         assert time.monotonic() < deadline, "no progress"

@@ -3,74 +3,32 @@
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
+from gateways import running_gateway, running_server
 
-from tasks.gateway import (
-    gateway_command,
-    serving_now,
-    turn_gateway,
-    wait_for_drain,
-    write_gateway_config,
-)
-from tasks.processes import (
-    choose_free_port,
-    processes_folder,
-    start_process,
-    stop_process,
-    wait_until_ready,
-)
+from intent_core.errors import ConfigError
+from tasks.gateway import serving_now, turn_gateway, wait_for_drain
+from tasks.processes import choose_free_port
 from tasks.settings import Settings
 
 pytestmark = pytest.mark.service
 
-
-def make_server(name: str) -> ThreadingHTTPServer:
-    """Answers with its name, half of it a moment later, so that a cut would show."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            body = f"{name}-{name}".encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: len(name)])
-            self.wfile.flush()
-            time.sleep(0.05)
-            self.wfile.write(body[len(name) :])
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+HOST = "127.0.0.1"
 
 
 @pytest.fixture
 def servers() -> Iterator[dict[str, str]]:
-    running = {name: make_server(name) for name in ("blue", "green")}
-    yield {name: f"127.0.0.1:{server.server_port}" for name, server in running.items()}
-    for server in running.values():
-        server.shutdown()
-        server.server_close()
+    with running_server("blue") as blue, running_server("green") as green:
+        yield {"blue": blue, "green": green}
 
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Settings]:
-    """A gateway of its own, with nothing behind it yet."""
-    settings = Settings(home=tmp_path, gateway_port=choose_free_port("127.0.0.1"))
-    write_gateway_config(settings)
-    folder = processes_folder(settings)
-    record = start_process(folder, "gateway", gateway_command(settings), settings.gateway_port)
-    wait_until_ready(record, lambda: serving_now(settings) == "", 20)
-    yield settings
-    stop_process(folder, record)
+    with running_gateway(Settings(home=tmp_path, gateway_port=choose_free_port(HOST))) as settings:
+        yield settings
 
 
 def test_turning_loses_and_mixes_nothing(gateway: Settings, servers: dict[str, str]) -> None:
@@ -111,3 +69,14 @@ def test_without_a_model_callers_are_told_so(gateway: Settings) -> None:
     answer = httpx.get(f"{gateway.endpoint}/models")
     assert answer.status_code == 503
     assert "no model has been promoted" in answer.json()["error"]["message"]
+
+
+def test_who_has_other_settings_does_not_turn_it(
+    gateway: Settings, servers: dict[str, str]
+) -> None:
+    """Without those of TLS, say, it would listen in the open from then on."""
+    for other in ({"gateway_port": 1}, {"tls_key": "k", "tls_certificate": "c"}):
+        settings = gateway.model_copy(update=other)
+        with pytest.raises(ConfigError, match="started with another INTENT_HOST"):
+            turn_gateway(settings, servers["blue"], "blue")
+    assert serving_now(gateway) == ""

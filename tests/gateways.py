@@ -1,0 +1,61 @@
+"""A gateway of its own for a test, and small servers to put behind it."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tasks.gateway import gateway_command, serving_now, write_gateway_config
+from tasks.processes import (
+    find_process,
+    processes_folder,
+    start_process,
+    stop_process,
+    wait_until_ready,
+)
+from tasks.settings import Settings
+
+
+@contextlib.contextmanager
+def running_server(name: str) -> Iterator[str]:
+    """Answers with its name, half of it a moment later, so that a cut would show; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = f"{name}-{name}".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(name)])
+            self.wfile.flush()
+            time.sleep(0.05)
+            self.wfile.write(body[len(name) :])
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def running_gateway(settings: Settings) -> Iterator[Settings]:
+    """With nothing behind it yet."""
+    write_gateway_config(settings)
+    folder = processes_folder(settings)
+    record = start_process(folder, "gateway", gateway_command(settings), settings.gateway_port)
+    try:
+        wait_until_ready(record, lambda: serving_now(settings) == "", 20)
+        yield settings
+    finally:
+        # A supervisor may have started another since.
+        if last := find_process(folder, "gateway"):
+            stop_process(folder, last)

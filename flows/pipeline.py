@@ -29,7 +29,6 @@ from intent_core.report import EvaluationReport
 from tasks.base_models import require_base_model
 from tasks.evaluation import evaluation_prefix
 from tasks.moving import read_served
-from tasks.promotion import Release, release_prefix
 from tasks.record_queue import queue_record, record_queued
 from tasks.recording import (
     RecordedRun,
@@ -39,6 +38,7 @@ from tasks.recording import (
     record_run,
     record_verdict,
 )
+from tasks.releases import Release, release_prefix
 from tasks.serving import ServedModel, discard_candidate
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, read_finished, require_finished, write_finished

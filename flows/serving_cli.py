@@ -1,5 +1,6 @@
-"""`intent serve`, `promote`, `rollback`, `reconcile`: what is served, by a person's hand."""
+"""`intent serve`, `promote`, `rollback`, `reconcile`, `trial`, `try`: what a person serves."""
 
+import contextlib
 import signal
 import threading
 from typing import Annotated
@@ -144,6 +145,50 @@ def trial(
             console.print(f"{model} is in a {mode} trial; `intent trial` shows it")
         else:
             print_json(read_trial(settings))
+
+
+@serving_app.command("try")
+def try_by_hand(
+    candidate: Annotated[
+        str,
+        typer.Option(
+            help="Asked beside: a model's content name, or another server's base URL "
+            "(http://.../v1), whose key is in INTENT_CANDIDATE_KEY."
+        ),
+    ] = "",
+    candidate_alias: Annotated[
+        str, typer.Option(help="Its name on that other server; none: the name ours has.")
+    ] = "",
+    host: Annotated[str, typer.Option(help="Address of the page.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 7860,
+) -> None:
+    """A page to try the served model by hand: an utterance in, its calls out.
+
+    Shows intents and slots, the answer as it was written, its confidence, and which model and
+    version gave it. With --candidate two models answer side by side, and where they disagree is
+    marked. Needs the extra `web` (gradio).
+
+    Whoever reaches the page asks with the keys of this machine: leave it on loopback. The keys
+    stay here, the page has none of them.
+    """
+    import uvicorn
+
+    from flows.try_page import create_page
+    from flows.trying import open_candidate
+    from tasks.processes import require_free_port
+
+    with reported("no page was opened"), contextlib.ExitStack() as stack:
+        settings = get_settings()
+        require_free_port(host, port, "the page", "--port")
+        door = None
+        if candidate:
+            door = stack.enter_context(open_candidate(settings, candidate, candidate_alias))
+        page = create_page(settings, door, host)
+        # Ended in whatever way, a candidate's server is given back.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        address = f"[{host}]" if ":" in host else host
+        console.print(f"http://{address}:{port}: Ctrl-C closes the page", soft_wrap=True)
+        uvicorn.run(page, host=host, port=port, log_level="warning", access_log=False)
 
 
 def _number(key: str, value: str) -> float | int:

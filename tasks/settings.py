@@ -128,6 +128,9 @@ class Settings(BaseSettings):
     hub_endpoint: str = Field(
         default="", description="Model hub base models come from; empty: huggingface.co."
     )
+    candidate_key: SecretStr | None = Field(
+        default=None, description="Key of another server that `intent try` asks beside ours."
+    )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."
     )
@@ -244,6 +247,7 @@ def get_settings() -> Settings:
         with contextlib.suppress(OSError):
             home.mkdir(parents=True, exist_ok=True)
     for name in (
+        "GRADIO_ANALYTICS_ENABLED",
         "PREFECT_SERVER_ANALYTICS_ENABLED",
         "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY",
     ):

@@ -19,7 +19,7 @@ from tasks.model_server import (
     find_model_server,
     server_name,
 )
-from tasks.promotion import Release, read_golden, require_release
+from tasks.releases import Release, read_golden, require_release
 from tasks.serving import ServedModel, is_served, only_one, read_state
 from tasks.settings import Settings
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-_FLAGS = (
+FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-dev-shm-usage", "--hide-scrollbars", "--virtual-time-budget=30000"),
+    *("--disable-dev-shm-usage", "--hide-scrollbars"),
 )
 
 
@@ -34,7 +34,10 @@ def take_picture(url: str, path: Path, width: int = 1500, height: int = 1100) ->
 def _run(url: str, *options: str) -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         done = subprocess.run(
-            [find_browser(), *_FLAGS, f"--user-data-dir={profile}", *options, url],
+            [
+                *(find_browser(), *FLAGS, "--virtual-time-budget=30000"),
+                *(f"--user-data-dir={profile}", *options, url),
+            ],
             capture_output=True,
             text=True,
             timeout=120,

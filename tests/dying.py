@@ -6,6 +6,17 @@ import os
 import signal
 from typing import Any
 
+STEPS = (
+    ("tasks.serving.ensure_model_server", 1),
+    ("tasks.serving.require_golden", 1),
+    ("tasks.serving.write_aliases", 1),
+    ("tasks.serving.require_golden", 2),
+    ("tasks.serving.write_state", 1),
+    ("tasks.serving.retire_others", 1),
+    ("tasks.promotion.point_champion", 1),
+)
+"""Of a promotion, in order: what is done, and for which time."""
+
 
 def promote_and_die(model: str, step: str, count: int) -> int | None:
     """Exit code of a promotion that SIGKILLs itself when `step` has returned `count` times.

@@ -16,7 +16,7 @@ from intent_core.artifacts import (
 from intent_core.config import ServeConfig
 from intent_core.prompt import encode_prompt
 from intent_core.training.base_model import locate_base_model
-from tasks.promotion import Release, release_prefix
+from tasks.releases import Release, release_prefix
 from tasks.settings import Settings
 from tasks.steps import get_store, write_finished
 from tasks.storage import upload_folder

@@ -16,9 +16,10 @@ import pytest
 from adapted import SERVE, World, two_adapters
 from arrival import wait_for
 from callers import Callers
-from dying import promote_and_die
+from dying import STEPS, promote_and_die
 from mlflow import MlflowClient
 from served import UTTERANCES
+from tried import open_page
 from walking import intent
 
 from intent_core.errors import ServingError
@@ -27,12 +28,7 @@ from tasks.golden import GoldenAnswer, GoldenAnswers, golden_prefix
 from tasks.model_server import find_model_server
 from tasks.processes import find_process, processes_folder, stop_process
 from tasks.promotion import promote_release
-from tasks.serving import (
-    is_served,
-    read_state,
-    reconcile,
-    retire_others,
-)
+from tasks.serving import is_served, read_state, reconcile, retire_others
 from tasks.settings import Settings
 from tasks.steps import get_store, write_finished
 from tasks.supervision import supervise
@@ -49,18 +45,7 @@ def world(
         yield world
 
 
-@pytest.mark.parametrize(
-    ("step", "count"),
-    [
-        ("tasks.serving.ensure_model_server", 1),
-        ("tasks.serving.require_golden", 1),
-        ("tasks.serving.write_aliases", 1),
-        ("tasks.serving.require_golden", 2),
-        ("tasks.serving.write_state", 1),
-        ("tasks.serving.retire_others", 1),
-        ("tasks.promotion.point_champion", 1),
-    ],
-)
+@pytest.mark.parametrize(("step", "count"), STEPS)
 def test_a_promoter_killed_after_any_step_leaves_what_can_be_ended(
     world: World, step: str, count: int
 ) -> None:
@@ -247,6 +232,14 @@ def test_our_client_knows_who_answered(world: World) -> None:
         answer = client.ask(UTTERANCES[0])
     assert (answer.model, answer.version) == (served.artifact.name, served.version)
     assert answer.text == world.callers.ask(UTTERANCES[0]).text or answer.error
+
+
+def test_the_page_shows_both_models_to_a_person(world: World, tmp_path: Path) -> None:
+    promote_release(world.settings, world.one.name)
+    with open_page(world, tmp_path, candidate=world.two) as page:
+        page.tells(UTTERANCES[0], champion=world.one)
+        promote_release(world.settings, world.two.name)
+        page.tells(UTTERANCES[2], champion=world.two)
 
 
 def test_a_trial_takes_a_share_and_ends_by_itself(world: World) -> None:

@@ -1,0 +1,114 @@
+"""The page of `intent try`, but for the browser: what it says, and of what it warns."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.try_page import show_answers
+from flows.trying import Door, Told, ask_all, open_candidate
+from intent_core.calls import parse_calls
+from intent_core.errors import CallSyntaxError
+from tasks.client import Answer
+from tasks.processes import choose_free_port
+from tasks.settings import Settings, get_settings
+
+KEY = "a-key-that-nobody-may-see"
+
+
+def try_page(*options: str) -> Result:
+    port = choose_free_port("127.0.0.1")
+    return CliRunner().invoke(app, ["try", "--port", str(port), *options])
+
+
+def told(text: str, model: str = "intent-0123456789ab") -> Told:
+    try:
+        calls, error = parse_calls(text), None
+    except CallSyntaxError as problem:
+        calls, error = None, str(problem)
+    answer = Answer(
+        text=text,
+        calls=calls,
+        error=error,
+        confidence=0.9731,
+        model=model,
+        version="7",
+        latency_ms=12,
+    )
+    return Told(answer=answer, version="7")
+
+
+def test_calls_are_a_table_with_who_gave_them_and_how_sure() -> None:
+    page = show_answers("rain?", (told("weather_search(city=Hangzhou,tomorrow);music_exit()"),))
+    for part in ("weather_search", "city", "Hangzhou", "tomorrow", "music_exit", "97.3 %"):
+        assert part in page
+    assert "intent-0123456789ab" in page and ">7</td>" in page
+    assert "The two" not in page and "Candidate" not in page
+
+
+def test_only_the_calls_that_differ_are_marked() -> None:
+    page = show_answers("rain?", (told("a(x);b()"), told("a(x);c()")))
+    assert "The two disagree" in page
+    marked = page.split('<tr class="other">')[1:]
+    assert [row.split("<td>")[1].split("</td>")[0] for row in marked] == ["b", "c"]
+
+
+def test_the_same_calls_written_otherwise_agree() -> None:
+    page = show_answers("rain?", (told("a(x);b()"), told(' a( "x" ) ; b()')))
+    assert "The two agree" in page and 'class="other"' not in page
+
+
+def test_two_answers_that_are_no_calls_are_told_apart_by_their_text() -> None:
+    assert "The two disagree" in show_answers("rain?", (told("rain"), told("sun")))
+    assert "The two agree" in show_answers("rain?", (told("rain"), told("rain")))
+
+
+def test_what_was_typed_or_answered_is_never_markup() -> None:
+    evil = '<img src=x onerror="alert(1)">'
+    page = show_answers(evil, (told(evil), Told(problem=evil)))
+    assert "<img" not in page and "&lt;img" in page
+
+
+def test_a_server_that_is_down_and_nothing_served_are_said_on_the_page(
+    tmp_path: Path, closed_port: int
+) -> None:
+    settings = Settings(home=tmp_path)
+    door = Door(base_url=f"http://127.0.0.1:{closed_port}/v1", key=KEY, model="intent")
+    champion, candidate = ask_all(settings, "rain?", door)
+    assert champion.problem.startswith("no model is served")
+    assert "did not answer" in candidate.problem
+    page = show_answers("rain?", (champion, candidate))
+    assert "The two" not in page and "Traceback" not in page and KEY not in page
+    assert "the utterance is empty" in ask_all(settings, " ", door)[1].problem
+
+
+def test_another_server_is_asked_with_the_key_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INTENT_CANDIDATE_KEY", KEY)
+    get_settings.cache_clear()
+    with open_candidate(get_settings(), "http://127.0.0.1:9/v1", "theirs") as door:
+        assert (door.model, door.key.get_secret_value()) == ("theirs", KEY)
+        assert KEY not in repr(door)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        ("http://127.0.0.1:9/v1", "INTENT_CANDIDATE_KEY is not set"),
+        ("intent-000000000000", "is no model in the store"),
+        ("../secrets", "is no model in the store"),
+    ],
+)
+def test_a_candidate_that_cannot_be_asked_is_refused_at_once(candidate: str, said: str) -> None:
+    done = try_page("--candidate", candidate)
+    assert done.exit_code == 2 and said in done.stderr
+
+
+def test_without_gradio_the_extra_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    done = try_page()
+    assert done.exit_code == 2 and "intent-pipeline[web]" in done.stderr

@@ -15,6 +15,8 @@ _MIDDLEWARE = "intent_core.serving.middleware.ServingMiddleware"
 # While a promotion lasts requests for two adapters come; the others wait in memory.
 _LORAS_AT_ONCE, _LORAS_IN_MEMORY = 2, 8
 _FEW_CORES = 4
+# By its path: the short name `uni` is taken as `mp` on a CPU.
+_WITHIN_ENGINE = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 def server_config(config: ServeConfig, folder: Path, name: str, gpu: bool) -> dict[str, JsonValue]:
@@ -44,6 +46,9 @@ def server_config(config: ServeConfig, folder: Path, name: str, gpu: bool) -> di
         share = config.gpu_memory_utilization
         return options | {"dtype": config.dtype, "gpu-memory-utilization": share}
     dtype = ("bfloat16" if _has_bf16() else "float32") if config.dtype == "auto" else config.dtype
+    if _has_few_cores():
+        # The engine computes by itself: a process less to start, a third of the time, as fast.
+        options["distributed-executor-backend"] = _WITHIN_ENGINE
     # The CPU default of 128 tokens a block would keep our prompts out of the prefix cache.
     return options | {"dtype": dtype, "enforce-eager": True, "block-size": 32}
 
@@ -59,7 +64,7 @@ def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "OMP_WAIT_POLICY": "passive",
     }
-    if len(os.sched_getaffinity(0)) <= _FEW_CORES:
+    if _has_few_cores():
         # It keeps a core for its scheduler otherwise: of two, half the work.
         environment["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"
     if config.mode == "adapter":
@@ -96,6 +101,10 @@ def import_folder(home: Path) -> Path:
 
 def has_gpu() -> bool:
     return shutil.which("nvidia-smi") is not None and any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _has_few_cores() -> bool:
+    return len(os.sched_getaffinity(0)) <= _FEW_CORES
 
 
 def _has_bf16() -> bool:

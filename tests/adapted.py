@@ -1,6 +1,9 @@
 """Two adapters of one base on one vLLM server, evaluated, accepted, and told apart by answers."""
 
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -68,3 +71,15 @@ def two_adapters(settings: Settings, base: Path, folder: Path) -> Iterator[World
     yield World(settings, one, two, callers, known)
     (settings.home / "serving.json").unlink()
     reconcile(settings)
+
+
+def roll_back_alone(closed_port: int) -> "subprocess.CompletedProcess[str]":
+    """`intent rollback` where neither MLflow nor Prefect answer."""
+    nowhere = f"http://127.0.0.1:{closed_port}"
+    down = {"INTENT_MLFLOW_URL": nowhere, "INTENT_PREFECT_URL": f"{nowhere}/api"}
+    environment = {**os.environ, **down}
+    environment.pop("PREFECT_API_URL", None)
+    command = [sys.executable, "-m", "flows", "rollback"]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from intent_core.serving.constraints import require_modest
 from intent_core.serving.refusals import Reason, Refusal
 from intent_core.serving.routes import CHAT_PATH, Route
 
@@ -21,12 +22,20 @@ _SAMPLING = {
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body; `Refusal` for anything else."""
     try:
-        fields = json.loads(body.decode())
+        fields = json.loads(body.decode(), parse_int=_read_integer)
     except (ValueError, RecursionError):
         raise Refusal(Reason.BODY, "the body is not JSON in UTF-8") from None
     if not isinstance(fields, dict):
         raise Refusal(Reason.BODY, "the body is not a JSON object")
     return fields
+
+
+def _read_integer(text: str) -> int:
+    """Beyond 64 bits vLLM fails with a 500 where it hands a number on."""
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise Refusal(Reason.BODY, "the body holds an integer of more than 64 bits")
+    return number
 
 
 def format_object(fields: dict[str, Any]) -> bytes:
@@ -139,6 +148,10 @@ class Question:
     def expects_calls(self) -> bool:
         return self.route in (Route.CHAT, Route.PREDICT)
 
+    @property
+    def is_constrained(self) -> bool:
+        return self.fields.get("structured_outputs") is not None
+
     def to_body(
         self, model: str, system_prompt: str, most_tokens: int, *, is_copy: bool = False
     ) -> bytes:
@@ -162,6 +175,8 @@ def read_question(route: Route, body: bytes) -> Question:
     """The question in a body; `Refusal` for what is none."""
     fields = parse_object(body)
     older = parse_older_request(fields) if route is Route.PREDICT else None
+    if older is None:
+        require_modest(fields)
     return Question(route, fields, older)
 
 

@@ -190,6 +190,7 @@ class Doorkeeper:
                 texts = await self._ask_for_older(exchange, question.older, inner, again)
             else:
                 exchange.judged = question.expects_calls
+                exchange.constrained = question.is_constrained
                 await self._app(inner, again, exchange.send)
                 texts = exchange.read_texts()
         finally:

@@ -3,14 +3,19 @@
 from collections.abc import Callable
 
 from intent_core.serving.answers import AnswerText, gather_answer
-from intent_core.serving.asgi import Message, Send, send_answer
-from intent_core.serving.refusals import Headers
+from intent_core.serving.asgi import Message, Send, send_answer, send_refusal
+from intent_core.serving.refusals import Headers, Reason, Refusal
+
+_UNUSABLE = Refusal(Reason.BODY, "no answer can be made that 'structured_outputs' allows")
 
 
 class Exchange:
     """What is known of a request, and the way its answer takes to the caller."""
 
-    __slots__ = ("_send", "_text", "alias", "caller", "judged", "model", "status", "version")
+    __slots__ = (
+        *("_refused", "_send", "_text", "alias", "caller", "constrained", "judged", "model"),
+        *("status", "version"),
+    )
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -23,11 +28,16 @@ class Exchange:
         """0 until the answer begins."""
         self.judged = False
         """Is the answer to be calls?"""
+        self.constrained = False
+        """Has the caller said what the answer must match?"""
+        self._refused = False
 
     async def send(self, message: Message) -> None:
         """Pass on what vLLM sends: the start with our headers, the body as it is."""
         if message["type"] == "http.response.start":
             await self._begin(message)
+            return
+        if self._refused:
             return
         await self._send(message)
         # After the caller has it, so that reading along holds nothing up.
@@ -38,6 +48,12 @@ class Exchange:
         return self._text.read_texts() if self._text is not None else []
 
     async def _begin(self, message: Message) -> None:
+        if self.constrained and message["status"] == 500:
+            # vLLM's word for a pattern it cannot compile, or that no token fits: a caller's fault,
+            # which must neither count as the model's nor wake anybody.
+            self._refused, self.status = True, _UNUSABLE.status
+            await send_refusal(self._send, _UNUSABLE)
+            return
         self.status = message["status"]
         headers = list(message.get("headers", ()))
         if self.judged:

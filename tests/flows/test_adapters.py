@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +11,11 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from adapted import SERVE, World, two_adapters
+from adapted import SERVE, World, roll_back_alone, two_adapters
 from arrival import wait_for
 from callers import Callers
 from dying import STEPS, promote_and_die
+from fuzz_server import fuzz
 from mlflow import MlflowClient
 from served import UTTERANCES
 from tried import open_page
@@ -89,16 +88,9 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(world: World) 
 def test_rollback_works_with_mlflow_and_prefect_down(world: World, closed_port: int) -> None:
     promote_release(world.settings, world.two.name)
     promote_release(world.settings, world.one.name)
-    nowhere = f"http://127.0.0.1:{closed_port}"
-    down = {"INTENT_MLFLOW_URL": nowhere, "INTENT_PREFECT_URL": f"{nowhere}/api"}
-    environment = {**os.environ, **down}
-    environment.pop("PREFECT_API_URL", None)
-    command = [sys.executable, "-m", "flows", "rollback"]
     world.callers.told.clear()
     with world.callers.asking():
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=120
-        )
+        done = roll_back_alone(closed_port)
         assert done.returncode == 0, done.stderr
         assert world.two.name in done.stdout
         assert world.callers.ask(UTTERANCES[0]).model == world.two.name
@@ -182,6 +174,13 @@ def test_a_key_may_ask_and_no_more(world: World) -> None:
     assert httpx.get(f"{inside}/v1/models").status_code == 401
     listed = httpx.get(f"{outside}/v1/models", headers=headers).json()["data"]
     assert [one["id"] for one in listed] == ["adapted"]
+
+
+def test_nothing_that_is_sent_hurts_it(world: World) -> None:
+    promote_release(world.settings, world.one.name)
+    found = fuzz(world.settings, seconds=10, seed=1)
+    findings: list[object] = found.pop("findings")  # type: ignore[assignment]
+    assert not findings, json.dumps([found, *findings[:3]], indent=1)
 
 
 def test_the_documents_older_request_is_answered(world: World) -> None:

@@ -1,0 +1,90 @@
+"""Requests as bytes, which no client would let through, and what comes back."""
+
+import re
+import socket
+from dataclasses import dataclass
+
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+_MOST_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One request; `kind` is what is tried with it."""
+
+    kind: str
+    raw: bytes
+    opens: bool = False
+    """May it be answered with 200?"""
+    is_unfinished: bool = False
+    """May the server rightly wait for more?"""
+    leaves_after: int = -1
+    """Bytes of the answer after which the caller leaves; -1 for never."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """All bytes until the server closed, and the status of each answer in them."""
+
+    raw: bytes
+    end: str
+    """closed, reset, timeout, left or refused."""
+
+    @property
+    def statuses(self) -> list[int]:
+        return [int(found) for found in _STATUS.findall(self.raw)]
+
+
+def format_request(
+    method: str,
+    path: str,
+    body: bytes = b"",
+    headers: tuple[tuple[str, str], ...] = (),
+    *,
+    length: str | None = None,
+) -> bytes:
+    """A request that asks for the connection's end; `length` instead of the body's own."""
+    size = length if length is not None else str(len(body)) if body else None
+    lines = [f"{method} {path} HTTP/1.1", "Host: intent.example", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    if size is not None:
+        lines.append(f"Content-Length: {size}")
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + body
+
+
+def send(address: tuple[str, int], shot: Shot, timeout_s: float) -> Reply:
+    received = bytearray()
+    try:
+        with socket.create_connection(address, timeout=timeout_s) as connection:
+            try:
+                connection.sendall(shot.raw)
+                if shot.leaves_after < 0:
+                    return Reply(*_read(connection, received))
+                while len(received) < shot.leaves_after:
+                    chunk = connection.recv(shot.leaves_after - len(received))
+                    if not chunk:
+                        return Reply(bytes(received), "closed")
+                    received += chunk
+                return Reply(bytes(received), "left")
+            except TimeoutError:
+                return Reply(bytes(received), "timeout")
+            except OSError:
+                # An answer may have come before: of a body too large, say.
+                return Reply(bytes(received) or _rest(connection), "reset")
+    except OSError:
+        return Reply(b"", "refused")
+
+
+def _read(connection: socket.socket, received: bytearray) -> tuple[bytes, str]:
+    while chunk := connection.recv(65536):
+        received += chunk
+        if len(received) > _MOST_BYTES:
+            return bytes(received), "left"
+    return bytes(received), "closed"
+
+
+def _rest(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except OSError:
+        return b""

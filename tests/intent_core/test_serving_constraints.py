@@ -26,6 +26,7 @@ MESSAGES = [{"role": "user", "content": "weather"}]
         {"prompt": [5] * 5000},
         {"prompt": ["x"] * 8, "n": 8},
         {"prompt": "x" * 5000},
+        {"echo": False, "prompt_logprobs": None, "logprobs": True},
     ],
 )
 def test_what_callers_need_passes(fields: dict[str, Any]) -> None:
@@ -58,6 +59,10 @@ def test_what_callers_need_passes(fields: dict[str, Any]) -> None:
         {"structured_outputs": "x"},
         {"tools": [{"type": "function", "function": {"name": "f"}}]},
         {"tool_choice": "required"},
+        # It ended the engine of a server with adapters.
+        {"prompt_logprobs": 0},
+        {"prompt_logprobs": False},
+        {"echo": True, "logprobs": 1},
         # All other callers waited for these.
         {"n": 10_000},
         {"n": "10000"},

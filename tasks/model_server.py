@@ -1,6 +1,7 @@
 """vLLM processes: one per model content or, for adapters, per base model."""
 
 import logging
+import os
 import shutil
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ from tasks.processes import (
     stop_process,
     wait_until_ready,
 )
+from tasks.retention import models_folder
 from tasks.server_config import (
     HOST,
     has_gpu,
@@ -143,7 +145,7 @@ def stop_model_server(settings: Settings, artifact: ModelArtifact, config: Serve
 
 def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
     """The model on this machine's disk, its digest verified when it is brought here."""
-    folder = settings.home.resolve() / "models" / artifact.name
+    folder = models_folder(settings) / artifact.name
     if not (folder / MANIFEST_FILE).exists():
         download_folder(get_store(settings), artifact.uri, folder)
         found = digest_folder(folder)
@@ -153,6 +155,7 @@ def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
                 f"{artifact.uri} has digest {found[:12]}, expected {artifact.digest[:12]}: "
                 "the stored model was changed; train again"
             )
+    os.utime(folder)  # when it was last used: the longest unused ones are forgotten
     return folder
 
 

@@ -40,6 +40,7 @@ from tasks.processes import (
     stop_process,
     write_atomically,
 )
+from tasks.retention import forget_models
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -114,6 +115,8 @@ def promote_model(
             previous = former if is_new else state.previous
             _turn_to(settings, ServingState(current=served, previous=previous), former)
         retire_others(settings, served)
+        now = read_state(settings)
+        forget_models(settings, [one.artifact.name for one in (now.current, now.previous) if one])
     return served
 
 

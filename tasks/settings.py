@@ -92,15 +92,18 @@ class Settings(BaseSettings):
         description="Whether promoted models are served by this machine; a GPU worker elsewhere "
         "sets it to false and stops a server when its evaluation is done.",
     )
+    keep_models: int = Field(
+        default=5, ge=0, description="Models kept on disk beside the served one and its forerunner."
+    )
     fleet: str = Field(
         default="",
-        description="Public alias of a model that replicas serve as the store says. `intent serve "
-        "--follow` is one of them, everywhere else it is what promotions and rollbacks command.",
+        description="Public alias of a model that replicas (`intent serve --follow`) serve as the "
+        "store says; elsewhere it is what promotions and rollbacks command.",
     )
     public_url: str = Field(
         default="",
-        description="Base URL of the served model when it is not this machine's gateway, as "
-        "https://intent.example/v1: before replicas, or with TLS by others.",
+        description="Base URL of the served model where that is not this machine's gateway, as "
+        "https://intent.example/v1.",
     )
     commit: str = Field(
         default="", description="Commit of the code, for an image that carries no git folder."

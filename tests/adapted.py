@@ -1,7 +1,8 @@
-"""Two adapters of one base on one vLLM server, evaluated, accepted, and told apart by answers."""
+"""Two models on real vLLM servers, evaluated, accepted, and told apart by their answers."""
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from callers import Callers, Told
+from dying import STEPS, promote_and_die
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from served import UTTERANCES, accept, store_model
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
 from tasks.golden import ask_golden, golden_prefix
-from tasks.model_server import ensure_model_server
+from tasks.model_server import ensure_model_server, server_name
+from tasks.processes import in_use, processes_folder
 from tasks.promotion import promote_release
-from tasks.serving import PromotionUnderWayError, reconcile
+from tasks.serving import PromotionUnderWayError, is_served, read_state, reconcile
 from tasks.settings import Settings
 from tasks.steps import get_store, write_finished
 
@@ -47,19 +51,30 @@ class World(NamedTuple):
 
 
 @contextlib.contextmanager
-def two_adapters(settings: Settings, base: Path, folder: Path) -> Iterator[World]:
-    """Both in the store and in MLflow as versions 1 and 2 of `served`; nothing is served after."""
+def two_models(
+    settings: Settings, base: Path, folder: Path, serve: ServeConfig = SERVE
+) -> Iterator[World]:
+    """Both in the store and in MLflow as versions of `served`; nothing is served after.
+
+    Two adapters of one base on one server, or whole weights on a server each.
+    """
     registry = MlflowClient(settings.mlflow_tracking_url)
-    registry.create_registered_model("served")
-    callers = Callers(settings.endpoint, settings.read_inference_key(), SERVE.alias)
-    artifacts, known = [], {}
+    with contextlib.suppress(MlflowException):
+        registry.create_registered_model("served")
+    callers = Callers(settings.endpoint, settings.read_inference_key(), serve.alias)
+    method = "lora" if serve.mode == "adapter" else "full"
+    artifacts, known, held = [], {}, contextlib.ExitStack()
     for seed in (1, 2):
-        artifact = store_model(settings, folder / str(seed), base, seed=seed)
-        server = ensure_model_server(settings, artifact, SERVE)
+        artifact = store_model(settings, folder / str(seed), base, seed=seed, method=method)
+        if serve.mode == "merged":
+            # As if it was being evaluated: a server that stays saves its start every time.
+            process = server_name(artifact, serve)
+            held.enter_context(in_use(processes_folder(settings), process))
+        server = ensure_model_server(settings, artifact, serve)
         golden = ask_golden(server.url, settings.read_api_key(), artifact, UTTERANCES[:2])
-        write_finished(get_store(settings), golden_prefix(artifact, SERVE), golden)
+        write_finished(get_store(settings), golden_prefix(artifact, serve), golden)
         version = registry.create_model_version("served", f"s3://models/{artifact.name}").version
-        accept(settings, artifact, SERVE, str(version))
+        accept(settings, artifact, serve, str(version))
         promote_release(settings, artifact.name)
         for utterance in UTTERANCES:
             told = callers.ask(utterance)
@@ -68,9 +83,28 @@ def two_adapters(settings: Settings, base: Path, folder: Path) -> Iterator[World
         artifacts.append(artifact)
     one, two = artifacts
     assert all(known[one.name, text] != known[two.name, text] for text in UTTERANCES)
-    yield World(settings, one, two, callers, known)
+    with held:
+        yield World(settings, one, two, callers, known)
     (settings.home / "serving.json").unlink()
     reconcile(settings)
+
+
+def survive_a_kill(world: World, step: str, count: int) -> None:
+    """Nobody is told anything wrong meanwhile; `reconcile` and `promote` each end it right."""
+    promote_release(world.settings, world.one.name)
+    world.callers.told.clear()
+    with world.callers.asking():
+        assert promote_and_die(world.two.name, step, count) == -signal.SIGKILL
+        served, _ = reconcile(world.settings)
+        assert served and is_served(world.settings, served)
+        assert served == read_state(world.settings).current
+        turned = (step, count) in STEPS[STEPS.index(("tasks.serving.write_state", 1)) :]
+        assert served.artifact == (world.two if turned else world.one)
+        assert world.callers.ask(UTTERANCES[0]).model == served.artifact.name
+        promote_release(world.settings, world.two.name)
+        assert world.callers.ask(UTTERANCES[0]).model == world.two.name
+    assert len(world.callers.told) > 10
+    assert [told for told in world.callers.told if not world.is_right(told)] == []
 
 
 def roll_back_alone(closed_port: int) -> "subprocess.CompletedProcess[str]":

@@ -29,7 +29,7 @@ def require_modest(fields: dict[str, Any]) -> None:
         raise Refusal(
             Reason.BODY, "'response_format' is not served: use 'structured_outputs' with a 'regex'"
         )
-    # With an adapter on the output layer either ends vLLM's engine, and with it everybody's answers.
+    # With an adapter on the output layer either ends vLLM's engine, and everybody's answers.
     if fields.get("prompt_logprobs") is not None or fields.get("echo") not in (None, False):
         raise Refusal(Reason.BODY, "'prompt_logprobs' and 'echo' are not served")
     outputs = fields.get("structured_outputs")

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from adapted import SERVE, World, roll_back_alone, two_adapters
+from adapted import SERVE, World, roll_back_alone, survive_a_kill, two_models
 from arrival import wait_for
 from callers import Callers
-from dying import STEPS, promote_and_die
+from dying import STEPS
 from fuzz_server import fuzz
 from mlflow import MlflowClient
 from served import UTTERANCES
@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 def world(
     platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    with two_adapters(platform, tiny_model, tmp_path_factory.mktemp("adapters")) as world:
+    with two_models(platform, tiny_model, tmp_path_factory.mktemp("adapters")) as world:
         yield world
 
 
@@ -48,22 +48,7 @@ def world(
 def test_a_promoter_killed_after_any_step_leaves_what_can_be_ended(
     world: World, step: str, count: int
 ) -> None:
-    """Nobody is told anything wrong meanwhile; `reconcile` and `promote` each end it right."""
-    promote_release(world.settings, world.one.name)
-    world.callers.told.clear()
-    with world.callers.asking():
-        assert promote_and_die(world.two.name, step, count) == -signal.SIGKILL
-        served, _ = reconcile(world.settings)
-        assert served and is_served(world.settings, served)
-        assert served == read_state(world.settings).current
-        turned = step in ("tasks.serving.write_state", "tasks.serving.retire_others")
-        turned = turned or step == "tasks.promotion.point_champion"
-        assert served.artifact == (world.two if turned else world.one)
-        assert world.callers.ask(UTTERANCES[0]).model == served.artifact.name
-        promote_release(world.settings, world.two.name)
-        assert world.callers.ask(UTTERANCES[0]).model == world.two.name
-    assert len(world.callers.told) > 10
-    assert [told for told in world.callers.told if not world.is_right(told)] == []
+    survive_a_kill(world, step, count)
 
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(world: World) -> None:

@@ -61,7 +61,7 @@ class DataConfig(Section):
 
 
 class TrainConfig(Section):
-    """Fine-tuning, by the documents' names (table 1) and defaults."""
+    """Fine-tuning, by the documents' names (table 1)."""
 
     method: Literal["full", "lora", "qlora"] = "lora"
     """All weights, low-rank adapters, or low-rank adapters over a quantised base."""
@@ -106,7 +106,7 @@ class TrainConfig(Section):
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps in which the learning rate rises."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
-    """After the warm-up the learning rate falls to 0; `constant` it stays, without a warm-up."""
+    """How the rate falls to 0 after the warm-up; `constant`: it stays, without a warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW's weight decay."""
     save_steps: Annotated[int, Field(ge=1)] = 50

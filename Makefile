@@ -7,7 +7,7 @@ SERVER_LOCK := requirements/vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).tx
 PIPELINE := .venv/.ready
 SERVER := .venv-vllm/.ready
 
-.PHONY: help setup demo test check ask status stop lock clean
+.PHONY: help setup demo test check docs ask status stop lock clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: setup  ## Everything CI runs: linters, types, import rules, all tests
 
 check: $(PIPELINE)  ## Linters, types and import rules only
 	@.venv/bin/pre-commit run --all-files
+
+docs: $(PIPELINE)  ## Make the tables of docs/recipes.md anew, from the models and docs/fields.yaml
+	@PYTHONPATH=. .venv/bin/python docs/generate.py
 
 status: $(PIPELINE)  ## What is served, and what runs
 	@.venv/bin/intent status

@@ -41,8 +41,13 @@ from transformers import (
     set_seed,
 )
 
-from intent_core.config import DEFAULT_SYSTEM_PROMPT, TrainConfig
-from intent_core.prompt import encode_completion, encode_prompt, find_end_token
+from intent_core.config import TrainConfig
+from intent_core.prompt import (
+    DEFAULT_SYSTEM_PROMPT,
+    encode_completion,
+    encode_prompt,
+    find_end_token,
+)
 from intent_core.training.attention import isolates_samples
 from intent_core.training.base_model import locate_base_model, unpack_base_model
 from intent_core.training.methods import compute_dtype, device_name, prepare_model

@@ -9,23 +9,11 @@ import hashlib
 from typing import Annotated, Literal, Self, get_args
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from intent_core.prompt import DEFAULT_SYSTEM_PROMPT
+from intent_core.section import Rate, Section
 from intent_core.vocabulary import Leniency, Metric, Normalisation, Rule, Stage
-
-Rate = Annotated[float, Field(ge=0.0, le=1.0)]
-DEFAULT_SYSTEM_PROMPT = (
-    "You are an intent recognition expert. You can recognize an intent based on user "
-    "questions and return the corresponding intent and parameters."
-)
-
-
-class Section(BaseModel):
-    """A frozen part of the recipe; an unknown key is a mistake, not an extension."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class DataConfig(Section):
@@ -73,7 +61,7 @@ class DataConfig(Section):
 
 
 class TrainConfig(Section):
-    """Fine-tuning, by the documents' names (table 1) and defaults."""
+    """Fine-tuning, by the documents' names (table 1)."""
 
     method: Literal["full", "lora", "qlora"] = "lora"
     """All weights, low-rank adapters, or low-rank adapters over a quantised base."""
@@ -81,7 +69,9 @@ class TrainConfig(Section):
     """`smollm2-135m-instruct` (embedded), a directory with a transformers model, `s3://...` or
     `oss://...` where one lies, or a hub's `owner/name@commit`."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
+    """The learning rate at its highest, after the warm-up."""
     num_train_epochs: Annotated[float, Field(gt=0)] = 1
+    """Passes over the training split; a part of one is allowed."""
     global_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Samples per optimizer step, whatever the number of devices. `auto`: 256, or less where an
     epoch would have fewer than 30 steps."""
@@ -94,7 +84,9 @@ class TrainConfig(Section):
     """Tokens of the longest sample; longer ones end the run before training. `auto`: the power of
     two that fits them all."""
     lora_dim: Annotated[int, Field(ge=0, le=512)] = 32
+    """Rank of the adapters; `full` has none and ignores it."""
     lora_alpha: Annotated[int, Field(ge=0)] = 32
+    """What adapters add is scaled by `lora_alpha` / `lora_dim`; `full` ignores it."""
     load_in_4bit: bool = False
     """QLoRA only, where it is the documents' default: the base in 4-bit nf4."""
     load_in_8bit: bool = False
@@ -114,7 +106,9 @@ class TrainConfig(Section):
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps in which the learning rate rises."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls to 0 after the warm-up; `constant`: it stays, without a warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay."""
     save_steps: Annotated[int, Field(ge=1)] = 50
     """Optimizer steps between checkpoints."""
     best_checkpoint: Literal["last", "validation_loss", "exact_match"] = "last"
@@ -123,6 +117,7 @@ class TrainConfig(Section):
     early_stopping_patience: Annotated[int, Field(ge=0)] = 0
     """End after so many checkpoints without a better one; 0: never. Needs `best_checkpoint`."""
     seed: int = 42
+    """Decides the order of the samples and the adapters' first weights."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 where the device computes it natively, else float32."""
     save_dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -177,6 +172,7 @@ class EvaluateConfig(Section):
     """How the candidate is asked."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Tokens an answer may have; a longer one is cut."""
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 32
     """Utterances in flight at once."""
     constrained: bool = False
@@ -195,15 +191,19 @@ class EvaluateConfig(Section):
     """Tag whose value says which utterances share a source (a dialogue, a caller): intervals and
     tests then count sources."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 120
+    """Seconds one try of a request may take."""
 
 
 class GateConfig(Section):
     """What a candidate must meet before any traffic reaches it."""
 
     min_intent_accuracy: Rate = 0.9
+    """Share of the test utterances whose intents must all be right."""
     min_parameter_accuracy: Rate = 0.6
+    """Share of the test utterances whose intents and values must all be right."""
     min_test_examples: Annotated[int, Field(ge=1)] = 100
-    minimums: dict[Metric, Rate] = {}
+    """Utterances the test split must have."""
+    minimums: dict[Metric, Rate] = Field(default={})
     """Further metrics and what each must reach."""
     max_regression: Rate = 0.02
     """How far below the champion's accuracy, on the same test set, a candidate may fall."""
@@ -215,7 +215,7 @@ class GateConfig(Section):
     correction over all intents, at 5 %."""
     min_per_intent_support: Annotated[int, Field(ge=1)] = 20
     """Test utterances an intent needs to be held to `min_per_intent`."""
-    min_per_slice: dict[str, Rate] = {}
+    min_per_slice: dict[str, Rate] = Field(default={})
     """Exact match by slice, such as {"intents=several": 0.5}; a slice the test lacks rejects."""
     max_latency_p95_ms: Annotated[float, Field(gt=0)] | None = None
     """Longest an answer may take, but for the slowest twentieth."""
@@ -237,8 +237,11 @@ class ServeConfig(Section):
     alias: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "intent"
     """The public model name callers use; it stays while versions change."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: on a GPU vLLM's choice, on a CPU bfloat16 where that is native, else float32."""
     max_model_len: Annotated[int, Field(ge=64)] = 512
+    """Tokens of prompt and answer: `train.seq_length` and `evaluate.max_new_tokens` fit into it."""
     max_num_seqs: Annotated[int, Field(ge=1)] = 32
+    """Answers a server works on at once; further requests wait."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = 64
     """Largest rank an adapter server takes; 64 is what the documents recommend."""
     data_parallel_size: Annotated[int, Field(ge=1)] = 1
@@ -246,6 +249,7 @@ class ServeConfig(Section):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of a GPU one server takes: two fit side by side while a promotion lasts."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 600
+    """Seconds a server may take until it is ready."""
 
 
 class PipelineConfig(Section):

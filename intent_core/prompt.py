@@ -9,6 +9,11 @@ from typing import Protocol, TypedDict
 
 from intent_core.errors import ConfigError
 
+DEFAULT_SYSTEM_PROMPT = (
+    "You are an intent recognition expert. You can recognize an intent based on user "
+    "questions and return the corresponding intent and parameters."
+)
+
 
 class Message(TypedDict):
     """One turn of a chat, as the OpenAI API and the chat templates take it."""

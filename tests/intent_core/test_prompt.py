@@ -7,9 +7,9 @@ import pytest
 from tiny_model import build_tiny_model
 from transformers import AutoTokenizer
 
-from intent_core.config import DEFAULT_SYSTEM_PROMPT
 from intent_core.errors import ConfigError
 from intent_core.prompt import (
+    DEFAULT_SYSTEM_PROMPT,
     Message,
     build_messages,
     encode_completion,

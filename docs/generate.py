@@ -1,0 +1,225 @@
+"""`make docs`: the tables of recipes.md and recipes.zh.md, every key of a recipe, every setting.
+
+Names, values, defaults and what a key does come from the models, what a recipe sets from
+`deployments/recipes`. `fields.yaml` has the advice and the Chinese; each translation names the
+English it was made from (`of`), so that neither changes alone. The rest of the pages is written
+by hand.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import yaml
+from field_tables import (
+    WORDS,
+    Entry,
+    Language,
+    Schema,
+    list_choices,
+    show_keys,
+    show_recipes,
+    show_row,
+    table,
+)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from intent_core.config import PipelineConfig
+from tasks.settings import Settings
+
+HERE = Path(__file__).parent
+PAGES: dict[Language, Path] = {"en": HERE / "recipes.md", "zh": HERE / "recipes.zh.md"}
+_BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_CODE = re.compile(r"`[^`\n]+`")
+_NUMBER = re.compile(r"(?<![A-Za-z0-9_.])\d+(?:\.\d+)?(?:e-?\d+)?", re.ASCII)
+_NAME = re.compile(
+    r"INTENT_[A-Z0-9_]+|(?<![\w.-])(?:data|train|evaluate|gate|serve)\.[a-z]\w*", re.ASCII
+)
+_SNAKE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+")
+_OF_VLLM = {"structured_outputs"}
+
+
+class DriftError(Exception):
+    """Models, texts and pages do not agree: every fault on a line of its own."""
+
+
+class Translation(BaseModel):
+    """Chinese for a text of the models and, for a key of a recipe, for its advice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    of: str
+    what: str
+    when: str = ""
+
+
+class Advice(BaseModel):
+    """When to change a key of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    when: Annotated[str, Field(min_length=1)]
+    zh: Translation
+
+
+class Texts(BaseModel):
+    """`fields.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sections: dict[str, Translation]
+    recipe: dict[str, Advice]
+    settings: dict[str, Translation]
+
+
+class Models(NamedTuple):
+    """JSON schemas: sections by name, keys by dotted name, settings by variable."""
+
+    sections: dict[str, Schema]
+    keys: dict[str, Schema]
+    settings: dict[str, Schema]
+
+
+def read_models() -> Models:
+    top = PipelineConfig.model_json_schema()
+    sections: dict[str, Schema] = {}
+    keys: dict[str, Schema] = {}
+    for name, schema in top["properties"].items():
+        if "$ref" in schema:
+            sections[name] = top["$defs"][schema["$ref"].rpartition("/")[2]]
+            keys |= {f"{name}.{key}": one for key, one in sections[name]["properties"].items()}
+        else:
+            keys[name] = schema
+    settings = {
+        f"INTENT_{name.upper()}": _without_null(schema)
+        for name, schema in Settings.model_json_schema()["properties"].items()
+    }
+    return Models(sections, keys, settings)
+
+
+def _without_null(schema: Schema) -> Schema:
+    """In the environment nothing is the empty text."""
+    if "anyOf" not in schema:
+        return schema
+    kinds = [one for one in schema["anyOf"] if one != {"type": "null"}]
+    return {**schema, "anyOf": kinds, "default": schema["default"] or ""}
+
+
+def read_texts() -> Texts:
+    path = HERE / "fields.yaml"
+    try:
+        return Texts.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise DriftError(f"{path.name}: {error}") from error
+
+
+def make_pages(models: Models, texts: Texts) -> dict[Path, str]:
+    """The pages as they should be. Raises `DriftError` that lists every fault."""
+    _require([*_find_missing(models, texts)])
+    entries = merge(models, texts)
+    known = _list_names(models)
+    _require([fault for entry in entries.values() for fault in find_faults(entry, known)])
+    pages = {
+        path: fill(path.read_text(encoding="utf-8"), make_blocks(models, entries, language))
+        for language, path in PAGES.items()
+    }
+    _require([fault for path, text in pages.items() for fault in strangers(path.name, text, known)])
+    return pages
+
+
+def _require(faults: Sequence[str]) -> None:
+    if faults:
+        raise DriftError("\n".join(faults))
+
+
+def _find_missing(models: Models, texts: Texts) -> Iterator[str]:
+    for part, there in models._asdict().items():
+        written = getattr(texts, "recipe" if part == "keys" else part)
+        for name in sorted(there.keys() - written):
+            yield f"{name}: fields.yaml has no text for it"
+        for name in sorted(written - there.keys()):
+            yield f"{name}: in fields.yaml, and no such field"
+
+
+def merge(models: Models, texts: Texts) -> dict[str, Entry]:
+    """Every field with its texts."""
+    entries = {}
+    plain = {**texts.sections, **texts.settings}
+    for name, schema in {**models.sections, **models.keys, **models.settings}.items():
+        zh = plain[name] if name in plain else texts.recipe[name].zh
+        advice = "" if name in plain else texts.recipe[name].when
+        described = " ".join(schema.get("description", "").split())
+        what: dict[Language, str] = {"en": described, "zh": zh.what}
+        entries[name] = Entry(name, schema, what, {"en": advice, "zh": zh.when}, zh.of)
+    return entries
+
+
+def find_faults(entry: Entry, known: set[str]) -> Iterator[str]:
+    """Empty texts, what only one language says, names of nothing, Chinese of an older English."""
+    for text in (entry.what, entry.when):
+        if not all(text.values()) and (text is entry.what or any(text.values())):
+            yield f"{entry.name}: a text is missing, in its model or in fields.yaml"
+        unlike = _marks(text["en"]) ^ _marks(text["zh"])
+        if unlike:
+            yield f"{entry.name}: only one language has {', '.join(sorted(unlike))}"
+        for said in text.values():
+            yield from strangers(entry.name, said, known)
+    if entry.of != entry.stamp:
+        yield f'{entry.name}: see to its Chinese, its English is new; then of: "{entry.stamp}"'
+
+
+def _marks(text: str) -> set[str]:
+    """What a translation leaves as it is: code and numbers."""
+    return {*_CODE.findall(text), *_NUMBER.findall(_CODE.sub("", text))}
+
+
+def strangers(where: str, text: str, known: set[str]) -> Iterator[str]:
+    """Names in a text that look like a field's, and there is no such field."""
+    bare = {code.strip("`") for code in _CODE.findall(text)}
+    named = {*_NAME.findall(text), *filter(_SNAKE.fullmatch, bare)}
+    yield from (f"{where}: there is no {name}" for name in sorted(named - known))
+
+
+def _list_names(models: Models) -> set[str]:
+    parts = {part for key in models.keys for part in key.split(".")}
+    choices = {str(name) for names in list_choices([*models.keys.values()]) for name in names}
+    return {*models.keys, *models.settings, *parts, *choices, *_OF_VLLM}
+
+
+def fill(page: str, blocks: Mapping[str, str]) -> str:
+    """The page with its generated parts made anew; each must be in it, and no other."""
+    there = [name for _, name, _ in _BLOCK.findall(page)]
+    _require([f"no <!-- made: {name} --> in the page" for name in blocks if name not in there])
+    _require([f"<!-- made: {name} -->: nobody makes it" for name in there if name not in blocks])
+    return _BLOCK.sub(lambda found: f"{found[1]}{blocks[found[2]]}\n{found[3]}", page)
+
+
+def make_blocks(models: Models, entries: Mapping[str, Entry], language: Language) -> dict[str, str]:
+    """The generated parts of a page by name."""
+    settings = [show_row(entries[name], name, language)[:-1] for name in models.settings]
+    blocks = {
+        "recipes": show_recipes([*models.keys], language),
+        "top": show_keys([key for key in models.keys if "." not in key], entries, language),
+        "settings": table(WORDS[language]["setting"], settings),
+    }
+    for name in models.sections:
+        keys = [key for key in models.keys if key.startswith(f"{name}.")]
+        title = entries[name].what[language]
+        blocks[name] = f"{title}\n\n{show_keys(keys, entries, language)}"
+    return blocks
+
+
+def main() -> None:
+    """Write both pages anew, or say what does not agree."""
+    try:
+        pages = make_pages(read_models(), read_texts())
+    except DriftError as drift:
+        sys.exit(str(drift))
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

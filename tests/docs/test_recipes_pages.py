@@ -1,0 +1,119 @@
+"""docs/recipes.md and its Chinese: what the models say, all of it, and nothing that they do not."""
+
+import itertools
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import generate
+import pytest
+from generate import DriftError, Models, Texts
+
+from flows.recipes import find_recipe
+from flows.terminal import split_overrides
+from intent_core.recipe import load_config
+
+ROOT = Path(generate.__file__).parents[1]
+MODELS, TEXTS = generate.read_models(), generate.read_texts()
+ENTRIES = generate.merge(MODELS, TEXTS)
+PROSE = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", generate.PAGES["en"].read_text(), re.DOTALL))
+
+
+def test_the_pages_are_what_make_docs_writes() -> None:
+    for path, text in generate.make_pages(MODELS, TEXTS).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `make docs`"
+
+
+@pytest.mark.parametrize("path", generate.PAGES.values(), ids=lambda path: path.name)
+def test_a_page_has_every_field(path: Path) -> None:
+    page = path.read_text(encoding="utf-8")
+    for name in (*MODELS.keys, *MODELS.settings):
+        assert f"\n| `{name.rpartition('.')[2]}` | " in page
+
+
+def test_every_field_has_texts_in_both_languages() -> None:
+    for entry in ENTRIES.values():
+        for text in [entry.what, entry.when] if entry.name in MODELS.keys else [entry.what]:
+            assert text["en"], entry.name
+            assert re.search(r"[\u4e00-\u9fff]", text["zh"]), entry.name
+
+
+def test_both_pages_name_the_same_things() -> None:
+    pages = [path.read_text(encoding="utf-8") for path in generate.PAGES.values()]
+    english, chinese = (set(re.findall(r"`[^`\n]+`", page)) for page in pages)
+    assert english == chinese
+
+
+def test_every_secret_is_marked_as_one() -> None:
+    secrets = {name for name in MODELS.settings if name.endswith(("_TOKEN", "_SECRET", "API_KEY"))}
+    for path, mark in zip(generate.PAGES.values(), ("**secret**", "**保密**"), strict=True):
+        rows = path.read_text(encoding="utf-8").splitlines()
+        marked = {row.split("`")[1] for row in rows if mark in row}
+        assert marked == secrets | {"INTENT_CANDIDATE_KEY"}
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_no_page_names_a_key_that_is_not_there(path: Path) -> None:
+    named = re.findall(
+        r"`(?:--set )?((?:data|train|evaluate|gate|serve)\.[a-z_0-9]+)", path.read_text()
+    )
+    assert set(named) <= MODELS.keys.keys()
+
+
+@pytest.mark.parametrize("command", [line for line in SHELL.splitlines() if "--set" in line])
+def test_a_command_of_the_page_is_one(command: str) -> None:
+    words = shlex.split(command)
+    options = dict(itertools.pairwise(words))
+    sets = [value for option, value in itertools.pairwise(words) if option == "--set"]
+    recipe = options.get("--recipe")
+    load_config(find_recipe(recipe) if recipe else None, split_overrides(sets))
+
+
+def change(name: str, **texts: str) -> Texts:
+    advice = TEXTS.recipe[name]
+    zh = advice.zh.model_copy(update={k[3:]: v for k, v in texts.items() if k.startswith("zh_")})
+    when = texts.get("when", advice.when)
+    changed = advice.model_copy(update={"zh": zh, "when": when})
+    return TEXTS.model_copy(update={"recipe": {**TEXTS.recipe, name: changed}})
+
+
+def without(name: str) -> Texts:
+    left = {key: one for key, one in TEXTS.recipe.items() if key != name}
+    return TEXTS.model_copy(update={"recipe": left})
+
+
+def with_one_more(name: str) -> Texts:
+    more = {**TEXTS.settings, name: TEXTS.settings["INTENT_HOST"]}
+    return TEXTS.model_copy(update={"settings": more})
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda: without("train.seed"), "train.seed: fields.yaml has no text for it"),
+        (lambda: with_one_more("INTENT_X"), "INTENT_X: in fields.yaml, and no such field"),
+        (lambda: change("gate.mode", when="Always."), "gate.mode: see to its Chinese"),
+        (lambda: change("train.seed", zh_what="取 42。"), "train.seed: only one language has 42"),
+        (lambda: change("train.seed", zh_when=""), "train.seed: a text is missing"),
+        (lambda: change("serve.alias", when="See serve.name."), "there is no serve.name"),
+        (lambda: change("serve.alias", when="See `lora_dims`."), "there is no lora_dims"),
+        (lambda: change("serve.alias", when="See INTENT_FLEETS."), "there is no INTENT_FLEETS"),
+    ],
+)
+def test_what_drifted_is_told(make: Callable[[], Texts], fault: str) -> None:
+    with pytest.raises(DriftError, match=re.escape(fault)):
+        generate.make_pages(MODELS, make())
+
+
+def test_a_field_without_a_docstring_is_told() -> None:
+    bare = {"default": 1, "type": "integer"}
+    models = Models(MODELS.sections, {**MODELS.keys, "train.seed": bare}, MODELS.settings)
+    with pytest.raises(DriftError, match=r"train\.seed: a text is missing"):
+        generate.make_pages(models, TEXTS)
+
+
+def test_a_page_without_a_table_is_told() -> None:
+    with pytest.raises(DriftError, match="no <!-- made: gate -->"):
+        generate.fill("# Nothing\n", {"gate": ""})

@@ -7,10 +7,10 @@ SERVER_LOCK := requirements/vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).tx
 PIPELINE := .venv/.ready
 SERVER := .venv-vllm/.ready
 
-.PHONY: help setup demo test check docs ask status stop lock clean
+.PHONY: help setup demo test test-slow check docs ask status stop lock clean
 
 help:  ## Show this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
 setup: $(PIPELINE) $(SERVER)  ## Make both environments: .venv (pipeline) and .venv-vllm (model server)
 
@@ -23,11 +23,14 @@ $(SERVER): $(SERVER_LOCK) requirements/setup.sh
 demo: setup  ## From a labelled export to a model that answers (GATE=strict: to a refusal)
 	@.venv/bin/intent demo --gate $(GATE)
 
-test: setup  ## Everything CI runs: linters, types, import rules, all tests
+test: setup  ## Everything CI runs: linters, types, import rules, tests
 	@requirements/browser.sh
 	@$(MAKE) --no-print-directory check
 	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/intent_core
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/intent_core
+
+test-slow: setup  ## What CI leaves out for its time: more kills, several machines (minutes)
+	@.venv/bin/python -m pytest -m slow tests
 
 check: $(PIPELINE)  ## Linters, types and import rules only
 	@.venv/bin/pre-commit run --all-files

@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 import subprocess
+import threading
 from pathlib import Path
 
 from intent_core.errors import ConfigError
@@ -96,7 +97,7 @@ def _put(settings: Settings, pair: bytes) -> None:
     """Replace our copy in one step, once nginx itself has found nothing wrong with it."""
     kept = certificate_file(settings)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    beside = kept.with_name(f".{kept.name}.{os.getpid()}")
+    beside = kept.with_name(f".{kept.name}.{_mine()}")
     beside.unlink(missing_ok=True)
     try:
         with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -110,13 +111,13 @@ def _put(settings: Settings, pair: bytes) -> None:
 
 
 def _require_usable(settings: Settings, certificate: Path) -> None:
-    config = gateway_folder(settings) / f".nginx.conf.{os.getpid()}"
+    config = gateway_folder(settings) / f".nginx.conf.{_mine()}"
     config.write_text(format_gateway_config(settings, certificate), encoding="utf-8")
     try:
         command = [*gateway_command(settings)[:-1], str(config), "-t", "-q"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     finally:
-        config.unlink()
+        config.unlink(missing_ok=True)
     if done.returncode:
         # Without nginx's time and pid: the same fault is the same message.
         said = re.search(r"\[emerg\] (?:[0-9#]+: )?(.*)", done.stderr)
@@ -125,6 +126,11 @@ def _require_usable(settings: Settings, certificate: Path) -> None:
             f"INTENT_TLS_CERTIFICATE={settings.tls_certificate} with "
             f"INTENT_TLS_KEY={settings.tls_key} is of no use to nginx: {problem}"
         )
+
+
+def _mine() -> str:
+    """`intent serve` and `intent up` may be at it at once, and threads of one process."""
+    return f"{os.getpid()}-{threading.get_ident()}"
 
 
 def _first_certificate(pair: bytes) -> bytes:

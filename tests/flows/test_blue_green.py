@@ -10,7 +10,7 @@ from dying import STEPS
 from intent_core.config import ServeConfig
 from tasks.settings import Settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 SERVE = ServeConfig(alias="weights", max_model_len=128, dtype="float32")
 

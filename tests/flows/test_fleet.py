@@ -25,7 +25,7 @@ from tasks.moving import does_answer, promote, read_replicas, read_served, recon
 from tasks.serving import PromotionUnderWayError, ServedModel
 from tasks.settings import Settings, get_settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 SERVE = ServeConfig(
     mode="adapter", alias="fleet", max_model_len=128, dtype="float32", max_lora_rank=8
@@ -45,18 +45,23 @@ class Replica(NamedTuple):
 
 
 @pytest.fixture
-def commander(settings: Settings) -> Settings:
+def ports() -> list[int]:
+    return free_ports(2)
+
+
+@pytest.fixture
+def commander(settings: Settings, ports: list[int]) -> Settings:
     """Whoever promotes: it serves nothing itself, and asks at the first replica's address."""
-    url = f"http://127.0.0.1:{settings.gateway_port}/v1"
+    url = f"http://127.0.0.1:{ports[0]}/v1"
     return settings.model_copy(update={"fleet": SERVE.alias, "public_url": url})
 
 
 @pytest.fixture
-def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[[], Replica]]:
+def start(settings: Settings, ports: list[int], tmp_path: Path) -> Iterator[Callable[[], Replica]]:
     started: list[Replica] = []
 
     def start_one() -> Replica:
-        port = free_ports(1)[0] if started else settings.gateway_port
+        port = ports[len(started)]
         home = tmp_path / f"replica-{len(started)}"
         environment = {
             **os.environ,

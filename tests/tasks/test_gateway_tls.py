@@ -1,5 +1,6 @@
 """TLS at the public port: who is let in, what is checked before, and a renewal under load."""
 
+import contextlib
 import logging
 import ssl
 import stat
@@ -21,6 +22,7 @@ from tasks.certificates import renew_certificate
 from tasks.gateway import certificate_file, gateway_folder, serving_now, turn_gateway
 from tasks.processes import choose_free_port, find_process, processes_folder, stop_process
 from tasks.services import start_services
+from tasks.serving import PromotionUnderWayError, only_one
 from tasks.settings import Settings
 from tasks.supervision import supervise
 
@@ -114,6 +116,16 @@ def test_a_renewal_loses_no_request(gateway: Settings, tmp_path: Path) -> None:
     assert serving_now(gateway) == "blue"
 
 
+def take_turn(settings: Settings) -> contextlib.ExitStack | None:
+    """None while somebody else moves what is served."""
+    turn = contextlib.ExitStack()
+    try:
+        turn.enter_context(only_one(settings))
+    except PromotionUnderWayError:
+        return None
+    return turn
+
+
 def test_a_broken_renewal_is_reported_once_and_the_former_stays(
     gateway: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,7 +141,8 @@ def test_a_broken_renewal_is_reported_once_and_the_former_stays(
         time.sleep(0.5)
         assert shown(gateway) == FIRST[0].decode()
         assert caplog.text.count("key values mismatch") == 1
-        with running_server("blue") as blue:
+        # As a promotion does: `supervise` would take a turn back that nobody stands by.
+        with wait_for("its turn", lambda: take_turn(gateway), 20), running_server("blue") as blue:
             turn_gateway(gateway, blue, "blue")
             assert shown(gateway) == FIRST[0].decode()
         record = find_process(processes_folder(gateway), "gateway")

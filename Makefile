@@ -30,7 +30,7 @@ test: setup  ## Everything CI runs: linters, types, import rules, tests
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/intent_core
 
 test-slow: setup  ## What CI leaves out for its time: more kills, several machines (minutes)
-	@.venv/bin/python -m pytest -m slow tests
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -m 'slow or e2e' tests
 
 check: $(PIPELINE)  ## Linters, types and import rules only
 	@.venv/bin/pre-commit run --all-files

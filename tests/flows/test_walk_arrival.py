@@ -101,6 +101,7 @@ def test_twenty_watchers_race_one_is_killed_and_one_run_finishes(scene: Scene) -
     assert len(scene.runs()) == len(before) + 1
 
 
+@pytest.mark.slow
 def test_cancelling_a_run_ends_its_training_and_the_next_gets_the_gpu(scene: Scene) -> None:
     first = scene.runs()[0]
     trained = scene.children("finetune/gpu")[-1]

@@ -38,7 +38,7 @@ def weights(job: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param([*FULL, *SHARDED], id="sharded"),
+        pytest.param([*FULL, *SHARDED], id="sharded", marks=pytest.mark.slow),
         pytest.param(["train.method=lora", "train.lora_dim=8"], id="lora"),
     ],
 )

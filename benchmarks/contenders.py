@@ -16,8 +16,9 @@ from intent_core.config import ServeConfig
 from intent_core.training.job import ADAPTER_FOLDER
 from tasks.adapters import fetch_base
 from tasks.model_server import ensure_model_server, fetch_model
+from tasks.moving import promote
 from tasks.services import stop_services
-from tasks.serving import promote_model, roll_back
+from tasks.serving import roll_back
 from tasks.settings import Settings
 
 Inplace = Literal["new", "kept", "same"]
@@ -51,7 +52,7 @@ class Contender(Protocol):
 
 
 class Promoted:
-    """Ours: `promote_model` through the gateway, in the mode of `serve`."""
+    """Ours: `promote` through the gateway, in the mode of `serve`."""
 
     died = 0
 
@@ -80,7 +81,7 @@ class Promoted:
 
     def switch(self, version: int) -> None:
         assert self._known is not None
-        promote_model(
+        promote(
             self._settings,
             self._artifacts[version],
             self.serve,

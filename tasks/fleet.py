@@ -186,7 +186,6 @@ class _Move:
             self._write(former.model_copy(update={"candidate": None}), promoter="")
             raise
         self._write(Wish(current=served, previous=previous, at=_now()), promoter="")
-        self.wish = read_wish(self._settings)
         logger.info("%d replicas serve %s", len(read_reports(self._settings)), name)
         return served
 

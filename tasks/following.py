@@ -51,7 +51,7 @@ class Follower:
         # Two replicas may share a machine, never a home.
         home = hashlib.sha256(str(settings.home.resolve()).encode()).hexdigest()[:6]
         self._said = ReplicaReport(replica=f"{socket.gethostname()}-{home}", at=_now())
-        self._warm = ""
+        self._warm = self._holding = ""
         self._held = contextlib.ExitStack()
 
     def begin(self) -> None:
@@ -96,19 +96,11 @@ class Follower:
     def _obey(self, wish: Wish) -> None:
         if wish.candidate and wish.is_moved():
             self._warm_up(wish.candidate)
-        elif self._warm:
+        elif self._holding:  # warm or not: what failed must not stay
             self._let_go()
             reconcile(self._here)
         if wish.current and not self._serves(wish.current):
-            served = wish.current
-            promote_model(
-                self._here,
-                served.artifact,
-                served.serve,
-                project=served.project,
-                version=served.version,
-                golden=served.golden,
-            )
+            promote_model(self._here, wish.current)
 
     def _warm_up(self, candidate: ServedModel) -> None:
         name = describe_served(candidate)
@@ -118,6 +110,7 @@ class Follower:
         # Else it would be stopped as left over before its turn comes.
         process = server_name(candidate.artifact, candidate.serve)
         self._held.enter_context(in_use(processes_folder(self._here), process))
+        self._holding = process
         server = ensure_model_server(self._here, candidate.artifact, candidate.serve)
         key, artifact = self._here.read_api_key(), candidate.artifact
         require_golden(server.url, key, server.model, artifact, candidate.golden)
@@ -125,7 +118,7 @@ class Follower:
 
     def _let_go(self) -> None:
         self._held.close()
-        self._warm = ""
+        self._warm = self._holding = ""
 
     def _serves(self, wanted: ServedModel) -> bool:
         here = read_state(self._here).current

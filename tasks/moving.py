@@ -42,10 +42,6 @@ def promote(
     golden: Sequence[GoldenAnswer],
 ) -> ServedModel:
     """As `tasks.serving.promote_model`, wherever the model is served."""
-    if not settings.fleet:
-        return serving.promote_model(
-            settings, artifact, serve, project=project, version=version, golden=golden
-        )
     served = ServedModel(
         artifact=artifact,
         serve=serve,
@@ -56,7 +52,9 @@ def promote(
         golden=tuple(golden),
         since=datetime.datetime.now(datetime.UTC),
     )
-    return fleet.promote_in_fleet(settings, served)
+    if settings.fleet:
+        return fleet.promote_in_fleet(settings, served)
+    return serving.promote_model(settings, served)
 
 
 def roll_back(settings: Settings) -> ServedModel:

@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import fcntl
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -81,37 +81,19 @@ def read_state(settings: Settings) -> ServingState:
     return ServingState.model_validate_json(path.read_bytes()) if path.exists() else ServingState()
 
 
-def promote_model(
-    settings: Settings,
-    artifact: ModelArtifact,
-    serve: ServeConfig,
-    *,
-    project: str,
-    version: str,
-    golden: Sequence[GoldenAnswer],
-) -> ServedModel:
-    """Turn the public address to this artifact; the model served before stays until it is done.
+def promote_model(settings: Settings, served: ServedModel) -> ServedModel:
+    """Turn the public address to this model; the model served before stays until it is done.
 
     Raises `ServingError`, with the former model serving, when the golden utterances are
     answered otherwise than in the evaluation, by the server itself or at the public address.
     """
-    served = ServedModel(
-        artifact=artifact,
-        serve=serve,
-        endpoint=settings.endpoint,
-        alias=serve.alias,
-        version=version,
-        project=project,
-        golden=tuple(golden),
-        since=datetime.datetime.now(datetime.UTC),
-    )
     with only_one(settings):
         state = read_state(settings)
         former = state.current
         if former and is_same(served, former) and does_answer(settings, former):
             served = former
         else:
-            is_new = former is not None and former.artifact.digest != artifact.digest
+            is_new = former is not None and former.artifact.digest != served.artifact.digest
             previous = former if is_new else state.previous
             _turn_to(settings, ServingState(current=served, previous=previous), former)
         retire_others(settings, served)

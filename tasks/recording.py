@@ -1,6 +1,7 @@
 """The tasks that write a pipeline run's whole story into MLflow, or keep it until they can."""
 
 import logging
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -222,7 +223,7 @@ def read_training_result(
 
 def code_commit(settings: Settings) -> str:
     """The commit this code is of, as git knows it where an image does not say."""
-    if settings.commit:
+    if settings.commit or shutil.which("git") is None:
         return settings.commit
     here = Path(__file__).parent
     asked = subprocess.run(

@@ -1,0 +1,50 @@
+# The served model: `intent serve` and, in an environment of its own, vLLM with our middleware.
+# It is the worker's image and what that adds.
+#
+#   docker build -f docker/serve.Dockerfile -t intent-pipeline-serve:0.1.0-cpu .
+#   docker build -f docker/serve.Dockerfile -t intent-pipeline-serve:0.1.0 --build-arg SERVER=gpu .
+ARG WORKER=intent-pipeline-worker:0.1.0
+
+FROM ${WORKER} AS build
+ARG SERVER=cpu
+USER 0:0
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+WORKDIR /opt/intent
+ENV HOME=/root UV_LINK_MODE=copy
+COPY requirements requirements
+COPY pyproject.toml ./
+COPY docker/precompile.py docker/finish.sh docker/
+RUN --mount=type=cache,target=/root/.cache \
+    --mount=type=secret,id=pip,target=/etc/pip.conf \
+    PATH=${PATH#*.venv/bin:} requirements/setup.sh .venv-vllm "requirements/vllm-${SERVER}.txt" \
+    && docker/finish.sh .venv-vllm "requirements/vllm-${SERVER}.txt"
+
+FROM ${WORKER}
+ARG SERVER=cpu
+USER 0:0
+# vLLM on a CPU asks libnuma where its cores are; on a GPU triton compiles what starts its kernels.
+RUN case ${SERVER} in \
+      cpu) packages=libnuma1 ;; \
+      gpu) packages="libnuma1 g++" ;; \
+      *) echo "SERVER=${SERVER}: cpu or gpu" >&2; exit 2 ;; \
+    esac \
+    && apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${packages} \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/aux-cache \
+      /var/log/apt /var/log/dpkg.log
+COPY --from=build /opt/intent/.venv-vllm .venv-vllm
+# Other hosts come in; vLLM itself stays on loopback behind the gateway.
+ENV INTENT_HOST=0.0.0.0 \
+    INTENT_GATEWAY_PORT=8000 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 10001:10001
+EXPOSE 8000
+CMD ["intent", "serve"]
+# Of the gateway: before the first promotion there is no model, and that is no fault.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=2m --retries=5 \
+  CMD ["healthy", "http://127.0.0.1:8000/gateway/health"]
+# The commit is that of the worker's image, where the code comes from.
+LABEL org.opencontainers.image.title="intent-pipeline-serve" \
+      org.opencontainers.image.description="Intent pipeline: the served model, gateway and vLLM" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"

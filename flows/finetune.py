@@ -5,6 +5,8 @@ from prefect import flow
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import TrainConfig
 from intent_core.dataset import DatasetManifest
+from tasks.pai_settings import get_pai_settings
+from tasks.pai_training import finetune_on_pai
 from tasks.settings import get_settings
 from tasks.steps import get_store, require_finished
 from tasks.training import finetune_model
@@ -14,7 +16,10 @@ from tasks.training import finetune_model
 def finetune(dataset_uri: str, train: TrainConfig, project: str = "") -> ModelArtifact:
     """Fine-tune the base model on a dataset of the store; the model lies there afterwards.
 
-    Its curves are in the MLflow experiment of the `project` while it trains, if one is named.
+    Its curves are in the MLflow experiment of the `project` while it trains, if one is named. With
+    INTENT_PAI_TRAIN_IMAGE it is trained as a job on PAI, and this waits for it.
     """
-    store = get_store(get_settings())
-    return finetune_model(require_finished(store, dataset_uri, DatasetManifest), train, project)
+    dataset = require_finished(get_store(get_settings()), dataset_uri, DatasetManifest)
+    if get_pai_settings().train_image:
+        return finetune_on_pai(dataset, train, project)
+    return finetune_model(dataset, train, project)

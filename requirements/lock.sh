@@ -7,10 +7,10 @@ compile() {
   .venv/bin/uv pip compile --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
     --quiet "$@"
 }
-compile pyproject.toml --extra dev --extra web \
+compile pyproject.toml --extra dev --extra pai --extra web \
   --override requirements/overrides-pipeline.txt -o requirements/pipeline.txt
 # What images have of it, in the same versions: a worker without the torch stack, and with it.
-subset() { compile pyproject.toml "$@" --constraint requirements/pipeline.txt \
+subset() { compile pyproject.toml --extra pai "$@" --constraint requirements/pipeline.txt \
   --override requirements/overrides-pipeline.txt; }
 subset requirements/worker.in --override requirements/overrides-worker.txt \
   -o requirements/worker.txt

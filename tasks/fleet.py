@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from intent_core.config import fingerprint
 from intent_core.errors import ConfigError, ServingError
 from tasks.golden import require_golden
+from tasks.pai_settings import read_public_key
 from tasks.serving import PromotionUnderWayError, ServedModel, ServingState, is_same
 from tasks.settings import Settings
 from tasks.steps import get_store, read_finished, write_finished
@@ -177,7 +178,7 @@ class _Move:
             self._wait(lambda report: name in (report.warm, report.serving), "warm", limit_s)
             self._go_on(Wish(current=served, previous=previous, candidate=served, at=_now()))
             self._wait(lambda report: report.serving == name, "served", _SWITCH_S)
-            key = self._settings.read_api_key()
+            key = read_public_key(self._settings)
             endpoint = self._settings.endpoint
             require_golden(endpoint, key, served.alias, served.artifact, served.golden)
         except PromotionUnderWayError:

@@ -1,39 +1,35 @@
 """The labelling service (Alibaba Cloud iTAG), through its OpenITag API of 2022-06-16.
 
 An export only reads the annotations, so that starting one again, after a crash or a timeout, is
-safe: the new export holds all that the lost one held, and the lost one ends at the service. What
-the SDK raises is translated here, once, and not chained: its errors hold signatures and tokens.
+safe: the new export holds all that the lost one held, and the lost one ends at the service.
 """
 
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
-from intent_core.errors import ConfigError, IntentError, ServiceError
+from intent_core.errors import ConfigError, ServiceError
+from tasks.alibaba_api import AlibabaApi, Plane, wanted
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 JOB_TYPE = "DOWNLOWD_MARKRESULT_FLOW"  # the service's own spelling
-ACTIONS = "paiitag:ExportAnnotations, paiitag:GetJob and paiitag:GetTaskStatus"
-CONNECT_TIMEOUT_MS, READ_TIMEOUT_MS = 5_000, 30_000
 UNANSWERED = "unanswered"
 
-_HOW_TO_SIGN_IN = (
-    "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET (and "
-    "ALIBABA_CLOUD_SECURITY_TOKEN for temporary keys), or use a profile or a role of ECS or RRSA"
+_PLANE = Plane(
+    name="iTAG",
+    package="alibabacloud_openitag20220616",
+    extra="itag",
+    example="openitag.cn-hangzhou.aliyuncs.com",
+    allow="paiitag:ExportAnnotations, paiitag:GetJob and paiitag:GetTaskStatus, and add them to "
+    "the tenant",
+    correct="Correct the task or the tenant; iTAG's console names both",
 )
-# Codes of refusals, their letters only; the documentation lists none of iTAG's own.
-_PASSING = re.compile(
-    "throttl|flowcontrol|toomany|busy|unavailable|internal|systemerror|timeout|timedout", re.I
-)
-_CREDENTIALS = re.compile("signature|accesskey|securitytoken|credential", re.I)
-_PERMISSION = re.compile("forbidden|nopermission|denied|unauthori[sz]ed|notauthori[sz]ed", re.I)
-_UNKNOWN = re.compile("notfound|notexist|unknown", re.I)
 
 
 class ExportFailedError(ServiceError):
@@ -54,39 +50,11 @@ class LabellingService:
     def __init__(self, endpoint: str, tenant: str) -> None:
         """`endpoint` as openitag.cn-hangzhou.aliyuncs.com; a leading http:// turns TLS off.
 
-        Credentials come from the standard chain of `alibabacloud_credentials`, asked for every
-        request, so that keys that expire are renewed. Nothing is sent yet.
+        Credentials come from the standard chain of `alibabacloud_credentials`. Nothing is sent yet.
         """
-        try:
-            from alibabacloud_credentials.client import Client as Credentials
-            from alibabacloud_openitag20220616 import models
-            from alibabacloud_openitag20220616.client import Client
-            from alibabacloud_tea_openapi.utils_models import Config
-        except ImportError as error:
-            raise ConfigError(
-                f"iTAG needs a package that is not installed ({error.name}): "
-                "pip install intent-pipeline[itag]"
-            ) from error
-        # At DEBUG it writes every header, the temporary key's token among them.
-        logging.getLogger("darabonba-core").setLevel(logging.WARNING)
-        split = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
-        if split.scheme not in ("http", "https") or not split.hostname or split.path.strip("/"):
-            raise ConfigError(
-                f"{endpoint!r} is no endpoint of iTAG: write a host, "
-                "as openitag.cn-hangzhou.aliyuncs.com"
-            )
-        self.endpoint, self.tenant = split.netloc, _checked("tenant", tenant)
-        self._models: Any = models
-        self._client: Any = Client(
-            Config(
-                endpoint=split.netloc,
-                protocol=split.scheme.upper(),
-                credential=Credentials(),
-                connect_timeout=CONNECT_TIMEOUT_MS,
-                read_timeout=READ_TIMEOUT_MS,
-            )
-        )
-        self._signed_in = False
+        self._api = AlibabaApi(_PLANE, endpoint)
+        self.endpoint, self.tenant = self._api.endpoint, _checked("tenant", tenant)
+        self._models, self._client = self._api.models, self._api.client
 
     def export_task(
         self,
@@ -114,7 +82,7 @@ class LabellingService:
         with self._asking(f"start an export of task {task_id!r}") as what:
             task = _checked("task", task_id)
             body = self._client.export_annotations(self.tenant, task, request).body
-            job_id = _wanted(what, _accepted(what, body).flow_job, "job_id")
+            job_id = wanted(what, self._accepted(what, body).flow_job, "job_id")
         logger.info("task %s is being exported by job %s", task_id, job_id)
         return job_id
 
@@ -137,12 +105,12 @@ class LabellingService:
             asked, fault = time.monotonic(), ""
             try:
                 job = self._job(what, job_id)
-                status = _wanted(what, job, "status").lower()
+                status = wanted(what, job, "status").lower()
             except ServiceError as error:
                 status, fault = UNANSWERED, f" ({error})"
                 logger.warning("%s; asking again in %g s", error, poll_s)
             if status == "succ":
-                return _oss_uri(what, _wanted(what, job.job_result, "result_link"))
+                return _oss_uri(what, wanted(what, job.job_result, "result_link"))
             if status == "fail":
                 raise ExportFailedError(f"{what} failed: its reason stands in iTAG's task center")
             if status in ("pause", "stop"):
@@ -163,37 +131,25 @@ class LabellingService:
         """Whether all stages of the task are over: its status is FINISHED."""
         with self._asking(f"ask for the status of task {task_id!r}") as what:
             body = self._client.get_task_status(self.tenant, _checked("task", task_id)).body
-            return _wanted(what, _accepted(what, body), "task_status").upper() == "FINISHED"
+            return wanted(what, self._accepted(what, body), "task_status").upper() == "FINISHED"
 
     def _job(self, what: str, job_id: str) -> Any:
         request = self._models.GetJobRequest(job_type=JOB_TYPE)
         with self._asking(f"ask for {what}") as asking:
             job = _checked("job", job_id)
-            return _accepted(asking, self._client.get_job(self.tenant, job, request).body).job
+            return self._accepted(asking, self._client.get_job(self.tenant, job, request).body).job
 
-    @contextmanager
-    def _asking(self, action: str) -> Iterator[str]:
-        """The one place where an error of the SDK becomes one of ours."""
-        from alibabacloud_credentials.exceptions import CredentialException
-        from darabonba.exceptions import ResponseException, RetryError, UnretryableException
+    def _asking(self, action: str) -> AbstractContextManager[str]:
+        return self._api.asking(action, f"tenant {self.tenant} at ")
 
-        what = f"cannot {action} (tenant {self.tenant} at {self.endpoint})"
-        try:
-            yield what
-        except ResponseException as error:
-            answer = error.data if isinstance(error.data, dict) else {}
-            message = answer.get("Message") or answer.get("message") or ""
-            raise _refusal(what, error.status_code, error.code, message, error.request_id) from None
-        except UnretryableException as error:
-            reason = error.inner_exception
-            if isinstance(reason, CredentialException):
-                if self._signed_in:
-                    raise ServiceError(f"{what}: the credentials were not renewed") from None
-                raise ConfigError(f"{what}: no credentials were found: {_HOW_TO_SIGN_IN}") from None
-            if isinstance(reason, RetryError):  # its name for a failed connection
-                raise ServiceError(f"{what}: {reason.message}") from None
-            raise ServiceError(f"{what}: the answer is none of iTAG's; is it iTAG?") from None
-        self._signed_in = True
+    def _accepted(self, what: str, body: Any) -> Any:
+        """The body, unless it is absent or says that the request failed."""
+        if body is None:
+            raise ServiceError(self._api.no_answer(what))
+        if body.success is False:
+            status = body.code if isinstance(body.code, int) and 400 <= body.code < 600 else None
+            raise self._api.refusal(what, status, body.error_code, body.message, body.request_id)
+        return body
 
 
 def open_service(settings: Settings) -> LabellingService:
@@ -201,43 +157,6 @@ def open_service(settings: Settings) -> LabellingService:
     if not settings.itag_endpoint or not settings.itag_tenant:
         raise ConfigError("set INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT")
     return LabellingService(settings.itag_endpoint, settings.itag_tenant)
-
-
-def _accepted(what: str, body: Any) -> Any:
-    """The body, unless it is absent or says that the request failed."""
-    if body is None:
-        raise ServiceError(f"{what}: the answer is none of iTAG's; is it iTAG?")
-    if body.success is False:
-        status = body.code if isinstance(body.code, int) and 400 <= body.code < 600 else None
-        raise _refusal(what, status, body.error_code, body.message, body.request_id)
-    return body
-
-
-def _refusal(
-    what: str, status: int | None, code: Any, message: Any, request_id: Any
-) -> IntentError:
-    """What the service's refusal means; a refused signature is answered with what was signed."""
-    code = str(code or "").strip('"') or "no code"
-    bare = re.sub(r"[\W_]", "", code)
-    secret = status == 401 or bool(_CREDENTIALS.search(bare))
-    text = "" if secret or not message else f": {str(message)[:300]}"
-    said = f"{what}: {code}{f' ({status})' if status else ''}{text} [request {request_id}]"
-    if (status or 0) >= 500 or status in (408, 429) or _PASSING.search(bare):
-        return ServiceError(said)
-    if secret:
-        return ConfigError(f"{said}. The credentials or this clock are wrong: {_HOW_TO_SIGN_IN}")
-    if status == 403 or _PERMISSION.search(bare):
-        return ConfigError(f"{said}. Allow these credentials {ACTIONS}, and add them to the tenant")
-    if status == 404 or _UNKNOWN.search(bare):
-        return ConfigError(f"{said}. Correct the task or the tenant; iTAG's console names both")
-    return ConfigError(said)
-
-
-def _wanted(what: str, part: Any, name: str) -> str:
-    value = getattr(part, name, None)
-    if value is None or value == "":
-        raise ServiceError(f"{what}: the answer has no {name}")
-    return str(value)
 
 
 def _checked(kind: str, identifier: str) -> str:

@@ -3,8 +3,6 @@
 It answers as the API's documentation says; the live service is not reached from here.
 """
 
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import Iterator
@@ -12,11 +10,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from acs_signatures import sign
 from alibabacloud_openitag20220616 import models
 
-KEY, SECRET, TOKEN = "LTAI-the-key-id", "the-very-secret", "the-session-token"
 TENANT, TASK = "GA1234W134", "1543202518306500608"
 LINK = "oss://labels.oss-cn-hangzhou.aliyuncs.com/exports/banking.manifest"
 ROOT = f"/openapi/api/v1/tenants/{TENANT}"
@@ -97,24 +95,6 @@ class ControlPlane:
 
     def status(self, query: dict[str, str], _: str) -> dict[str, Any]:
         return {"TaskStatus": self.task_status}
-
-
-def sign(method: str, target: str, headers: dict[str, str]) -> str:
-    """The ACS3-HMAC-SHA256 signature these headers ought to carry, by the public description."""
-    found = re.search("SignedHeaders=([^,]+)", headers.get("authorization", ""))
-    signed = found[1].split(";") if found else []
-    if not {"host", "x-acs-date", "x-acs-action", "x-acs-content-sha256"} <= set(signed):
-        return "too little is signed"
-    split = urlsplit(target)
-    pairs = sorted(parse_qsl(split.query))
-    query = "&".join(f"{quote(n, safe='~')}={quote(v, safe='~')}" for n, v in pairs)
-    lines = "".join(f"{name}:{headers[name].strip()}\n" for name in signed)
-    payload = hashlib.sha256(b"").hexdigest()
-    canonical = "\n".join([method, split.path, query, lines, ";".join(signed), payload])
-    text = "ACS3-HMAC-SHA256\n" + hashlib.sha256(canonical.encode()).hexdigest()
-    signature = hmac.new(SECRET.encode(), text.encode(), "sha256").hexdigest()
-    names = ";".join(signed)
-    return f"ACS3-HMAC-SHA256 Credential={KEY},SignedHeaders={names},Signature={signature}"
 
 
 @contextmanager

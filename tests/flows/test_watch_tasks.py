@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from itag_plane import KEY, SECRET, TASK, TENANT, TOKEN, ControlPlane, run_plane
+from acs_signatures import KEY, SECRET, TOKEN
+from itag_plane import TASK, TENANT, ControlPlane, run_plane
 from labelled import to_itag, write_export
 from oss_facade import REGION, Facade, running_facade
 from prefect.client.orchestration import get_client

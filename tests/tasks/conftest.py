@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fault_proxy import Proxy, fault_proxy
@@ -31,3 +32,14 @@ def facade(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facade]
     with running_facade(server) as facade:
         os.environ.update(facade.environment())
         yield facade
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """A run beside PAI; its SDKs are an extra."""
+    pytest.importorskip("alibabacloud_pai_dlc20201203")
+    pytest.importorskip("alibabacloud_eas20210701")
+    from pai_scene import running_scene
+
+    with running_scene(tmp_path, monkeypatch) as scene:
+        yield scene

@@ -13,13 +13,11 @@ from tasks.itag_service import LabellingService
 pytest.importorskip("alibabacloud_openitag20220616")
 auth_util = pytest.importorskip("alibabacloud_credentials.utils.auth_util")
 
+from acs_signatures import KEY, SECRET, TOKEN  # noqa: E402
 from itag_plane import (  # noqa: E402
-    KEY,
     ROOT,
-    SECRET,
     TASK,
     TENANT,
-    TOKEN,
     Answer,
     ControlPlane,
     refuse,

@@ -1,0 +1,147 @@
+"""The control planes of Alibaba Cloud (iTAG, PAI-DLC, PAI-EAS) through the cloud's own SDKs.
+
+What the SDKs raise is translated here, once, and not chained: its errors hold signatures and
+tokens.
+"""
+
+import importlib
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from intent_core.errors import ConfigError, IntentError, ServiceError
+
+CONNECT_TIMEOUT_MS, READ_TIMEOUT_MS = 5_000, 30_000
+
+_HOW_TO_SIGN_IN = (
+    "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET (and "
+    "ALIBABA_CLOUD_SECURITY_TOKEN for temporary keys), or use a profile or a role of ECS or RRSA"
+)
+# Codes of refusals, their letters only; the documentation lists hardly any.
+_PASSING = re.compile(
+    "throttl|flowcontrol|toomany|busy|unavailable|internal|systemerror|timeout|timedout", re.I
+)
+_CREDENTIALS = re.compile("signature|accesskey|securitytoken|credential", re.I)
+_PERMISSION = re.compile("forbidden|nopermission|denied|unauthori[sz]ed|notauthori[sz]ed", re.I)
+_UNKNOWN = re.compile("notfound|notexist|unknown", re.I)
+
+
+class Plane(NamedTuple):
+    """What is said of a control plane to a person who must act."""
+
+    name: str
+    package: str
+    extra: str
+    """Of our package; what brings the SDK."""
+    example: str
+    """An endpoint."""
+    allow: str
+    """What to do about a refusal for want of permission, after "Allow these credentials"."""
+    correct: str
+    """What to do about a name it does not know."""
+
+
+class AlibabaApi:
+    """An SDK's client for one endpoint, and the one place where its errors become ours.
+
+    Raises `ConfigError` when a person must act (credentials, permission, an unknown name) and
+    `ServiceError` for what may pass (throttling, 5xx, the network).
+    """
+
+    def __init__(self, plane: Plane, endpoint: str) -> None:
+        """A leading http:// turns TLS off.
+
+        Credentials come from the standard chain of `alibabacloud_credentials`, asked for every
+        request, so that keys that expire are renewed. Nothing is sent yet.
+        """
+        try:
+            from alibabacloud_credentials.client import Client as Credentials
+            from alibabacloud_tea_openapi.utils_models import Config
+
+            self.models: Any = importlib.import_module(f"{plane.package}.models")
+            client = importlib.import_module(f"{plane.package}.client").Client
+        except ImportError as error:
+            raise ConfigError(
+                f"{plane.name} needs a package that is not installed ({error.name}): "
+                f"pip install intent-pipeline[{plane.extra}]"
+            ) from error
+        # At DEBUG it writes every header, the temporary key's token among them.
+        logging.getLogger("darabonba-core").setLevel(logging.WARNING)
+        split = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        if split.scheme not in ("http", "https") or not split.hostname or split.path.strip("/"):
+            raise ConfigError(
+                f"{endpoint!r} is no endpoint of {plane.name}: write a host, as {plane.example}"
+            )
+        self.endpoint = split.netloc
+        self.client: Any = client(
+            Config(
+                endpoint=split.netloc,
+                protocol=split.scheme.upper(),
+                credential=Credentials(),
+                connect_timeout=CONNECT_TIMEOUT_MS,
+                read_timeout=READ_TIMEOUT_MS,
+            )
+        )
+        self._plane = plane
+        self._signed_in = False
+
+    @contextmanager
+    def asking(self, action: str, where: str = "") -> Iterator[str]:
+        """Give what cannot be done, for messages of ours; `where` is told beside the endpoint."""
+        from alibabacloud_credentials.exceptions import CredentialException
+        from darabonba.exceptions import ResponseException, RetryError, UnretryableException
+
+        what = f"cannot {action} ({where}{self.endpoint})"
+        try:
+            yield what
+        except ResponseException as error:
+            answer = error.data if isinstance(error.data, dict) else {}
+            message = answer.get("Message") or answer.get("message") or ""
+            raise self.refusal(
+                what, error.status_code, error.code, message, error.request_id
+            ) from None
+        except UnretryableException as error:
+            reason = error.inner_exception
+            if isinstance(reason, CredentialException):
+                if self._signed_in:
+                    raise ServiceError(f"{what}: the credentials were not renewed") from None
+                raise ConfigError(f"{what}: no credentials were found: {_HOW_TO_SIGN_IN}") from None
+            if isinstance(reason, RetryError):  # its name for a failed connection
+                raise ServiceError(f"{what}: {reason.message}") from None
+            raise ServiceError(self.no_answer(what)) from None
+        self._signed_in = True
+
+    def no_answer(self, what: str) -> str:
+        return f"{what}: the answer is none of {self._plane.name}'s; is it {self._plane.name}?"
+
+    def refusal(
+        self, what: str, status: int | None, code: Any, message: Any, request_id: Any
+    ) -> IntentError:
+        """What a refusal means; a refused signature is answered with what was signed."""
+        code = str(code or "").strip('"') or "no code"
+        bare = re.sub(r"[\W_]", "", code)
+        secret = status == 401 or bool(_CREDENTIALS.search(bare))
+        text = "" if secret or not message else f": {str(message)[:300]}"
+        said = f"{what}: {code}{f' ({status})' if status else ''}{text} [request {request_id}]"
+        if (status or 0) >= 500 or status in (408, 429) or _PASSING.search(bare):
+            return ServiceError(said)
+        if secret:
+            return ConfigError(
+                f"{said}. The credentials or this clock are wrong: {_HOW_TO_SIGN_IN}"
+            )
+        if status == 403 or _PERMISSION.search(bare):
+            return ConfigError(f"{said}. Allow these credentials {self._plane.allow}")
+        if status == 404 or _UNKNOWN.search(bare):
+            return ConfigError(f"{said}. {self._plane.correct}")
+        return ConfigError(said)
+
+
+def wanted(what: str, part: Any, name: str) -> str:
+    """A field that an answer must have."""
+    value = getattr(part, name, None)
+    if value is None or value == "":
+        raise ServiceError(f"{what}: the answer has no {name}")
+    return str(value)

@@ -61,7 +61,7 @@ make_base() {
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | sort -u | head -1)
   container=$(containers from scratch)
   root=$(containers mount "$container")
-  debootstrap --variant=minbase --include=python3.11-dev,python3.11-venv,ca-certificates \
+  debootstrap --variant=minbase --include=python3.11-dev,python3.11-venv,python3-distutils,ca-certificates \
     bookworm "${root:?}" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 ||
     fail "debootstrap failed: $(tail -3 "$work/debootstrap.log")"
   rm -rf "${root:?}"/var/cache/apt/archives/*.deb "${root:?}"/var/lib/apt/lists/*

@@ -30,12 +30,13 @@ rm -f "$folder/.ready"
 bin=$PWD/$folder/bin
 "$bin/python" -m pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements/uv.txt)"
 
-pip_setting() { "$bin/python" -m pip config get "$1" 2>/dev/null || true; }
+# `config get` of older pips reads the user's file alone.
+pip_setting() { "$bin/python" -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'$/\1/p"; }
 first() { for value in "$@"; do [ -n "$value" ] && { echo "$value"; return; }; done; true; }
 hand_on() { [ -z "$2" ] || export "$1=${!1:-$2}"; }
-hand_on UV_DEFAULT_INDEX "$(first "${PIP_INDEX_URL:-}" "$(pip_setting global.index-url)")"
-hand_on UV_FIND_LINKS "$(first "${PIP_FIND_LINKS:-}" "$(pip_setting global.find-links)")"
-hand_on SSL_CERT_FILE "$(first "${PIP_CERT:-}" "$(pip_setting global.cert)")"
+hand_on UV_DEFAULT_INDEX "$(first "${PIP_INDEX_URL:-}" "$(pip_setting index-url)")"
+hand_on UV_FIND_LINKS "$(first "${PIP_FIND_LINKS:-}" "$(pip_setting find-links)")"
+hand_on SSL_CERT_FILE "$(first "${PIP_CERT:-}" "$(pip_setting cert)")"
 
 install() { UV_PYTHON="$bin/python" "$bin/uv" pip install --no-progress --quiet "$@"; }
 install --no-deps -r "$lock"

@@ -28,6 +28,7 @@ containers() { buildah --root "$work/storage" --runroot "$work/run" "$@"; }
 clean() {
   [ -n "${KEEP:-}" ] && return
   containers rm --all >/dev/null 2>&1 || true
+  ! mountpoint -q "$work/storage/overlay" || umount "$work/storage/overlay"
   rm -rf "$work"
 }
 trap clean EXIT
@@ -40,7 +41,7 @@ pip_setting() {
   local variable=PIP_${1^^}
   variable=${variable//-/_}
   [ -n "${!variable:-}" ] && echo "${!variable}" && return
-  python3 -m pip config get "global.$1" 2>/dev/null || true
+  python3 -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'$/\1/p"
 }
 mounts=()
 echo "[global]" >"$work/pip.conf"

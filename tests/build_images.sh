@@ -41,7 +41,7 @@ pip_setting() {
   local variable=PIP_${1^^}
   variable=${variable//-/_}
   [ -n "${!variable:-}" ] && echo "${!variable}" && return
-  python3 -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'$/\1/p"
+  python3 -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'$/\1/p" || true
 }
 mounts=()
 echo "[global]" >"$work/pip.conf"

@@ -8,6 +8,7 @@ import yaml
 from pydantic import JsonValue
 
 from intent_core.config import ServeConfig
+from tasks.quiet import QUIET
 
 # Whatever the public address: model servers are reached through the gateway alone.
 HOST = "127.0.0.1"
@@ -56,12 +57,11 @@ def server_config(config: ServeConfig, folder: Path, name: str, gpu: bool) -> di
 def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:
     """What vLLM reads from the environment; nothing in it leaves this machine or opens a door."""
     environment = {
+        **QUIET,
         "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
         "VLLM_SERVER_DEV_MODE": "0",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
         "HF_HUB_OFFLINE": "1",
-        "DO_NOT_TRACK": "1",
         "OMP_WAIT_POLICY": "passive",
     }
     if _has_few_cores():

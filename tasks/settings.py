@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from intent_core.errors import ConfigError
+from tasks.quiet import QUIET
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
@@ -134,6 +135,11 @@ class Settings(BaseSettings):
     candidate_key: SecretStr | None = Field(
         default=None, description="Key of another server that `intent try` asks beside ours."
     )
+    notification_block: str = Field(
+        default="",
+        description="Prefect block that is told of promotions, refusals and runs that fail or "
+        "hang, as slack-webhook/on-call; empty: nobody is.",
+    )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."
     )
@@ -249,12 +255,10 @@ def get_settings() -> Settings:
         # Prefect makes one level only, and warns when that does not do.
         with contextlib.suppress(OSError):
             home.mkdir(parents=True, exist_ok=True)
-    for name in (
-        "GRADIO_ANALYTICS_ENABLED",
-        "PREFECT_SERVER_ANALYTICS_ENABLED",
-        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY",
-    ):
-        os.environ.setdefault(name, "false")
+    for name, value in {**QUIET, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}.items():
+        os.environ.setdefault(name, value)
+    # A run that dies is seen by its silence, see deployments/automations.yaml.
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,intent_core")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
@@ -267,12 +271,6 @@ def get_settings() -> Settings:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     for name in ("flows", "tasks", "intent_core"):
         logging.getLogger(name).setLevel(logging.INFO)
-    for name in (
-        "DO_NOT_TRACK",
-        "MLFLOW_DISABLE_TELEMETRY",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
-    ):
-        os.environ.setdefault(name, "true")
     return settings
 
 

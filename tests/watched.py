@@ -1,0 +1,75 @@
+"""What programs reach for on the network, seen by the kernel's own account: strace.
+
+Every process below the one that is started is watched, whatever it is written in and however it
+has detached itself. A connection that fails counts: somebody wanted to leave.
+"""
+
+import ipaddress
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+_CALLS = "connect,sendto,sendmsg,sendmmsg"
+_ADDRESS = re.compile(
+    r"sin6?_port=htons\((?P<port>\d+)\).*?"
+    r'(?:sin_addr=inet_addr\("|inet_pton\(AF_INET6, ")(?P<host>[^"]+)'
+)
+_LOOKUP = 53
+
+
+class Reach(NamedTuple):
+    """One address outside this machine, or a question to a name server wherever that runs."""
+
+    host: str
+    port: int
+    call: str
+
+
+def find_strace() -> str:
+    """strace's path; skips where there is none or it may not watch."""
+    found = shutil.which("strace")
+    if found is None:
+        pytest.skip("no strace: apt-get install strace")
+    if subprocess.run([found, "-f", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("strace may not watch processes here")
+    return found
+
+
+def run_watched(
+    command: Sequence[str], trace: Path, environment: Mapping[str, str], timeout_s: float
+) -> "subprocess.CompletedProcess[str]":
+    """Run to the end of every process below it; what they do stands in `trace`."""
+    options = ["-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-e", f"trace={_CALLS}"]
+    return subprocess.run(
+        [find_strace(), *options, "-o", str(trace), *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+    )
+
+
+def read_reaches(trace: Path) -> list[Reach]:
+    """What would have left, in order."""
+    found = []
+    with trace.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            for match in _ADDRESS.finditer(line):
+                host, port = match["host"], int(match["port"])
+                if port == _LOOKUP or not is_here(host):
+                    found.append(Reach(host, port, line.strip()[:300]))
+    return found
+
+
+def is_here(host: str) -> bool:
+    """Loopback, or the address that means any of this machine's."""
+    address = ipaddress.ip_address(host)
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    return address.is_loopback or address.is_unspecified

@@ -67,6 +67,22 @@ def up() -> None:
 
 
 @app.command()
+def automations() -> None:
+    """Bring deployments/automations.yaml to the Prefect server: who is told of what.
+
+    Notifications go to the server's block in INTENT_NOTIFICATION_BLOCK.
+    """
+    from flows.local_run import connect
+    from tasks.automations import ensure_automations
+
+    with reported(), connect(settings := get_settings()):
+        for name in ensure_automations(settings):
+            console.print(name)
+        if not settings.notification_block:
+            console.print("nobody is notified: INTENT_NOTIFICATION_BLOCK is not set")
+
+
+@app.command()
 def down() -> None:
     """Stop every server that `intent up`, `run` or `demo` started here, and nothing else."""
     from tasks.services import stop_services

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
+from intent_core.errors import ServingError
 from tasks import fleet, serving
+from tasks.events import NOT_PROMOTED, PROMOTED, ROLLED_BACK, publish_model_event
 from tasks.golden import GoldenAnswer
-from tasks.serving import ServedModel, ServingState
+from tasks.serving import PromotionUnderWayError, ServedModel, ServingState
 from tasks.settings import Settings
 
 
@@ -41,7 +43,7 @@ def promote(
     version: str,
     golden: Sequence[GoldenAnswer],
 ) -> ServedModel:
-    """As `tasks.serving.promote_model`, wherever the model is served."""
+    """As `tasks.serving.promote_model`, wherever the model is served; Prefect is told of it."""
     served = ServedModel(
         artifact=artifact,
         serve=serve,
@@ -52,14 +54,27 @@ def promote(
         golden=tuple(golden),
         since=datetime.datetime.now(datetime.UTC),
     )
-    if settings.fleet:
-        return fleet.promote_in_fleet(settings, served)
-    return serving.promote_model(settings, served)
+    former = read_served(settings).current
+    turn = fleet.promote_in_fleet if settings.fleet else serving.promote_model
+    try:
+        now = turn(settings, served)
+    except PromotionUnderWayError:
+        raise  # the other one tells what becomes of it
+    except ServingError as error:
+        publish_model_event(settings, NOT_PROMOTED, served, former, str(error))
+        raise
+    if former is None or now.since != former.since:
+        publish_model_event(settings, PROMOTED, now, former, "")
+    return now
 
 
 def roll_back(settings: Settings) -> ServedModel:
-    """Return to the model served before."""
-    return fleet.roll_back_fleet(settings) if settings.fleet else serving.roll_back(settings)
+    """Return to the model served before; Prefect is told of it if it answers."""
+    former = read_served(settings).current
+    turn = fleet.roll_back_fleet if settings.fleet else serving.roll_back
+    served = turn(settings)
+    publish_model_event(settings, ROLLED_BACK, served, former, "")
+    return served
 
 
 def reconcile(settings: Settings) -> tuple[ServedModel | None, list[str]]:

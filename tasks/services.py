@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import httpx
 
-from intent_core.errors import ServiceError, TrackingError
+from intent_core.errors import ConfigError, ServiceError, TrackingError
 from tasks.certificates import renew_certificate
 from tasks.gateway import (
     gateway_command,
@@ -78,9 +78,19 @@ def start_services(
             if any(service is one for one in missing):
                 announce(f"{service.name} answers after {time.monotonic() - started:.0f} s")
         if not settings.prefect_url and not only:
-            from tasks.pools import ensure_work_pools  # it imports Prefect
+            _set_up_prefect(settings, announce)
 
-            ensure_work_pools()
+
+def _set_up_prefect(settings: Settings, announce: Callable[[str], None]) -> None:
+    """What a server of one's own is given once, by hand."""
+    from tasks.automations import ensure_automations  # they import Prefect
+    from tasks.pools import ensure_work_pools
+
+    ensure_work_pools()
+    try:
+        ensure_automations(settings)
+    except ConfigError as error:
+        announce(str(error))  # its block can be made only now that the server is up
 
 
 def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:

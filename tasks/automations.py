@@ -1,0 +1,72 @@
+"""The automations of `deployments/automations.yaml`, brought to the Prefect server."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+
+from intent_core.errors import ConfigError
+from tasks.settings import CHECKOUT, Settings
+
+AUTOMATIONS = CHECKOUT / "deployments" / "automations.yaml"
+_WEBHOOK = "webhook"
+# Within JSON: whatever stands in it, quotes and lines among them, stays one text.
+_AS_JSON = "{{% filter tojson %}}{}{{% endfilter %}}"
+
+
+def ensure_automations(settings: Settings, path: Path = AUTOMATIONS) -> list[str]:
+    """Make or update those declared; returns their names. What a person has switched off stays so.
+
+    Without INTENT_NOTIFICATION_BLOCK those that notify are left out. Raises `ConfigError` when the
+    block it names is not on the server.
+    """
+    declared = yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]
+    applied = []
+    with get_client(sync_client=True) as client:
+        block = _find_block(client, settings.notification_block)
+        for fields in declared:
+            notify = fields.pop("notify", None)
+            if notify and not block:
+                continue
+            if notify:
+                kind, _, _ = settings.notification_block.partition("/")
+                fields["actions"] = [_notification(kind, block, notify)]
+            _apply(client, AutomationCore.model_validate(fields))
+            applied.append(str(fields["name"]))
+    return applied
+
+
+def _find_block(client: SyncPrefectClient, named: str) -> str:
+    """The id of the block with that type and name, "" when none is named."""
+    if not named:
+        return ""
+    kind, _, name = named.partition("/")
+    try:
+        return str(client.read_block_document_by_name(name, kind, include_secrets=False).id)
+    except ObjectNotFound as error:
+        raise ConfigError(
+            f"INTENT_NOTIFICATION_BLOCK={named}: the Prefect server has no such block; make it "
+            "there (Blocks, +) and name it as TYPE/NAME, as slack-webhook/on-call, then run "
+            "`intent automations`"
+        ) from error
+
+
+def _notification(kind: str, block: str, texts: dict[str, str]) -> dict[str, Any]:
+    if kind != _WEBHOOK:
+        return {"type": "send-notification", "block_document_id": block, **texts}
+    fields = (f'"{key}": {_AS_JSON.format(text)}' for key, text in texts.items())
+    payload = "{" + ", ".join(fields) + "}"
+    return {"type": "call-webhook", "block_document_id": block, "payload": payload}
+
+
+def _apply(client: SyncPrefectClient, automation: AutomationCore) -> None:
+    found = client.read_automations_by_name(automation.name)
+    if not found:
+        client.create_automation(automation)
+        return
+    # Defaults too: an update that leaves one out is refused.
+    fields = {**automation.model_dump(exclude={"owner_resource"}), "enabled": found[0].enabled}
+    client.update_automation(found[0].id, AutomationCore.model_validate(fields))

@@ -1,0 +1,197 @@
+"""What `deployments/automations.yaml` declares is on the server, fires, and tells who is on call."""
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect import flow
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.states import Completed
+
+from intent_core.artifacts import ModelArtifact
+from intent_core.config import ServeConfig
+from intent_core.errors import ConfigError
+from tasks.automations import AUTOMATIONS, ensure_automations
+from tasks.events import PROMOTED, ROLLED_BACK, publish_model_event
+from tasks.serving import ServedModel
+from tasks.settings import CHECKOUT, Settings
+
+pytestmark = [pytest.mark.flow, pytest.mark.timeout(300)]
+
+BLOCK = "webhook/on-call"
+DECLARED = yaml.safe_load(AUTOMATIONS.read_text(encoding="utf-8"))["automations"]
+# As the pipeline's, for whoever sees but names and states.
+SLEEPER = """
+import sys, time
+from prefect import flow
+
+@flow(name="intent-pipeline", flow_run_name="the one that dies")
+def sleep() -> None:
+    print("running", flush=True)
+    time.sleep(600)
+
+sleep()
+"""
+
+
+class Told(BaseHTTPRequestHandler):
+    """Whoever is on call."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.told.put(json.loads(body))  # type: ignore[attr-defined]
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def told(platform: Settings) -> Iterator["queue.Queue[dict[str, str]]"]:
+    """What a person gets by the block they have made, and nothing of it left afterwards."""
+    news: queue.Queue[dict[str, str]] = queue.Queue()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Told) as server:
+        server.told = news  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        Webhook(url=address).save("on-call", overwrite=True)
+        try:
+            yield news
+        finally:
+            server.shutdown()
+            with get_client(sync_client=True) as client:
+                for automation in client.read_automations():
+                    if automation.name.startswith("intent-"):
+                        client.delete_automation(automation.id)
+                client.delete_block_document(
+                    client.read_block_document_by_name("on-call", "webhook").id
+                )
+            ensure_automations(platform)
+
+
+def apply(platform: Settings, path: Path = AUTOMATIONS) -> list[str]:
+    settings = platform.model_copy(update={"notification_block": BLOCK})
+    names = ensure_automations(settings, path)
+    time.sleep(1)  # the server's triggers learn of them by an event of its own
+    return names
+
+
+def served_model(name: str) -> ServedModel:
+    artifact = ModelArtifact(
+        name=name,
+        digest="d",
+        uri=f"models/{name}",
+        method="full",
+        base_model="b",
+        base_model_digest="d",
+        dataset_fingerprint="f",
+        train_fingerprint="t",
+        system_prompt="",
+    )
+    return ServedModel(
+        artifact=artifact,
+        serve=ServeConfig(),
+        endpoint="http://127.0.0.1:8000/v1",
+        alias="intent",
+        version="7",
+        project='a "quoted" project',
+        since=datetime.now(UTC),
+    )
+
+
+def test_flows_are_named_as_they_are() -> None:
+    deployed = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text(encoding="utf-8"))
+    flows: list[Flow[..., object]] = [
+        load_flow_from_entrypoint(entry["entrypoint"]) for entry in deployed["deployments"]
+    ]
+    ours = {one.name for one in flows}
+    for automation in DECLARED:
+        related = automation["trigger"].get("match_related")
+        if related:
+            assert set(related["prefect.resource.name"]) <= ours
+    (died,) = (one for one in DECLARED if one["name"] == "intent-run-died")
+    assert set(died["trigger"]["match_related"]["prefect.resource.name"]) == ours
+
+
+def test_without_a_block_nobody_is_told_and_runs_that_die_are_seen(platform: Settings) -> None:
+    """`intent up` has brought them to the embedded server."""
+    with get_client(sync_client=True) as client:
+        names = {automation.name for automation in client.read_automations()}
+    assert {name for name in names if name.startswith("intent-")} == {"intent-run-died"}
+    missing = platform.model_copy(update={"notification_block": "slack-webhook/nobody"})
+    with pytest.raises(ConfigError, match=r"slack-webhook/nobody: the Prefect server has no such"):
+        ensure_automations(missing)
+
+
+def test_applied_twice_they_are_there_once_and_what_is_off_stays_off(
+    platform: Settings, told: "queue.Queue[dict[str, str]]"
+) -> None:
+    assert apply(platform) == [one["name"] for one in DECLARED]
+    with get_client(sync_client=True) as client:
+        (stuck,) = client.read_automations_by_name("intent-stuck")
+        client.pause_automation(stuck.id)
+        apply(platform)
+        ours = [a for a in client.read_automations() if a.name.startswith("intent-")]
+    assert sorted(a.name for a in ours) == sorted(one["name"] for one in DECLARED)
+    assert [a.name for a in ours if not a.enabled] == ["intent-stuck"]
+
+
+def test_who_is_on_call_hears_of_promotions_and_refusals(
+    platform: Settings, told: "queue.Queue[dict[str, str]]"
+) -> None:
+    @flow(name="intent-pipeline", flow_run_name="embedded: export")
+    def refuse() -> State[None]:
+        return Completed(name="Rejected", message='short by 0.1\nof "what" is asked')
+
+    apply(platform)
+    one, two = served_model("intent-0123456789ab"), served_model("intent-ba9876543210")
+    publish_model_event(platform, PROMOTED, two, one, "")
+    news = told.get(timeout=60)
+    assert news["subject"] == 'intent.model.promoted: a "quoted" project'
+    assert news["body"] == (
+        "http://127.0.0.1:8000/v1 serves intent-ba9876543210 (version 7) as intent, "
+        "before intent-0123456789ab."
+    )
+    publish_model_event(platform, ROLLED_BACK, one, two, "")
+    assert told.get(timeout=60)["subject"].startswith("intent.model.rolled-back")
+    refuse(return_state=True)
+    news = told.get(timeout=60)
+    assert news["subject"] == "Rejected: embedded: export"
+    assert news["body"].startswith('short by 0.1\nof "what" is asked http')
+
+
+@pytest.mark.slow
+def test_a_run_that_hangs_is_told_of_and_one_that_dies_is_crashed(
+    platform: Settings, told: "queue.Queue[dict[str, str]]", tmp_path: Path
+) -> None:
+    hasty = yaml.safe_load(AUTOMATIONS.read_text(encoding="utf-8"))
+    for automation in hasty["automations"]:
+        # Of a heartbeat each 30 s, and of what Prefect takes at least.
+        shorter = {"intent-run-died": 45, "intent-stuck": 10}
+        if automation["name"] in shorter:
+            automation["trigger"]["within"] = shorter[automation["name"]]
+    (tmp_path / "automations.yaml").write_text(yaml.safe_dump(hasty))
+    apply(platform, tmp_path / "automations.yaml")
+    with subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout and process.stdout.readline() == b"running\n"
+            assert told.get(timeout=60)["subject"] == "Stuck: the one that dies"
+        finally:
+            process.send_signal(signal.SIGKILL)
+    news = told.get(timeout=120)
+    assert news["subject"] == "Crashed: the one that dies"
+    assert "no sign of life" in news["body"]

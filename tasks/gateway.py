@@ -44,6 +44,7 @@ http {{
       return 200 '{{"serving": "{serving}", "address": "{address}"}}';
     }}
     location = /gateway/ready {{ {ready} }}
+    location = /gateway/metrics {{ {metrics} }}
     location ~ ^/(v1/(chat/completions|completions|models)|api/predict/[^/]+)$ {{ {backend} }}
     location / {{ return 403 '{{"error": {{"message": "this path is not served"}}}}'; }}
   }}
@@ -59,6 +60,8 @@ _LISTEN_TLS = """listen {host}:{port} ssl;
 _NOTHING_SERVED = (
     'return 503 \'{"error": {"message": "no model has been promoted yet: run the pipeline"}}\';'
 )
+# As Prometheus reads it: up, and without a model.
+_NO_METRICS = "default_type 'text/plain; version=0.0.4'; return 200 'intent_served_aliases 0\\n';"
 _PROXY = """proxy_pass http://{backend};
       proxy_http_version 1.1;
       proxy_set_header Connection "";
@@ -105,6 +108,8 @@ def format_gateway_config(
         backend=_PROXY.format(backend=backend) if backend else _NOTHING_SERVED,
         # For a load balancer: the gateway turns only to a model that has answered rightly.
         ready=f"proxy_pass http://{backend}/health;" if backend else _NOTHING_SERVED,
+        # The model server asks for the operator's key.
+        metrics=f"proxy_pass http://{backend}/metrics;" if backend else _NO_METRICS,
     )
 
 

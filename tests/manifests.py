@@ -10,7 +10,7 @@ from tasks.settings import CHECKOUT
 FOLDER = CHECKOUT / "deployments" / "kubernetes"
 NAMESPACE = "intent"
 OVERLAYS = ("adapter", "cpu", "merged")
-COMPONENTS = ("callers", "gpu-pool", "home-claim", "receiver")
+COMPONENTS = ("autoscaling", "callers", "gpu-pool", "home-claim", "monitoring", "receiver")
 KUSTOMIZATIONS = sorted(FOLDER.rglob("kustomization.yaml"))
 EXAMPLE = FOLDER / "secrets.example.yaml"
 

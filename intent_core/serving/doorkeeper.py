@@ -69,6 +69,7 @@ class Doorkeeper:
         self._trials = Trials(metrics)
         self._copies = Copies(app, self._authorization, metrics, clock)
         self._started = int(time.time())
+        metrics.follow_aliases(lambda: len(self._aliases.read()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

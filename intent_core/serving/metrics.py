@@ -5,6 +5,7 @@ Every label is one of ours (a name from a file, a status, a reason), never a cal
 
 import functools
 from collections import Counter
+from collections.abc import Callable
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -67,6 +68,12 @@ class Metrics:
             ["alias", "model", "limit"],
             registry=registry,
         )
+        self._served_aliases = Gauge(
+            "intent_served_aliases",
+            "Public names that stand for a model now; 0 before the first promotion.",
+            registry=registry,
+            multiprocess_mode="max",
+        )
         self._in_flight: Counter[str] = Counter()
         self._models_seen: set[str] = set()
 
@@ -93,6 +100,10 @@ class Metrics:
 
     def count_trial_end(self, alias: str, model: str, limit: str) -> None:
         self._trials_ended.labels(alias, model, limit).inc()
+
+    def follow_aliases(self, count: Callable[[], int]) -> None:
+        """`count` is asked whenever somebody reads the metrics."""
+        self._served_aliases.set_function(count)
 
     def enter(self, model: str) -> None:
         self._in_flight[model] += 1

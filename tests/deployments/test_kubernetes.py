@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import pydantic
 import pytest
 import yaml
+from custom_resources import KUBERNETES, validate
 from kustomization import MERGED_BY, Objects, name_of, pods_of, read_documents
 from manifests import (
     COMPONENTS,
@@ -23,8 +25,6 @@ from manifests import (
     environment_of,
     rendered,
 )
-
-KUBERNETES = "1.32"
 
 
 @pytest.fixture(params=OVERLAYS + COMPONENTS)
@@ -62,12 +62,12 @@ def test_the_api_takes_every_plain_document(path: Path) -> None:
     for name in entry.get("resources", []):
         if (path.parent / name).is_file():
             for document in read_documents(path.parent / name):
-                kubernetes_validate.validate(document, KUBERNETES, strict=True)
+                validate(document)
 
 
 def test_the_api_takes_what_comes_of_it(objects: Objects) -> None:
     for document in [*objects.values(), *read_documents(EXAMPLE)]:
-        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        validate(document)
 
 
 def test_a_mistake_is_noticed() -> None:
@@ -75,6 +75,10 @@ def test_a_mistake_is_noticed() -> None:
     wrong["spec"]["template"]["spec"]["terminationGracePeriod"] = 120
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, KUBERNETES, strict=True)
+    monitor = json.loads(json.dumps(rendered("monitoring")["ServiceMonitor", "intent-serve"]))
+    monitor["spec"]["endpoints"][0]["bearerToken"] = "secret"
+    with pytest.raises(pydantic.ValidationError):
+        validate(monitor)
 
 
 @pytest.mark.parametrize("name", OVERLAYS + COMPONENTS)
@@ -117,14 +121,15 @@ def test_selectors_find_their_pods(objects: Objects) -> None:
                 assert spread["labelSelector"]["matchLabels"] == selector
         elif kind == "Service":
             selector = spec["selector"]
-        elif kind == "PodDisruptionBudget":
+        elif kind in ("PodDisruptionBudget", "ServiceMonitor"):
             selector = spec["selector"]["matchLabels"]
         elif kind == "NetworkPolicy" and spec["podSelector"]:
             selector = spec["podSelector"]["matchLabels"]
         else:
             continue
         # Its own, and nobody else's.
-        assert [one for one in pods if is_part(selector, labels[one])] == [name]
+        of = name.removesuffix("-metrics")
+        assert [one for one in pods if is_part(selector, labels[one])] == [of]
 
 
 def test_ports_and_probes_are_of_the_pod(objects: Objects) -> None:
@@ -138,9 +143,9 @@ def test_ports_and_probes_are_of_the_pod(objects: Objects) -> None:
             (port,) = document["spec"]["ports"]
             (of_pod,) = pods[name]["spec"]["containers"][0]["ports"]
             assert (port["targetPort"], port["port"]) == (of_pod["name"], of_pod["containerPort"])
-        if kind == "NetworkPolicy" and name in pods:
+        if kind == "NetworkPolicy" and document["spec"]["podSelector"]:
             (rule,) = document["spec"]["ingress"]
-            (of_pod,) = pods[name]["spec"]["containers"][0]["ports"]
+            (of_pod,) = pods[name.removesuffix("-metrics")]["spec"]["containers"][0]["ports"]
             assert rule["ports"] == [{"protocol": "TCP", "port": of_pod["name"]}]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from kustomization import Document, Objects, pods_of, read_documents
 from manifests import (
     COMPONENTS,
@@ -194,7 +195,8 @@ def test_nobody_comes_in_but_callers(objects: Objects) -> None:
     closed = objects["NetworkPolicy", "deny-ingress"]["spec"]
     assert closed == {"podSelector": {}, "policyTypes": ["Ingress"]}
     opened = {name for kind, name in objects if kind == "NetworkPolicy"} - {"deny-ingress"}
-    assert opened == {"intent-serve", "intent-receiver"} & set(pods_of(objects))
+    monitored = {"intent-serve-metrics"} if ("ServiceMonitor", "intent-serve") in objects else set()
+    assert opened == {"intent-serve", "intent-receiver"} & set(pods_of(objects)) | monitored
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -213,3 +215,38 @@ def test_a_claim_takes_the_place_of_the_nodes_disk() -> None:
     volumes = pods_of(rendered("home-claim"))["intent-serve"]["spec"]["volumes"]
     (home,) = [volume for volume in volumes if volume["name"] == "home"]
     assert set(home) == {"name", "ephemeral"}
+
+
+def test_prometheus_is_let_in_where_it_scrapes() -> None:
+    objects = rendered("monitoring")
+    monitor = objects["ServiceMonitor", "intent-serve"]["spec"]
+    service = objects["Service", "intent-serve"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (port,), (endpoint,) = service["spec"]["ports"], monitor["endpoints"]
+    assert endpoint["port"] == port["name"]
+    # The alerts and the dashboard know this job.
+    assert service["metadata"]["labels"][monitor["jobLabel"]] == "intent"
+    references = [
+        variable["valueFrom"]["secretKeyRef"]
+        for container, _ in containers_of(objects)
+        for variable in container["env"]
+        if variable["name"] == "INTENT_API_KEY"
+    ]
+    assert endpoint["authorization"]["credentials"] in references
+    (rule,) = objects["NetworkPolicy", "intent-serve-metrics"]["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"intent-monitor": "true"}}}]
+
+
+def test_the_autoscaler_alone_says_how_many() -> None:
+    objects = rendered("autoscaling")
+    scaler = objects["HorizontalPodAutoscaler", "intent-serve"]["spec"]
+    target = scaler["scaleTargetRef"]
+    deployment = objects[target["kind"], target["name"]]
+    assert deployment["apiVersion"] == target["apiVersion"]
+    assert "replicas" not in deployment["spec"]
+    # A drain may take one: with one alone nobody would answer.
+    assert 2 <= scaler["minReplicas"] <= scaler["maxReplicas"]
+    (metric,) = scaler["metrics"]
+    adapter = CHECKOUT / "deployments" / "monitoring" / "prometheus-adapter.yaml"
+    (rule,) = yaml.safe_load(adapter.read_text(encoding="utf-8"))["rules"]["custom"]
+    assert rule["name"]["as"] == metric["pods"]["metric"]["name"]

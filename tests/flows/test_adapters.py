@@ -17,6 +17,7 @@ from callers import Callers
 from dying import STEPS
 from fuzz_server import fuzz
 from mlflow import MlflowClient
+from monitored import expressions, metrics_of, shown_by
 from served import UTTERANCES
 from tried import open_page
 from walking import intent
@@ -159,6 +160,19 @@ def test_a_key_may_ask_and_no_more(world: World) -> None:
     assert httpx.get(f"{inside}/v1/models").status_code == 401
     listed = httpx.get(f"{outside}/v1/models", headers=headers).json()["data"]
     assert [one["id"] for one in listed] == ["adapted"]
+
+
+def test_the_gateway_shows_the_operator_all_that_dashboard_and_alerts_name(world: World) -> None:
+    url = world.settings.endpoint.removesuffix("/v1") + "/gateway/metrics"
+    world.callers.ask(UTTERANCES[0])
+    assert httpx.get(url).status_code == 401
+    headers = {"Authorization": f"Bearer {world.settings.read_inference_key()}"}
+    assert httpx.get(url, headers=headers).status_code == 403
+    headers = {"Authorization": f"Bearer {world.settings.read_api_key()}"}
+    text = httpx.get(url, headers=headers).raise_for_status().text
+    named = {name for one in expressions() for name in metrics_of(one)}
+    assert named - shown_by(text) == set()
+    assert "\nintent_served_aliases 1.0\n" in text
 
 
 def test_nothing_that_is_sent_hurts_it(world: World) -> None:

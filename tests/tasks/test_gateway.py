@@ -80,3 +80,9 @@ def test_who_has_other_settings_does_not_turn_it(
         with pytest.raises(ConfigError, match="started with another INTENT_HOST"):
             turn_gateway(settings, servers["blue"], "blue")
     assert serving_now(gateway) == ""
+
+
+def test_without_a_model_it_says_to_prometheus_that_there_is_none(gateway: Settings) -> None:
+    answer = httpx.get(gateway.endpoint.removesuffix("/v1") + "/gateway/metrics")
+    assert (answer.status_code, answer.text) == (200, "intent_served_aliases 0\n")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4"

@@ -65,7 +65,6 @@ ENV PATH=/opt/intent/.venv/bin:/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin
     GRADIO_ANALYTICS_ENABLED=false \
     HF_HUB_DISABLE_TELEMETRY=1 \
     MLFLOW_DISABLE_TELEMETRY=true \
-    PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY=false \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     VLLM_NO_USAGE_STATS=1 \
     GIT_PYTHON_REFRESH=quiet

@@ -1,6 +1,6 @@
 """`intent watch`, `announce` and `receive`: exports that arrive start their runs."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -87,7 +87,9 @@ def receive(
             announce_notice(settings, notice)
 
         app = create_app(publish, token, secret, settings.receiver_store_token)
-        uvicorn.run(app, host=host, port=port, log_level="info", access_log=False)
+        # Its own lines look like ours.
+        as_json: dict[str, Any] = {"log_config": None} if settings.log_format == "json" else {}
+        uvicorn.run(app, host=host, port=port, log_level="info", access_log=False, **as_json)
 
 
 @itag_app.command("export")

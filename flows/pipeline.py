@@ -24,6 +24,7 @@ from intent_core.config import PipelineConfig, ServeConfig
 from intent_core.dataset import DatasetManifest
 from intent_core.errors import TrackingError
 from intent_core.gate import GateDecision, approve, decide
+from intent_core.log_format import say_what_it_is_about
 from intent_core.recipe import load_config
 from intent_core.report import EvaluationReport
 from tasks.base_models import require_base_model
@@ -94,6 +95,7 @@ def intent_pipeline(
     """
     settings = get_settings()
     config = load_config(find_recipe(recipe), overrides or {})
+    say_what_it_is_about(project=config.project)
     require_base_model(config.train.base_model)
     steps: list[StepTime] = []
 
@@ -101,6 +103,7 @@ def intent_pipeline(
         dataset = prepare(export_uri, config.data)
     with timed("fine-tune", steps) as step:
         artifact = finetune_once(settings, config, dataset, step)
+    say_what_it_is_about(model=artifact.name)
     with timed("evaluate", steps) as step:
         report = evaluate_once(settings, config, dataset, artifact, config.serve, step)
         champion = find_champion(settings, artifact)

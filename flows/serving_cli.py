@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.terminal import console, print_json, reported, split_overrides
+from flows.terminal import console, print_json, reported, say, split_overrides
 from intent_core.errors import ConfigError
 from tasks.settings import get_settings
 
@@ -46,7 +46,7 @@ def serve(
         settings = serve_alone(settings)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        console.print(f"{settings.endpoint}: Ctrl-C stops the gateway and the model servers")
+        say(console, f"{settings.endpoint}: Ctrl-C stops the gateway and the model servers")
         try:
             if replica:
                 replica.start()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,10 @@ import typer
 from rich.console import Console
 
 from intent_core.errors import ConfigError, DataError, IntentError
+from intent_core.log_format import writes_json_lines
 
 console = Console()
+logger = logging.getLogger(__name__)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
 
@@ -28,22 +31,37 @@ def reported(
     try:
         yield
     except IntentError as error:
-        Console(stderr=True).print(
-            f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True
-        )
+        _complain(f"{type(error).__name__}: {error}")
         code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, DataError) else 4
         raise typer.Exit(code) from error
     except OSError as error:
-        message = f"{error}: free some space or choose another place"
-        Console(stderr=True).print(message, style="red", markup=False, soft_wrap=True)
+        _complain(f"{error}: free some space or choose another place")
         raise typer.Exit(4) from error
     except Exception as error:
         # 1 is the gate's: a fault of ours must not look like its no.
-        Console(stderr=True).print_exception()
+        if writes_json_lines():
+            logger.exception("a fault of ours")
+        else:
+            Console(stderr=True).print_exception()
         raise typer.Exit(5) from error
     except KeyboardInterrupt as error:
-        Console(stderr=True).print(f"stopped; {stopped}")
+        say(Console(stderr=True), f"stopped; {stopped}")
         raise typer.Exit(130) from error
+
+
+def say(where: Console, text: str) -> None:
+    """A line for a person, or for who collects them."""
+    if writes_json_lines():
+        logger.info(text)
+    else:
+        where.print(text, soft_wrap=True)
+
+
+def _complain(text: str) -> None:
+    if writes_json_lines():
+        logger.error(text)
+    else:
+        Console(stderr=True).print(text, style="red", markup=False, soft_wrap=True)
 
 
 def split_overrides(texts: list[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from intent_core.dataset import Example
 from intent_core.errors import CallSyntaxError, ServingError
 from intent_core.prediction import Prediction
 from intent_core.prompt import build_messages
+from tasks.traces import trace_headers
 
 _MAX_RETRIES = 4
 
@@ -28,6 +29,7 @@ def make_client(base_url: str, api_key: str, timeout_s: float) -> openai.AsyncOp
         api_key=api_key,
         timeout=timeout_s,
         max_retries=_MAX_RETRIES,
+        default_headers=trace_headers(),
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
     )
 

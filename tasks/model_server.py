@@ -21,6 +21,7 @@ from intent_core.errors import ConfigError, ServingError
 from intent_core.prompt import build_messages
 from intent_core.serving.aliases import Target, write_aliases
 from tasks.adapters import adapters_folder, fetch_base, is_placed, place_adapter
+from tasks.logs import write_server_logging
 from tasks.processes import (
     ProcessRecord,
     choose_free_port,
@@ -43,6 +44,7 @@ from tasks.server_config import (
 from tasks.settings import Settings
 from tasks.steps import get_store
 from tasks.storage import download_folder
+from tasks.traces import server_traces
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +173,12 @@ def _start(
     name, port = server_name(artifact, config), choose_free_port(HOST)
     options = processes_folder(settings) / f"{name}.yaml"
     served_as = _weights(artifact, config)
-    write_server_config(options, server_config(config, weights, served_as, has_gpu()))
+    tracing, environment = server_traces()
+    started_with = server_config(config, weights, served_as, has_gpu())
+    write_server_config(options, {**started_with, **tracing})
+    environment |= server_environment(config, adapters_folder(settings))
+    if settings.log_format == "json":
+        environment |= write_server_logging(processes_folder(settings) / "vllm-logging.json")
     aliases = aliases_file(settings, name)
     if config.mode == "merged":
         write_aliases(aliases, {config.alias: describe_target(artifact, "")})
@@ -186,7 +193,7 @@ def _start(
         name,
         command,
         port,
-        **server_environment(config, adapters_folder(settings)),
+        **environment,
         PYTHONPATH=str(import_folder(settings.home.resolve())),
         # By environment, not by flag: a command line is readable by everybody.
         VLLM_API_KEY=settings.read_api_key(),

@@ -8,7 +8,7 @@ import yaml
 from pydantic import JsonValue
 
 from intent_core.config import ServeConfig
-from tasks.quiet import QUIET
+from tasks.environment import QUIET
 
 # Whatever the public address: model servers are reached through the gateway alone.
 HOST = "127.0.0.1"

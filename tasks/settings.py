@@ -1,7 +1,5 @@
 """Where things are: the only reader of the environment. What a model is stands in a recipe."""
 
-import contextlib
-import logging
 import os
 import secrets
 from functools import lru_cache
@@ -12,7 +10,8 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from intent_core.errors import ConfigError
-from tasks.quiet import QUIET
+from tasks.environment import prepare_environment
+from tasks.logs import prepare_logging
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
@@ -140,6 +139,10 @@ class Settings(BaseSettings):
         description="Prefect block that is told of promotions, refusals and runs that fail or "
         "hang, as slack-webhook/on-call; empty: nobody is.",
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="How log lines look: `json` is an object a line, for collectors.",
+    )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."
     )
@@ -248,29 +251,12 @@ def get_settings() -> Settings:
             for fault in error.errors(include_url=False)
         )
         raise ConfigError("wrong settings in the environment: " + "; ".join(faults)) from error
-    os.environ.setdefault("PREFECT_API_URL", settings.prefect_api_url)
-    if "PREFECT_HOME" not in os.environ:
-        home = settings.home.resolve() / "prefect"
-        os.environ["PREFECT_HOME"] = str(home)
-        # Prefect makes one level only, and warns when that does not do.
-        with contextlib.suppress(OSError):
-            home.mkdir(parents=True, exist_ok=True)
-    for name, value in {**QUIET, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}.items():
-        os.environ.setdefault(name, value)
-    # A run that dies is seen by its silence, see deployments/automations.yaml.
-    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,intent_core")
-    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
-    # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    for name in ("NO_PROXY", "no_proxy"):
-        # Our servers are on this machine; a proxy for the internet would not find them.
-        os.environ[name] = ",".join(
-            dict.fromkeys([*filter(None, [os.environ.get(name)]), "127.0.0.1", "localhost"])
-        )
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    for name in ("flows", "tasks", "intent_core"):
-        logging.getLogger(name).setLevel(logging.INFO)
+    prepare_environment(settings.prefect_api_url, settings.home)
+    prepare_logging(settings.log_format == "json")
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        from tasks.traces import prepare_traces
+
+        prepare_traces()
     return settings
 
 

@@ -16,6 +16,7 @@ from intent_core.artifacts import ModelArtifact, content_name, digest_folder
 from intent_core.config import TrainConfig, fingerprint
 from intent_core.dataset import DatasetManifest
 from intent_core.errors import ConfigError, DataError, IntentError, TrainingError
+from intent_core.log_format import read_what_it_is_about
 from intent_core.training.base_model import BaseModelSource
 from intent_core.training.job import (
     FAULT_FILE,
@@ -34,11 +35,13 @@ from intent_core.training.job import (
 from tasks.base_models import fetch_base_model, identify_base_model
 from tasks.checkpoints import CheckpointMirror
 from tasks.curves import LiveCurves, live_curves
+from tasks.logs import find_run
 from tasks.progress import Tracker, told_if_it_fails, track
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings, training_environment
 from tasks.steps import MANIFEST, get_store, read_finished, work_folder, write_finished
 from tasks.storage import ObjectStore, download_folder, upload_folder
+from tasks.traces import traced
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +91,7 @@ def finetune_model(
             track("fine-tune", "fine-tune") as tracker,
             mirror,
             live_curves(settings, project, prefix) as curves,
+            traced("training program"),
         ):
             run_program(job, folder, tracker, curves)
     result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
@@ -150,6 +154,9 @@ def write_job(
         validation_file=data / validation.file if validation and validation.num_examples else None,
         output_dir=folder,
         cache_dir=settings.home.resolve() / "cache" / "base-models",
+        log_fields={**find_run(), **read_what_it_is_about()}
+        if settings.log_format == "json"
+        else None,
     )
     path = folder / "job.json"
     path.write_text(job.model_dump_json(indent=1), encoding="utf-8")

@@ -102,6 +102,14 @@ class Doorkeeper:
                 exchange.version or "-",
                 status,
                 seconds * 1000,
+                extra={
+                    "caller": exchange.caller,
+                    "alias": exchange.alias,
+                    "model": exchange.model,
+                    "version": exchange.version,
+                    "status": status,
+                    "ms": round(seconds * 1000, 1),
+                },
             )
 
     async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:

@@ -10,6 +10,7 @@ signal with a checkpoint from which the same job goes on, 1 anything else.
 import contextlib
 import ctypes
 import fcntl
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import cast
 
 from intent_core.errors import ConfigError, DataError, TrainingError
+from intent_core.log_format import say_what_it_is_about, write_json_lines
 from intent_core.training.job import FAULT_FILE, Fault, FaultKind, TrainingJob
 
 EXIT_STOPPED = 75
@@ -86,6 +88,9 @@ def main(arguments: list[str]) -> int:
         die_with_parent(os.getppid())
     job = TrainingJob.model_validate_json(Path(arguments[0]).read_bytes())
     become_torchrun(job, arguments)
+    if job.log_fields is not None:
+        write_json_lines()
+        say_what_it_is_about(**job.log_fields)
     skip_unused(job)
     try:
         from intent_core.training.program import run
@@ -100,7 +105,10 @@ def main(arguments: list[str]) -> int:
             kind = "DataError"
         fault = Fault(kind=kind, message=str(error))
         (job.output_dir / FAULT_FILE).write_text(fault.model_dump_json(), encoding="utf-8")
-        sys.stderr.write(f"{kind}: {error}\n")
+        if job.log_fields is None:
+            sys.stderr.write(f"{kind}: {error}\n")
+        else:
+            logging.getLogger("intent_core.training").error("%s: %s", kind, error)
         return _EXIT_CODES[kind]
 
 

@@ -48,6 +48,8 @@ class TrainingJob(BaseModel):
     dataset_fingerprint: str = ""
     num_processes: int = 0
     """Processes that train together on this machine; 0: one for each GPU, or one."""
+    log_fields: dict[str, str] | None = None
+    """What its log lines are about, which are JSON then; None for text."""
 
 
 class Progress(BaseModel):

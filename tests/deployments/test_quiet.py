@@ -10,7 +10,7 @@ from kustomization import pods_of
 from manifests import environment_of, rendered
 
 from intent_core.config import ServeConfig
-from tasks.quiet import QUIET
+from tasks.environment import QUIET
 from tasks.server_config import server_environment
 from tasks.settings import CHECKOUT
 

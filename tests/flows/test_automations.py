@@ -1,4 +1,4 @@
-"""What `deployments/automations.yaml` declares is on the server, fires, and tells who is on call."""
+"""What `deployments/automations.yaml` declares is on the server, fires, and tells whom it must."""
 
 import json
 import queue

@@ -1,11 +1,13 @@
 """Nothing that we start tells anybody outside this machine anything, as it is installed."""
 
+import json
 import os
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from collected import running_collector
 from conftest import free_ports
 from walking import prepare_walk
 from watched import read_reaches, run_watched
@@ -51,6 +53,7 @@ def test_a_whole_walk_reaches_for_nothing_outside(tmp_path: Path, tiny_model: Pa
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path / "person"),
         "INTENT_HOME": str(tmp_path / "home"),
+        "INTENT_LOG_FORMAT": "json",
         "PYTHONPATH": str(CHECKOUT),
         **dict(zip(names, ports, strict=True)),
     }
@@ -64,8 +67,30 @@ def test_a_whole_walk_reaches_for_nothing_outside(tmp_path: Path, tiny_model: Pa
         $intent down
         exit $code
         """)
-    done = run_watched(["bash", "-c", script], tmp_path / "trace", environment, 1700)
+    with running_collector() as collector:
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url
+        done = run_watched(["bash", "-c", script], tmp_path / "trace", environment, 1700)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert "play_music(Yesterday)" in done.stdout
     assert (tmp_path / "trace").read_text().count("connect(") > 100
     assert read_reaches(tmp_path / "trace") == []
+    look_at_lines(done.stderr, tmp_path / "home" / "processes")
+    trace = collector.named("fine-tune").trace_id
+    of_it = {(span.service, span.name) for span in collector.spans if span.trace_id == trace}
+    for name in ("recipe: export.manifest", "training program", "turn to", "finetune", "promote"):
+        assert [one for _, one in of_it if one.startswith(name)], name
+    assert ("intent-vllm", "llm_request") in of_it, "the evaluation's requests"
+
+
+def look_at_lines(said: str, logs: Path) -> None:
+    """Whatever of it is ours is JSON, and says which run and which model it is about."""
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    about = [line for line in lines if "flow_run_id" in line and "project" in line]
+    assert {line["project"] for line in about} == {"walk"}
+    assert {line["logger"].split(".")[0] for line in about} >= {"prefect", "tasks"}
+    assert any("task_run_id" in line and "model" in line for line in about)
+    (log,) = logs.glob("vllm-*.log")
+    served = [json.loads(x) for x in log.read_text("utf-8").splitlines() if x.startswith("{")]
+    asked = [line for line in served if line["logger"] == "intent.access"]
+    assert [line for line in asked if line["alias"] == "walk" and line["status"] == 200]
+    assert any(line["logger"].startswith("vllm") for line in served)

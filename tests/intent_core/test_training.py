@@ -109,3 +109,14 @@ def test_a_sample_longer_than_seq_length_is_refused_with_the_remedy(
     fault = Fault.model_validate_json((tmp_path / "out" / FAULT_FILE).read_bytes())
     assert fault.kind == "DataError"
     assert "set train.seq_length=64" in fault.message
+
+
+def test_what_it_says_is_json_where_that_is_wanted(tiny_model: Path, tmp_path: Path) -> None:
+    job = write_job(tmp_path, tiny_model, *FULL, "train.seq_length=16")
+    fields = {"flow_run_id": "1", "project": "p"}
+    job.write_text(json.dumps({**json.loads(job.read_text()), "log_fields": fields}))
+    assert start(job).wait(60) == 3
+    *_, last = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    said = json.loads(last)
+    assert said["message"].startswith("DataError: ") and said["level"] == "ERROR"
+    assert fields.items() <= said.items()

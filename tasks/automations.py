@@ -6,9 +6,9 @@ from typing import Any
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from intent_core.errors import ConfigError
+from intent_core.errors import ConfigError, ServiceError
 from tasks.settings import CHECKOUT, Settings
 
 AUTOMATIONS = CHECKOUT / "deployments" / "automations.yaml"
@@ -21,7 +21,7 @@ def ensure_automations(settings: Settings, path: Path = AUTOMATIONS) -> list[str
     """Make or update those declared; returns their names. What a person has switched off stays so.
 
     Without INTENT_NOTIFICATION_BLOCK those that notify are left out. Raises `ConfigError` when the
-    block it names is not on the server.
+    block it names is not there, `ServiceError` when the server refuses one.
     """
     declared = yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]
     applied = []
@@ -34,7 +34,10 @@ def ensure_automations(settings: Settings, path: Path = AUTOMATIONS) -> list[str
             if notify:
                 kind, _, _ = settings.notification_block.partition("/")
                 fields["actions"] = [_notification(kind, block, notify)]
-            _apply(client, AutomationCore.model_validate(fields))
+            try:
+                _apply(client, AutomationCore.model_validate(fields))
+            except PrefectHTTPStatusError as error:
+                raise ServiceError(f"Prefect did not take {fields['name']!r}: {error}") from error
             applied.append(str(fields["name"]))
     return applied
 

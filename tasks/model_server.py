@@ -24,6 +24,7 @@ from tasks.adapters import adapters_folder, fetch_base, is_placed, place_adapter
 from tasks.processes import (
     ProcessRecord,
     choose_free_port,
+    end_leftovers,
     find_process,
     locked,
     processes_folder,
@@ -173,6 +174,7 @@ def _start(
     served_as = _weights(artifact, config)
     write_server_config(options, server_config(config, weights, served_as, has_gpu()))
     aliases = aliases_file(settings, name)
+    end_leftovers(processes_folder(settings), name)
     if config.mode == "merged":
         write_aliases(aliases, {config.alias: describe_target(artifact, "")})
     adapters_folder(settings).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,5 @@
 """Where things are: the only reader of the environment. What a model is stands in a recipe."""
 
-import contextlib
-import logging
 import os
 import secrets
 from functools import lru_cache
@@ -12,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from intent_core.errors import ConfigError
+from tasks.clients import point_clients
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
@@ -63,6 +62,16 @@ class Settings(BaseSettings):
     )
     prefect_url: str = Field(default="", description="A Prefect server of yours, else embedded.")
     mlflow_url: str = Field(default="", description="An MLflow server of yours, else embedded.")
+    prefect_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL database of the embedded Prefect server, as "
+        "postgresql://user:password@host/prefect; unset: SQLite below `home`.",
+    )
+    mlflow_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL database of the embedded MLflow server, another than Prefect's; "
+        "unset: SQLite below `home`.",
+    )
     mlflow_weights: Literal["copy", "store"] = Field(
         default="copy",
         description="What the registry holds: a copy of a model's files, or the URI of those in an "
@@ -133,6 +142,16 @@ class Settings(BaseSettings):
     )
     candidate_key: SecretStr | None = Field(
         default=None, description="Key of another server that `intent try` asks beside ours."
+    )
+    max_restarts: int = Field(
+        default=5,
+        ge=0,
+        description="How often the watcher starts a run again that crashed or met what passes.",
+    )
+    lost_after_s: float = Field(
+        default=180,
+        ge=60,
+        description="Silence after which a run's process counts as dead; it is heard every 30 s.",
     )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."
@@ -242,37 +261,7 @@ def get_settings() -> Settings:
             for fault in error.errors(include_url=False)
         )
         raise ConfigError("wrong settings in the environment: " + "; ".join(faults)) from error
-    os.environ.setdefault("PREFECT_API_URL", settings.prefect_api_url)
-    if "PREFECT_HOME" not in os.environ:
-        home = settings.home.resolve() / "prefect"
-        os.environ["PREFECT_HOME"] = str(home)
-        # Prefect makes one level only, and warns when that does not do.
-        with contextlib.suppress(OSError):
-            home.mkdir(parents=True, exist_ok=True)
-    for name in (
-        "GRADIO_ANALYTICS_ENABLED",
-        "PREFECT_SERVER_ANALYTICS_ENABLED",
-        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY",
-    ):
-        os.environ.setdefault(name, "false")
-    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,intent_core")
-    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
-    # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    for name in ("NO_PROXY", "no_proxy"):
-        # Our servers are on this machine; a proxy for the internet would not find them.
-        os.environ[name] = ",".join(
-            dict.fromkeys([*filter(None, [os.environ.get(name)]), "127.0.0.1", "localhost"])
-        )
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    for name in ("flows", "tasks", "intent_core"):
-        logging.getLogger(name).setLevel(logging.INFO)
-    for name in (
-        "DO_NOT_TRACK",
-        "MLFLOW_DISABLE_TELEMETRY",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
-    ):
-        os.environ.setdefault(name, "true")
+    point_clients(settings.prefect_api_url, settings.home)
     return settings
 
 

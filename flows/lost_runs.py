@@ -36,7 +36,7 @@ _HEARTBEAT_S = 30
 _HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 _SLOW_START = 5
 """A process may take that many times longer to start than to send a heartbeat."""
-_LONGEST_LOOK_BACK = datetime.timedelta(days=7)
+_LOOK_BACK, _LOOK_AHEAD = datetime.timedelta(days=7), datetime.timedelta(hours=1)
 _PASSING = (
     *(kind.__name__ for kind in (ServiceError, *ServiceError.__subclasses__())),
     # Prefect's own server, away for longer than its client tries.
@@ -141,7 +141,8 @@ def _last_heartbeat(
     client: SyncPrefectClient, run: FlowRun, now: datetime.datetime
 ) -> datetime.datetime | None:
     beats = EventFilter(
-        occurred=EventOccurredFilter(since=now - _LONGEST_LOOK_BACK, until=now),
+        # Another machine's clock may be ahead of ours.
+        occurred=EventOccurredFilter(since=now - _LOOK_BACK, until=now + _LOOK_AHEAD),
         event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
         resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
     )

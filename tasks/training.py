@@ -238,11 +238,11 @@ def judge_exit(code: int, folder: Path, log: Path) -> None:
             f"no space left for the model or its checkpoint in {folder}: free some, or set "
             "INTENT_HOME to a larger disk; the next run goes on from the last whole checkpoint"
         )
-    if code < 0:
-        # Nobody's mistake that can be seen from here; the checkpoint is where it goes on.
+    if code == -signal.SIGKILL:
+        # From outside, whatever it was at; the checkpoint is where the next try goes on.
         raise ServiceError(
-            f"the training program was killed by signal {-code}, as a machine short of memory "
-            f"does; it goes on from its checkpoint. {log} has what it said"
+            "the training program was killed, as a machine short of memory does; it goes on from "
+            f"its checkpoint. {log} has what it said"
         )
     tail = "\n".join(lines[-20:])
     raise TrainingError(f"the training program ended with code {code}; {log} ends:\n{tail}")

@@ -27,7 +27,6 @@ from prefect.events.filters import (
 from prefect.states import Cancelled, Crashed, Scheduled
 from prefect.types import DateTime
 
-from intent_core.errors import ServiceError
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ _SLOW_START = 5
 """A process may take that many times longer to start than to send a heartbeat."""
 _LOOK_BACK, _LOOK_AHEAD = datetime.timedelta(days=7), datetime.timedelta(hours=1)
 _PASSING = (
-    *(kind.__name__ for kind in (ServiceError, *ServiceError.__subclasses__())),
+    *("ServiceError", "StorageError", "TrackingError", "ServingError", "PromotionUnderWayError"),
     # Prefect's own server, away for longer than its client tries.
     *("ConnectError", "ReadError", "ReadTimeout", "RemoteProtocolError", "PrefectHTTPStatusError"),
 )

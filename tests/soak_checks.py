@@ -50,14 +50,11 @@ def unfinished_exports(contents: set[Content]) -> int:
     return len(contents - done)
 
 
-def is_calm(contents: set[Content]) -> bool:
-    """Is nothing left to do: each export has its run, and no run goes on?"""
-    try:
-        runs = read_runs()
-    except Exception:
-        return False
+def count_left(contents: set[Content]) -> tuple[int, int]:
+    """Runs that go on, and exports without a finished run. Raises while Prefect does not answer."""
+    runs = read_runs()
     busy = [run for run in runs if not _is_watcher(run) and not _is_final(run)]
-    return not busy and unfinished_exports(contents) == 0
+    return len(busy), unfinished_exports(contents)
 
 
 def check(platform: Platform, contents: dict[Content, str]) -> Found:

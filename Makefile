@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 GATE ?= recipe
+MINUTES ?= 20
 # The server's lock follows the device.
 SERVER_LOCK := requirements/vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).txt
 PIPELINE := .venv/.ready
 SERVER := .venv-vllm/.ready
 
-.PHONY: help setup demo test test-slow check docs ask status stop lock clean
+.PHONY: help setup demo test test-slow soak check docs ask status stop lock clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
@@ -25,12 +26,17 @@ demo: setup  ## From a labelled export to a model that answers (GATE=strict: to 
 
 test: setup  ## Everything CI runs: linters, types, import rules, tests
 	@requirements/browser.sh
+	@requirements/postgres.sh
 	@$(MAKE) --no-print-directory check
 	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/intent_core
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/intent_core
 
 test-slow: setup  ## What CI leaves out for its time: more kills, several machines (minutes)
+	@requirements/postgres.sh
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m 'slow or e2e' tests
+
+soak: setup  ## Twenty minutes of work while processes are killed; MINUTES=3 for less
+	@PYTHONPATH=. .venv/bin/python tests/soak.py --minutes $(MINUTES)
 
 check: $(PIPELINE)  ## Linters, types and import rules only
 	@.venv/bin/pre-commit run --all-files

@@ -6,6 +6,7 @@ Watchers and events may look at the same export at once, and die between any two
     2. its content is copied to a key that names it: what comes later is another export
     3. a run is created under an idempotency key of project and content: Prefect creates one only
     4. the ledger keeps that this content was taken
+    5. a run that crashed, or that met what passes, is started again: the same run goes on
 
 Each step done again does nothing new. A project may name an iTAG task as well: it is exported when
 it is finished (`watch_tasks`), and taken like any other export.
@@ -19,10 +20,12 @@ from pathlib import Path
 from typing import Annotated, cast
 
 from prefect import flow, task
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
 from flows.forms import OneOf
+from flows.lost_runs import mark_lost, start_again
 from flows.projects import Project, find_project, list_projects, load_projects
 from flows.watch_tasks import export_finished_task, note_taken_task
 from intent_core.errors import DataError, IntentError
@@ -43,12 +46,12 @@ def list_watched() -> list[str]:
 
 @flow(name="watch-exports", flow_run_name="watch {project}", persist_result=False)
 def watch_exports(project: Annotated[str, OneOf(list_watched)] = "") -> list[str]:
-    """Start a run for every complete export that none has taken yet.
+    """Start a run for every complete export that none has taken yet, and again what crashed.
 
     Args:
         project: A project of the projects file; empty: all of them.
 
-    Returns the ids of the runs that have taken them.
+    Returns the ids of the runs that have taken them, and of those that go on.
     """
     settings = get_settings()
     projects = load_projects(settings.projects)
@@ -61,9 +64,18 @@ def watch_exports(project: Annotated[str, OneOf(list_watched)] = "") -> list[str
             # One project's trouble is not the others'.
             logger.error("%s: %s", name, error)
             faults.append(error)
+    started += go_on(settings, names)
     if faults:
         raise faults[0]
     return started
+
+
+@task(task_run_name="look after what crashed")
+def go_on(settings: Settings, projects: list[str]) -> list[str]:
+    """Runs whose process has died are started again; the ids of those that are."""
+    with get_client(sync_client=True) as client:
+        mark_lost(client, settings.lost_after_s)
+        return start_again(client, settings, projects)
 
 
 def watch_project(settings: Settings, name: str, project: Project) -> list[str]:

@@ -7,7 +7,7 @@ compile() {
   .venv/bin/uv pip compile --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
     --quiet "$@"
 }
-compile pyproject.toml --extra dev --extra pai --extra web \
+compile pyproject.toml --extra dev --extra pai --extra web --extra postgres \
   --override requirements/overrides-pipeline.txt -o requirements/pipeline.txt
 # What images have of it, in the same versions: a worker without the torch stack, and with it.
 subset() { compile pyproject.toml --extra pai "$@" --constraint requirements/pipeline.txt \

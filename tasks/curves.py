@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from intent_core.errors import TrackingError
+from intent_core.errors import ServiceError, TrackingError
 from intent_core.training.job import Progress
 from tasks.settings import Settings
 from tasks.tracking import ensure_experiment, find_open_run, make_client, open_run, translated
@@ -86,6 +86,11 @@ def live_curves(settings: Settings, project: str, key: str) -> Iterator[LiveCurv
     curves = LiveCurves(settings, project, key)
     try:
         yield curves
+    except ServiceError:
+        # What passes is tried again, and the next try goes on in this run.
+        curves.send()
+        curves.end("KILLED")
+        raise
     except Exception:
         curves.send()
         curves.end("FAILED")

@@ -22,7 +22,7 @@ _DEFAULTS = {
     # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A run that dies is seen by its silence, see deployments/automations.yaml.
+    # By its silence a run whose process was killed is known (`flows.lost_runs`).
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,intent_core",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",

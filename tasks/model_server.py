@@ -25,6 +25,7 @@ from tasks.logs import write_server_logging
 from tasks.processes import (
     ProcessRecord,
     choose_free_port,
+    end_leftovers,
     find_process,
     locked,
     processes_folder,
@@ -180,6 +181,7 @@ def _start(
     if settings.log_format == "json":
         environment |= write_server_logging(processes_folder(settings) / "vllm-logging.json")
     aliases = aliases_file(settings, name)
+    end_leftovers(processes_folder(settings), name)
     if config.mode == "merged":
         write_aliases(aliases, {config.alias: describe_target(artifact, "")})
     adapters_folder(settings).mkdir(parents=True, exist_ok=True)

@@ -103,14 +103,35 @@ def start_process(
 
 def find_process(folder: Path, name: str) -> ProcessRecord | None:
     """The living process of that name, if any."""
-    path = folder / f"{name}.json"
-    if not path.exists():
-        return None
+    record = _read_record(folder, name)
+    return record if record and record.is_alive() else None
+
+
+def _read_record(folder: Path, name: str) -> ProcessRecord | None:
     try:
-        record = ProcessRecord.model_validate_json(path.read_bytes())
+        return ProcessRecord.model_validate_json((folder / f"{name}.json").read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    return record if record.is_alive() else None
+
+
+def end_leftovers(folder: Path, name: str) -> None:
+    """Kill what a server that was killed has left: its children hold its port and its memory."""
+    record = _read_record(folder, name)
+    if record is None or record.is_alive() or _is_another(record):
+        return
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(process.pid) == record.pid and process.pid != record.pid:
+                process.kill()
+                process.wait(5)
+
+
+def _is_another(record: ProcessRecord) -> bool:
+    """Is its pid used again? Not while its session has members."""
+    try:
+        return abs(psutil.Process(record.pid).create_time() - record.created) >= 1
+    except psutil.NoSuchProcess:
+        return False
 
 
 def list_processes(folder: Path) -> list[ProcessRecord]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import httpx
+from pydantic import SecretStr
 
 from intent_core.errors import ConfigError, ServiceError, TrackingError
 from tasks.certificates import renew_certificate
@@ -16,6 +17,7 @@ from tasks.gateway import (
     write_gateway_config,
 )
 from tasks.processes import (
+    end_leftovers,
     find_process,
     list_processes,
     locked,
@@ -62,6 +64,7 @@ def start_services(
             services = [service for service in services if service.name in only]
         missing = [s for s in services if find_process(folder, s.name) is None]
         for service in missing:
+            end_leftovers(folder, service.name)
             setting = f"INTENT_{service.name.upper()}_PORT"
             require_free_port(settings.host, service.port, service.name, setting)
             if service.name == "gateway" and settings.has_tls:
@@ -96,6 +99,8 @@ def _set_up_prefect(settings: Settings, announce: Callable[[str], None]) -> None
 def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:
     """Stop every process this home has started, model servers included, and nothing else."""
     folder = processes_folder(settings)
+    for path in folder.glob("*.json"):
+        end_leftovers(folder, path.stem)
     records = list_processes(folder)
     # The gateway first: callers get a clean refusal instead of a dying server.
     for record in sorted(records, key=lambda r: r.name != "gateway"):
@@ -146,7 +151,13 @@ def _prefect(settings: Settings) -> Service:
         ],
         environment={
             "PREFECT_HOME": str(home),
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
+            "PREFECT_API_DATABASE_CONNECTION_URL": _database(
+                settings.prefect_database_url, "asyncpg", f"sqlite+aiosqlite:///{home}/prefect.db"
+            ),
+            # Else a server that is killed forgets who holds which limit, and nobody frees it.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                "prefect.server.concurrency.lease_storage.filesystem"
+            ),
             # The server looks its own API up under this address.
             "PREFECT_API_URL": settings.prefect_api_url,
         },
@@ -162,13 +173,30 @@ def _mlflow(settings: Settings) -> Service:
         health_url=f"{settings.mlflow_tracking_url}/health",
         command=[
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{home}/mlflow.db"),
             *("--artifacts-destination", str(home / "artifacts")),
             *("--host", settings.host, "--port", str(settings.mlflow_port)),
         ],
-        environment={},
+        environment={
+            # A command line, which a flag would stand in, is readable by everybody.
+            "MLFLOW_BACKEND_STORE_URI": _database(
+                settings.mlflow_database_url, "psycopg2", f"sqlite:///{home}/mlflow.db"
+            ),
+        },
         prepare=lambda: home.mkdir(parents=True, exist_ok=True),
     )
+
+
+def _database(url: SecretStr | None, driver: str, embedded: str) -> str:
+    """What a server's own setting says of its database: PostgreSQL by its driver, or SQLite."""
+    if url is None:
+        return embedded
+    kind, found, rest = url.get_secret_value().partition("://")
+    if not found or kind.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ConfigError(
+            "INTENT_PREFECT_DATABASE_URL and INTENT_MLFLOW_DATABASE_URL begin with postgresql://, "
+            "as postgresql://user:password@host/database"
+        )
+    return f"postgresql+{driver}://{rest}"
 
 
 def _gateway(settings: Settings) -> Service:

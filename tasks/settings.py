@@ -63,6 +63,16 @@ class Settings(BaseSettings):
     )
     prefect_url: str = Field(default="", description="A Prefect server of yours, else embedded.")
     mlflow_url: str = Field(default="", description="An MLflow server of yours, else embedded.")
+    prefect_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL database of the embedded Prefect server, as "
+        "postgresql://user:password@host/prefect; unset: SQLite below `home`.",
+    )
+    mlflow_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL database of the embedded MLflow server, another than Prefect's; "
+        "unset: SQLite below `home`.",
+    )
     mlflow_weights: Literal["copy", "store"] = Field(
         default="copy",
         description="What the registry holds: a copy of a model's files, or the URI of those in an "
@@ -142,6 +152,16 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         default="text",
         description="How log lines look: `json` is an object a line, for collectors.",
+    )
+    max_restarts: int = Field(
+        default=5,
+        ge=0,
+        description="How often the watcher starts a run again that crashed or met what passes.",
+    )
+    lost_after_s: float = Field(
+        default=180,
+        ge=60,
+        description="Silence after which a run's process counts as dead; it is heard every 30 s.",
     )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."

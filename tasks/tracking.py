@@ -89,12 +89,16 @@ def open_run(client: "MlflowClient", experiment_id: str, name: str, training: st
 def find_open_run(client: "MlflowClient", experiment_id: str, training: str) -> str | None:
     """The run that a training was or is shown in and no outcome is in yet; one that was stopped
     is open again."""
+    found: str | None = None
     for run in client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
         if run.info.status in ("RUNNING", "KILLED") and KEY_TAG not in run.data.tags:
-            client.update_run(run.info.run_id, status="RUNNING")
-            identity: str = run.info.run_id
-            return identity
-    return None
+            if found is None:
+                found = run.info.run_id
+                client.update_run(found, status="RUNNING")
+            elif run.info.status == "RUNNING":
+                # Opened by a request whose answer was lost with the server: nobody knows of it.
+                client.delete_run(run.info.run_id)
+    return found
 
 
 def log_run(

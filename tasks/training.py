@@ -15,7 +15,13 @@ from prefect.artifacts import create_table_artifact
 from intent_core.artifacts import ModelArtifact, content_name, digest_folder
 from intent_core.config import TrainConfig, fingerprint
 from intent_core.dataset import DatasetManifest
-from intent_core.errors import ConfigError, DataError, IntentError, TrainingError
+from intent_core.errors import (
+    ConfigError,
+    DataError,
+    IntentError,
+    ServiceError,
+    TrainingError,
+)
 from intent_core.log_format import read_what_it_is_about
 from intent_core.training.base_model import BaseModelSource
 from intent_core.training.job import (
@@ -238,6 +244,12 @@ def judge_exit(code: int, folder: Path, log: Path) -> None:
         raise TrainingError(
             f"no space left for the model or its checkpoint in {folder}: free some, or set "
             "INTENT_HOME to a larger disk; the next run goes on from the last whole checkpoint"
+        )
+    if code == -signal.SIGKILL:
+        # From outside, whatever it was at; the checkpoint is where the next try goes on.
+        raise ServiceError(
+            "the training program was killed, as a machine short of memory does; it goes on from "
+            f"its checkpoint. {log} has what it said"
         )
     tail = "\n".join(lines[-20:])
     raise TrainingError(f"the training program ended with code {code}; {log} ends:\n{tail}")

@@ -25,7 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 BUCKET, OTHER_BUCKET, REGION = "models", "exports", "us-east-1"
 _WEED = Path(sys.executable).parent / "weed"
-_SERVERS = ("master", "volume", "filer", "admin", "s3")
+SERVERS = ("master", "volume", "filer", "admin", "s3")
 _STARTUP_S = 30
 
 
@@ -99,10 +99,10 @@ def _start(folder: Path, webhook: dict[str, str]) -> tuple["subprocess.Popen[byt
     for attempt in range(3):
         root = folder / str(attempt)
         root.mkdir()
-        ports = free_ports(2 * len(_SERVERS))
-        server = Seaweed(f"http://127.0.0.1:{ports[2 * _SERVERS.index('s3')]}")
-        process = _spawn(root, ports, server, webhook)
-        if _wait_for_buckets(process, server):
+        ports = free_ports(2 * len(SERVERS))
+        server = Seaweed(f"http://127.0.0.1:{ports[2 * SERVERS.index('s3')]}")
+        process = spawn(root, ports, server, webhook)
+        if wait_for_buckets(process, server):
             return process, server
         # Another program may have taken one of the ports in between.
         process.kill()
@@ -110,7 +110,7 @@ def _start(folder: Path, webhook: dict[str, str]) -> tuple["subprocess.Popen[byt
     raise RuntimeError(f"SeaweedFS did not start:\n{(root / 'log').read_text()[-2000:]}")
 
 
-def _spawn(
+def spawn(
     root: Path, ports: list[int], server: Seaweed, webhook: dict[str, str]
 ) -> "subprocess.Popen[bytes]":
     identities = [
@@ -124,7 +124,7 @@ def _spawn(
     flags |= {"s3.port.iceberg": "0", "s3.port.lance": "0", "s3.autoCreateBucket": "false"}
     flags |= {"bucket": f"{BUCKET},{OTHER_BUCKET}"}
     flags |= {"s3.localSocket": str(root / "s3.sock"), "filer.localSocket": str(root / "f.sock")}
-    for number, name in enumerate(_SERVERS):
+    for number, name in enumerate(SERVERS):
         flags[f"{name}.port"] = str(ports[2 * number])
         flags[f"{name}.port.grpc"] = str(ports[2 * number + 1])
     settings = {"enabled": "true", **webhook} if webhook else {}
@@ -147,7 +147,7 @@ def _identity(keys: Keys, *actions: str) -> dict[str, object]:
     return {"name": keys.access_key.lower(), "credentials": credentials, "actions": actions}
 
 
-def _wait_for_buckets(process: "subprocess.Popen[bytes]", server: Seaweed) -> bool:
+def wait_for_buckets(process: "subprocess.Popen[bytes]", server: Seaweed) -> bool:
     """The port answers before the buckets exist and before a volume takes writes."""
     client, deadline = server.client(), time.monotonic() + _STARTUP_S
     while time.monotonic() < deadline and process.poll() is None:

@@ -10,6 +10,7 @@ import pytest
 from intent_core.errors import ConfigError, ServingError
 from tasks.processes import (
     ProcessRecord,
+    end_leftovers,
     find_process,
     list_processes,
     require_free_port,
@@ -35,10 +36,28 @@ def test_a_started_process_is_found_and_stopped_with_its_children(tmp_path: Path
     assert list_processes(tmp_path) == []
 
 
+def test_what_a_killed_server_leaves_is_ended_before_it_starts_again(tmp_path: Path) -> None:
+    script = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', "
+    script += "'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"
+    record = start_process(tmp_path, "family", [sys.executable, "-c", script], 1)
+    wait_until_ready(record, lambda: "up" in record.log.read_text(), 30)
+    leader = psutil.Process(record.pid)
+    (child,) = leader.children()
+    end_leftovers(tmp_path, "family")
+    assert child.is_running(), "it lives: nothing is left over"
+    leader.kill()
+    psutil.wait_procs([leader], timeout=10)
+    assert child.is_running()
+    end_leftovers(tmp_path, "family")
+    assert not child.is_running()
+
+
 def test_a_process_that_took_over_the_pid_is_left_alone(tmp_path: Path) -> None:
     other = start_process(tmp_path / "other", "other", SLEEPER, 1)
     stale = ProcessRecord(name="x", pid=other.pid, created=other.created - 60, port=1, log=tmp_path)
     assert not stale.is_alive()
+    (tmp_path / "x.json").write_text(stale.model_dump_json())
+    end_leftovers(tmp_path, "x")
     stop_process(tmp_path, stale)
     assert other.is_alive()
     stop_process(tmp_path / "other", other)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from intent_core.config import TrainConfig
-from intent_core.errors import ConfigError, DataError, IntentError, TrainingError
+from intent_core.errors import ConfigError, DataError, IntentError, ServiceError, TrainingError
 from intent_core.training.job import FAULT_FILE, RESULT_FILE, Fault, FaultKind
 from tasks.training import TrainingStopped, judge_exit, require_disk
 
@@ -58,6 +58,12 @@ def test_a_crash_carries_its_last_lines(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"ended with code -11[\s\S]*line 49") as caught:
         judge_exit(-11, tmp_path, log)
     assert "line 5\n" not in str(caught.value)
+
+
+def test_one_that_was_killed_is_worth_another_try(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    with pytest.raises(ServiceError, match="goes on from its checkpoint"):
+        judge_exit(-signal.SIGKILL, tmp_path, tmp_path / "log")
 
 
 def test_a_full_disk_in_training_names_the_remedy(tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""Runs whose process has died: told from those that live, and started again."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.states import Cancelling, Crashed, Failed, Pending, Running
+
+from flows import lost_runs
+from flows.lost_runs import _last_heartbeat, mark_lost, start_again
+from tasks.pools import TEMPLATE
+from tasks.settings import Settings
+
+pytestmark = pytest.mark.flow
+
+
+@flow
+def nothing() -> None:
+    pass
+
+
+class Scene:
+    """Runs that no process has, of a deployment in a pool that sends heartbeats."""
+
+    def __init__(self, client: SyncPrefectClient, settings: Settings) -> None:
+        self.client, self.settings = client, settings
+        self.project = f"lost-{uuid.uuid4().hex[:8]}"
+        template = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+        pool = WorkPoolCreate(name=self.project, type="process", base_job_template=template)
+        client.create_work_pool(pool)
+        self._deployment = client.create_deployment(
+            flow_id=client.create_flow(nothing), name=self.project, work_pool_name=self.project
+        )
+
+    def run(self, state: State[Any]) -> UUID:
+        run = self.client.create_flow_run_from_deployment(
+            self._deployment, tags=[f"project:{self.project}"]
+        )
+        self.client.set_flow_run_state(run.id, state, force=True)
+        return run.id
+
+    def read(self, run: UUID) -> FlowRun:
+        return self.client.read_flow_run(run)
+
+    def beat(self, run: UUID) -> None:
+        """A heartbeat in a minute from now; the server takes some seconds to show it."""
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        event = {
+            "id": str(uuid.uuid4()),
+            "occurred": soon.isoformat(),
+            "event": "prefect.flow-run.heartbeat",
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+            "payload": {},
+        }
+        url = f"{self.settings.prefect_api_url}/events"
+        httpx.post(url, json=[event]).raise_for_status()
+        deadline = time.monotonic() + 60
+        while _last_heartbeat(self.client, self.read(run), soon) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+
+
+@pytest.fixture
+def scene(platform: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    monkeypatch.setattr(lost_runs, "_HEARTBEAT_S", -10)  # nobody lives: no need to wait for one
+    with get_client(sync_client=True) as client:
+        yield Scene(client, platform)
+
+
+def test_silent_runs_are_crashed_and_one_that_is_heard_is_not(scene: Scene) -> None:
+    silent, heard = scene.run(Running()), scene.run(Running())
+    pending, cancelling = scene.run(Pending()), scene.run(Cancelling())
+    scene.beat(heard)
+    mark_lost(scene.client, 0)
+    kinds = {run: scene.read(run).state_type for run in (silent, heard, pending, cancelling)}
+    assert kinds == {
+        silent: StateType.CRASHED,
+        heard: StateType.RUNNING,
+        pending: StateType.CRASHED,
+        cancelling: StateType.CANCELLED,
+    }
+
+
+def test_what_crashed_or_met_what_passes_goes_on_as_the_same_run(scene: Scene) -> None:
+    store = Failed(message="Flow run encountered an exception: StorageError: it did not answer")
+    data = Failed(message="Flow run encountered an exception: DataError: no text")
+    crashed, passing, wrong = scene.run(Crashed()), scene.run(store), scene.run(data)
+    started = start_again(scene.client, scene.settings, [scene.project])
+    assert sorted(started) == sorted([str(crashed), str(passing)])
+    assert scene.read(crashed).state_type == StateType.SCHEDULED
+    assert scene.read(wrong).state_type == StateType.FAILED
+    assert start_again(scene.client, scene.settings, [scene.project]) == []
+
+
+def test_one_that_crashes_every_time_is_given_up(scene: Scene) -> None:
+    run = scene.run(Crashed())
+    for _ in range(2):
+        # Only a start by its worker counts.
+        scene.client.set_flow_run_state(run, Running(), force=True)
+    scene.client.set_flow_run_state(run, Crashed(), force=True)
+    assert scene.read(run).run_count == 2
+    settings = scene.settings.model_copy(update={"max_restarts": 1})
+    assert start_again(scene.client, settings, [scene.project]) == []
+    assert start_again(scene.client, scene.settings, [scene.project]) == [str(run)]

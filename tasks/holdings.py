@@ -1,33 +1,42 @@
 """Which objects and files still hold a text: looked for in their bytes, weights left out."""
 
+import contextlib
 import gzip
 import html
 import json
-import mmap
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
-from intent_core.errors import ServiceError
+from intent_core.errors import IntentError
 from tasks.settings import Settings
 from tasks.snapshots import list_datasets
 from tasks.steps import get_store
-from tasks.storage import ObjectStore, is_partial, open_store, split_uri
+from tasks.storage import MissingObjectError, ObjectStore, is_partial, open_store, split_uri
 
 _LONG_ENOUGH = 12
 """Bytes: what is shorter occurs by chance, so it must be all of a text."""
 _NO_TEXTS = (".safetensors", ".gguf", ".bin", ".pt", ".png", "tokenizer.json", "vocab.json")
 _GZIP = b"\x1f\x8b"
+_PIECE = 4 << 20
+
+
+class SupportsRead(Protocol):
+    """A binary stream."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 def find_holders(settings: Settings, texts: Iterable[str]) -> list[str]:
     """URIs in the store, of exports outside it, and of files below this machine's home."""
     needles = {needle for text in texts for needle in _write_needles(text)}
     store = get_store(settings)
-    held = []
-    seen = set()
+    held: list[str] = []
+    seen: set[str] = set()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "object"
         for found in store.list():
@@ -35,12 +44,12 @@ def find_holders(settings: Settings, texts: Iterable[str]) -> list[str]:
             if not found.key.endswith(_NO_TEXTS) and _holds(store, found.key, path, needles):
                 held.append(found.uri)
         for uri in sorted({dataset.source for dataset in list_datasets(store)} - seen):
-            try:
+            seen.add(uri)
+            # It may be gone, or a place that cannot be read from here.
+            with contextlib.suppress(IntentError):
                 root, key = split_uri(uri)
                 if _holds(open_store(root), key, path, needles):
                     held.append(uri)
-            except ServiceError:
-                continue  # it is gone, or cannot be read from here
     held += _search_home(settings, lambda file: _file_holds(file, needles), seen)
     return held
 
@@ -57,22 +66,36 @@ def _write_needles(text: str) -> Iterator[bytes]:
 
 
 def _holds(store: ObjectStore, key: str, path: Path, needles: Iterable[bytes]) -> bool:
-    store.download(key, path)
+    try:
+        store.download(key, path)
+    except MissingObjectError:
+        return False  # removed since it was listed
     return _file_holds(path, needles)
 
 
 def _file_holds(path: Path, needles: Iterable[bytes]) -> bool:
-    if not path.stat().st_size:
-        return False
     with path.open("rb") as file:
-        if file.read(2) == _GZIP:
-            try:
-                with gzip.open(path) as lines:
-                    return any(needle in line for line in lines for needle in needles)
-            except (OSError, EOFError):
-                return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return any(content.find(needle) >= 0 for needle in needles)
+        is_zipped = file.read(2) == _GZIP
+        file.seek(0)
+        if not is_zipped:
+            return _stream_holds(file, needles)
+        try:
+            with gzip.open(file) as unzipped:
+                return _stream_holds(unzipped, needles)
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            return False
+
+
+def _stream_holds(stream: SupportsRead, needles: Iterable[bytes]) -> bool:
+    """Piece by piece: files of servers that run shrink while they are read."""
+    longest = max(map(len, needles))
+    rest = b""
+    while piece := stream.read(_PIECE):
+        content = rest + piece
+        if any(needle in content for needle in needles):
+            return True
+        rest = content[-longest:]
+    return False
 
 
 def _search_home(settings: Settings, holds: Callable[[Path], bool], seen: set[str]) -> list[str]:

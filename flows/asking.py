@@ -24,6 +24,8 @@ class Asked(BaseModel):
     error: str | None
     model: str
     version: str
+    id: str
+    """Of the answer: `intent trace` says where it came from."""
 
 
 def ask(settings: Settings, utterance: str, console: Console | None) -> Asked:
@@ -31,13 +33,15 @@ def ask(settings: Settings, utterance: str, console: Console | None) -> Asked:
     served = read_served(settings).current
     if served is None:
         raise ServingError("no model is served: run the pipeline first (`make demo`)")
-    text = asyncio.run(_collect(settings, served, utterance, console)).strip()
+    written, response_id = asyncio.run(_collect(settings, served, utterance, console))
+    text = written.strip()
     try:
         calls, error = parse_calls(text), None
     except CallSyntaxError as problem:
         calls, error = None, str(problem)
     if console:
         _show_calls(console, calls, error)
+        console.print(f"  id         {response_id}", markup=False, soft_wrap=True)
     return Asked(
         utterance=utterance,
         text=text,
@@ -45,26 +49,30 @@ def ask(settings: Settings, utterance: str, console: Console | None) -> Asked:
         error=error,
         model=served.artifact.name,
         version=served.version,
+        id=response_id,
     )
 
 
 async def _collect(
     settings: Settings, served: ServedModel, utterance: str, console: Console | None
-) -> str:
+) -> tuple[str, str]:
+    """The text and the id of the answer."""
     pieces: list[str] = []
+    ids: list[str] = []
     async for piece in stream_answer(
         utterance,
         settings.local_endpoint,
         settings.read_inference_key(),
         served.alias,
         served.artifact.system_prompt,
+        ids.append,
     ):
         pieces.append(piece)
         if console:
             console.print(piece, end="", markup=False, highlight=False)
     if console:
         console.print()
-    return "".join(pieces)
+    return "".join(pieces), ids[-1] if ids else ""
 
 
 def _show_calls(console: Console, calls: tuple[Call, ...] | None, error: str | None) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flows.export_cli import export_app
 from flows.intake_cli import intake_app
+from flows.lineage_cli import lineage_app
 from flows.pai_cli import pai_app
 from flows.review_cli import review_app
 from flows.serving_cli import serving_app
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(export_app)
 app.add_typer(intake_app)
+app.add_typer(lineage_app)
 app.add_typer(review_app)
 app.add_typer(serving_app)
 app.add_typer(pai_app, name="pai")

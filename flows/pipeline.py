@@ -29,6 +29,7 @@ from intent_core.recipe import load_config
 from intent_core.report import EvaluationReport
 from tasks.base_models import require_base_model
 from tasks.evaluation import evaluation_prefix
+from tasks.lineage import RunParameters, note_lineage
 from tasks.moving import read_served
 from tasks.record_queue import queue_record, record_queued
 from tasks.recording import (
@@ -123,6 +124,8 @@ def intent_pipeline(
         with timed("approval", steps):
             record = have_approved(settings, record, recorded, report)
     decision = record.decision
+    origin = RunParameters(export=export_uri, recipe=recipe, overrides=overrides or {})
+    note_lineage(get_store(settings), record, recorded, origin)
     with timed("promote", steps):
         if decision.promote:
             version = recorded.version if recorded else ""

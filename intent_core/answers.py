@@ -78,6 +78,8 @@ class Answer(BaseModel):
     alternatives: tuple[str, ...] = ()
     """Other calls that are as right."""
     tags: Tags = ()
+    mark_result: str = ""
+    """iTAG's id of the answer that was believed, where the export has one."""
 
 
 def read_answer(
@@ -283,7 +285,13 @@ def _finish(
     if label.canonical != given.text and not label.slips:
         message = f"{shorten(given.text)} is written {shorten(label.canonical)}"
         notes.append(Note(kind="rewritten", message=message))
-    return Answer(utterance=utterance, output=label.canonical, stage=stage, version=given.version)
+    return Answer(
+        utterance=utterance,
+        output=label.canonical,
+        stage=stage,
+        version=given.version,
+        mark_result=given.mark_result,
+    )
 
 
 def _tolerate(kind: Leniency, message: str, config: DataConfig, notes: list[Note]) -> None:

@@ -7,7 +7,7 @@ is complete.
 """
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from intent_core.errors import DataError
 from intent_core.files import read_jsonl, to_jsonl, write_jsonl, write_whole
 from intent_core.findings import Corpus, Finding, stop_on_findings
 from intent_core.label_errors import find_label_errors
+from intent_core.origins import ExportSource, Placed, write_origins
 from intent_core.quality import check_quality
 from intent_core.records import Record
 from intent_core.settling import Settled, settle
@@ -80,6 +81,14 @@ class DatasetManifest(BaseModel):
     source: str
     """URI of the export."""
     source_sha256: str
+    source_etag: str = ""
+    source_version: str | None = None
+    """The store's own version of the export, where it keeps versions."""
+    origins: str = ""
+    """Where each row came from: a file beside the splits; "" in datasets made before there was
+    one."""
+    forgotten: tuple[str, ...] = ()
+    """Entries of the forget list that left rows out; the fingerprint names them, too."""
     splits: dict[SplitName, Split]
     intents: tuple[IntentSchema, ...]
     """The catalogue: the training split's intents and their arguments."""
@@ -102,14 +111,16 @@ def build_dataset(
     out_dir: Path,
     *,
     uri: str,
-    source: str,
-    source_sha256: str,
+    source: ExportSource,
     num_rejections: int,
     external_test: Sequence[Record] | None,
+    test_source: ExportSource | None = None,
+    forgotten: Sequence[str] = (),
 ) -> DatasetManifest:
-    """Write the splits, `conflicts.jsonl`, `left_out.jsonl`, `label_errors.jsonl`, `manifest.json`.
+    """Write the splits, what was settled or left out, the origins, and `manifest.json` last.
 
     An `external_test` is the test split as it stands; its utterances leave the other two.
+    `forgotten` are the entries of the forget list that the records were rid of.
     Raises `DataError` when a split is empty or a rule of `config.stop_on` is broken.
     """
     settled = settle(records, config)
@@ -129,12 +140,19 @@ def build_dataset(
         {**one._asdict(), "records": _locate(settled, one.utterance)} for one in placement.left_out
     ]
     write_jsonl(left_out, out_dir / LEFT_OUT_FILE)
+    tested_too = [(test_source, external_test)] if test_source and external_test else []
+    sources, read = zip((source, records), *tested_too, strict=True)
+    digests = {name: split.sha256 for name, split in written.items()}
     manifest = DatasetManifest(
         uri=uri,
-        fingerprint=fingerprint({name: split.sha256 for name, split in written.items()}),
+        fingerprint=fingerprint(digests, *([sorted(forgotten)] if forgotten else [])),
         test_fingerprint=fingerprint(written["test"].sha256),
-        source=source,
-        source_sha256=source_sha256,
+        source=source.uri,
+        source_sha256=source.sha256,
+        source_etag=source.etag,
+        source_version=source.version,
+        origins=write_origins(out_dir, sources, read, _list_placed(splits)),
+        forgotten=tuple(sorted(forgotten)),
         splits=written,
         intents=list_intents(parse_calls(e.output) for e in splits["train"]),
         num_records=len(records),
@@ -183,6 +201,14 @@ def _number_examples(records: Iterable[Record]) -> list[Example]:
             )
         )
     return examples
+
+
+def _list_placed(splits: Mapping[SplitName, Sequence[Example]]) -> dict[str, Placed]:
+    outputs: defaultdict[tuple[str, SplitName], set[str]] = defaultdict(set)
+    for name in SPLITS:
+        for example in splits[name]:
+            outputs[example.id.partition("-")[0], name].add(example.output)
+    return {key: Placed(name, frozenset(found)) for (key, name), found in outputs.items()}
 
 
 def _gather(

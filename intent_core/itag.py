@@ -113,6 +113,7 @@ class BlockReader:
             notes=answer.notes,
             alternatives=answer.alternatives,
             tags=answer.tags,
+            mark_result=answer.mark_result,
         )
         items.records.append(record)
         return answer

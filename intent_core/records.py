@@ -33,6 +33,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     alternatives: tuple[str, ...] = ()
     """Other calls that are as right, canonical; for a test set."""
     tags: Tags = ()
+    mark_result: str = ""
+    """iTAG's id of the answer that was believed (`MarkResultId`), where the export has one."""
 
 
 class Rejection(BaseModel):
@@ -119,15 +121,18 @@ def report_notes(record: Record) -> list[RowReport]:
 
 def check_rejections(tally: Tally, path: Path, max_rate: float) -> None:
     """`DataError` when too many rows are unusable, with the reasons and an example of each."""
-    rate = tally.num_rejections / tally.num_objects if tally.num_objects else 0.0
+    # What was forgotten is no fault of the export.
+    num_unusable = tally.num_rejections - tally.reasons["forgotten"]
+    rate = num_unusable / tally.num_objects if tally.num_objects else 0.0
     if rate <= max_rate:
         return
     listed = [
         f"  {count} x {reason}, as in {tally.examples[reason]}"
         for reason, count in tally.reasons.most_common(MOST_REASONS)
+        if reason != "forgotten"
     ]
     raise DataError(
-        f"{tally.num_rejections} of {tally.num_objects} rows of {path} are unusable "
+        f"{num_unusable} of {tally.num_objects} rows of {path} are unusable "
         f"({rate:.1%}; data.max_rejection_rate allows {max_rate:.1%}):\n" + "\n".join(listed) + "\n"
         "Correct these rows in the labelling task and export again, or raise "
         "data.max_rejection_rate."

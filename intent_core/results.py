@@ -30,10 +30,12 @@ Reason = Literal[
     "empty-answer",
     "annotators-disagree",
     "bad-calls",
+    "forgotten",
 ]
 
 
 _MAX_RESULTS = 1000
+_LONGEST_ID = 64
 
 
 class RowRefused(Exception):
@@ -46,6 +48,8 @@ class GivenAnswer(NamedTuple):
     text: str
     version: int | None
     slips: tuple[Leniency, ...] = ()
+    mark_result: str = ""
+    """iTAG's id of it, where the export has one."""
 
 
 class StageAnswers(NamedTuple):
@@ -75,6 +79,7 @@ def _read_result(result: object, title: str, titles: list[str]) -> Iterator[Give
     if not isinstance(result, dict):
         refuse_row("bad-label", f"a result must be an object, not {name_type(result)}")
     version = read_version(result.get("Version"))
+    mark_result = read_mark_result(result.get("MarkResultId"))
     asked = result.get("markTitle", result.get("MarkTitle"))
     marked = result.get("MarkResult")
     if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
@@ -82,14 +87,14 @@ def _read_result(result: object, title: str, titles: list[str]) -> Iterator[Give
     if "data" in result:
         titles.append(asked if isinstance(asked, str) else "")
         if asked == title:
-            yield read_value(result["data"], version)
+            yield read_value(result["data"], version)._replace(mark_result=mark_result)
         return
     for annotation in _annotations(marked):
         labels = annotation.get("labels") if isinstance(annotation, dict) else None
         if isinstance(labels, dict):
             titles.extend(labels)
             if title in labels:
-                given = read_value(labels[title], version)
+                given = read_value(labels[title], version)._replace(mark_result=mark_result)
                 if isinstance(marked, str):
                     yield given
                 else:
@@ -132,6 +137,15 @@ def read_version(value: object) -> int | None:
         value = str(value)
     # `isdigit` alone takes other scripts' digits, and True is no number.
     return int(value) if value.isdigit() and value.isascii() and len(value) < 19 else None
+
+
+def read_mark_result(value: object) -> str:
+    """iTAG's id of an answer; "" for what is none."""
+    if type(value) is int:
+        value = str(value)
+    if not isinstance(value, str) or len(value) > _LONGEST_ID:
+        return ""
+    return value if value.isascii() and value.isalnum() else ""
 
 
 def is_set(flag: object) -> bool:

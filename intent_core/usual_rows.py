@@ -19,7 +19,7 @@ from intent_core.answers import Answer, split_label_key
 from intent_core.calls import is_plain
 from intent_core.config import DataConfig
 from intent_core.records import Record
-from intent_core.results import RowRefused, read_stage, read_version
+from intent_core.results import RowRefused, read_mark_result, read_stage, read_version
 from intent_core.vocabulary import Stage
 
 _MAX_KEYS = 16
@@ -34,7 +34,8 @@ _BRACE = ord("{")
 ReadRow = Callable[[bytes, int, int], Record | None]
 
 _Flag = int | bool | None
-_VERSION = (("version", str | int | None, None),)
+_ORIGIN = (("version", str | int | None, None), ("mark_result", str | int | None, None))
+_ORIGIN_KEYS = {"version": "Version", "mark_result": "MarkResultId"}
 
 
 class UsualRows:
@@ -113,15 +114,15 @@ class UsualRows:
     def _survey_result(self) -> type[msgspec.Struct]:
         """A result of the older format, if it answers our question."""
         title = Literal[self._config.question_title]  # type: ignore[name-defined]
-        fields: list[Any] = [("answer", msgspec.Raw), ("title", title), *_VERSION]
-        names = {"answer": "data", "title": "markTitle", "version": "Version"}
+        fields: list[Any] = [("answer", msgspec.Raw), ("title", title), *_ORIGIN]
+        names = {"answer": "data", "title": "markTitle", **_ORIGIN_KEYS}
         return msgspec.defstruct("SurveyResult", fields, rename=names, gc=False)
 
     def _mark_result(self) -> type[msgspec.Struct]:
         """A result of the newer format; one that has `data` as well is none."""
         absent = ("data", msgspec.UnsetType, msgspec.UNSET)
-        fields: list[Any] = [("answer", msgspec.Raw), absent, *_VERSION]
-        names = {"answer": "MarkResult", "version": "Version"}
+        fields: list[Any] = [("answer", msgspec.Raw), absent, *_ORIGIN]
+        names = {"answer": "MarkResult", **_ORIGIN_KEYS}
         return msgspec.defstruct("MarkResult", fields, rename=names, gc=False)
 
     def _holds_answer(self, around: list[bytes], result: type[msgspec.Struct]) -> bool:
@@ -162,7 +163,7 @@ def _make_reader(
                     continue
                 (result,) = label.results
                 if believed is None:
-                    believed, version, answer = stage, result.version, result.answer
+                    believed, answer, given = stage, result.answer, result
                 elif result.answer != answer:
                     return None
                 if label.abandonFlag or label.fixedFlag:
@@ -181,6 +182,15 @@ def _make_reader(
             or utterance.strip() != utterance
         ):
             return None
-        return Record(utterance, output, source, number, offset, believed, read_version(version))
+        return Record(
+            utterance,
+            output,
+            source,
+            number,
+            offset,
+            believed,
+            read_version(given.version),
+            mark_result=read_mark_result(given.mark_result),
+        )
 
     return read

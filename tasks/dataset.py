@@ -20,8 +20,11 @@ from intent_core.dataset import (
 from intent_core.errors import DataError
 from intent_core.files import write_jsonl
 from intent_core.findings import render_findings
-from intent_core.itag import read_export
-from intent_core.records import Record, check_rejections
+from intent_core.forgetting import ForgetList
+from intent_core.itag import iter_export
+from intent_core.origins import ExportSource
+from intent_core.records import ExportReading, Record, check_rejections
+from tasks.forgetting import read_forget_list
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, read_finished, work_folder
@@ -34,8 +37,7 @@ class ExportFile(NamedTuple):
     """An export on this machine's disk."""
 
     path: Path
-    uri: str
-    sha256: str
+    source: ExportSource
 
 
 @task(
@@ -46,15 +48,18 @@ class ExportFile(NamedTuple):
 )
 def pull_export(uri: str) -> ExportFile:
     """Fetch an export: a URI, a path, or a key in the configured store."""
+    return fetch_export(uri, work_folder(get_settings(), "exports"))
+
+
+def fetch_export(uri: str, folder: Path) -> ExportFile:
+    """The same into a folder, outside a flow."""
     settings = get_settings()
     if "://" in uri or Path(uri).is_absolute() or Path(uri).exists():
         root, key = split_uri(uri if "://" in uri else str(Path(uri).resolve()))
         store = open_store(root)
     else:
         store, key = get_store(settings), uri
-    target = work_folder(settings, "exports") / (
-        hashlib.sha256(uri.encode()).hexdigest()[:12] + "-" + Path(key).name
-    )
+    target = folder / (hashlib.sha256(uri.encode()).hexdigest()[:12] + "-" + Path(key).name)
     try:
         found = store.download(key, target)
     except MissingObjectError as error:
@@ -62,7 +67,8 @@ def pull_export(uri: str) -> ExportFile:
     logger.info("pulled %s: %d bytes", found.uri, found.size)
     with target.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return ExportFile(target, found.uri, sha256)
+    source = ExportSource(uri=found.uri, sha256=sha256, etag=found.etag, version=found.version)
+    return ExportFile(target, source)
 
 
 @task(task_run_name="convert {export.path.name}")
@@ -70,34 +76,38 @@ def build(export: ExportFile, test: ExportFile | None, config: DataConfig) -> Da
     """Read, check and split an export; the dataset lies in the store under its fingerprint."""
     settings = get_settings()
     with tempfile.TemporaryDirectory(dir=work_folder(settings)) as name:
-        manifest = _build_in(Path(name), export, test, config, settings)
+        manifest = prepare_dataset(Path(name), export, test, config, settings)
     create_markdown_artifact(_render(manifest), key="data-check")
     return manifest
 
 
-def _build_in(
+def prepare_dataset(
     folder: Path,
     export: ExportFile,
     test: ExportFile | None,
     config: DataConfig,
     settings: Settings,
 ) -> DatasetManifest:
-    reading = read_export(export.path, config)
+    """The same outside a flow, by way of an empty folder."""
+    store = get_store(settings)
+    forget_list, taken = read_forget_list(store), set[str]()
+    reading = ExportReading(forget_list.take_out(iter_export(export.path, config), taken))
     check_rejections(reading.tally, export.path, config.max_rejection_rate)
+    tested = _read_test(test, config, forget_list, taken) if test else None
     manifest = build_dataset(
         reading.records,
         config,
         folder,
         uri="datasets",
-        source=export.uri,
-        source_sha256=export.sha256,
+        source=export.source,
         num_rejections=len(reading.rejections),
-        external_test=_read_test(test, config) if test else None,
+        external_test=tested,
+        test_source=test.source if test else None,
+        forgotten=sorted(taken),
     )
     write_jsonl(reading.rejections, folder / REJECTIONS_FILE)
     write_jsonl(reading.reports, folder / REPORTS_FILE)
     (folder / FINDINGS_FILE).write_text(_render(manifest), encoding="utf-8")
-    store = get_store(settings)
     manifest = manifest.model_copy(update={"uri": f"datasets/{manifest.fingerprint}"})
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     if read_finished(store, manifest.uri, DatasetManifest) != manifest:
@@ -109,8 +119,10 @@ def _render(manifest: DatasetManifest) -> str:
     return render_findings(manifest.findings, f"Data check of {manifest.source}")
 
 
-def _read_test(test: ExportFile, config: DataConfig) -> list[Record]:
+def _read_test(
+    test: ExportFile, config: DataConfig, forget_list: ForgetList, taken: set[str]
+) -> list[Record]:
     """A fixed test set must be sound to the last row: it is what models are measured by."""
-    reading = read_export(test.path, config)
+    reading = ExportReading(forget_list.take_out(iter_export(test.path, config), taken))
     check_rejections(reading.tally, test.path, 0.0)
     return list(reading.records)

@@ -112,9 +112,17 @@ def judge(example_id: str, text: str, latency_ms: float | None) -> Prediction:
 
 
 async def stream_answer(
-    utterance: str, base_url: str, api_key: str, model: str, system_prompt: str
+    utterance: str,
+    base_url: str,
+    api_key: str,
+    model: str,
+    system_prompt: str,
+    on_id: Callable[[str], None] = lambda response_id: None,
 ) -> AsyncIterator[str]:
-    """The answer's text as it comes. Raises `ServingError` when the server does not give one."""
+    """The answer's text as it comes; `on_id` is told its id with each piece.
+
+    Raises `ServingError` when the server does not give one.
+    """
     async with make_client(base_url, api_key, 60) as client:
         try:
             stream = await client.chat.completions.create(
@@ -125,6 +133,7 @@ async def stream_answer(
                 stream=True,
             )
             async for chunk in cast(openai.AsyncStream[ChatCompletionChunk], stream):
+                on_id(chunk.id)
                 if chunk.choices and chunk.choices[0].delta.content:
                     yield chunk.choices[0].delta.content
         except (openai.OpenAIError, httpx2.HTTPError) as error:

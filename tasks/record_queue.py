@@ -6,6 +6,7 @@ from prefect import task
 from pydantic import ValidationError
 
 from intent_core.errors import ServiceError, TrackingError
+from tasks.lineage import note_recorded
 from tasks.moving import note_version
 from tasks.promotion import point_champion
 from tasks.recording import RunRecord, publish_verdict, write_record
@@ -36,6 +37,7 @@ def record_queued(settings: Settings) -> int:
         try:
             record = RunRecord.model_validate_json(store.read(key))
             recorded = write_record(settings, record)
+            note_recorded(store, record, recorded)
             served = note_version(settings, record.artifact, recorded.version)
             if served:
                 point_champion(settings, served)

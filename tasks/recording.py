@@ -15,6 +15,7 @@ from intent_core.config import PipelineConfig, fingerprint
 from intent_core.dataset import DatasetManifest
 from intent_core.errors import ConfigError
 from intent_core.gate import GateDecision, render_decision
+from intent_core.origins import ORIGINS_FOLDER
 from intent_core.report import EvaluationReport
 from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.page import Review, render_review
@@ -209,8 +210,9 @@ def gather_dataset(store: ObjectStore, dataset: DatasetManifest, folder: Path) -
     """The dataset's manifest, what was rejected and why, and the data check."""
     splits = {split.file for split in dataset.splits.values()}
     for found in store.list(f"{dataset.uri}/"):
-        name = found.key.rpartition("/")[2]
-        if name not in splits:
+        name = found.key.removeprefix(f"{dataset.uri}/")
+        # A line a row: too much for a page, and `intent trace` reads it from the store.
+        if name not in splits and not name.startswith(f"{ORIGINS_FOLDER}/"):
             store.download(found.key, folder / name)
 
 

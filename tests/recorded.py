@@ -8,6 +8,7 @@ from typing import Any
 
 from intent_core.config import DataConfig
 from intent_core.dataset import DatasetManifest, build_dataset, read_split
+from intent_core.origins import ExportSource
 from intent_core.records import Record
 
 DATA = Path(__file__).parent / "data"
@@ -40,6 +41,8 @@ def build(
     out_dir: Path,
     records: Sequence[Record],
     external_test: Sequence[Record] | None = None,
+    test_source: ExportSource | None = None,
+    forgotten: Sequence[str] = (),
     **config: Any,
 ) -> DatasetManifest:
     return build_dataset(
@@ -47,10 +50,11 @@ def build(
         DataConfig(**config),
         out_dir,
         uri="file:///dataset",
-        source="file:///export.manifest",
-        source_sha256="0" * 64,
+        source=ExportSource(uri="file:///export.manifest", sha256="0" * 64),
         num_rejections=3,
         external_test=external_test,
+        test_source=test_source,
+        forgotten=forgotten,
     )
 
 

@@ -30,6 +30,12 @@ from intent_core.serving.keys import OPERATOR, KeyFile
 from intent_core.serving.limits import RequestRate
 from intent_core.serving.metrics import Metrics
 from intent_core.serving.refusals import Headers, Reason, Refusal
+from intent_core.serving.response_ids import (
+    REQUEST_ID,
+    make_request_id,
+    read_callers_id,
+    to_response_id,
+)
 from intent_core.serving.routes import (
     CHAT_PATH,
     FOR_OPERATOR,
@@ -45,7 +51,7 @@ ACCESS_LOG = "intent.access"
 access_log = logging.getLogger(ACCESS_LOG)
 
 _CLIENT_LEFT = 499
-_REPLACED = frozenset({b"authorization", b"content-length", b"transfer-encoding"})
+_REPLACED = frozenset({b"authorization", b"content-length", b"transfer-encoding", REQUEST_ID})
 
 
 class Doorkeeper:
@@ -95,13 +101,15 @@ class Doorkeeper:
             seconds = self._clock() - since
             self._metrics.count_request(exchange.alias, exchange.version, exchange.caller, status)
             access_log.info(
-                "caller=%s alias=%s model=%s version=%s status=%d ms=%.1f",
+                "caller=%s alias=%s model=%s version=%s status=%d ms=%.1f id=%s request=%s",
                 exchange.caller or "-",
                 exchange.alias or "-",
                 exchange.model or "-",
                 exchange.version or "-",
                 status,
                 seconds * 1000,
+                exchange.response_id or "-",
+                exchange.request_id or "-",
                 extra={
                     "caller": exchange.caller,
                     "alias": exchange.alias,
@@ -109,6 +117,8 @@ class Doorkeeper:
                     "version": exchange.version,
                     "status": status,
                     "ms": round(seconds * 1000, 1),
+                    "response_id": exchange.response_id,
+                    "request_id": exchange.request_id,
                 },
             )
 
@@ -190,7 +200,11 @@ class Doorkeeper:
         """Hand the question to a model and its answer to the caller; the answer's texts."""
         exchange.model, exchange.version = asked.model, asked.version
         body = self._write_body(question, asked)
-        inner = {**scope, "headers": self._vouch(scope, body)}
+        request_id = make_request_id(asked)
+        exchange.request_id = read_callers_id(scope["headers"])
+        exchange.response_id = to_response_id(question.route, request_id)
+        named = (REQUEST_ID, request_id.encode())
+        inner = {**scope, "headers": [*self._vouch(scope, body), named]}
         again = BodyAgain(body, receive)
         since = self._clock()
         self._metrics.enter(exchange.model)

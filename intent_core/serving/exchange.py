@@ -5,6 +5,7 @@ from collections.abc import Callable
 from intent_core.serving.answers import AnswerText, gather_answer
 from intent_core.serving.asgi import Message, Send, send_answer, send_refusal
 from intent_core.serving.refusals import Headers, Reason, Refusal
+from intent_core.serving.response_ids import REQUEST_ID
 
 _UNUSABLE = Refusal(Reason.BODY, "no answer can be made that 'structured_outputs' allows")
 
@@ -14,7 +15,7 @@ class Exchange:
 
     __slots__ = (
         *("_refused", "_send", "_text", "alias", "caller", "constrained", "judged", "model"),
-        *("status", "version"),
+        *("request_id", "response_id", "status", "version"),
     )
 
     def __init__(self, send: Send) -> None:
@@ -24,6 +25,10 @@ class Exchange:
         self.alias = ""
         self.version = ""
         self.model = ""
+        self.request_id = ""
+        """The caller's own, which the answer brings back."""
+        self.response_id = ""
+        """Of the answer; names the model."""
         self.status = 0
         """0 until the answer begins."""
         self.judged = False
@@ -62,6 +67,11 @@ class Exchange:
             headers.append((b"x-intent-model", self.model.encode()))
         if self.version:
             headers.append((b"x-intent-version", self.version.encode()))
+        if self.response_id:
+            headers.append((b"x-intent-id", self.response_id.encode()))
+        if self.request_id:
+            headers = [h for h in headers if h[0].lower() != REQUEST_ID]
+            headers.append((REQUEST_ID, self.request_id.encode()))
         await self._send({**message, "headers": headers})
 
 

@@ -75,6 +75,45 @@ def test_the_served_model_answers_under_its_alias_with_a_key(platform: Settings)
     assert httpx.post(url, json=body).status_code == 401
 
 
+def test_answers_and_rows_lead_to_the_version_and_its_run(walk: Path, platform: Settings) -> None:
+    """Whole, streamed and in the older form; a caller's own id comes back and names nothing."""
+    from mlflow import MlflowClient
+
+    served = json.loads(intent("status", "--json"))["served"]
+    forged = f"intent-000000000000-v99-{'0' * 32}"
+    headers = {"Authorization": f"Bearer {platform.read_inference_key()}", "X-Request-Id": forged}
+    url = f"{platform.endpoint}/chat/completions"
+    body = {"model": "walk", "messages": [{"role": "user", "content": "play Angie"}]}
+    whole = httpx.post(url, json=body, headers=headers)
+    streamed = httpx.post(url, json={**body, "stream": True}, headers=headers)
+    chunks = [json.loads(line[6:]) for line in streamed.text.splitlines() if "{" in line]
+    older_url = platform.endpoint.removesuffix("/v1") + "/api/predict/walk"
+    older = httpx.post(older_url, json={"prompt": "play Angie"}, headers=headers)
+    asked = json.loads(intent("ask", "播放红豆", "--json"))
+    ids = [whole.json()["id"], older.headers["x-intent-id"], asked["id"]]
+    ids += {chunk["id"] for chunk in chunks}
+    assert len(set(ids)) == 4
+    assert [one.headers["x-request-id"] for one in (whole, streamed, older)] == [forged] * 3
+    assert (whole.headers["x-intent-id"], streamed.headers["x-intent-id"]) == (ids[0], ids[3])
+    client = MlflowClient(platform.mlflow_tracking_url)
+    champion = client.get_model_version_by_alias("walk", "champion")
+    experiment = client.get_experiment_by_name("walk")
+    promoted = "tags.`intent.verdict` = 'promote'"
+    [run] = client.search_runs([experiment.experiment_id], promoted)
+    for response_id in ids:
+        [model] = json.loads(intent("trace", response_id, "--json"))["models"]
+        lineage = model["lineage"]
+        assert (model["served"], lineage["model"]) == ("now", served["artifact"]["name"])
+        assert (lineage["version"], lineage["mlflow_run"]) == (champion.version, run.info.run_id)
+        assert lineage["recipe"] == str(walk / "recipe.yaml")
+        assert lineage["base_model_digest"] == served["artifact"]["base_model_digest"]
+        assert lineage["dataset"] == served["artifact"]["dataset_fingerprint"]
+        assert lineage["export_uri"] == (walk / "export.manifest").as_uri()
+    row = json.loads(intent("trace", "--row", f"{walk / 'export.manifest'}:1", "--json"))
+    assert [one["lineage"]["version"] for one in row["models"]] == [champion.version]
+    assert row["rows"][0]["mark_result"] == "1"
+
+
 ODD = ["tell me a joke", "红豆红豆红豆", "the weather of the music of the weather", "((("]
 
 

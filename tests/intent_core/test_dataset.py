@@ -59,6 +59,7 @@ def test_the_manifest_names_the_files_as_they_are(tmp_path: Path) -> None:
         "label_errors.jsonl",
         "left_out.jsonl",
         "manifest.json",
+        "origins",
         "test.jsonl",
         "train.jsonl",
         "validation.jsonl",

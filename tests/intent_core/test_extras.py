@@ -8,6 +8,7 @@ import pytest
 from intent_core.config import DataConfig
 from intent_core.dataset import build_dataset, read_split
 from intent_core.itag import read_export
+from intent_core.origins import ExportSource
 from intent_core.records import Record
 
 ROW = {
@@ -35,8 +36,7 @@ def test_alternatives_and_tags_reach_the_test_split(tmp_path: Path) -> None:
         DataConfig(near_duplicate_similarity=1),
         tmp_path / "out",
         uri="",
-        source="",
-        source_sha256="",
+        source=ExportSource(uri="", sha256=""),
         num_rejections=0,
         external_test=test,
     )

@@ -187,7 +187,7 @@ def test_the_access_log_names_callers_and_models_and_nothing_else(
         door.chat()
         door.chat("nobody's", key="a-wrong-key-0123456789")
         door.chat(OLD, key=OPERATOR_KEY)
-    assert [r.getMessage().rpartition(" ")[0] for r in caplog.records] == [
+    assert [r.getMessage().partition(" ms=")[0] for r in caplog.records] == [
         f"caller=app alias=intent model={OLD} version=7 status=200",
         "caller=- alias=- model=- version=- status=401",
         f"caller=operator alias=- model={OLD} version=- status=200",

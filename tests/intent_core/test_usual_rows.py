@@ -46,9 +46,9 @@ def agrees(usual: UsualRows, line: bytes, config: DataConfig = CONFIG) -> bool:
     answer = read_answer(json.loads(line), config)
     assert isinstance(answer, Answer), answer
     assert not answer.notes
-    assert (read.utterance, read.output, read.stage, read.version) == (
+    assert (read.utterance, read.output, read.stage, read.version, read.mark_result) == (
         *(answer.utterance, answer.output, answer.stage),
-        answer.version,
+        *(answer.version, answer.mark_result),
     )
     assert (read.source, read.line, read.byte_offset, read.notes) == ("e", 7, 70, ())
     return True
@@ -92,6 +92,7 @@ RESULTS = st.builds(
     ANSWERS,
     st.booleans(),
     Version=st.sampled_from(["17", 17, "x", None, -1, "007", 10**18, 1.0, "1" * 30, "-0"]),
+    MarkResultId=st.sampled_from(["17", 17, "x-1", None, True, 1.0, "", "1" * 65, "é"]),
     data=st.just("a()") | ANSWERS,
 ) | st.builds(result, ANSWERS, st.booleans(), markTitle=st.sampled_from(["output", "other", None]))
 LABELS = st.none() | st.fixed_dictionaries(

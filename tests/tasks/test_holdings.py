@@ -1,0 +1,43 @@
+"""What still holds a text, in whatever way it is written there."""
+
+import gzip
+import html
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.holdings import _PIECE, find_holders
+from tasks.settings import Settings, get_settings
+from tasks.steps import get_store
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    os.environ["INTENT_HOME"] = str(tmp_path)
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def found(settings: Settings, *texts: str) -> list[str]:
+    home = settings.home.resolve().as_uri()
+    return [uri.removeprefix(f"{home}/") for uri in find_holders(settings, texts)]
+
+
+@pytest.mark.parametrize("text", ["给王小明打电话吧", 'call "Gwen" & <Carter>', "stop"])
+def test_each_way_to_write_it_is_found(settings: Settings, text: str) -> None:
+    store = get_store(settings)
+    store.put("ascii.json", json.dumps({"a": text}).encode())
+    store.put("utf-8.json", json.dumps({"a": text}, ensure_ascii=False).encode())
+    store.put("zipped.gz", gzip.compress(json.dumps([text]).encode()))
+    store.put("far.json", b" " * (_PIECE - 5) + json.dumps(text).encode())
+    store.put("page.html", f"<td>{html.escape(text)}</td>".encode())
+    store.put("other.json", b'"to stopgap"')
+    store.put("weights.safetensors", json.dumps(text).encode())
+    store.put("broken.gz", b"\x1f\x8b...")
+    (settings.home / "serving.json").write_text(json.dumps([text]), encoding="utf-8")
+    assert found(settings, text) == [
+        *("store/ascii.json", "store/far.json", "store/page.html", "store/utf-8.json"),
+        *("store/zipped.gz", "serving.json"),
+    ]

@@ -1,8 +1,8 @@
 """The pictures of the pages, taken of the platform that runs here: `python docs/screenshots.py`.
 
-It needs two runs of the quick start, the second another model, and Chromium (`make test` installs
-it where it may). The newest promoted run is shown in Prefect; the newest run's report, and the
-newest two runs beside each other in MLflow; and a question on the page of `intent try`.
+It needs runs of the quick start, two of them to compare, and Chromium (`make test` installs it
+where it may). The newest promoted run is shown in Prefect; the newest run's report, and the newest
+two runs beside each other in MLflow; and a question on the page of `intent try`.
 """
 
 import argparse
@@ -52,18 +52,18 @@ def main() -> None:
         shrink(path)
 
 
-def find_runs(settings: Settings, project: str) -> list[Any]:
-    """The experiment's runs that were judged, the newest first."""
+def find_runs(settings: Settings, project: str, least: int = 1) -> list[Any]:
+    """The experiment's runs that were judged, the newest first; exits when there are fewer."""
     client = make_client(settings)
     experiment = client.get_experiment_by_name(project)
     if experiment is None:
         sys.exit(f"MLflow has no experiment {project!r}: run `make demo` first")
     found = client.search_runs([experiment.experiment_id], order_by=["start_time DESC"])
     runs = [run for run in found if "intent.verdict" in run.data.tags]
-    if len(runs) < 2:
+    if len(runs) < least:
         sys.exit(
-            f"{len(runs)} of the two runs are in experiment {project!r}; docs/reviewers.md has the "
-            "command that makes the second"
+            f"experiment {project!r} has {len(runs)} judged run(s), {least} wanted: "
+            "docs/reviewers.md has the command that makes the second"
         )
     return runs
 
@@ -83,7 +83,7 @@ def take_report(settings: Settings, project: str, path: Path) -> None:
 
 
 def take_comparison(settings: Settings, project: str, path: Path) -> None:
-    runs = find_runs(settings, project)[:2]
+    runs = find_runs(settings, project, least=2)[:2]
     listed = urllib.parse.quote(json.dumps([run.info.run_id for run in runs]))
     experiments = urllib.parse.quote(json.dumps([runs[0].info.experiment_id]))
     address = f"{settings.mlflow_tracking_url}/#/compare-runs"

@@ -94,6 +94,7 @@ def test_some_pages_have_commands_to_run() -> None:
     assert len(runs) > 3 and all(shown for _, shown in runs)
 
 
+@pytest.mark.timeout(600)  # several programs, one after the other
 @pytest.mark.parametrize(("page", "runs"), list_runs(), ids=lambda one: getattr(one, "name", ""))
 def test_safe_commands_do_what_the_page_shows(
     page: Path, runs: list[tuple[str, str]], tmp_path: Path

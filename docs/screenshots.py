@@ -71,7 +71,7 @@ def find_runs(settings: Settings, project: str, least: int = 1) -> list[Any]:
 def take_prefect(settings: Settings, project: str, path: Path) -> None:
     runs = find_runs(settings, project)
     promoted = [run for run in runs if run.data.tags["intent.verdict"] == "promote"]
-    shoot((promoted or runs)[0].data.tags["intent.prefect_run"], path, 1300, 900)
+    shoot((promoted or runs)[0].data.tags["intent.prefect_run"], path, 1300, 760)
 
 
 def take_report(settings: Settings, project: str, path: Path) -> None:

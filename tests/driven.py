@@ -70,10 +70,12 @@ class Driven:
 
 
 @contextlib.contextmanager
-def driven_browser(profile: Path) -> Iterator[Driven]:
+def driven_browser(profile: Path, *flags: str) -> Iterator[Driven]:
     """A browser with one empty tab, and that profile folder."""
     options = ("--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank")
-    process = subprocess.Popen([find_browser(), *FLAGS, *options], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [find_browser(), *FLAGS, *flags, *options], stderr=subprocess.DEVNULL
+    )
     try:
         ports = profile / "DevToolsActivePort"
         wait_for("the browser", lambda: ports.exists() and ports.read_text().strip(), 60)

@@ -1,0 +1,127 @@
+"""The pictures of the pages, taken of the platform that runs here: `python docs/screenshots.py`.
+
+It needs runs of the quick start, two of them to compare, and Chromium (`make test` installs it
+where it may). The newest promoted run is shown in Prefect; the newest run's report, and the newest
+two runs beside each other in MLflow; and a question on the page of `intent try`.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from flows.demo import QUESTION
+from tasks.processes import choose_free_port
+from tasks.settings import CHECKOUT, LOOPBACK, Settings, get_settings
+from tasks.tracking import make_client
+
+IMAGES = CHECKOUT / "docs" / "images"
+PROJECT = "quickstart"
+_COLOURS = 64
+_MOST_BYTES = 150_000
+
+
+def main() -> None:
+    """Take all pictures, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="prefect-run, report, mlflow-compare, try")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
+    parser.add_argument("--project", default=PROJECT, help="experiment whose runs are shown")
+    told = parser.parse_args()
+    # The tests drive the browser; in a checkout they are beside us.
+    sys.path.append(str(CHECKOUT / "tests"))
+    settings = get_settings()
+    takers = {
+        "prefect-run": take_prefect,
+        "report": take_report,
+        "mlflow-compare": take_comparison,
+        "try": take_try,
+    }
+    for name in told.names or takers:
+        path = told.out / f"{name}.png"
+        takers[name](settings, told.project, path)
+        shrink(path)
+
+
+def find_runs(settings: Settings, project: str, least: int = 1) -> list[Any]:
+    """The experiment's runs that were judged, the newest first; exits when there are fewer."""
+    client = make_client(settings)
+    experiment = client.get_experiment_by_name(project)
+    if experiment is None:
+        sys.exit(f"MLflow has no experiment {project!r}: run `make demo` first")
+    found = client.search_runs([experiment.experiment_id], order_by=["start_time DESC"])
+    runs = [run for run in found if "intent.verdict" in run.data.tags]
+    if len(runs) < least:
+        sys.exit(
+            f"experiment {project!r} has {len(runs)} judged run(s), {least} wanted: "
+            "docs/reviewers.md has the command that makes the second"
+        )
+    return runs
+
+
+def take_prefect(settings: Settings, project: str, path: Path) -> None:
+    runs = find_runs(settings, project)
+    promoted = [run for run in runs if run.data.tags["intent.verdict"] == "promote"]
+    shoot((promoted or runs)[0].data.tags["intent.prefect_run"], path, 1300, 760)
+
+
+def take_report(settings: Settings, project: str, path: Path) -> None:
+    newest = find_runs(settings, project)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        client = make_client(settings)
+        page = client.download_artifacts(newest.info.run_id, "report.html", folder)
+        shoot(Path(page).as_uri(), path, 1200, 1900)
+
+
+def take_comparison(settings: Settings, project: str, path: Path) -> None:
+    runs = find_runs(settings, project, least=2)[:2]
+    listed = urllib.parse.quote(json.dumps([run.info.run_id for run in runs]))
+    experiments = urllib.parse.quote(json.dumps([runs[0].info.experiment_id]))
+    address = f"{settings.mlflow_tracking_url}/#/compare-runs"
+    shoot(f"{address}?runs={listed}&experiments={experiments}", path, 1200, 1500)
+
+
+def take_try(settings: Settings, project: str, path: Path) -> None:
+    port = choose_free_port(LOOPBACK)
+    command = [sys.executable, "-m", "flows", "try", "--port", str(port)]
+    driven = importlib.import_module("driven")
+    with subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL) as process:
+        try:
+            with (
+                tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+                driven.driven_browser(Path(profile), "--window-size=1100,700") as browser,
+            ):
+                browser.open_when_up(f"http://{LOOPBACK}:{port}/", 120)
+                browser.write("#utterance textarea, #utterance input", QUESTION)
+                browser.wait_for("!!document.querySelector('.confidence')", 120)
+                path.write_bytes(browser.take_picture())
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def shoot(url: str, path: Path, width: int, height: int) -> None:
+    importlib.import_module("browser").take_picture(url, path, width, height)
+
+
+def shrink(path: Path) -> None:
+    """Few colours do for a page; exits when the picture is still too large for a repository."""
+    with Image.open(path) as picture:
+        few = picture.convert("RGB").quantize(_COLOURS)
+    few.save(path, optimize=True)
+    size = path.stat().st_size
+    sys.stdout.write(f"{path}: {size / 1000:.0f} kB\n")
+    if size > _MOST_BYTES:
+        sys.exit(f"{path.name} has over {_MOST_BYTES / 1000:.0f} kB: take less of the page")
+
+
+if __name__ == "__main__":
+    main()

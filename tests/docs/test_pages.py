@@ -1,0 +1,120 @@
+"""The pages hold together: links, both languages, and commands that do what they say."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pages import (
+    PAGES,
+    ROOT,
+    TWINS,
+    Block,
+    find_arguments,
+    name_of,
+    read_anchors,
+    read_blocks,
+    read_headings,
+    read_links,
+    split_commands,
+    without_comments,
+)
+
+SHELL = {"bash", "sh"}
+COMMENTED = {*SHELL, "toml", "yaml"}
+GENERATED = "recipes.md"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in read_links(page):
+        target, _, anchor = link.partition("#")
+        to = (page.parent / target).resolve() if target else page
+        assert to.exists(), link
+        if anchor and to.suffix == ".md":
+            assert anchor in read_anchors(to), link
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.parent.name == "docs"], ids=name_of)
+def test_a_page_is_in_both_languages(page: Path) -> None:
+    english = page.with_name(page.name.replace(".zh.md", ".md"))
+    assert english in dict(TWINS) or "中文" in [text for _, text in read_headings(page)]
+
+
+@pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda page: page.name)
+def test_twins_say_the_same(english: Path, chinese: Path) -> None:
+    ours, theirs = read_blocks(english), read_blocks(chinese)
+    assert [block.language for block in ours] == [block.language for block in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        if one.language in COMMENTED:
+            assert without_comments(one.text) == without_comments(other.text)
+        elif one.language != "mermaid":
+            assert one.text == other.text
+    levels = [[level for level, _ in read_headings(page)] for page in (english, chinese)]
+    assert levels[0] == levels[1]
+    linked = [
+        {link.replace(".zh.md", ".md").partition("#")[0] for link in read_links(page)}
+        for page in (english, chinese)
+    ]
+    assert linked[0] - {english.name, ""} == linked[1] - {english.name, ""}
+
+
+def is_safe(shell: str) -> bool:
+    """Whether a block asks no server, and writes only where it stands."""
+    return all(map(_is_safe_command, split_commands(shell)))
+
+
+def _is_safe_command(words: list[str]) -> bool:
+    arguments = find_arguments(words, "intent")
+    if arguments is None:
+        return words[0] in ("cat", "head")
+    asks = {"--least-certain", "--from-predictions"} & set(arguments)
+    return arguments[0] in ("check", "convert", "manifest", "score", "--help") and not asks
+
+
+def list_runs() -> list[tuple[Path, list[tuple[str, str]]]]:
+    """Per page the blocks that may be run, each with the output that is shown below it."""
+    found = []
+    for page, _ in TWINS:
+        blocks = read_blocks(page)
+        runs = [
+            (block.text, shown.text if shown.language == "text" else "")
+            for block, shown in itertools.pairwise([*blocks, Block("", "")])
+            if block.language in SHELL and is_safe(block.text)
+        ]
+        if runs and page.name != GENERATED:  # its commands name files of the reader's
+            found.append((page, runs))
+    return found
+
+
+def test_some_pages_have_commands_to_run() -> None:
+    (runs,) = [runs for page, runs in list_runs() if page.name == "annotators.md"]
+    assert len(runs) > 3 and all(shown for _, shown in runs)
+
+
+@pytest.mark.timeout(600)  # several programs, one after the other
+@pytest.mark.parametrize(("page", "runs"), list_runs(), ids=lambda one: getattr(one, "name", ""))
+def test_safe_commands_do_what_the_page_shows(
+    page: Path, runs: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+    }
+    for shell, shown in runs:
+        done = subprocess.run(
+            ["sh", "-e"],
+            input=shell,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        for line in shown.splitlines():
+            assert line in done.stdout, done.stdout

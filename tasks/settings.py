@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from intent_core.errors import ConfigError
+from tasks.upkeep_settings import UpkeepSettings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 
 
-class Settings(BaseSettings):
+class Settings(UpkeepSettings):
     """Every setting is an environment variable `INTENT_<NAME>`."""
 
     model_config = SettingsConfigDict(

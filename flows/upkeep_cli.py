@@ -42,3 +42,65 @@ def doctor(dry_run: DryRun = False, as_json: AsJson = False) -> None:
             console.print(f"healthy: {len(CHECKS)} checks found nothing")
     if left:
         raise typer.Exit(4)
+
+
+@upkeep_app.command()
+def backup(
+    target: Annotated[
+        str, typer.Argument(help="A file that is written, or an s3:// or oss:// URI.")
+    ],
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out the database of `prefect` or `mlflow` (repeatable)."),
+    ] = None,
+) -> None:
+    """Write the whole state into one file, while everything runs.
+
+    Prefect's and MLflow's databases, MLflow's files, a directory store, what is served, and the
+    settings that differ from their defaults, with a digest of every file. A bucket is listed, not
+    copied. Databases of servers of yours are read with pg_dump (INTENT_PREFECT_DATABASE,
+    INTENT_MLFLOW_DATABASE).
+
+    Keys are never in it: keep the folder `secrets` yourself. The file may hold utterances of your
+    callers; it is written with mode 0600.
+    """
+    from tasks.backup import back_up
+
+    with reported("nothing was written"):
+        size = back_up(
+            get_settings(),
+            target,
+            without or [],
+            lambda line: console.print(line, markup=False, soft_wrap=True),
+        )
+        console.print(f"{target}: {size / 1e6:.1f} MB", markup=False, soft_wrap=True)
+
+
+@upkeep_app.command()
+def restore(
+    source: Annotated[str, typer.Argument(help="A backup: a file, or an s3:// or oss:// URI.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Move aside what is there, into `replaced-...`.")
+    ] = False,
+) -> None:
+    """Bring a backup back: all of it or nothing. Then `intent up` serves the same model.
+
+    The servers of this home must be down, and so must be yours whose databases it replaces. Every digest is compared before anything is changed.
+    Killed at any moment it leaves what was there, or goes on with the next `intent up`.
+    """
+    from tasks.restore import restore as bring_back
+
+    with reported("nothing was changed, or the same command ends it"):
+        settings = get_settings()
+
+        def say(line: str) -> None:
+            console.print(line, markup=False, soft_wrap=True)
+
+        about = bring_back(settings, source, replace=replace, announce=say)
+        say(f"the state of {about['made']} is in {settings.home}")
+        for name, value in about["settings"].items():
+            say(f"it was made under {name}={value}")
+        if not about["has_store"]:
+            say(f"its store is {about['store']}, which is as it is")
+        say("keys are not in a backup: bring the folder `secrets` here, or new keys are made")
+        say("`intent up` starts the servers and serves the same model")

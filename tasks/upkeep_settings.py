@@ -1,6 +1,6 @@
 """When something counts as left behind, and how long what is finished is kept."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 
@@ -50,4 +50,12 @@ class UpkeepSettings(BaseSettings):
         ge=0,
         description="Days until `intent clean` removes the copies of exports that runs were "
         "started with from the store; unset: never.",
+    )
+    prefect_database: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL URL of your Prefect server's database, for `intent backup`.",
+    )
+    mlflow_database: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL URL of your MLflow server's database, for `intent backup`.",
     )

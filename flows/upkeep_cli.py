@@ -45,6 +45,41 @@ def doctor(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 
 
 @upkeep_app.command()
+def clean(dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Remove what is no longer needed, by the INTENT_KEEP_* settings; --dry-run only lists it.
+
+    On this machine: models beside the last INTENT_KEEP_MODELS, work of runs that never ended, old
+    logs. In the store only where a setting says so: models that no gate has accepted
+    (INTENT_KEEP_CANDIDATE_DAYS), checkpoints, copies of exports.
+
+    What is served, what was served before, a trial's or a fleet's model, one that waits for a
+    person, and whatever a run may need, always stays.
+    """
+    from tasks.cleaning import plan_cleaning
+    from tasks.needed import find_needed
+
+    with reported("what was removed is gone, the rest stays"):
+        settings = get_settings()
+        needed = find_needed(settings)
+        gone, total = [], 0
+        for removal in plan_cleaning(settings, needed):
+            if not dry_run:
+                removal.remove()
+            gone.append({"what": removal.what, "bytes": removal.size})
+            total += removal.size
+            if not as_json:
+                verb = "would remove" if dry_run else "removed"
+                line = f"{verb} {removal.what}: {removal.size} bytes"
+                console.print(line, markup=False, soft_wrap=True)
+        if as_json:
+            print_json({"removed": gone, "bytes": total, "store_left_alone": needed.problem})
+            return
+        if needed.problem:
+            console.print(f"the store was left alone: {needed.problem}", markup=False)
+        console.print(f"{len(gone)} item(s), {total} bytes", markup=False)
+
+
+@upkeep_app.command()
 def backup(
     target: Annotated[
         str, typer.Argument(help="A file that is written, or an s3:// or oss:// URI.")
@@ -85,8 +120,9 @@ def restore(
 ) -> None:
     """Bring a backup back: all of it or nothing. Then `intent up` serves the same model.
 
-    The servers of this home must be down, and so must be yours whose databases it replaces. Every digest is compared before anything is changed.
-    Killed at any moment it leaves what was there, or goes on with the next `intent up`.
+    The servers of this home must be down, and so must be yours whose databases it replaces. Every
+    digest is compared before anything is changed. Killed at any moment it leaves what was there,
+    or goes on with the next `intent up`.
     """
     from tasks.restore import restore as bring_back
 

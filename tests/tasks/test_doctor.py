@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.states import Running
+from prefect.states import Completed, Running
 from typer.testing import CliRunner
-from upkept import home_beside, kill_a_run
+from upkept import environment_of, home_beside, kill_a_run
 
 from flows.cli import app
 from intent_core.artifacts import ModelArtifact
@@ -26,12 +26,13 @@ from tasks.doctor import examine
 from tasks.examination import Finding
 from tasks.held_runs import hold, list_held
 from tasks.processes import ProcessRecord, in_use, processes_folder, start_process, stop_process
-from tasks.registry import MISSING_TAG, register_candidate
+from tasks.registry import ARTIFACT_TAG, MISSING_TAG, REMOVED_TAG, register_candidate
 from tasks.serving import ServedModel, ServingState, write_state
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+_BEGUN = "begun-by-a-test"
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
@@ -44,6 +45,9 @@ def home(platform: Settings, tmp_path: Path) -> Settings:
 def prefect(platform: Settings) -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as client:
         yield client
+        for run in client.read_flow_runs():
+            if run.name.startswith(_BEGUN) and run.state and not run.state.is_final():
+                client.set_flow_run_state(run.id, Completed(), force=True)
 
 
 def look(settings: Settings, check: str, *, dry_run: bool = False) -> list[Finding]:
@@ -58,7 +62,7 @@ def state_of(prefect: SyncPrefectClient, run_id: object) -> str:
 
 def begin_run(prefect: SyncPrefectClient, name: str = "finetune") -> UUID:
     """A run that the server shows as under way, and no process of this home has begun."""
-    run = prefect.create_flow_run(flow(name=name)(lambda: None))
+    run = prefect.create_flow_run(flow(name=name)(lambda: None), name=f"{_BEGUN}-{name}")
     prefect.set_flow_run_state(run.id, Running(), force=True)
     return run.id
 
@@ -224,3 +228,45 @@ def test_the_command_says_what_is_left_in_words_and_in_json(
     (disk,) = [one for one in told["findings"] if one["outcome"] == "for a person"]
     assert disk["check"] == "disk" and "GB free, and the next run needs" in disk["what"]
     assert "for a person" in doctor("1e9", code=4)
+
+
+def test_a_rejected_model_is_cleaned_once_nothing_runs_and_is_not_called_missing(
+    home: Settings, prefect: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in prefect.read_flow_runs():
+        if run.state and not run.state.is_final():
+            prefect.set_flow_run_state(run.id, Completed(), force=True)
+    mlflow, store = MlflowClient(home.mlflow_url), get_store(home)
+    run_id = mlflow.create_run(mlflow.create_experiment("cleaned")).info.run_id
+    names = [f"intent-0000000000c{number}" for number in range(3)]
+    for name in names:  # the last one is the candidate, and the second waits for a person
+        made = artifact(name)
+        version = register_candidate(mlflow, "cleaned", run_id, made, f"s3://b/{made.uri}")
+        store.put(f"{made.uri}/weights", b"x")
+        store.put(f"{made.uri}/manifest.json", made.model_dump_json().encode())
+        if name == names[1]:
+            mlflow.set_model_version_tag("cleaned", version, "intent.verdict", "waits")
+    store.put("datasets/drift/manifest.json", b"{}")
+    for name, value in environment_of(home).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("INTENT_KEEP_CANDIDATE_DAYS", "0")
+    get_settings.cache_clear()
+
+    def clean(*arguments: str) -> dict[str, object]:
+        done = CliRunner().invoke(app, ["clean", "--json", *arguments])
+        assert done.exit_code == 0, done.output
+        told: dict[str, object] = json.loads(done.stdout)
+        return told
+
+    busy = begin_run(prefect)
+    assert "a run is under way" in str(clean()["store_left_alone"])
+    prefect.set_flow_run_state(busy, Completed(), force=True)
+    told = clean("--dry-run")
+    assert names[0] in str(told["removed"]) and int(str(told["bytes"])) > 1
+    assert store.stat(f"models/{names[0]}/weights")
+    assert clean() == told
+    left = [name for name in names if store.stat(f"models/{name}/weights")]
+    assert left == names[1:]
+    assert [one for one in look(home, "versions") if "cleaned" in one.what] == []
+    (version, *_) = mlflow.search_model_versions(f"tags.`{ARTIFACT_TAG}` = '{names[0]}'")
+    assert REMOVED_TAG in version.tags

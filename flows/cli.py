@@ -17,6 +17,7 @@ from flows.pai_cli import pai_app
 from flows.review_cli import review_app
 from flows.serving_cli import serving_app
 from flows.terminal import AsJson, console, print_json, reported, split_overrides
+from flows.upkeep_cli import upkeep_app
 from intent_core.errors import ConfigError
 from tasks.settings import check_prefect_url, get_settings
 
@@ -38,6 +39,7 @@ app.add_typer(intake_app)
 app.add_typer(lineage_app)
 app.add_typer(review_app)
 app.add_typer(serving_app)
+app.add_typer(upkeep_app)
 app.add_typer(pai_app, name="pai")
 
 

@@ -7,11 +7,17 @@ from intent_core.config import EvaluateConfig, ServeConfig
 from intent_core.dataset import DatasetManifest
 from intent_core.report import EvaluationReport
 from tasks.evaluation import evaluate_served
+from tasks.held_runs import hold_run
 from tasks.settings import get_settings
 from tasks.steps import get_store, require_finished
 
 
-@flow(name="evaluate-model", flow_run_name="evaluate {artifact_uri}", persist_result=False)
+@flow(
+    name="evaluate-model",
+    flow_run_name="evaluate {artifact_uri}",
+    persist_result=False,
+    on_running=[hold_run],
+)
 def evaluate_model(
     artifact_uri: str, dataset_uri: str, evaluate: EvaluateConfig, serve: ServeConfig
 ) -> EvaluationReport:

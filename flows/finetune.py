@@ -5,6 +5,7 @@ from prefect import flow
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import TrainConfig
 from intent_core.dataset import DatasetManifest
+from tasks.held_runs import hold_run
 from tasks.pai_settings import get_pai_settings
 from tasks.pai_training import finetune_on_pai
 from tasks.settings import get_settings
@@ -12,7 +13,12 @@ from tasks.steps import get_store, require_finished
 from tasks.training import finetune_model
 
 
-@flow(name="finetune", flow_run_name="finetune {dataset_uri}", persist_result=False)
+@flow(
+    name="finetune",
+    flow_run_name="finetune {dataset_uri}",
+    persist_result=False,
+    on_running=[hold_run],
+)
 def finetune(dataset_uri: str, train: TrainConfig, project: str = "") -> ModelArtifact:
     """Fine-tune the base model on a dataset of the store; the model lies there afterwards.
 

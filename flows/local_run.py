@@ -24,6 +24,7 @@ from flows.recipes import find_recipe
 from intent_core.errors import ConfigError, ServiceError
 from intent_core.recipe import load_config
 from tasks.base_models import require_base_model
+from tasks.held_runs import hold
 from tasks.settings import Settings
 from tasks.steps import get_store, require_finished
 
@@ -71,6 +72,7 @@ def run_pipeline(
     parameters = {"export_uri": export_uri, "recipe": recipe, "overrides": dict(overrides)}
     with connect(settings) as client:
         run = client.create_flow_run(intent_pipeline, parameters=parameters)
+        hold(settings, str(run.id))
         announce(f"{settings.prefect_ui_url}/runs/flow-run/{run.id}")
         try:
             state = cast(

@@ -29,6 +29,7 @@ from intent_core.recipe import load_config
 from intent_core.report import EvaluationReport
 from tasks.base_models import require_base_model
 from tasks.evaluation import evaluation_prefix
+from tasks.held_runs import hold_run
 from tasks.lineage import RunParameters, note_lineage
 from tasks.moving import read_served
 from tasks.record_queue import queue_record, record_queued
@@ -81,7 +82,7 @@ def name_run() -> str:
     return f"{recipe}: {export}, {datetime.now(UTC):%Y-%m-%d}"
 
 
-@flow(name="intent-pipeline", flow_run_name=name_run, persist_result=False)
+@flow(name="intent-pipeline", flow_run_name=name_run, persist_result=False, on_running=[hold_run])
 def intent_pipeline(
     export_uri: str,
     recipe: Annotated[str, OneOf(list_recipes)] = "embedded",

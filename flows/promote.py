@@ -9,6 +9,7 @@ from prefect.concurrency.sync import concurrency
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
+from tasks.held_runs import hold_run
 from tasks.promotion import move_champion, move_champion_back, turn_back, turn_to
 from tasks.serving import ServedModel
 from tasks.settings import get_settings
@@ -18,7 +19,12 @@ from tasks.steps import get_store, require_finished
 _LEASE_S = 60
 
 
-@flow(name="promote", flow_run_name="promote {artifact_uri}", persist_result=False)
+@flow(
+    name="promote",
+    flow_run_name="promote {artifact_uri}",
+    persist_result=False,
+    on_running=[hold_run],
+)
 def promote(artifact_uri: str, serve: ServeConfig, project: str, version: str) -> ServedModel:
     """Turn the public address to a model of the store, then point the registry at it."""
     store = get_store(get_settings())
@@ -29,7 +35,7 @@ def promote(artifact_uri: str, serve: ServeConfig, project: str, version: str) -
     return served
 
 
-@flow(name="roll-back", persist_result=False)
+@flow(name="roll-back", persist_result=False, on_running=[hold_run])
 def roll_back() -> ServedModel:
     """Serve the model that was served before; the registry follows when it can."""
     served = turn_back()

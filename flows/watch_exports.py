@@ -29,6 +29,7 @@ from flows.lost_runs import mark_lost, start_again
 from flows.projects import Project, find_project, list_projects, load_projects
 from flows.watch_tasks import export_finished_task, note_taken_task
 from intent_core.errors import DataError, IntentError
+from tasks.held_runs import hold_run
 from tasks.ledger import Sighting, Taking, find_taking, note_taking, see
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings
@@ -44,7 +45,12 @@ def list_watched() -> list[str]:
     return ["", *names] if names else []
 
 
-@flow(name="watch-exports", flow_run_name="watch {project}", persist_result=False)
+@flow(
+    name="watch-exports",
+    flow_run_name="watch {project}",
+    persist_result=False,
+    on_running=[hold_run],
+)
 def watch_exports(project: Annotated[str, OneOf(list_watched)] = "") -> list[str]:
     """Start a run for every complete export that none has taken yet, and again what crashed.
 
@@ -93,7 +99,12 @@ def watch_project(settings: Settings, name: str, project: Project) -> list[str]:
     return started
 
 
-@flow(name="take-export", flow_run_name="{project}: {export_uri}", persist_result=False)
+@flow(
+    name="take-export",
+    flow_run_name="{project}: {export_uri}",
+    persist_result=False,
+    on_running=[hold_run],
+)
 def take_export(project: Annotated[str, OneOf(list_projects)], export_uri: str = "") -> str:
     """Start a run for one export, at once, unless one has taken its content already.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from intent_core.errors import ServiceError, TrackingError
 from intent_core.training.job import Progress
+from tasks.held_runs import current_root_run
 from tasks.settings import Settings
 from tasks.tracking import ensure_experiment, find_open_run, make_client, open_run, translated
 
@@ -35,8 +36,9 @@ class LiveCurves:
         self._run_id = ""
         with self._or_quiet():
             experiment = ensure_experiment(self._client, project)
-            found = find_open_run(self._client, experiment, key)
-            self._run_id = found or open_run(self._client, experiment, f"{project}, training", key)
+            name, flow_run = f"{project}, training", current_root_run()
+            found = find_open_run(self._client, experiment, key, flow_run)
+            self._run_id = found or open_run(self._client, experiment, name, key, flow_run)
 
     def add(self, progress: Progress) -> None:
         """One line of the program's progress."""

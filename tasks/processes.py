@@ -64,7 +64,10 @@ def in_use(folder: Path, name: str) -> Iterator[None]:
 
 
 def is_in_use(folder: Path, name: str) -> bool:
-    with (folder / f"{name}.in-use").open("a") as lock:
+    path = folder / f"{name}.in-use"
+    if not path.exists():
+        return False
+    with path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

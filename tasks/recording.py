@@ -22,6 +22,7 @@ from intent_core.reporting.page import Review, render_review
 from intent_core.training.job import RESULT_FILE, TrainingResult
 from tasks.answers import read_whole_lines
 from tasks.evaluation import PREDICTIONS_FILE, evaluation_prefix, read_examples
+from tasks.held_runs import current_root_run
 from tasks.model_server import fetch_model
 from tasks.registry import describe_version, register_candidate
 from tasks.retries import retry_delays, worth_a_retry
@@ -123,8 +124,9 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
         is_new = run_id is None
         if run_id is None:
             training = training_prefix(dataset, config.train)
-            run_id = find_open_run(client, experiment, training) or open_run(
-                client, experiment, config.project, training
+            flow_run = current_root_run()
+            run_id = find_open_run(client, experiment, training, flow_run) or open_run(
+                client, experiment, config.project, training, flow_run
             )
         url = run_url(settings, experiment, run_id)
         review = gather_review(store, record, {"MLflow run": url})

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DIGEST_TAG = "intent.digest"
+ARTIFACT_TAG = "intent.artifact"
+MISSING_TAG = "intent.artifact_missing"
+"""Since when a version's model is not in the store, and nobody has removed it on purpose."""
+REMOVED_TAG = "intent.artifact_removed"
+"""When `intent clean` removed it from the store."""
 CANDIDATE, CHAMPION = "candidate", "champion"
 _LONGEST_REASON = 1000
 
@@ -87,7 +92,7 @@ def _create_version(
         run_id=run_id,
         tags={
             DIGEST_TAG: artifact.digest,
-            "intent.artifact": artifact.name,
+            ARTIFACT_TAG: artifact.name,
             "intent.dataset_fingerprint": artifact.dataset_fingerprint,
             "intent.base_model": artifact.base_model,
         },

@@ -26,16 +26,22 @@ def forget_models(settings: Settings, needed: Collection[str]) -> list[str]:
 
     How many of the last stay is `INTENT_KEEP_MODELS`. Returns the names of those that went.
     """
+    names, folders = find_forgettable(settings, needed)
+    for path in folders:
+        remove_folder(path)
+    return names
+
+
+def find_forgettable(settings: Settings, needed: Collection[str]) -> tuple[list[str], list[Path]]:
+    """Names and folders of what `forget_models` would remove."""
     folders = [path for path in models_folder(settings).glob("intent-*") if path.is_dir()]
     folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     used = {*needed, *_find_used(settings, [path.name for path in folders])}
     others = [path.name for path in folders if path.name not in used]
     kept = used | set(others[: settings.keep_models])
-    for folder in (models_folder(settings), adapters_folder(settings)):
-        for path in list(folder.glob("intent-*")):
-            if path.name not in kept:
-                _remove(path)
-    return others[settings.keep_models :]
+    places = (models_folder(settings), adapters_folder(settings))
+    found = [path for folder in places for path in sorted(folder.glob("intent-*"))]
+    return others[settings.keep_models :], [path for path in found if path.name not in kept]
 
 
 def _find_used(settings: Settings, names: list[str]) -> set[str]:
@@ -51,7 +57,7 @@ def _find_used(settings: Settings, names: list[str]) -> set[str]:
     return used
 
 
-def _remove(path: Path) -> None:
+def remove_folder(path: Path) -> None:
     """First out of sight: what is half removed must not be taken for a model."""
     beside = path.with_name(f".forgotten-{path.name}-{os.getpid()}")
     path.rename(beside)

@@ -57,6 +57,11 @@ class S3Store:
         self._client = _make_client(bucket, options or S3Options())
         self._refuses_twice = False
 
+    @property
+    def client(self) -> Any:
+        """boto3's own, for what is asked of S3 only."""
+        return self._client
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key starts with the prefix, in key order."""
         if prefix:

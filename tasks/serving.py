@@ -153,6 +153,15 @@ def only_one(settings: Settings) -> Iterator[None]:
         yield
 
 
+def is_promoting(settings: Settings) -> bool:
+    """Is somebody moving the served model at this moment?"""
+    try:
+        with only_one(settings):
+            return False
+    except PromotionUnderWayError:
+        return True
+
+
 def is_same(one: ServedModel, other: ServedModel) -> bool:
     """The same model, served in the same way under the same names?"""
     return one.model_copy(update={"since": other.since}) == other

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from intent_core.errors import ConfigError
 from tasks.environment import prepare_environment
 from tasks.logs import prepare_logging
+from tasks.upkeep_settings import UpkeepSettings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 
 
-class Settings(BaseSettings):
+class Settings(UpkeepSettings):
     """Every setting is an environment variable `INTENT_<NAME>`."""
 
     model_config = SettingsConfigDict(
@@ -65,13 +66,13 @@ class Settings(BaseSettings):
     mlflow_url: str = Field(default="", description="An MLflow server of yours, else embedded.")
     prefect_database_url: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL database of the embedded Prefect server, as "
-        "postgresql://user:password@host/prefect; unset: SQLite below `home`.",
+        description="PostgreSQL database of the Prefect server, as "
+        "postgresql://user:password@host/prefect: the embedded one runs on it (unset: SQLite below "
+        "`home`), and `intent backup` reads it.",
     )
     mlflow_database_url: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL database of the embedded MLflow server, another than Prefect's; "
-        "unset: SQLite below `home`.",
+        description="The same of the MLflow server; another database than Prefect's.",
     )
     mlflow_weights: Literal["copy", "store"] = Field(
         default="copy",
@@ -152,16 +153,6 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         default="text",
         description="How log lines look: `json` is an object a line, for collectors.",
-    )
-    max_restarts: int = Field(
-        default=5,
-        ge=0,
-        description="How often the watcher starts a run again that crashed or met what passes.",
-    )
-    lost_after_s: float = Field(
-        default=180,
-        ge=60,
-        description="Silence after which a run's process counts as dead; it is heard every 30 s.",
     )
     retry_delays_s: tuple[float, ...] = Field(
         default=(5, 15, 30, 60), description="Waits before another try of a failed service."

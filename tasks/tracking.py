@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 KEY_TAG = "intent.key"
 TRAINING_TAG = "intent.training"
+FLOW_RUN_TAG = "intent.flow_run"
 _CURVES = ("train_loss", "validation_loss", "validation_exact_match")
 _LONGEST_PARAMETER = 500
 _LONGEST_TAG = 1000
@@ -79,22 +80,32 @@ def ensure_experiment(client: "MlflowClient", name: str) -> str:
     return identity
 
 
-def open_run(client: "MlflowClient", experiment_id: str, name: str, training: str) -> str:
-    """A run for a training that begins, or for an outcome whose training is an earlier run's."""
-    run = client.create_run(experiment_id, run_name=name, tags={TRAINING_TAG: training})
+def open_run(
+    client: "MlflowClient", experiment_id: str, name: str, training: str, flow_run: str = ""
+) -> str:
+    """A run for a training that begins, or for an outcome whose training is an earlier run's.
+
+    `flow_run` is the Prefect run it is of: when that has ended, nobody writes to it any more.
+    """
+    tags = {TRAINING_TAG: training, **({FLOW_RUN_TAG: flow_run} if flow_run else {})}
+    run = client.create_run(experiment_id, run_name=name, tags=tags)
     identity: str = run.info.run_id
     return identity
 
 
-def find_open_run(client: "MlflowClient", experiment_id: str, training: str) -> str | None:
+def find_open_run(
+    client: "MlflowClient", experiment_id: str, training: str, flow_run: str = ""
+) -> str | None:
     """The run that a training was or is shown in and no outcome is in yet; one that was stopped
-    is open again."""
+    is open again, as `flow_run`'s."""
     found: str | None = None
     for run in client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
         if run.info.status in ("RUNNING", "KILLED") and KEY_TAG not in run.data.tags:
             if found is None:
                 found = run.info.run_id
                 client.update_run(found, status="RUNNING")
+                if flow_run:
+                    client.set_tag(found, FLOW_RUN_TAG, flow_run)
             elif run.info.status == "RUNNING":
                 # Opened by a request whose answer was lost with the server: nobody knows of it.
                 client.delete_run(run.info.run_id)

@@ -42,6 +42,7 @@ from tasks.base_models import fetch_base_model, identify_base_model
 from tasks.checkpoints import CheckpointMirror
 from tasks.curves import LiveCurves, live_curves
 from tasks.logs import find_run
+from tasks.processes import in_use, processes_folder
 from tasks.progress import Tracker, told_if_it_fails, track
 from tasks.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings, training_environment
@@ -98,6 +99,7 @@ def finetune_model(
             mirror,
             live_curves(settings, project, prefix) as curves,
             traced("training program"),
+            in_use(processes_folder(settings), training_lock(folder)),
         ):
             run_program(job, folder, tracker, curves)
     result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
@@ -117,18 +119,28 @@ def finetune_model(
     return artifact
 
 
+def training_lock(folder: Path) -> str:
+    """Held while somebody waits for the program that trains in this folder."""
+    return f"training-{folder.name}"
+
+
 def is_trained(folder: Path) -> bool:
     """A store that failed during the upload costs no second training."""
     path = folder / RESULT_FILE
     return path.exists() and '"finished"' in path.read_text(encoding="utf-8")
 
 
-def require_disk(folder: Path, config: TrainConfig, source: Path) -> None:
-    """Before a minute is spent: room for weights, optimizer state, checkpoint and copies."""
+def estimate_disk(source: Path, method: str) -> int:
+    """Bytes that training a base model takes: weights, optimizer state, checkpoint, copies."""
     size = sum(f.stat().st_size for f in ([source] if source.is_file() else source.rglob("*")))
     # A 4-bit file of 92 MB trains as 538 MB; a checkpoint holds weights and two moments.
     weights = size * 6 if source.is_file() else size
-    needed = weights * (8 if config.method == "full" else 4)
+    return weights * (8 if method == "full" else 4)
+
+
+def require_disk(folder: Path, config: TrainConfig, source: Path) -> None:
+    """Before a minute is spent: room for all that the training writes."""
+    needed = estimate_disk(source, config.method)
     # What a run that was stopped has left here is part of what it needed.
     needed -= sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     free = shutil.disk_usage(folder).free

@@ -1,9 +1,10 @@
-"""A promotion whose process is killed right after one of its steps."""
+"""A promotion or a restore whose process is killed right after one of its steps."""
 
 import importlib
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 STEPS = (
@@ -53,3 +54,22 @@ def _die_after(step: str, count: int) -> None:
         return result
 
     setattr(where, name, dying)
+
+
+def dies_after(function: str, count: int) -> Callable[[], None]:
+    """In a forked child: SIGKILL once that function of the restore has returned so often."""
+
+    from tasks import restore as restoring
+
+    def arm() -> None:
+        original, calls = getattr(restoring, function), iter(range(1, 1000))
+
+        def dying(*arguments: object, **options: object) -> object:
+            result = original(*arguments, **options)
+            if next(calls) == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(restoring, function, dying)
+
+    return arm

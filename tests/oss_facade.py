@@ -36,6 +36,7 @@ from oss_wire import (
     listed_by_s3,
     listing_of_oss,
     parts_of_s3,
+    uploads_of_oss,
     without_namespace,
 )
 
@@ -203,6 +204,8 @@ class Handler(BaseHTTPRequestHandler):
         if asked.method == "POST":
             content = without_namespace(content)
             etag = self._etag_of(bucket, asked.key) if "uploadId" in query else ""
+        elif "uploads" in query:
+            content = uploads_of_oss(content)
         if etag:
             headers["ETag"] = etag.upper()
             total = (

@@ -11,8 +11,9 @@ from urllib.parse import unquote
 
 import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -55,8 +56,10 @@ def to_request(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
     """OTLP's message: one group a span's resource and scope."""
     groups = [
         ResourceSpans(
-            resource={"attributes": _attributes(span.resource.attributes)},
-            scope_spans=[ScopeSpans(scope={"name": _scope(span)}, spans=[_to_span(span)])],
+            resource=ResourceMessage(attributes=_attributes(span.resource.attributes)),
+            scope_spans=[
+                ScopeSpans(scope=InstrumentationScope(name=_scope(span)), spans=[_to_span(span)])
+            ],
         )
         for span in spans
     ]
@@ -79,12 +82,15 @@ def _to_span(span: ReadableSpan) -> Span:
         parent_span_id=span.parent.span_id.to_bytes(8, "big") if span.parent else b"",
         name=span.name,
         # The SDK counts from 0, the message from 1.
-        kind=Span.SpanKind.Name(span.kind.value + 1),
+        kind=Span.SpanKind.ValueType(span.kind.value + 1),
         start_time_unix_nano=span.start_time or 0,
         end_time_unix_nano=span.end_time or 0,
         attributes=_attributes(span.attributes),
         events=events,
-        status={"code": span.status.status_code.value, "message": span.status.description or ""},
+        status=Status(
+            code=Status.StatusCode.ValueType(span.status.status_code.value),
+            message=span.status.description or "",
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from intent_core.errors import ConfigError, IntentError, ServiceError
 from tasks.certificates import renew_certificate
+from tasks.gateway import serving_now
 from tasks.processes import list_processes, processes_folder, stop_process
 from tasks.services import start_services
 from tasks.serving import does_answer, read_state, reconcile
@@ -42,6 +43,8 @@ def follow_certificate(settings: Settings) -> None:
 def _serve(settings: Settings) -> None:
     start_services(settings, logger.info, only=("gateway",))
     served = read_state(settings).current
+    if served is None and not serving_now(settings):
+        return  # the first candidate's server, evaluated, waits for its promotion
     if served is None or not does_answer(settings, served):
         _, repairs = reconcile(settings)
         for repair in repairs:

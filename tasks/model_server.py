@@ -92,6 +92,16 @@ def find_model_server(
     return _describe(artifact, config, record) if record else None
 
 
+def find_ready_server(
+    settings: Settings, artifact: ModelArtifact, config: ServeConfig
+) -> ModelServer | None:
+    """The same, if it answers and has the model: one that served there before can again."""
+    server = find_model_server(settings, artifact, config)
+    if server is None or (config.mode == "adapter" and not is_placed(settings, artifact)):
+        return None
+    return server if is_ready(settings, server) else None
+
+
 def ensure_model_server(
     settings: Settings, artifact: ModelArtifact, config: ServeConfig
 ) -> ModelServer:

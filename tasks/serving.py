@@ -28,6 +28,7 @@ from tasks.model_server import (
     describe_target,
     ensure_model_server,
     find_model_server,
+    find_ready_server,
     is_ready,
     server_name,
     stop_model_server,
@@ -125,7 +126,9 @@ def roll_back(settings: Settings) -> ServedModel:
         if state.previous is None or state.current is None:
             raise ConfigError("there is no earlier model to roll back to")
         served = state.previous.model_copy(update={"since": datetime.datetime.now(datetime.UTC)})
-        server = ensure_model_server(settings, served.artifact, served.serve)
+        server = find_ready_server(settings, served.artifact, served.serve) or ensure_model_server(
+            settings, served.artifact, served.serve
+        )
         shortest = sorted(served.golden, key=lambda answer: len(answer.text))[:1]
         key = settings.read_api_key()
         require_golden(server.url, key, server.model, served.artifact, shortest)

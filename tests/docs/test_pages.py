@@ -23,7 +23,7 @@ from pages import (
 )
 
 SHELL = {"bash", "sh"}
-COMMENTED = {*SHELL, "toml", "yaml"}
+COMMENTED = {*SHELL, "crontab", "toml", "yaml"}
 GENERATED = "recipes.md"
 
 

@@ -25,7 +25,7 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
     "command",
     [
         *("up", "down", "run", "convert", "check", "manifest", "score", "ask"),
-        *("status", "rollback", "demo"),
+        *("status", "rollback", "demo", "doctor", "clean", "backup", "restore"),
     ],
 )
 def test_every_command_has_help(command: str) -> None:

@@ -26,6 +26,7 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
     [
         *("up", "down", "run", "convert", "check", "manifest", "score", "ask"),
         *("status", "rollback", "demo", "trace", "forget"),
+        *("doctor", "clean", "backup", "restore"),
     ],
 )
 def test_every_command_has_help(command: str) -> None:

@@ -22,8 +22,8 @@ from upkept import environment_of, home_beside, kill_a_run
 from flows.cli import app
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
-from tasks.doctor import examine
-from tasks.examination import Finding
+from tasks.doctor import CHECKS, examine
+from tasks.examination import Examination, Finding
 from tasks.held_runs import hold, list_held
 from tasks.processes import ProcessRecord, in_use, processes_folder, start_process, stop_process
 from tasks.registry import ARTIFACT_TAG, MISSING_TAG, REMOVED_TAG, register_candidate
@@ -51,7 +51,14 @@ def prefect(platform: Settings) -> Iterator[SyncPrefectClient]:
 
 
 def look(settings: Settings, check: str, *, dry_run: bool = False) -> list[Finding]:
-    return [one for one in examine(settings, dry_run=dry_run) if one.check == check]
+    """What the checks of that name find, with those before them that they need."""
+    needed = {
+        "mlflow-runs": ("prefect-runs", "mlflow-runs"),
+        "orphans": ("trainings", "model-servers"),
+    }
+    examination = Examination(settings, dry_run=dry_run)
+    found = [one for name in needed.get(check, (check,)) for one in CHECKS[name](examination)]
+    return [one for one in found if one.check == check]
 
 
 def state_of(prefect: SyncPrefectClient, run_id: object) -> str:
@@ -90,6 +97,7 @@ def test_a_killed_run_is_marked_here_and_in_mlflow_and_no_other_is(
     assert [one for one in examine(home) if one.outcome != "note"] == []
 
 
+@pytest.mark.slow
 def test_runs_of_a_worker_that_is_long_gone(home: Settings, prefect: SyncPrefectClient) -> None:
     prefect.create_work_pool(WorkPoolCreate(name="doctored", type="process"))
     runs = {}
@@ -230,6 +238,7 @@ def test_the_command_says_what_is_left_in_words_and_in_json(
     assert "for a person" in doctor("1e9", code=4)
 
 
+@pytest.mark.slow
 def test_a_rejected_model_is_cleaned_once_nothing_runs_and_is_not_called_missing(
     home: Settings, prefect: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

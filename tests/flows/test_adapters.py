@@ -83,6 +83,7 @@ def test_rollback_works_with_mlflow_and_prefect_down(world: World, closed_port: 
     assert [told for told in world.callers.told if not world.is_right(told)] == []
 
 
+@pytest.mark.slow
 def test_what_hangs_or_dies_serves_the_same_again_from_the_first_request(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,10 +176,9 @@ def start(platform: Settings, tmp_path: Path) -> Iterator[Callable[[list[str]], 
         training.process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(500)
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_training_the_child_is_gone_and_the_next_run_resumes(
     number: signal.Signals,
     long_walk: list[str],

@@ -139,6 +139,7 @@ def test_two_runs_compare_in_mlflow_and_on_the_page(
     assert len(take_picture(page.as_uri(), tmp_path / "report.png", height=3000)) > 50_000
 
 
+@pytest.mark.slow
 def test_an_evaluation_whose_server_dies_goes_on_with_what_is_missing(
     walk: Path, platform: Settings, tmp_path: Path
 ) -> None:

@@ -64,6 +64,10 @@ def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "OMP_WAIT_POLICY": "passive",
     }
+    if not has_gpu():
+        # Else the first request for logprobs compiles a helper, and the engine ends where no C++
+        # compiler is.
+        environment["TORCHDYNAMO_DISABLE"] = "1"
     if _has_few_cores():
         # It keeps a core for its scheduler otherwise: of two, half the work.
         environment["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"

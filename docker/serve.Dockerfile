@@ -10,11 +10,11 @@ ARG SERVER=cpu
 USER 0:0
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /opt/intent
-ENV HOME=/root UV_LINK_MODE=copy
+ENV XDG_CACHE_HOME=/var/cache/build UV_LINK_MODE=copy
 COPY requirements requirements
 COPY pyproject.toml ./
 COPY docker/precompile.py docker/finish.sh docker/
-RUN --mount=type=cache,target=/root/.cache \
+RUN --mount=type=cache,target=/var/cache/build \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     PATH=${PATH#*.venv/bin:} requirements/setup.sh .venv-vllm "requirements/vllm-${SERVER}.txt" \
     && docker/finish.sh .venv-vllm "requirements/vllm-${SERVER}.txt"

@@ -11,11 +11,11 @@ ARG SERVE=intent-pipeline-serve:0.1.0
 FROM ${SERVE}
 USER 0:0
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-RUN --mount=type=cache,target=/root/.cache \
+RUN --mount=type=cache,target=/var/cache/build \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=bind,source=.,target=/mnt/context \
     cp -r /mnt/context/{requirements,docker,pyproject.toml} . \
-    && HOME=/root UV_LINK_MODE=copy PATH=${PATH#*.venv/bin:} \
+    && XDG_CACHE_HOME=/var/cache/build UV_LINK_MODE=copy PATH=${PATH#*.venv/bin:} \
       requirements/setup.sh .venv requirements/train.txt \
     && docker/finish.sh .venv requirements/train.txt \
     && rm -rf requirements docker pyproject.toml

@@ -14,12 +14,12 @@ WORKDIR /opt/intent
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-ENV UV_LINK_MODE=copy UV_BUILD_CONSTRAINT=/opt/intent/requirements/pipeline.txt
+ENV XDG_CACHE_HOME=/var/cache/build UV_LINK_MODE=copy UV_BUILD_CONSTRAINT=/opt/intent/requirements/pipeline.txt
 COPY requirements requirements
 COPY pyproject.toml ./
 COPY docker/precompile.py docker/finish.sh docker/
 # By its own line: a change of the code does not install everything anew.
-RUN --mount=type=cache,target=/root/.cache \
+RUN --mount=type=cache,target=/var/cache/build \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     requirements/setup.sh .venv requirements/worker.txt \
     && .venv/bin/python docker/precompile.py .venv
@@ -28,7 +28,7 @@ COPY flows flows
 COPY tasks tasks
 COPY intent_core intent_core
 # Installed where it lies: recipes and pools are found beside it.
-RUN --mount=type=cache,target=/root/.cache \
+RUN --mount=type=cache,target=/var/cache/build \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
       "$(grep '^setuptools==' requirements/pipeline.txt)" \

@@ -18,15 +18,10 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.events.filters import (
-    EventFilter,
-    EventNameFilter,
-    EventOccurredFilter,
-    EventResourceFilter,
-)
 from prefect.states import Cancelled, Crashed, Scheduled
 from prefect.types import DateTime
 
+from tasks.heartbeats import last_heartbeat
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -130,23 +125,10 @@ def _is_silent(
         return run.deployment_id is not None and age_s > _SLOW_START * lost_after_s
     if age_s < lost_after_s:
         return False
-    heard = _last_heartbeat(client, run, now)
+    heard = last_heartbeat(client, run)
     if heard is None:
         return _sends_heartbeats(client, run)
     return (now - heard).total_seconds() > lost_after_s
-
-
-def _last_heartbeat(
-    client: SyncPrefectClient, run: FlowRun, now: datetime.datetime
-) -> datetime.datetime | None:
-    beats = EventFilter(
-        # Another machine's clock may be ahead of ours.
-        occurred=EventOccurredFilter(since=now - _LOOK_BACK, until=now + _LOOK_AHEAD),
-        event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
-        resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
-    )
-    page = client.read_events(beats, limit=1)
-    return page.events[0].occurred if page.events else None
 
 
 def _sends_heartbeats(client: SyncPrefectClient, run: FlowRun) -> bool:

@@ -21,6 +21,7 @@ from prefect.states import Crashed
 
 from intent_core.errors import ServiceError, TrackingError
 from tasks.examination import Examination, Finding, leave, note
+from tasks.heartbeats import last_heartbeat
 from tasks.held_runs import forget_run, list_held
 from tasks.processes import find_process, processes_folder
 from tasks.tracking import FLOW_RUN_TAG, KEY_TAG, TRAINING_TAG, make_client, translated
@@ -175,14 +176,8 @@ def _lives_here(run_id: str) -> bool:
 
 def _beats_since(client: SyncPrefectClient, run: FlowRun, since: datetime.datetime) -> bool:
     """Whether the run itself gave a sign of life, where such heartbeats are switched on."""
-    wanted = {
-        "occurred": {"since": since.isoformat()},
-        "event": {"name": ["prefect.flow-run.heartbeat"]},
-        "resource": {"id": [f"prefect.flow-run.{run.id}"]},
-    }
-    answer = client._client.post("/events/filter", json={"filter": wanted, "limit": 1})
-    answer.raise_for_status()
-    return bool(answer.json()["events"])
+    heard = last_heartbeat(client, run)
+    return heard is not None and heard >= since
 
 
 def _crash(client: SyncPrefectClient, run: FlowRun) -> None:

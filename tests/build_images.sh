@@ -115,7 +115,7 @@ report() {
     fail "$image: not as it should be for user 10001"
   container=$(containers from --pull-never "$image")
   root=$(containers mount "$container")
-  [ -z "$(find "${root:?}/root/.cache" "$root/var/lib/apt/lists" -type f 2>/dev/null)" ] ||
+  [ -z "$(find "${root:?}/var/cache/build" "$root/var/lib/apt/lists" -type f 2>/dev/null)" ] ||
     fail "$image: caches are left"
   containers rm "$container" >/dev/null
 }

@@ -30,7 +30,6 @@ _HEARTBEAT_S = 30
 _HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 _SLOW_START = 5
 """A process may take that many times longer to start than to send a heartbeat."""
-_LOOK_BACK, _LOOK_AHEAD = datetime.timedelta(days=7), datetime.timedelta(hours=1)
 _PASSING = (
     *("ServiceError", "StorageError", "TrackingError", "ServingError", "PromotionUnderWayError"),
     # Prefect's own server, away for longer than its client tries.

@@ -12,14 +12,15 @@ from prefect.events.filters import (
 )
 from prefect.types import DateTime
 
-_LONGEST_LOOK_BACK = datetime.timedelta(days=7)
+_LOOK_BACK, _LOOK_AHEAD = datetime.timedelta(days=7), datetime.timedelta(hours=1)
 
 
 def last_heartbeat(client: SyncPrefectClient, run: FlowRun) -> datetime.datetime | None:
     """When the run was heard last; None: not in a week, or it sends none."""
     now = DateTime.now("UTC")
     beats = EventFilter(
-        occurred=EventOccurredFilter(since=now - _LONGEST_LOOK_BACK, until=now),
+        # Another machine's clock may be ahead of ours.
+        occurred=EventOccurredFilter(since=now - _LOOK_BACK, until=now + _LOOK_AHEAD),
         event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
         resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
     )

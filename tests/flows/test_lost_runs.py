@@ -17,7 +17,8 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelling, Crashed, Failed, Pending, Running
 
 from flows import lost_runs
-from flows.lost_runs import _last_heartbeat, mark_lost, start_again
+from flows.lost_runs import mark_lost, start_again
+from tasks.heartbeats import last_heartbeat
 from tasks.pools import TEMPLATE
 from tasks.settings import Settings
 
@@ -65,7 +66,7 @@ class Scene:
         url = f"{self.settings.prefect_api_url}/events"
         httpx.post(url, json=[event]).raise_for_status()
         deadline = time.monotonic() + 60
-        while _last_heartbeat(self.client, self.read(run), soon) is None:
+        while last_heartbeat(self.client, self.read(run)) is None:
             assert time.monotonic() < deadline
             time.sleep(0.3)
 

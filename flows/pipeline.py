@@ -2,11 +2,13 @@
 
 import contextlib
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from prefect import flow, runtime
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import BaseModel, ConfigDict
@@ -41,7 +43,7 @@ from tasks.recording import (
     record_run,
     record_verdict,
 )
-from tasks.releases import Release, release_prefix
+from tasks.releases import Release, hours_behind, release_prefix
 from tasks.serving import ServedModel, discard_candidate
 from tasks.settings import Settings, get_settings
 from tasks.steps import get_store, read_finished, require_finished, write_finished
@@ -110,11 +112,17 @@ def intent_pipeline(
         report = evaluate_once(settings, config, dataset, artifact, config.serve, step)
         champion = find_champion(settings, artifact)
         theirs = evaluate_champion(settings, config, dataset, champion) if champion else None
+    asked_at = read_asked_at()
+    behind = (
+        hours_behind(settings, champion.artifact.name, config.project, asked_at)
+        if champion
+        else 0.0
+    )
     record = RunRecord(
         config=config,
         dataset=dataset,
         artifact=artifact,
-        decision=decide(report, theirs, config.gate, dataset.findings),
+        decision=decide(report, theirs, config.gate, dataset.findings, behind),
         champion_report=champion_prefix(config, dataset, champion) if champion else None,
         prefect_run=prefect_run_url(settings),
         commit=code_commit(settings),
@@ -130,7 +138,7 @@ def intent_pipeline(
     with timed("promote", steps):
         if decision.promote:
             version = recorded.version if recorded else ""
-            note_release(settings, record, version)
+            note_release(settings, record, version, asked_at)
             promote(artifact.uri, config.serve, config.project, version)
         else:
             discard_candidate(settings, artifact, config.serve)
@@ -242,7 +250,14 @@ def have_approved(
     return answered
 
 
-def note_release(settings: Settings, record: RunRecord, version: str) -> None:
+def read_asked_at() -> datetime:
+    """When this run was created: a retry of it, or its start by a late worker, changes nothing."""
+    with get_client(sync_client=True) as client:
+        created = client.read_flow_run(uuid.UUID(runtime.flow_run.id)).created
+    return created or datetime.now(UTC)
+
+
+def note_release(settings: Settings, record: RunRecord, version: str, asked_at: datetime) -> None:
     """Whoever dies in the promotion, `intent promote` can end it."""
     release = Release(
         artifact=record.artifact,
@@ -251,6 +266,7 @@ def note_release(settings: Settings, record: RunRecord, version: str) -> None:
         version=version,
         intents=tuple(schema.intent for schema in record.dataset.intents),
         reason=record.decision.reason,
+        asked_at=asked_at,
     )
     write_finished(get_store(settings), release_prefix(record.artifact.name), release)
 

@@ -61,8 +61,12 @@ def decide(
     champion: EvaluationReport | None,
     config: GateConfig,
     findings: Sequence[Finding] = (),
+    hours_behind: float = 0.0,
 ) -> GateDecision:
-    """Hold the candidate against the recipe's rules, the champion and what the data check found."""
+    """Hold the candidate against the recipe's rules, the champion and what the data check found.
+
+    `hours_behind` is how much earlier the candidate's run was asked for than the champion's.
+    """
     comparison = compare_reports(candidate, champion) if champion else None
     checks = [*_minimum_checks(candidate, config)]
     if champion and comparison:
@@ -75,6 +79,8 @@ def decide(
     if config.max_latency_p95_ms is not None:
         checks.append(_latency_check(candidate, config.max_latency_p95_ms))
     checks += [_finding_check(rule, findings) for rule in dict.fromkeys(config.blocking_findings)]
+    if hours_behind > 0:
+        checks.append(_order_check(hours_behind))
     passed = all(check.passed for check in checks)
     return GateDecision(
         promote=is_promoted(passed, config.mode),
@@ -188,6 +194,12 @@ def _finding_check(rule: Rule, findings: Iterable[Finding]) -> Check:
     broken = [f.message for f in findings if f.rule == rule and f.is_broken]
     message = "; ".join(broken) or "the rule is kept"
     return _check(f"data:{rule}", _exactly(len(broken)), 0, bound="max", message=message)
+
+
+def _order_check(hours_behind: float) -> Check:
+    """A run that ended late, or was started again, takes no traffic from a newer one's model."""
+    message = "hours before the run whose model is served; to serve this one all the same, run anew"
+    return _check("newest_run", _exactly(hours_behind), 0, bound="max", message=message)
 
 
 def _check(

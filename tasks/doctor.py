@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from intent_core.errors import IntentError
+from tasks.certificates import check_certificate
 from tasks.disk_room import check_disk
 from tasks.examination import Examination, Finding, leave
 from tasks.left_processes import check_model_servers, check_services, check_trainings
@@ -39,6 +40,7 @@ CHECKS: dict[str, Callable[[Examination], Iterator[Finding]]] = {
     "half-written": check_half_folders,
     "scratch": check_scratch,
     "disk": check_disk,
+    "certificate": check_certificate,
 }
 
 

@@ -1,6 +1,8 @@
 """What a gate has accepted, as it lies in the store; read without Prefect and MLflow."""
 
-from pydantic import BaseModel, ConfigDict
+from datetime import datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from intent_core.artifacts import ModelArtifact
 from intent_core.config import ServeConfig
@@ -23,6 +25,8 @@ class Release(BaseModel):
     """Those of its dataset: an answer with another one is none."""
     reason: str
     """Why it was accepted."""
+    asked_at: AwareDatetime | None = None
+    """When its run was asked for, however often that was started; None in earlier versions'."""
 
 
 def release_prefix(name: str) -> str:
@@ -38,6 +42,14 @@ def require_release(settings: Settings, name: str) -> Release:
             "as intent-0123456789ab, from the run's page or `intent status`"
         )
     return release
+
+
+def hours_behind(settings: Settings, champion: str, project: str, asked_at: datetime) -> float:
+    """How much earlier than the champion's a run of the same project was asked for; 0 if not."""
+    release = read_finished(get_store(settings), release_prefix(champion), Release)
+    if release is None or release.project != project or release.asked_at is None:
+        return 0.0
+    return max(0.0, (release.asked_at - asked_at).total_seconds() / 3600)
 
 
 def read_golden(

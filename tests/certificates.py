@@ -14,8 +14,8 @@ from cryptography.x509.oid import NameOID
 NAME = "intent.example"
 
 
-def make_pair(passphrase: bytes = b"") -> tuple[bytes, bytes]:
-    """A certificate for `NAME` and its key, as PEM."""
+def make_pair(passphrase: bytes = b"", days: float = 1) -> tuple[bytes, bytes]:
+    """A certificate for `NAME` that ends in so many days, and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     # Of two that bear one subject a caller would look at the first only.
     subject = f"renewal {secrets.token_hex(4)}"
@@ -27,8 +27,8 @@ def make_pair(passphrase: bytes = b"") -> tuple[bytes, bytes]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=9))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
         .sign(key, hashes.SHA256())
     )

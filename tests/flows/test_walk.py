@@ -5,6 +5,7 @@ The steps build on one another, as they do for a user, so they stand in one orde
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,10 @@ from intent_core.dataset import Example
 from intent_core.labelling import choose_least_certain
 from intent_core.prediction import Prediction
 from tasks.inference import predict
+from tasks.releases import Release, release_prefix
 from tasks.serving import read_state
 from tasks.settings import Settings
+from tasks.steps import get_store, require_finished, write_finished
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
@@ -221,6 +224,24 @@ def test_a_second_model_replaces_the_first(walk: Path) -> None:
     servers = [name for name in status["services"] if name.startswith("vllm")]
     assert servers == [status["gateway_serves"]], "the old one has stopped"
     assert json.loads(intent("ask", "play Angie", "--json"))["text"] == "play_music(Angie)"
+
+
+def test_a_run_that_was_asked_for_earlier_takes_no_traffic_from_a_newer_one(
+    walk: Path, platform: Settings
+) -> None:
+    """As when it crashed, and was started again after the newer one had been promoted."""
+    served = json.loads(intent("status", "--json"))["served"]
+    prefix = release_prefix(served["artifact"]["name"])
+    release = require_finished(get_store(platform), prefix, Release)
+    assert release.asked_at is not None
+    later = release.model_copy(update={"asked_at": datetime.now(UTC) + timedelta(hours=2)})
+    write_finished(get_store(platform), prefix, later)
+    outcome = outcome_of(run_walk(walk, code=1))
+    write_finished(get_store(platform), prefix, release)
+    (check,) = [one for one in outcome["decision"]["checks"] if not one["passed"]]
+    assert check["name"] == "newest_run"
+    assert 1.9 < check["value"] <= 2
+    assert json.loads(intent("status", "--json"))["served"] == served
 
 
 def test_rollback_serves_the_first_model_again(walk: Path, platform: Settings) -> None:

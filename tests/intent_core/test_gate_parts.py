@@ -118,3 +118,11 @@ def test_a_broken_rule_of_the_data_blocks_where_the_recipe_says_so() -> None:
     assert verdicts(decision)["data:label-errors"]
     assert decide(candidate, None, config, findings[1:]).promote
     assert decide(candidate, None, LENIENT, findings).promote
+
+
+def test_a_run_asked_for_before_the_champions_is_rejected() -> None:
+    report = report_of(answers("weather", 20, 20))
+    assert decide(report, None, lenient()).promote
+    decision = decide(report, None, lenient(), hours_behind=0.5)
+    assert not decision.promote
+    assert check_of(decision, "newest_run").value == 0.5

@@ -18,7 +18,8 @@ from certificates import get, make_pair, trusting, write_pair
 from gateways import running_gateway, running_server
 
 from intent_core.errors import ConfigError
-from tasks.certificates import renew_certificate
+from tasks.certificates import check_certificate, renew_certificate
+from tasks.examination import Examination
 from tasks.gateway import certificate_file, gateway_folder, serving_now, turn_gateway
 from tasks.processes import choose_free_port, find_process, processes_folder, stop_process
 from tasks.services import start_services
@@ -48,6 +49,15 @@ def gateway(settings: Settings) -> Iterator[Settings]:
     assert renew_certificate(settings)
     with running_gateway(settings):
         yield settings
+
+
+@pytest.mark.parametrize(("days", "said"), [(-1, ["has expired"]), (3, ["expires soon"]), (30, [])])
+def test_the_doctor_says_when_it_ends(settings: Settings, days: int, said: list[str]) -> None:
+    assert settings.tls_certificate
+    settings.tls_certificate.write_bytes(make_pair(days=days)[0])
+    found = list(check_certificate(Examination(settings)))
+    assert [one.outcome for one in found] == ["for a person" for _ in said]
+    assert all(part in one.what for part, one in zip(said, found, strict=True))
 
 
 def shown(settings: Settings) -> str:

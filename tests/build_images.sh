@@ -165,7 +165,9 @@ for name in worker serve train s3; do
       image=intent-pipeline-train:$version-cpu
       report "$image"
       within "$image" python -c 'import torch, peft, bitsandbytes; print("torch", torch.__version__)'
-      within "$image" sh -euc 'export INTENT_HOME=/tmp/home; intent demo; intent down'
+      within "$image" sh -euc '
+        export INTENT_HOME=/tmp/home INTENT_PREFECT_PORT=14200 INTENT_MLFLOW_PORT=15000 INTENT_GATEWAY_PORT=18099
+        intent demo; intent down'
       ;;
     s3)
       [ "$wanted" ] || continue

@@ -27,6 +27,9 @@ def split_lines(shell: str) -> list[str]:
     """A block's commands as a person types them: to the end of the here-document or the quotes."""
     commands, pending = [], ""
     for line in shell.splitlines():
+        if re.search(r"<\w[^<>]*>", line):  # the reader's own words go there
+            commands.append(line)
+            continue
         pending += line + "\n"
         checked = subprocess.run(["bash", "-n"], input=pending, capture_output=True, text=True)
         is_whole = checked.returncode == 0 and not checked.stderr

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from pages import ROOT, read_blocks
@@ -25,7 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(3600)]
 SAMPLE = ROOT / "deployments" / "sample" / "snips_en" / "export.manifest"
 MUSIC_ROWS = 200
 PREFECT_PORT, MLFLOW_PORT = 4210, 5010
-PAGES = ["docs/first-run.md", "docs/annotators.md", "docs/reviewers.md", "docs/platform.md"]
+NAMES = ("first-run", "annotators", "reviewers", "lineage", "maintenance", "operations", "platform")
+PAGES = [f"docs/{name}.md" for name in NAMES]
 RUN_ID = "2269d7e8-63c3-41f8-bdf6-9da7701778ba"
 MODEL = "intent-3f2a9c01b7de"
 
@@ -151,6 +153,21 @@ def name_servers(walker: Walker, command: str) -> str:
     return command.replace("mlflow.example:5000", f"127.0.0.1:{MLFLOW_PORT}")
 
 
+def train_on_music(walker: Walker) -> None:
+    walker.shell.type("intent run exports/music/export.manifest --recipe music.yaml")
+
+
+def name_backups(walker: Walker, command: str) -> str:
+    return command.replace("/backups", str(walker.checkout.parent / "backups"))
+
+
+def name_scheduled(walker: Walker, command: str) -> str:
+    """A run that waits for a worker."""
+    url = "http://127.0.0.1:4200/api/flow_runs/filter"
+    wanted = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    return command.replace(RUN_ID, httpx.post(url, json=wanted).json()[0]["id"])
+
+
 def on_another_machine(walker: Walker, command: str) -> str:
     settings = {
         "INTENT_FLEET": "intent",
@@ -162,6 +179,12 @@ def on_another_machine(walker: Walker, command: str) -> str:
 
 
 RULES = [
+    Rule("/backups/", change=name_backups),
+    Rule("^intent trace --row", prepare=train_on_music),
+    Rule("^prefect flow-run cancel", change=name_scheduled),
+    Rule("^nvidia-smi", needs="a GPU"),
+    Rule("^env .*grep", codes=(0, 1)),
+    Rule("^kubectl", needs="a cluster"),
     Rule("^apt-get", needs="root"),
     Rule("^git clone", needs="an address; the clone is there"),
     Rule("^make test", needs="CI, where it runs by itself"),

@@ -1,6 +1,7 @@
 """What the commands share: their console, their errors and exit codes, their JSON."""
 
 import contextlib
+import errno
 import json
 import logging
 import sys
@@ -15,6 +16,12 @@ from intent_core.errors import ConfigError, DataError, IntentError
 from intent_core.log_format import writes_json_lines
 
 console = Console()
+_FULL = "free some space or choose another place"
+_CLOSED = "choose a place where this user may write"
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _CLOSED),
+}
 logger = logging.getLogger(__name__)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
@@ -35,7 +42,8 @@ def reported(
         code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, DataError) else 4
         raise typer.Exit(code) from error
     except OSError as error:
-        _complain(f"{error}: free some space or choose another place")
+        remedy = _REMEDIES.get(error.errno or 0)
+        _complain(f"{error}: {remedy}" if remedy else str(error))
         raise typer.Exit(4) from error
     except Exception as error:
         # 1 is the gate's: a fault of ours must not look like its no.

@@ -60,7 +60,7 @@ class Shell:
         end = f"end-{uuid.uuid4().hex}"
         assert self._bash.stdin and self._bash.stdout
         self._write("" if quiet else f"$ {command}\n")
-        self._bash.stdin.write(f"{{\n{command}\n}} </dev/null\necho; echo {end} $?\n")
+        self._bash.stdin.write(f"{{\n{command}\n}} </dev/null\nend=$?; echo; echo {end} $end\n")
         self._bash.stdin.flush()
         timer = threading.Timer(timeout_s, self.close)
         timer.start()

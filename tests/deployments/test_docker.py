@@ -85,6 +85,18 @@ def test_it_copies_what_git_has(dockerfile: Path) -> None:
                 assert is_allowed(path), f"{path} is not in .dockerignore"
 
 
+def test_what_the_code_reads_beside_itself_is_in_the_images() -> None:
+    named = set()
+    for folder in ("flows", "tasks", "intent_core"):
+        for module in (CHECKOUT / folder).rglob("*.py"):
+            text = module.read_text(encoding="utf-8")
+            for parts in re.findall(r'CHECKOUT((?: / "[^"]+")+)', text):
+                named.add("/".join(re.findall(r'"([^"]+)"', parts)))
+    assert "deployments/automations.yaml" in named
+    for path in sorted(one for one in named if is_tracked(one)):
+        assert is_allowed(path), f"{path} is not in .dockerignore"
+
+
 def test_it_names_only_stages_and_locks_there_are(dockerfile: Path) -> None:
     instructions = read_dockerfile(dockerfile)
     stages = {one.words[2] for one in instructions if one.name == "FROM" and "AS" in one.words}

@@ -167,7 +167,9 @@ for name in worker serve train s3; do
       within "$image" python -c 'import torch, peft, bitsandbytes; print("torch", torch.__version__)'
       within "$image" sh -euc '
         export INTENT_HOME=/tmp/home INTENT_PREFECT_PORT=14200 INTENT_MLFLOW_PORT=15000 INTENT_GATEWAY_PORT=18099
-        intent demo; intent down'
+        intent demo || status=$?
+        intent down
+        exit ${status:-0}'
       ;;
     s3)
       [ "$wanted" ] || continue

@@ -21,6 +21,8 @@ _DEFAULTS = {
     **QUIET,
     # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # Eight processes, 2 GB, for scorers of traces: nothing here starts such a job.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # By its silence a run whose process was killed is known (`flows.lost_runs`).
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",

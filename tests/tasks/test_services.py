@@ -4,12 +4,13 @@ import socket
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 
 from intent_core.errors import ConfigError
-from tasks.processes import choose_free_port
+from tasks.processes import choose_free_port, find_process, processes_folder
 from tasks.services import running_services, start_services, stop_services
 from tasks.settings import Settings
 
@@ -27,6 +28,13 @@ def test_each_server_answers(platform: Settings) -> None:
     gateway = platform.endpoint.removesuffix("/v1")
     assert httpx.get(f"{gateway}/gateway/health").status_code == 200
     assert httpx.get(f"{gateway}/anything").status_code == 403
+
+
+def test_mlflow_runs_no_job_processes(platform: Settings) -> None:
+    record = find_process(processes_folder(platform), "mlflow")
+    assert record
+    below = psutil.Process(record.pid).children(recursive=True)
+    assert not [one.cmdline() for one in below if "mlflow.server.jobs" in " ".join(one.cmdline())]
 
 
 def test_starting_again_starts_nothing(platform: Settings) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from intent_core.errors import IntentError
 from intent_core.log_format import JsonFormatter, write_json_lines
 
 # Overrides of Prefect's logging.yml, for this process and those it starts.
@@ -44,8 +45,23 @@ def find_run() -> dict[str, str]:
     return found
 
 
+class OurErrors(logging.Filter):
+    """An error of ours says what to do: no trace of it, unless the level is DEBUG."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_ours = record.exc_info and isinstance(record.exc_info[1], IntentError)
+        if is_ours and not logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+            record.exc_info = record.exc_text = None
+        return True
+
+
+_OUR_ERRORS = OurErrors()
+
+
 def prepare_logging(as_json: bool) -> None:
     """Levels; and as JSON what this process and whatever it starts have to say."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_OUR_ERRORS)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     for name in ("flows", "tasks", "intent_core"):
         logging.getLogger(name).setLevel(logging.INFO)

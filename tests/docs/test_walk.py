@@ -23,7 +23,7 @@ from stranger import Running, Shell, split_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-SAMPLE = ROOT / "deployments" / "sample" / "snips_en" / "export.manifest"
+SAMPLE = ROOT / "deployments" / "sample" / "snips_en" / "export-open-group.manifest"
 MUSIC_ROWS = 200
 PREFECT_PORT, MLFLOW_PORT = 4210, 5010
 NAMES = ("first-run", "annotators", "reviewers", "lineage", "maintenance", "operations", "platform")
@@ -68,9 +68,9 @@ class Rule:
 
 def write_music(walker: Walker) -> None:
     """The reader's own export: some rows of the sample."""
-    rows = SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:MUSIC_ROWS]
+    rows = SAMPLE.read_bytes().splitlines(keepends=True)[:MUSIC_ROWS]
     (walker.checkout / "exports").mkdir(exist_ok=True)
-    (walker.checkout / "exports" / "music.manifest").write_text("".join(rows), encoding="utf-8")
+    (walker.checkout / "exports" / "music.manifest").write_bytes(b"".join(rows))
 
 
 def put_music(walker: Walker) -> None:

@@ -33,8 +33,12 @@ def refused(code: int, *arguments: str) -> str:
 
 
 def test_an_export_that_does_not_exist(platform: Settings) -> None:
-    message = refused(3, "run", "exports/nowhere.manifest")
-    assert "DataError: no export at 'exports/nowhere.manifest'" in message
+    command = [sys.executable, "-m", "flows", "run", "exports/nowhere.manifest"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 3, done.stderr
+    said = done.stdout + done.stderr
+    assert "DataError: no export at 'exports/nowhere.manifest'" in said.splitlines()[-1]
+    assert "Traceback" not in said, "what to do stands in the message"
 
 
 def test_an_empty_export(platform: Settings, tmp_path: Path) -> None:

@@ -5,9 +5,20 @@ from typing import Any, cast
 
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
-from prefect.exceptions import CancelledRun
+from prefect.exceptions import CancelledRun, ObjectNotFound
 
 from intent_core.errors import ConfigError, DataError, ServiceError, TrainingError
+
+
+def submit(deployment: str, **options: Any) -> FlowRun:
+    """`run_deployment`; raises `ConfigError` where the server has no deployment of that name."""
+    try:
+        return cast(FlowRun, run_deployment(deployment, **options))
+    except ObjectNotFound as error:
+        raise ConfigError(
+            f"Prefect has no deployment {deployment!r}: `prefect --no-prompt deploy --all` in the "
+            "checkout makes those of prefect.yaml"
+        ) from error
 
 
 def hand_off(flow: Callable[..., Any], deployment: str, parameters: Mapping[str, Any]) -> None:
@@ -19,15 +30,8 @@ def hand_off(flow: Callable[..., Any], deployment: str, parameters: Mapping[str,
     if not deployment:
         flow(**parameters)
         return
-    run = cast(
-        FlowRun,
-        run_deployment(
-            deployment,
-            parameters=dict(parameters),
-            as_subflow=True,
-            timeout=None,
-            poll_interval=2,
-        ),
+    run = submit(
+        deployment, parameters=dict(parameters), as_subflow=True, timeout=None, poll_interval=2
     )
     state = run.state
     if state is None or state.is_cancelled():

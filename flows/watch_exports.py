@@ -17,14 +17,14 @@ import logging
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.deployments import run_deployment
 
 from flows.forms import OneOf
+from flows.hand_off import submit
 from flows.lost_runs import mark_lost, start_again
 from flows.projects import Project, find_project, list_projects, load_projects
 from flows.watch_tasks import export_finished_task, note_taken_task
@@ -185,7 +185,7 @@ def _fetch(settings: Settings, export: str, path: Path) -> str:
 def _start_run(
     settings: Settings, project: str, recipe: str, snapshot: str, sha256: str
 ) -> FlowRun:
-    run = run_deployment(
+    return submit(
         settings.pipeline_deployment,
         parameters={"export_uri": snapshot, "recipe": recipe},
         idempotency_key=f"{project}:{sha256}",
@@ -193,4 +193,3 @@ def _start_run(
         timeout=0,
         as_subflow=False,
     )
-    return cast(FlowRun, run)

@@ -133,9 +133,13 @@ def name_former(walker: Walker, command: str) -> str:
 
 def find_predictions(walker: Walker) -> None:
     store = walker.checkout / ".intent" / "store"
-    report = next(store.glob("evaluations/*/predictions.jsonl"))
-    shutil.copy(report, walker.checkout)
-    shutil.copy(next(store.glob("datasets/*/test.jsonl")), walker.checkout)
+    newest = max(store.glob("datasets/*/test.jsonl"), key=lambda path: path.stat().st_mtime)
+    ids = {json.loads(line)["id"] for line in newest.read_text(encoding="utf-8").splitlines()}
+    for answers in store.glob("evaluations/*/predictions.jsonl"):
+        with answers.open(encoding="utf-8") as lines:
+            if json.loads(next(lines))["example_id"] in ids:
+                shutil.copy(answers, walker.checkout)
+    shutil.copy(newest, walker.checkout)
 
 
 def start_servers(walker: Walker) -> None:

@@ -129,6 +129,16 @@ def test_an_annotator_names_the_project_and_gets_the_newest_export(scene: Scene)
         take_export("musik")
 
 
+def test_a_server_without_our_deployments_says_what_to_type(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_export(scene, "exports/music/a.manifest")
+    monkeypatch.setenv("INTENT_PIPELINE_DEPLOYMENT", "intent-pipeline/nowhere")
+    get_settings.cache_clear()
+    with pytest.raises(ConfigError, match="'intent-pipeline/nowhere': `prefect --no-prompt deploy"):
+        watch_exports()
+
+
 def test_a_project_without_exports_says_so(scene: Scene) -> None:
     with pytest.raises(DataError, match="has no export below 'exports/music/'"):
         take_export("music")

@@ -1,8 +1,8 @@
 """The pictures of the pages, taken of the platform that runs here: `python docs/screenshots.py`.
 
 It needs runs of the quick start, two of them to compare, and Chromium (`make test` installs it
-where it may). The newest promoted run is shown in Prefect; the newest run's report, and the newest
-two runs beside each other in MLflow; and a question on the page of `intent try`.
+where it may). The newest promoted run is shown in Prefect; the newest run's report; both beside
+each other in MLflow; and a question on the page of `intent try`.
 """
 
 import argparse
@@ -28,6 +28,8 @@ IMAGES = CHECKOUT / "docs" / "images"
 PROJECT = "quickstart"
 _COLOURS = 64
 _MOST_BYTES = 150_000
+# MLflow's own, left and right of the page.
+_MENU, _ASSISTANT = 196, 312
 
 
 def main() -> None:
@@ -83,11 +85,16 @@ def take_report(settings: Settings, project: str, path: Path) -> None:
 
 
 def take_comparison(settings: Settings, project: str, path: Path) -> None:
-    runs = find_runs(settings, project, least=2)[:2]
+    newest, *others = find_runs(settings, project, least=2)
+    promoted = [run for run in others if run.data.tags["intent.verdict"] == "promote"]
+    runs = [(promoted or others)[0], newest]
     listed = urllib.parse.quote(json.dumps([run.info.run_id for run in runs]))
     experiments = urllib.parse.quote(json.dumps([runs[0].info.experiment_id]))
     address = f"{settings.mlflow_tracking_url}/#/compare-runs"
-    shoot(f"{address}?runs={listed}&experiments={experiments}", path, 1200, 1500)
+    shoot(f"{address}?runs={listed}&experiments={experiments}", path, 1430, 2020)
+    with Image.open(path) as picture:
+        page = picture.crop((_MENU, 0, picture.width - _ASSISTANT, picture.height))
+    page.save(path)
 
 
 def take_try(settings: Settings, project: str, path: Path) -> None:

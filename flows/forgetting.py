@@ -111,12 +111,13 @@ def _forget(settings: Settings, people: set[Person]) -> Forgotten:
             held = find_examples(store, dataset, example)
             texts |= {one.instruction for _, one in held}
     trace = make_trace(settings, "", "row", found)
+    exports = {row.export for row in trace.rows}
     return Forgotten(
         new=tuple(dict.fromkeys(new)),
         rows=trace.rows,
         models=trace.models,
         retrain=tuple(dict.fromkeys(_write_command(one) for one in trace.models if one.learned)),
-        held_by=tuple(find_holders(settings, texts)) if texts else (),
+        held_by=tuple(find_holders(settings, texts, exports)) if texts else (),
         mlflow_runs=tuple(m.lineage.mlflow_url for m in trace.models if m.lineage.mlflow_url),
         not_known=trace.not_known,
     )

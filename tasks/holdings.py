@@ -31,8 +31,13 @@ class SupportsRead(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def find_holders(settings: Settings, texts: Iterable[str]) -> list[str]:
-    """URIs in the store, of exports outside it, and of files below this machine's home."""
+def find_holders(
+    settings: Settings, texts: Iterable[str], exports: Iterable[str] = ()
+) -> list[str]:
+    """URIs in the store, of exports outside it, and of files below this machine's home.
+
+    `exports` are looked into beside those that a dataset was first made of.
+    """
     needles = {needle for text in texts for needle in _write_needles(text)}
     store = get_store(settings)
     held: list[str] = []
@@ -43,7 +48,8 @@ def find_holders(settings: Settings, texts: Iterable[str]) -> list[str]:
             seen.add(found.uri)
             if not found.key.endswith(_NO_TEXTS) and _holds(store, found.key, path, needles):
                 held.append(found.uri)
-        for uri in sorted({dataset.source for dataset in list_datasets(store)} - seen):
+        outside = {*exports, *(dataset.source for dataset in list_datasets(store))}
+        for uri in sorted(outside - seen - {""}):
             seen.add(uri)
             # It may be gone, or a place that cannot be read from here.
             with contextlib.suppress(IntentError):

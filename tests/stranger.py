@@ -123,7 +123,7 @@ class Running:
         """Until an address (`http...`) answers, or the output has a match; the match."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            assert self._process.poll() is None or not sign.startswith("http"), self.output
+            has_ended = self._process.poll() is not None
             if sign.startswith("http"):
                 try:
                     if httpx.get(sign, timeout=5).status_code == 200:
@@ -132,6 +132,7 @@ class Running:
                     pass
             elif found := re.search(sign, self.output):
                 return found[0]
+            assert not has_ended, self.output
             time.sleep(0.5)
         raise TimeoutError(f"`{self.command}` did not show {sign}:\n{self.output[-4000:]}")
 

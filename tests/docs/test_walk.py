@@ -199,11 +199,9 @@ RULES = [
     Rule("^intent run exports/music.manifest", prepare=write_recipe),
     Rule("^intent run exports/music/.*manifest --recipe music.yaml$", prepare=put_music),
     Rule("^intent manifest --from-predictions", prepare=find_predictions),
-    Rule("^intent approve$", prepare=wait_for_approval("max_regression=0.9")),
-    Rule(
-        "^intent approve .*--decline", (0,), wait_for_approval("max_regression=0.8"), name_waiting
-    ),
-    Rule("^intent approve", (0,), wait_for_approval("max_regression=0.7"), name_waiting),
+    Rule("^intent approve$", prepare=wait_for_approval("0.9")),
+    Rule("^intent approve .*--decline", (0,), wait_for_approval("0.8"), name_waiting),
+    Rule("^intent approve", (0,), wait_for_approval("0.7"), name_waiting),
     Rule("^intent run .*min_parameter_accuracy=0.85", codes=(1,)),
     Rule(f"^intent promote {MODEL}", change=name_former),
     Rule("^export INTENT_(STORE|OSS_ENDPOINT)=", needs="Alibaba's store"),

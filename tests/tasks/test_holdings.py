@@ -41,3 +41,14 @@ def test_each_way_to_write_it_is_found(settings: Settings, text: str) -> None:
         *("store/ascii.json", "store/far.json", "store/page.html", "store/utf-8.json"),
         *("store/zipped.gz", "serving.json"),
     ]
+
+
+def test_an_export_elsewhere_is_looked_into_once_it_is_named(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "export.manifest"
+    elsewhere.write_text(json.dumps({"a": "call Gwen Carter"}), encoding="utf-8")
+    gone = elsewhere.with_name("gone.manifest").as_uri()
+    exports = [elsewhere.as_uri(), gone, ""]
+    assert find_holders(settings, ["call Gwen Carter"]) == []
+    assert find_holders(settings, ["call Gwen Carter"], exports) == [elsewhere.as_uri()]

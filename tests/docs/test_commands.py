@@ -149,6 +149,13 @@ def test_prefect_knows_its_commands() -> None:
         _app.parse_args(call, exit_on_error=False, print_error=False)
 
 
+@each_page
+def test_who_types_prefect_is_told_of_the_server(page: Path) -> None:
+    """Without its address `prefect` starts a server of its own, and finds nothing there."""
+    if any(words[0].endswith("prefect") for words in COMMANDS[page]):
+        assert "PREFECT_API_URL" in read(page)
+
+
 def test_deployments_are_those_of_prefect_yaml() -> None:
     for call in list_prefect_calls():
         if call[0] == "deployment":

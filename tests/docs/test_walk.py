@@ -203,6 +203,7 @@ RULES = [
     Rule("^intent approve .*--decline", (0,), wait_for_approval("0.8"), name_waiting),
     Rule("^intent approve", (0,), wait_for_approval("0.7"), name_waiting),
     Rule("^intent run .*min_parameter_accuracy=0.85", codes=(1,)),
+    Rule("^intent run exports/snips_en/.* train.freeze_layers=24", codes=(1,)),
     Rule(f"^intent promote {MODEL}", change=name_former),
     Rule("^export INTENT_(STORE|OSS_ENDPOINT)=", needs="Alibaba's store"),
     Rule("^export INTENT_PREFECT_URL", (0,), start_servers, name_servers),

@@ -165,6 +165,12 @@ def name_backups(walker: Walker, command: str) -> str:
     return command.replace("/backups", str(walker.checkout.parent / "backups"))
 
 
+def leave_out_servers(walker: Walker, command: str) -> str:
+    """The reader's own servers have no PostgreSQL here."""
+    own = "INTENT_PREFECT_URL" in walker.shell.type("env").output
+    return name_backups(walker, command) + (" --without prefect --without mlflow" if own else "")
+
+
 def name_scheduled(walker: Walker, command: str) -> str:
     """A run that waits for a worker."""
     url = "http://127.0.0.1:4200/api/flow_runs/filter"
@@ -183,6 +189,7 @@ def on_another_machine(walker: Walker, command: str) -> str:
 
 
 RULES = [
+    Rule("^intent backup", change=leave_out_servers),
     Rule("/backups/", change=name_backups),
     Rule("^intent trace --row", prepare=train_on_music),
     Rule("^prefect flow-run cancel", change=name_scheduled),

@@ -29,7 +29,7 @@ PROJECT = "quickstart"
 _COLOURS = 64
 _MOST_BYTES = 150_000
 # MLflow's own, left and right of the page.
-_MENU, _ASSISTANT = 196, 312
+_MENU, _ASSISTANT = 196, 374
 
 
 def main() -> None:

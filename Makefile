@@ -8,7 +8,7 @@ SERVER_LOCK := requirements/vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).tx
 PIPELINE := .venv/.ready
 SERVER := .venv-vllm/.ready
 
-.PHONY: help setup demo test test-slow soak check docs ask status stop lock clean
+.PHONY: help setup demo test test-slow walk soak check docs ask status stop lock clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
@@ -33,7 +33,10 @@ test: setup  ## Everything CI runs: linters, types, import rules, tests
 
 test-slow: setup  ## What CI leaves out for its time: more kills, several machines (minutes)
 	@requirements/postgres.sh
-	@.venv/bin/python -m pytest -n 2 --dist loadfile -m 'slow or e2e' tests
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -m 'slow or e2e' --ignore=tests/docs tests
+
+walk: setup  ## Every command of the users' pages as written, in a fresh clone (an hour)
+	@.venv/bin/python -m pytest -s -m slow tests/docs/test_walk.py
 
 soak: setup  ## Twenty minutes of work while processes are killed; MINUTES=3 for less
 	@PYTHONPATH=. .venv/bin/python tests/soak.py --minutes $(MINUTES)

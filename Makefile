@@ -33,6 +33,7 @@ test: setup  ## Everything CI runs: linters, types, import rules, tests
 
 test-slow: setup  ## What CI leaves out for its time: more kills, several machines (minutes)
 	@requirements/postgres.sh
+	@requirements/strace.sh
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m 'slow or e2e' --ignore=tests/docs tests
 
 walk: setup  ## Every command of the users' pages as written, in a fresh clone (an hour)

@@ -23,16 +23,16 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.recipes import find_recipe
-from intent_core.config import DataConfig, PipelineConfig
-from intent_core.dataset import Example
-from intent_core.evaluation import Prediction, evaluate
-from intent_core.itag import iter_export
-from intent_core.prompt import encode_prompt
-from intent_core.recipe import load_config
-from intent_core.records import Record
-from intent_core.training.base_model import locate_base_model
-from intent_core.training.job import TrainingJob, TrainingResult
+from intent_core.datasets.build import Example
+from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.exports.formats.itag import iter_export
+from intent_core.exports.records import Record
+from intent_core.language.prompt import encode_prompt
+from intent_core.models.base_model import locate_base_model
+from intent_core.recipe.config import DataConfig, PipelineConfig
+from intent_core.recipe.loader import load_config
 from intent_core.training.program import run
+from intent_core.training.protocol import TrainingJob, TrainingResult
 
 HOME = Path(__file__).parents[1]
 SAMPLE = HOME / "deployments" / "sample" / "snips_en"

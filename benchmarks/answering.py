@@ -16,16 +16,16 @@ import psutil
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from intent_core.artifacts import MANIFEST_FILE, ModelArtifact, content_name, digest_folder
-from intent_core.config import PipelineConfig
-from intent_core.dataset import Example
-from intent_core.prompt import encode_prompt
-from tasks.inference import predict
-from tasks.model_server import ModelServer, ensure_model_server
-from tasks.processes import find_process, processes_folder
-from tasks.services import stop_services
+from intent_core.datasets.build import Example
+from intent_core.language.prompt import encode_prompt
+from intent_core.models.artifact import MANIFEST_FILE, ModelArtifact, content_name, digest_folder
+from intent_core.recipe.config import PipelineConfig
+from tasks.evaluation.inference import predict
+from tasks.local_services.services import stop_services
+from tasks.serving.vllm.server import ModelServer, ensure_model_server
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store, write_finished
+from tasks.storage.step_results import get_store, write_finished
+from tasks.system.processes import find_process, processes_folder
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -11,14 +11,14 @@ from known_answers import Known
 from serving_home import PlainServer, start_gateway
 from serving_load import Target
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import ServeConfig
-from intent_core.training.job import ADAPTER_FOLDER
-from tasks.adapters import fetch_base
-from tasks.model_server import ensure_model_server, fetch_model
-from tasks.moving import promote
-from tasks.services import stop_services
-from tasks.serving import roll_back
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from intent_core.training.protocol import ADAPTER_FOLDER
+from tasks.local_services.services import stop_services
+from tasks.models.adapters import fetch_base
+from tasks.serving.moving import promote
+from tasks.serving.targets.local import roll_back
+from tasks.serving.vllm.server import ensure_model_server, fetch_model
 from tasks.settings import Settings
 
 Inplace = Literal["new", "kept", "same"]

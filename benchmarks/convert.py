@@ -31,8 +31,8 @@ from pathlib import Path
 import orjson
 import psutil
 
-from intent_core.config import DataConfig
-from intent_core.conversion import convert_export
+from intent_core.exports.convert import convert_export
+from intent_core.recipe.config import DataConfig
 
 ROWS = Path(__file__).parents[1] / "tests" / "data" / "snips_en"
 EXPORTS = {kind: ROWS / f"export-{kind}.manifest" for kind in ("open-group", "survey")}

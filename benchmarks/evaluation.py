@@ -6,7 +6,7 @@
 One merged model, asked the same utterances greedily, at most `evaluate.max_new_tokens` each (the
 documents' script has 64). Without `--model` it is trained first, as `accuracy.py` does. Contenders:
 
-    ours        `tasks.inference.predict` against a vLLM server with the recipe's flags
+    ours        `tasks.evaluation.inference.predict` against a vLLM server with the recipe's flags
     documents   their script as it is, one by one; without it a loop of ours that does the same
     batched     transformers, 16 at a time, padded on the left, sorted by length, in the dtype of
                 the saved weights
@@ -57,14 +57,14 @@ from answering import (
 from transformers import AutoConfig, AutoTokenizer
 
 from flows.recipes import find_recipe
-from intent_core.calls import parse_calls
-from intent_core.catalogue import list_intents, write_regex
-from intent_core.config import PipelineConfig
-from intent_core.dataset import Example
-from intent_core.evaluation import evaluate
-from intent_core.prediction import Prediction
-from intent_core.prompt import encode_prompt
-from intent_core.recipe import load_config
+from intent_core.datasets.build import Example
+from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import Prediction
+from intent_core.language.calls import parse_calls
+from intent_core.language.intent_schema import list_intents, write_regex
+from intent_core.language.prompt import encode_prompt
+from intent_core.recipe.config import PipelineConfig
+from intent_core.recipe.loader import load_config
 from intent_core.training.methods import device_name
 
 HOME = Path(__file__).resolve().parents[1]

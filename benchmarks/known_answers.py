@@ -8,8 +8,8 @@ from typing import NamedTuple
 import httpx
 from serving_load import Target
 
-from intent_core.config import EvaluateConfig
-from tasks.golden import GoldenAnswer
+from intent_core.recipe.config import EvaluateConfig
+from tasks.serving.golden import GoldenAnswer
 
 VERSIONS = (0, 1)
 _CHOSEN, _GOLDEN = 8, 4

@@ -25,8 +25,8 @@ from serving_home import PlainServer, temporary_home
 from serving_load import Target, ask_for, quantile
 from serving_models import choose_base, make_version, read_utterances
 
-from intent_core.config import ServeConfig
-from tasks.model_server import ensure_model_server, fetch_model
+from intent_core.recipe.config import ServeConfig
+from tasks.serving.vllm.server import ensure_model_server, fetch_model
 from tasks.settings import Settings
 
 CONCURRENCIES = (1, 8, 32)

@@ -47,9 +47,9 @@ from serving_home import temporary_home
 from serving_load import Load, ask_for
 from serving_models import RANK, choose_base, make_version, read_utterances
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import ServeConfig
 from intent_core.errors import ServingError
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
 from tasks.settings import Settings
 
 NAMES = ("adapter", "merged", "load_inplace", "restart")

@@ -10,11 +10,20 @@ from types import MappingProxyType
 
 from pydantic import JsonValue
 
-from intent_core.config import ServeConfig
 from intent_core.errors import ServingError
-from tasks.adapters import adapters_folder
-from tasks.gateway import gateway_command, serving_now, write_gateway_config
-from tasks.processes import (
+from intent_core.recipe.config import ServeConfig
+from tasks.local_services.services import answers, stop_services
+from tasks.models.adapters import adapters_folder
+from tasks.serving.gateway.nginx import gateway_command, serving_now, write_gateway_config
+from tasks.serving.vllm.options import (
+    HOST,
+    has_gpu,
+    server_config,
+    server_environment,
+    write_server_config,
+)
+from tasks.settings import Settings, get_settings
+from tasks.system.processes import (
     ProcessRecord,
     choose_free_port,
     find_process,
@@ -23,15 +32,6 @@ from tasks.processes import (
     stop_process,
     wait_until_ready,
 )
-from tasks.server_config import (
-    HOST,
-    has_gpu,
-    server_config,
-    server_environment,
-    write_server_config,
-)
-from tasks.services import answers, stop_services
-from tasks.settings import Settings, get_settings
 
 _NONE: Mapping[str, JsonValue] = MappingProxyType({})
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Self
 
 import httpx
 
-from intent_core.prompt import build_messages
+from intent_core.language.prompt import build_messages
 
 Loop = Literal["closed", "open"]
 _TIMEOUT_S = 60

@@ -20,7 +20,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from intent_core.artifacts import (
+from intent_core.language.prompt import encode_prompt
+from intent_core.models.artifact import (
     MANIFEST_FILE,
     PROMPT_PROBE_FILE,
     ModelArtifact,
@@ -28,13 +29,12 @@ from intent_core.artifacts import (
     content_name,
     digest_folder,
 )
-from intent_core.prompt import encode_prompt
-from intent_core.training.base_model import unpack_base_model
-from intent_core.training.job import ADAPTER_FOLDER
-from tasks.base_models import fetch_base_model
+from intent_core.models.base_model import unpack_base_model
+from intent_core.training.protocol import ADAPTER_FOLDER
+from tasks.models.base_models import fetch_base_model
 from tasks.settings import Settings
-from tasks.steps import get_store
-from tasks.storage import upload_folder
+from tasks.storage.objects import upload_folder
+from tasks.storage.step_results import get_store
 
 SYSTEM_PROMPT = "Recognize the intent."
 RANK: Final = 8

@@ -30,7 +30,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from tasks.s3_store import S3Options, S3Store
+from tasks.storage.s3.store import S3Options, S3Store
 
 TESTS = Path(__file__).parents[1] / "tests"
 FOLDER = "intent-benchmark"

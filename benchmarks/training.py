@@ -41,17 +41,17 @@ from transformers import (
     set_seed,
 )
 
-from intent_core.config import TrainConfig
-from intent_core.prompt import (
+from intent_core.language.prompt import (
     DEFAULT_SYSTEM_PROMPT,
     encode_completion,
     encode_prompt,
     find_end_token,
 )
-from intent_core.training.attention import isolates_samples
-from intent_core.training.base_model import locate_base_model, unpack_base_model
+from intent_core.models.base_model import locate_base_model, unpack_base_model
+from intent_core.recipe.config import TrainConfig
 from intent_core.training.methods import compute_dtype, device_name, prepare_model
-from intent_core.training.rows import EncodedExample, RowCollator, shared_prefix_length
+from intent_core.training.packed_attention import isolates_samples
+from intent_core.training.packing import EncodedExample, RowCollator, shared_prefix_length
 from intent_core.training.trainer import RowTrainer
 
 HOME = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ from field_tables import (
 )
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from intent_core.config import PipelineConfig
+from intent_core.recipe.config import PipelineConfig
 from tasks.settings import Settings
 
 HERE = Path(__file__).parent

@@ -19,10 +19,10 @@ from typing import Any
 
 from PIL import Image
 
-from flows.demo import QUESTION
-from tasks.processes import choose_free_port
+from flows.cli.run.demo import QUESTION
 from tasks.settings import CHECKOUT, LOOPBACK, Settings, get_settings
-from tasks.tracking import make_client
+from tasks.system.processes import choose_free_port
+from tasks.tracking.runs import make_client
 
 IMAGES = CHECKOUT / "docs" / "images"
 PROJECT = "quickstart"

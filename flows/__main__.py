@@ -1,5 +1,5 @@
 """`python -m flows`: the same as `intent`."""
 
-from flows.cli import app
+from flows.cli.main import app
 
 app()

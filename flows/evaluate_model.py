@@ -2,14 +2,14 @@
 
 from prefect import flow
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import EvaluateConfig, ServeConfig
-from intent_core.dataset import DatasetManifest
-from intent_core.report import EvaluationReport
-from tasks.evaluation import evaluate_served
-from tasks.held_runs import hold_run
+from intent_core.datasets.build import DatasetManifest
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import EvaluateConfig, ServeConfig
+from tasks.evaluation.evaluate import evaluate_served
+from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import get_settings
-from tasks.steps import get_store, require_finished
+from tasks.storage.step_results import get_store, require_finished
 
 
 @flow(

@@ -2,15 +2,15 @@
 
 from prefect import flow
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import TrainConfig
-from intent_core.dataset import DatasetManifest
-from tasks.held_runs import hold_run
-from tasks.pai_settings import get_pai_settings
-from tasks.pai_training import finetune_on_pai
+from intent_core.datasets.build import DatasetManifest
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import TrainConfig
+from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import get_settings
-from tasks.steps import get_store, require_finished
-from tasks.training import finetune_model
+from tasks.settings.pai import get_pai_settings
+from tasks.storage.step_results import get_store, require_finished
+from tasks.training.dlc import finetune_on_pai
+from tasks.training.finetune import finetune_model
 
 
 @flow(

@@ -2,10 +2,10 @@
 
 from prefect import flow
 
-from intent_core.config import DataConfig
-from intent_core.dataset import DatasetManifest
-from tasks.dataset import build, pull_export
-from tasks.held_runs import hold_run
+from intent_core.datasets.build import DatasetManifest
+from intent_core.recipe.config import DataConfig
+from tasks.datasets.prepare import build, pull_export
+from tasks.orchestration.run_liveness import hold_run
 
 
 @flow(

@@ -7,13 +7,13 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import ServeConfig
-from tasks.held_runs import hold_run
-from tasks.promotion import move_champion, move_champion_back, turn_back, turn_to
-from tasks.serving import ServedModel
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from tasks.orchestration.run_liveness import hold_run
+from tasks.serving.promotion import move_champion, move_champion_back, turn_back, turn_to
+from tasks.serving.targets.local import ServedModel
 from tasks.settings import get_settings
-from tasks.steps import get_store, require_finished
+from tasks.storage.step_results import get_store, require_finished
 
 # A promoter that was killed holds up the next one for as long.
 _LEASE_S = 60

@@ -23,18 +23,18 @@ from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
-from flows.forms import OneOf
-from flows.hand_off import submit
-from flows.lost_runs import mark_lost, start_again
-from flows.projects import Project, find_project, list_projects, load_projects
-from flows.watch_tasks import export_finished_task, note_taken_task
+from flows.intake.itag_tasks import export_finished_task, note_taken_task
+from flows.intake.lost_runs import mark_lost, start_again
+from flows.intake.projects import Project, find_project, list_projects, load_projects
+from flows.parameters import OneOf
+from flows.remote import submit
 from intent_core.errors import DataError, IntentError
-from tasks.held_runs import hold_run
-from tasks.ledger import Sighting, Taking, find_taking, note_taking, see
-from tasks.retries import retry_delays, worth_a_retry
+from tasks.datasets.export_ledger import Sighting, Taking, find_taking, note_taking, see
+from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store, work_folder
-from tasks.storage import ObjectStore, StoredObject, open_store, split_uri
+from tasks.storage.objects import ObjectStore, StoredObject, open_store, split_uri
+from tasks.storage.step_results import get_store, work_folder
 
 logger = logging.getLogger(__name__)
 

@@ -15,15 +15,15 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from served import UTTERANCES, accept, store_model
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import ServeConfig
-from tasks.golden import ask_golden, golden_prefix
-from tasks.model_server import ensure_model_server, server_name
-from tasks.processes import in_use, processes_folder
-from tasks.promotion import promote_release
-from tasks.serving import PromotionUnderWayError, is_served, read_state, reconcile
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from tasks.serving.golden import ask_golden, golden_prefix
+from tasks.serving.promotion import promote_release
+from tasks.serving.targets.local import PromotionUnderWayError, is_served, read_state, reconcile
+from tasks.serving.vllm.server import ensure_model_server, server_name
 from tasks.settings import Settings
-from tasks.steps import get_store, write_finished
+from tasks.storage.step_results import get_store, write_finished
+from tasks.system.processes import in_use, processes_folder
 
 SERVE = ServeConfig(
     mode="adapter", alias="adapted", max_model_len=128, dtype="float32", max_lora_rank=8
@@ -98,7 +98,9 @@ def survive_a_kill(world: World, step: str, count: int) -> None:
         served, _ = reconcile(world.settings)
         assert served and is_served(world.settings, served)
         assert served == read_state(world.settings).current
-        turned = (step, count) in STEPS[STEPS.index(("tasks.serving.write_state", 1)) :]
+        turned = (step, count) in STEPS[
+            STEPS.index(("tasks.serving.targets.local.write_state", 1)) :
+        ]
         assert served.artifact == (world.two if turned else world.one)
         assert world.callers.ask(UTTERANCES[0]).model == served.artifact.name
         promote_release(world.settings, world.two.name)

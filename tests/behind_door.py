@@ -9,10 +9,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from intent_core.serving.aliases import Target, Trial, write_aliases
-from intent_core.serving.asgi import App, Message, Receive, Scope, Send
-from intent_core.serving.doorkeeper import Doorkeeper
+from intent_core.serving.access.aliases import Target, Trial, write_aliases
+from intent_core.serving.app import Doorkeeper
 from intent_core.serving.metrics import Metrics
+from intent_core.serving.protocol.asgi import App, Message, Receive, Scope, Send
 from intent_core.serving.settings import ServingSettings
 
 OPERATOR_KEY = "the-operator's-very-own-key"

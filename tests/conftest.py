@@ -70,7 +70,7 @@ def platform(settings) -> Iterator[object]:  # type: ignore[no-untyped-def]
     """The embedded services, started once and stopped with everything they brought along."""
     import shutil
 
-    from tasks.services import start_services, stop_services
+    from tasks.local_services.services import start_services, stop_services
 
     try:
         start_services(settings, lambda line: None)

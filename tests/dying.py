@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 STEPS = (
-    ("tasks.serving.ensure_model_server", 1),
-    ("tasks.serving.require_golden", 1),
-    ("tasks.serving.write_aliases", 1),
-    ("tasks.serving.require_golden", 2),
-    ("tasks.serving.write_state", 1),
-    ("tasks.serving.retire_others", 1),
-    ("tasks.promotion.point_champion", 1),
+    ("tasks.serving.targets.local.ensure_model_server", 1),
+    ("tasks.serving.targets.local.require_golden", 1),
+    ("tasks.serving.targets.local.write_aliases", 1),
+    ("tasks.serving.targets.local.require_golden", 2),
+    ("tasks.serving.targets.local.write_state", 1),
+    ("tasks.serving.targets.local.retire_others", 1),
+    ("tasks.serving.promotion.point_champion", 1),
 )
 """Of a promotion, in order: what is done, and for which time."""
 
@@ -25,7 +25,7 @@ def promote_and_die(model: str, step: str, count: int) -> int | None:
     `step` is MODULE.FUNCTION. The process is forked from one that has imported the promotion.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.promotion", "mlflow.store.tracking.rest_store"])
+    context.set_forkserver_preload(["tasks.serving.promotion", "mlflow.store.tracking.rest_store"])
     process = context.Process(target=_promote, args=(model, step, count))
     process.start()
     process.join(250)
@@ -33,7 +33,7 @@ def promote_and_die(model: str, step: str, count: int) -> int | None:
 
 
 def _promote(model: str, step: str, count: int) -> None:
-    from tasks.promotion import promote_release
+    from tasks.serving.promotion import promote_release
     from tasks.settings import get_settings
 
     _die_after(step, count)
@@ -59,7 +59,7 @@ def _die_after(step: str, count: int) -> None:
 def dies_after(function: str, count: int) -> Callable[[], None]:
     """In a forked child: SIGKILL once that function of the restore has returned so often."""
 
-    from tasks import restore as restoring
+    from tasks.maintenance.backup import restore as restoring
 
     def arm() -> None:
         original, calls = getattr(restoring, function), iter(range(1, 1000))

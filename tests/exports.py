@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from intent_core.config import DataConfig
-from intent_core.itag import read_export
-from intent_core.records import ExportReading
+from intent_core.exports.formats.itag import read_export
+from intent_core.exports.records import ExportReading
+from intent_core.recipe.config import DataConfig
 
 
 def survey(*answers: Any, title: str = "output") -> dict[str, Any]:

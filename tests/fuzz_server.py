@@ -29,12 +29,12 @@ from fuzz_requests import Shooter
 from raw_http import Reply, Shot, send
 
 from intent_core.errors import ServingError
-from tasks.adapters import adapters_folder
-from tasks.golden import require_golden
-from tasks.model_server import find_model_server
-from tasks.processes import ProcessRecord, find_process, processes_folder
-from tasks.serving import ServedModel, read_state
+from tasks.models.adapters import adapters_folder
+from tasks.serving.golden import require_golden
+from tasks.serving.targets.local import ServedModel, read_state
+from tasks.serving.vllm.server import find_model_server
 from tasks.settings import Settings, get_settings
+from tasks.system.processes import ProcessRecord, find_process, processes_folder
 
 GROWTH_MIB = 300
 """More memory than this is not given back by a server that only caches what it has seen."""

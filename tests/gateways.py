@@ -6,15 +6,15 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tasks.gateway import gateway_command, serving_now, write_gateway_config
-from tasks.processes import (
+from tasks.serving.gateway.nginx import gateway_command, serving_now, write_gateway_config
+from tasks.settings import Settings
+from tasks.system.processes import (
     find_process,
     processes_folder,
     start_process,
     stop_process,
     wait_until_ready,
 )
-from tasks.settings import Settings
 
 
 @contextlib.contextmanager

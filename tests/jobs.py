@@ -5,9 +5,9 @@ from pathlib import Path
 
 from labelled import labelled_rows
 
-from intent_core.recipe import load_config
-from intent_core.training.base_model import locate_base_model
-from intent_core.training.job import RESULT_FILE, TrainingJob, TrainingResult
+from intent_core.models.base_model import locate_base_model
+from intent_core.recipe.loader import load_config
+from intent_core.training.protocol import RESULT_FILE, TrainingJob, TrainingResult
 
 BASE = ["train.seq_length=128", "train.save_dtype=float32", "train.system_prompt=Recognize."]
 FULL = ["train.method=full", "train.lora_dim=0"]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from reviewed import usual
 
-from intent_core.config import DataConfig
-from intent_core.dataset import DatasetManifest
-from tasks.dataset import fetch_export, prepare_dataset
-from tasks.lineage import RunParameters, note_lineage
-from tasks.recording import RecordedRun, RunRecord
+from intent_core.datasets.build import DatasetManifest
+from intent_core.recipe.config import DataConfig
+from tasks.datasets.prepare import fetch_export, prepare_dataset
 from tasks.settings import Settings
-from tasks.steps import get_store, work_folder
+from tasks.storage.step_results import get_store, work_folder
+from tasks.tracking.lineage import RunParameters, note_lineage
+from tasks.tracking.record import RecordedRun, RunRecord
 
 DATA = Path(__file__).parent / "data"
 CONFIG = DataConfig(max_rejection_rate=1, near_duplicate_similarity=1)

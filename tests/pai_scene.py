@@ -9,16 +9,17 @@ import pytest
 from acs_signatures import KEY, SECRET, TOKEN
 from alibabacloud_credentials.utils import auth_util
 from pai_plane import GROUP, REGION, WORKSPACE, PaiPlane, run_plane
+from tasks.serving.targets.local.fleet import eas as pai_serving
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import ServeConfig
-from tasks import pai_serving, steps
-from tasks.directory_store import DirectoryStore
-from tasks.golden import GoldenAnswer, GoldenAnswers, golden_prefix
-from tasks.pai_settings import PaiSettings
-from tasks.releases import Release, release_prefix
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from tasks.serving.golden import GoldenAnswer, GoldenAnswers, golden_prefix
+from tasks.serving.releases import Release, release_prefix
 from tasks.settings import Settings
-from tasks.steps import write_finished
+from tasks.settings.pai import PaiSettings
+from tasks.storage.directory import DirectoryStore
+from tasks.storage.objects import step_results as steps
+from tasks.storage.step_results import write_finished
 
 ROLE = "acs:ram::1234567890:role/intent"
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from intent_core.config import DataConfig
-from intent_core.dataset import DatasetManifest, build_dataset, read_split
-from intent_core.origins import ExportSource
-from intent_core.records import Record
+from intent_core.datasets.build import DatasetManifest, build_dataset, read_split
+from intent_core.datasets.provenance import ExportSource
+from intent_core.exports.records import Record
+from intent_core.recipe.config import DataConfig
 
 DATA = Path(__file__).parent / "data"
 

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.calls import parse_calls
-from intent_core.catalogue import list_intents
-from intent_core.config import GateConfig, PipelineConfig, TrainConfig
-from intent_core.dataset import DatasetManifest, Example, Split
-from intent_core.evaluation import evaluate
-from intent_core.findings import warn
-from intent_core.gate import decide
-from intent_core.prediction import Prediction
-from intent_core.report import ConfusionCell, EvaluationReport, Failure
+from intent_core.datasets.build import DatasetManifest, Example, Split
+from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import Prediction
+from intent_core.evaluation.report import ConfusionCell, EvaluationReport, Failure
+from intent_core.gate.checks import decide
+from intent_core.language.calls import parse_calls
+from intent_core.language.intent_schema import list_intents
+from intent_core.models.artifact import ModelArtifact
+from intent_core.quality.findings import warn
+from intent_core.recipe.config import GateConfig, PipelineConfig, TrainConfig
 from intent_core.reporting import Review
 
 LINKS = {

@@ -5,8 +5,8 @@ from typing import NoReturn
 
 from seaweed import REGION, Keys, Seaweed
 
-from tasks.retries import worth_a_retry
-from tasks.s3_store import S3Options, S3Store
+from tasks.orchestration.retries import worth_a_retry
+from tasks.storage.s3.store import S3Options, S3Store
 
 
 def open_s3(

@@ -3,10 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from intent_core.calls import parse_calls
-from intent_core.config import GateConfig
-from intent_core.gate import Check, GateDecision
-from intent_core.report import (
+from intent_core.evaluation.report import (
     DocumentsScore,
     EvaluationReport,
     Failure,
@@ -18,7 +15,10 @@ from intent_core.report import (
     SliceScore,
     SlotScore,
 )
-from intent_core.statistics import clustered_interval
+from intent_core.evaluation.statistics import clustered_interval
+from intent_core.gate.checks import Check, GateDecision
+from intent_core.language.calls import parse_calls
+from intent_core.recipe.config import GateConfig
 
 
 class Scored(NamedTuple):

@@ -5,7 +5,8 @@ They lie in the store as a training leaves them, accepted by a gate that never s
 
 from pathlib import Path
 
-from intent_core.artifacts import (
+from intent_core.language.prompt import encode_prompt
+from intent_core.models.artifact import (
     MANIFEST_FILE,
     PROMPT_PROBE_FILE,
     ModelArtifact,
@@ -13,13 +14,12 @@ from intent_core.artifacts import (
     content_name,
     digest_folder,
 )
-from intent_core.config import ServeConfig
-from intent_core.prompt import encode_prompt
-from intent_core.training.base_model import locate_base_model
-from tasks.releases import Release, release_prefix
+from intent_core.models.base_model import locate_base_model
+from intent_core.recipe.config import ServeConfig
+from tasks.serving.releases import Release, release_prefix
 from tasks.settings import Settings
-from tasks.steps import get_store, write_finished
-from tasks.storage import upload_folder
+from tasks.storage.objects import upload_folder
+from tasks.storage.step_results import get_store, write_finished
 
 PROMPT = "Recognize the intent."
 UTTERANCES = (

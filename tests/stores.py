@@ -11,10 +11,10 @@ from typing import NamedTuple
 import oss_facade
 from seaweed import REGION, Seaweed, running_seaweed
 
-from tasks.directory_store import DirectoryStore
-from tasks.oss_store import OssOptions, OssStore
-from tasks.s3_store import S3Options, S3Store
-from tasks.storage import ObjectStore
+from tasks.storage.directory import DirectoryStore
+from tasks.storage.objects import ObjectStore
+from tasks.storage.oss.store import OssOptions, OssStore
+from tasks.storage.s3.store import S3Options, S3Store
 
 
 class Driver(NamedTuple):

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from adapted import World
 from driven import Driven, driven_browser
 
-from intent_core.artifacts import ModelArtifact
-from tasks.processes import choose_free_port
+from intent_core.models.artifact import ModelArtifact
+from tasks.system.processes import choose_free_port
 
 _SIDE = """(side => side && Object.fromEntries(["text", "model", "version", "confidence"].map(
     name => [name, side.querySelector("." + name).textContent.trim()])))(

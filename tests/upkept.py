@@ -12,8 +12,8 @@ from tasks.settings import Settings
 _RUN = """
 import sys, time
 from prefect import flow, runtime
-from tasks.curves import LiveCurves
-from tasks.held_runs import hold_run
+from tasks.tracking.live_curves import LiveCurves
+from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import get_settings
 
 @flow(name="finetune", persist_result=False, on_running=[hold_run])

@@ -12,7 +12,7 @@ from labelled import write_export
 from prefect.client.orchestration import get_client
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 
 
 def recipe_for(model: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from intent_core.report import ConfusionCell, EvaluationReport
+from intent_core.evaluation.report import ConfusionCell, EvaluationReport
 
 MOST_WHOLE = 20
 """Intents up to which the table shows them all; beyond, only those that were confused."""

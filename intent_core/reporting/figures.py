@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intent_core.report import EvaluationReport
-from intent_core.reporting.canvas import (
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.reporting.confusion import NONE, ConfusionTable, tabulate_confusion
+from intent_core.reporting.headline_metrics import Estimate, find_axis, list_headlines
+from intent_core.reporting.plot_style import (
     LIGHT,
     Palette,
     add_legend,
@@ -17,10 +19,8 @@ from intent_core.reporting.canvas import (
     thin,
     to_png,
 )
-from intent_core.reporting.confusion import NONE, ConfusionTable, tabulate_confusion
-from intent_core.reporting.headlines import Estimate, find_axis, list_headlines
 from intent_core.reporting.review import Review
-from intent_core.reporting.texts import shorten, visible
+from intent_core.reporting.untrusted_text import shorten, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

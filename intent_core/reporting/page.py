@@ -9,14 +9,15 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from intent_core.reporting import formats, tables
-from intent_core.reporting.canvas import DARK, LIGHT
+from intent_core.reporting import number_format as formats
+from intent_core.reporting import tables
 from intent_core.reporting.confusion import tabulate_confusion
 from intent_core.reporting.figures import draw_figures
-from intent_core.reporting.headlines import find_axis, list_headlines
+from intent_core.reporting.headline_metrics import find_axis, list_headlines
+from intent_core.reporting.plot_style import DARK, LIGHT
 from intent_core.reporting.review import Review
 from intent_core.reporting.summary import name_verdict, summarise
-from intent_core.reporting.texts import Texts, name_language, shorten, visible
+from intent_core.reporting.untrusted_text import Texts, name_language, shorten, visible
 
 __all__ = ["Review", "render_review"]
 
@@ -70,7 +71,7 @@ def render_review(review: Review) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("intent_core.reporting", "."),
+        loader=PackageLoader("intent_core.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,
@@ -120,4 +121,4 @@ def _hash(script: str) -> str:
 
 
 def _read(name: str) -> str:
-    return files("intent_core.reporting").joinpath(name).read_text(encoding="utf-8")
+    return files("intent_core.reporting").joinpath("templates", name).read_text(encoding="utf-8")

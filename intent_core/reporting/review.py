@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import PipelineConfig
-from intent_core.dataset import DatasetManifest, Example
-from intent_core.gate import GateDecision
-from intent_core.report import EvaluationReport
+from intent_core.datasets.build import DatasetManifest, Example
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.gate.checks import GateDecision
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import PipelineConfig
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from intent_core.calls import parse_calls
-from intent_core.comparing import PairedComparison, PairedRate
 from intent_core.errors import CallSyntaxError
-from intent_core.report import EvaluationReport
-from intent_core.reporting.formats import p_value, percent, points, whole
-from intent_core.reporting.headlines import SIGNIFICANT
+from intent_core.evaluation.paired_comparison import PairedComparison, PairedRate
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.gate.decision import GateDecision
+from intent_core.language.calls import parse_calls
+from intent_core.reporting.headline_metrics import SIGNIFICANT
+from intent_core.reporting.number_format import p_value, percent, points, whole
 from intent_core.reporting.review import Review
-from intent_core.reporting.texts import shorten
-from intent_core.verdict import GateDecision
+from intent_core.reporting.untrusted_text import shorten
 
 _LONGEST_NAME = 60
 _ENOUGH = 5

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from intent_core.config import PipelineConfig
-from intent_core.report import EvaluationReport, Failure, IntentScore, Reason, SliceScore
+from intent_core.evaluation.report import EvaluationReport, Failure, IntentScore, Reason, SliceScore
+from intent_core.gate.decision import Check
+from intent_core.recipe.config import PipelineConfig
 from intent_core.reporting.review import Review
 from intent_core.reporting.summary import intents_of, list_outputs
-from intent_core.reporting.texts import Text, Texts
-from intent_core.verdict import Check
+from intent_core.reporting.untrusted_text import Text, Texts
 
 MOST_CHANGES = 100
 MOST_FAILURES = 200

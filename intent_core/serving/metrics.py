@@ -10,9 +10,9 @@ from collections.abc import Callable
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
-from intent_core.calls import is_plain, parse_calls
 from intent_core.errors import CallSyntaxError
-from intent_core.serving.refusals import Reason
+from intent_core.language.calls import is_plain, parse_calls
+from intent_core.serving.protocol.errors import Reason
 
 _MOST_MODELS = 1000
 """Series of models in flight in a process's life; further models share one."""

@@ -3,9 +3,9 @@
 import logging
 import os
 
-from intent_core.serving.asgi import App, Receive, Scope, Send
-from intent_core.serving.doorkeeper import ACCESS_LOG, Doorkeeper
+from intent_core.serving.app import ACCESS_LOG, Doorkeeper
 from intent_core.serving.metrics import process_metrics
+from intent_core.serving.protocol.asgi import App, Receive, Scope, Send
 from intent_core.serving.settings import read_settings
 
 

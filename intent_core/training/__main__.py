@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import cast
 
 from intent_core.errors import ConfigError, DataError, TrainingError
-from intent_core.log_format import say_what_it_is_about, write_json_lines
-from intent_core.training.job import FAULT_FILE, Fault, FaultKind, TrainingJob
+from intent_core.json_logs import say_what_it_is_about, write_json_lines
+from intent_core.training.protocol import FAULT_FILE, Fault, FaultKind, TrainingJob
 
 EXIT_STOPPED = 75
 _EXIT_CODES: dict[FaultKind, int] = {"TrainingError": 1, "ConfigError": 2, "DataError": 3}

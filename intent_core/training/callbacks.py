@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from intent_core.errors import TrainingError
-from intent_core.training.job import PROGRESS_FILE, Progress
+from intent_core.training.protocol import PROGRESS_FILE, Progress
 from intent_core.training.trainer import EXACT_MATCH, LOSS
 
 

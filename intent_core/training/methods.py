@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from intent_core.config import TrainConfig
+from intent_core.recipe.config import TrainConfig
 
 
 def prepare_model(base: Path, config: TrainConfig) -> Any:

@@ -12,9 +12,9 @@ import torch
 from safetensors import safe_open
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from intent_core.config import TrainConfig
 from intent_core.errors import ConfigError
-from intent_core.prompt import find_end_token
+from intent_core.language.prompt import find_end_token
+from intent_core.recipe.config import TrainConfig
 
 # Bytes for each weight: float32 with gradient and two moments; float32; quantised with its scales.
 _TRAINED, _FROZEN, _FROZEN_8BIT, _FROZEN_4BIT = 16, 4, 1.1, 0.6

@@ -10,15 +10,23 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoTokenizer, EarlyStoppingCallback, set_seed
 
-from intent_core.config import TrainConfig
-from intent_core.dataset import read_split
+from intent_core.datasets.build import read_split
 from intent_core.errors import ConfigError, DataError, TrainingError
-from intent_core.prompt import encode_completion, encode_prompt, find_end_token
-from intent_core.training.attention import isolates_samples
-from intent_core.training.base_model import unpack_base_model
-from intent_core.training.batches import BatchPlan, plan_batches, recommend_seq_length
+from intent_core.language.prompt import encode_completion, encode_prompt, find_end_token
+from intent_core.models.base_model import unpack_base_model
+from intent_core.recipe.batch_size import BatchPlan, plan_batches, recommend_seq_length
+from intent_core.recipe.config import TrainConfig
 from intent_core.training.callbacks import JudgeLastStep, ProgressWriter, StopOnSignal
-from intent_core.training.job import (
+from intent_core.training.methods import compute_dtype, device_name, prepare_model
+from intent_core.training.packed_attention import isolates_samples
+from intent_core.training.packing import (
+    EncodedExample,
+    PaddedCollator,
+    RowCollator,
+    shared_prefix_length,
+)
+from intent_core.training.preflight import preflight
+from intent_core.training.protocol import (
     CHECKPOINTS_FOLDER,
     FAULT_FILE,
     RESULT_FILE,
@@ -27,14 +35,6 @@ from intent_core.training.job import (
     TrainingJob,
     TrainingResult,
     library_versions,
-)
-from intent_core.training.methods import compute_dtype, device_name, prepare_model
-from intent_core.training.preflight import preflight
-from intent_core.training.rows import (
-    EncodedExample,
-    PaddedCollator,
-    RowCollator,
-    shared_prefix_length,
 )
 from intent_core.training.saving import (
     gather_sharded,

@@ -10,20 +10,20 @@ import yaml
 from transformers import AutoModelForCausalLM
 from transformers.trainer_utils import get_last_checkpoint
 
-from intent_core.artifacts import PROMPT_PROBE_FILE, PromptProbe
-from intent_core.config import TrainConfig
-from intent_core.dataset import read_split
+from intent_core.datasets.build import read_split
 from intent_core.errors import TrainingError
-from intent_core.prompt import encode_prompt
-from intent_core.training.base_model import BaseModelSource, read_licence
-from intent_core.training.job import (
+from intent_core.language.prompt import encode_prompt
+from intent_core.models.artifact import PROMPT_PROBE_FILE, PromptProbe
+from intent_core.models.base_model import BaseModelSource, read_licence
+from intent_core.recipe.config import TrainConfig
+from intent_core.training.methods import merge_adapter
+from intent_core.training.protocol import (
     ADAPTER_FOLDER,
     CHECKPOINTS_FOLDER,
     MODEL_FOLDER,
     TrainingJob,
     library_versions,
 )
-from intent_core.training.methods import merge_adapter
 
 _PROBES = 8
 

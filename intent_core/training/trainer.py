@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 from transformers import Trainer, TrainingArguments
 
-from intent_core.config import TrainConfig
-from intent_core.training.batches import BatchPlan
+from intent_core.recipe.batch_size import BatchPlan
+from intent_core.recipe.config import TrainConfig
 from intent_core.training.methods import compute_dtype, evaluating
 
 LOSS, EXACT_MATCH = "eval_loss", "eval_exact_match"

@@ -21,7 +21,7 @@ from dockerfiles import (
     settled,
 )
 
-from intent_core.config import ServeConfig
+from intent_core.recipe.config import ServeConfig
 from tasks.settings import CHECKOUT, Settings
 
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -20,12 +20,12 @@ from manifests import (
     rendered,
 )
 
-from flows.cli import app
-from flows.projects import load_projects
+from flows.cli.main import app
+from flows.intake.projects import load_projects
 from flows.recipes import find_recipe, list_recipes
-from intent_core.config import ServeConfig
-from intent_core.recipe import load_config
-from tasks.pools import POOLS
+from intent_core.recipe.config import ServeConfig
+from intent_core.recipe.loader import load_config
+from tasks.orchestration.work_pools import POOLS
 from tasks.settings import CHECKOUT, Settings
 
 WORK_POOLS = CHECKOUT / "deployments" / "work_pools"

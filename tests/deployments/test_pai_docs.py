@@ -2,9 +2,9 @@
 
 import typer
 
-from flows.pai_cli import pai_app
-from tasks.pai_settings import PaiSettings
+from flows.cli.serve.pai import pai_app
 from tasks.settings import CHECKOUT
+from tasks.settings.pai import PaiSettings
 
 TEXT = (CHECKOUT / "docs" / "pai.md").read_text(encoding="utf-8")
 

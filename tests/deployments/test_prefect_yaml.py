@@ -9,9 +9,9 @@ import yaml
 from prefect.flows import Flow, load_flow_from_entrypoint
 
 from flows.recipes import find_recipe
-from intent_core.recipe import load_config
-from tasks.events import EXPORT_READY
-from tasks.pools import POOLS
+from intent_core.recipe.loader import load_config
+from tasks.orchestration.events import EXPORT_READY
+from tasks.orchestration.work_pools import POOLS
 
 DEPLOYED: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parents[2] / "prefect.yaml").read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ from dockerfiles import FOLDER, last_stage
 from kustomization import pods_of
 from manifests import environment_of, rendered
 
-from intent_core.config import ServeConfig
-from tasks.environment import QUIET
-from tasks.server_config import server_environment
+from intent_core.recipe.config import ServeConfig
+from tasks.serving.vllm.options import server_environment
 from tasks.settings import CHECKOUT
+from tasks.settings.environment import QUIET
 
 
 def test_every_command_and_whatever_it_starts_has_it(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from flows.recipes import find_recipe, list_recipes
-from intent_core.recipe import load_config
+from intent_core.recipe.loader import load_config
 
 RECOMMENDED = {
     "full": {"learning_rate": 5e-5, "num_train_epochs": 3, "lora_dim": 0, "lora_alpha": 0},

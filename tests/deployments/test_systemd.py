@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import app
+from flows.cli.main import app
 
 FOLDER = Path(__file__).parents[2] / "deployments" / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))

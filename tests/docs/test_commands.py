@@ -22,10 +22,10 @@ from pages import (
 )
 from prometheus_client import CollectorRegistry
 
-from flows.cli import app
+from flows.cli.main import app
 from intent_core.serving.metrics import Metrics
-from tasks.pai_settings import PaiSettings
 from tasks.settings import Settings
+from tasks.settings.pai import PaiSettings
 
 INTENT: Any = typer.main.get_command(app)
 COMMANDS = {page: list_commands(page) for page in PAGES}

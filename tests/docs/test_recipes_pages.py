@@ -10,9 +10,9 @@ import generate
 import pytest
 from generate import DriftError, Models, Texts
 
+from flows.cli.terminal import split_overrides
 from flows.recipes import find_recipe
-from flows.terminal import split_overrides
-from intent_core.recipe import load_config
+from intent_core.recipe.loader import load_config
 
 ROOT = Path(generate.__file__).parents[1]
 MODELS, TEXTS = generate.read_models(), generate.read_texts()

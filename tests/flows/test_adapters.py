@@ -23,16 +23,16 @@ from tried import open_page
 from walking import intent
 
 from intent_core.errors import ServingError
-from tasks.client import IntentClient
-from tasks.golden import GoldenAnswer, GoldenAnswers, golden_prefix
-from tasks.model_server import find_model_server
-from tasks.processes import find_process, processes_folder, stop_process
-from tasks.promotion import promote_release
-from tasks.serving import is_served, read_state, reconcile, retire_others
+from tasks.local_services.supervisor import supervise
+from tasks.serving.client import IntentClient
+from tasks.serving.golden import GoldenAnswer, GoldenAnswers, golden_prefix
+from tasks.serving.promotion import promote_release
+from tasks.serving.targets.local import is_served, read_state, reconcile, retire_others
+from tasks.serving.trials import read_trial
+from tasks.serving.vllm.server import find_model_server
 from tasks.settings import Settings
-from tasks.steps import get_store, write_finished
-from tasks.supervision import supervise
-from tasks.trials import read_trial
+from tasks.storage.step_results import get_store, write_finished
+from tasks.system.processes import find_process, processes_folder, stop_process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -88,7 +88,7 @@ def test_what_hangs_or_dies_serves_the_same_again_from_the_first_request(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`intent serve` starts it again; what a promotion does meanwhile is what it keeps."""
-    monkeypatch.setattr("tasks.model_server._BUSY_S", 1)
+    monkeypatch.setattr("tasks.serving.vllm.server._BUSY_S", 1)
     served = promote_release(world.settings, world.one.name)
     folder = processes_folder(world.settings)
     server = find_model_server(world.settings, served.artifact, served.serve)

@@ -21,12 +21,12 @@ from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.states import Completed
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import ServeConfig
 from intent_core.errors import ConfigError
-from tasks.automations import AUTOMATIONS, ensure_automations
-from tasks.events import PROMOTED, ROLLED_BACK, publish_model_event
-from tasks.serving import ServedModel
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from tasks.orchestration.automations import AUTOMATIONS, ensure_automations
+from tasks.orchestration.events import PROMOTED, ROLLED_BACK, publish_model_event
+from tasks.serving.targets.local import ServedModel
 from tasks.settings import CHECKOUT, Settings
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(300)]

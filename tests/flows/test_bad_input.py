@@ -17,9 +17,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterStartTime
 from prefect.types import DateTime
 from typer.testing import CliRunner
 
-from flows.cli import app
-from intent_core.training import base_model
-from intent_core.training.job import PROGRESS_FILE, Progress
+from flows.cli.main import app
+from intent_core.models import base_model
+from intent_core.training.protocol import PROGRESS_FILE, Progress
 from tasks.settings import Settings
 
 pytestmark = pytest.mark.flow

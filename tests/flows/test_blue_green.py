@@ -7,7 +7,7 @@ import pytest
 from adapted import World, survive_a_kill, two_models
 from dying import STEPS
 
-from intent_core.config import ServeConfig
+from intent_core.recipe.config import ServeConfig
 from tasks.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -23,7 +23,9 @@ def world(
         yield world
 
 
-@pytest.mark.parametrize(("step", "count"), [*STEPS, ("tasks.serving.turn_gateway", 1)])
+@pytest.mark.parametrize(
+    ("step", "count"), [*STEPS, ("tasks.serving.targets.local.turn_gateway", 1)]
+)
 def test_a_promoter_killed_after_any_step_leaves_what_can_be_ended(
     world: World, step: str, count: int
 ) -> None:

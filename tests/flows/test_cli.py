@@ -7,7 +7,7 @@ import pytest
 from labelled import labelled_rows, to_itag, write_export
 from typer.testing import CliRunner, Result
 
-from flows.cli import app
+from flows.cli.main import app
 
 DIRTY = Path(__file__).parents[1] / "data" / "snips_en" / "export-dirty.manifest"
 

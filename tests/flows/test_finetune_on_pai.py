@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flows import finetune as module
-from intent_core.config import TrainConfig
+from intent_core.recipe.config import TrainConfig
 
 
 @pytest.mark.parametrize(("image", "where"), [("registry/intent-train:1", "pai"), ("", "here")])

@@ -16,13 +16,20 @@ from callers import Callers
 from conftest import free_ports
 from served import UTTERANCES, store_model
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import ServeConfig
 from intent_core.errors import ConfigError, ServingError
-from tasks.fleet import read_reports, read_wish
-from tasks.golden import GoldenAnswer, ask_golden
-from tasks.moving import does_answer, promote, read_replicas, read_served, reconcile, roll_back
-from tasks.serving import PromotionUnderWayError, ServedModel
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from tasks.serving.golden import GoldenAnswer, ask_golden
+from tasks.serving.moving import (
+    does_answer,
+    promote,
+    read_replicas,
+    read_served,
+    reconcile,
+    roll_back,
+)
+from tasks.serving.targets.fleet import read_reports, read_wish
+from tasks.serving.targets.local import PromotionUnderWayError, ServedModel
 from tasks.settings import Settings, get_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]

@@ -18,8 +18,8 @@ import logging
 from tasks.settings import get_settings
 get_settings()
 from prefect import flow, get_run_logger, task
-from intent_core.log_format import say_what_it_is_about
-from tasks.traces import traced
+from intent_core.json_logs import say_what_it_is_about
+from tasks.settings.tracing import traced
 
 @task(task_run_name="the task")
 def step():

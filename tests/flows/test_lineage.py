@@ -10,11 +10,11 @@ from lineages import CONFIG, DATA, note_model, prepare
 from typer.testing import CliRunner
 from walking import intent
 
-from flows.cli import app
-from intent_core.dataset import REJECTIONS_FILE, DatasetManifest
-from intent_core.origins import name_example
+from flows.cli.main import app
+from intent_core.datasets.build import REJECTIONS_FILE, DatasetManifest
+from intent_core.datasets.provenance import name_example
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store, write_finished
+from tasks.storage.step_results import get_store, write_finished
 
 pytestmark = pytest.mark.flow
 

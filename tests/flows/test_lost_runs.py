@@ -16,10 +16,10 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelling, Crashed, Failed, Pending, Running
 
-from flows import lost_runs
-from flows.lost_runs import mark_lost, start_again
-from tasks.heartbeats import last_heartbeat
-from tasks.pools import TEMPLATE
+from flows.intake import lost_runs
+from flows.intake.lost_runs import mark_lost, start_again
+from tasks.orchestration.heartbeats import last_heartbeat
+from tasks.orchestration.work_pools import TEMPLATE
 from tasks.settings import Settings
 
 pytestmark = pytest.mark.flow

@@ -11,9 +11,9 @@ import pytest
 from postgres import PASSWORD, Postgres, running_postgres
 
 from intent_core.errors import ConfigError
-from tasks.processes import choose_free_port, find_process, processes_folder
-from tasks.services import start_services, stop_services
+from tasks.local_services.services import start_services, stop_services
 from tasks.settings import Settings
+from tasks.system.processes import choose_free_port, find_process, processes_folder
 
 pytestmark = pytest.mark.e2e
 

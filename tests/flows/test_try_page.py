@@ -7,14 +7,14 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from flows.cli import app
-from flows.try_page import show_answers
-from flows.trying import Door, Told, ask_all, open_candidate
-from intent_core.calls import parse_calls
+from flows.cli.main import app
+from flows.playground.models import Door, Told, ask_all, open_candidate
+from flows.playground.page import show_answers
 from intent_core.errors import CallSyntaxError
-from tasks.client import Answer
-from tasks.processes import choose_free_port
+from intent_core.language.calls import parse_calls
+from tasks.serving.client import Answer
 from tasks.settings import Settings, get_settings
+from tasks.system.processes import choose_free_port
 
 KEY = "a-key-that-nobody-may-see"
 

@@ -13,17 +13,17 @@ import pytest
 from prefect.client.orchestration import get_client
 from walking import intent, outcome_of, prepare_walk, read_artifact, reused_steps, run_walk
 
-from intent_core.calls import parse_calls
-from intent_core.catalogue import list_intents, write_regex
-from intent_core.config import EvaluateConfig
-from intent_core.dataset import Example
-from intent_core.labelling import choose_least_certain
-from intent_core.prediction import Prediction
-from tasks.inference import predict
-from tasks.releases import Release, release_prefix
-from tasks.serving import read_state
+from intent_core.datasets.build import Example
+from intent_core.evaluation.labeling_candidates import choose_least_certain
+from intent_core.evaluation.prediction import Prediction
+from intent_core.language.calls import parse_calls
+from intent_core.language.intent_schema import list_intents, write_regex
+from intent_core.recipe.config import EvaluateConfig
+from tasks.evaluation.inference import predict
+from tasks.serving.releases import Release, release_prefix
+from tasks.serving.targets.local import read_state
 from tasks.settings import Settings
-from tasks.steps import get_store, require_finished, write_finished
+from tasks.storage.step_results import get_store, require_finished, write_finished
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 

@@ -22,14 +22,14 @@ from walking import (
     start_walk,
 )
 
-from intent_core.config import EvaluateConfig
-from intent_core.dataset import Example
+from intent_core.datasets.build import Example
 from intent_core.errors import ServingError
-from intent_core.report import EvaluationReport
-from tasks.evaluation import Asked
-from tasks.model_server import find_model_server
-from tasks.services import running_services
-from tasks.serving import read_state
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.recipe.config import EvaluateConfig
+from tasks.evaluation.evaluate import Asked
+from tasks.local_services.services import running_services
+from tasks.serving.targets.local import read_state
+from tasks.serving.vllm.server import find_model_server
 from tasks.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]

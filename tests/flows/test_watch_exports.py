@@ -19,13 +19,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 
-from flows.pipeline import intent_pipeline
-from flows.projects import load_projects
+from flows.intake.projects import load_projects
+from flows.pipeline.flow import intent_pipeline
 from flows.watch_exports import take_export, watch_exports
 from intent_core.errors import ConfigError, DataError
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store
-from tasks.storage import ObjectStore
+from tasks.storage.objects import ObjectStore
+from tasks.storage.step_results import get_store
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(240)]
 
@@ -159,7 +159,7 @@ def test_a_watcher_killed_between_two_steps_loses_and_doubles_nothing(
         name = sys.argv[1].partition("(")[0].split()[-1].rpartition(".")[2]
         target = module.ObjectStore if name == "upload" else module
         if name == "upload":
-            from tasks.directory_store import DirectoryStore as target
+            from tasks.storage.directory import DirectoryStore as target
         done = getattr(target, name)
         def kill_after(*args, **kwargs):
             done(*args, **kwargs)

@@ -16,7 +16,7 @@ from oss_facade import REGION, Facade, running_facade
 from prefect.client.orchestration import get_client
 from seaweed import running_seaweed
 
-from flows.pipeline import intent_pipeline
+from flows.pipeline.flow import intent_pipeline
 from flows.watch_exports import watch_exports
 from intent_core.errors import ConfigError, ServiceError
 from tasks.settings import Settings, get_settings
@@ -126,8 +126,8 @@ def test_a_failed_export_is_told_and_started_anew(plane: ControlPlane) -> None:
 def test_an_export_that_takes_long_is_left_to_the_next_look(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.watch_tasks._WAIT_S", 0.1)
-    monkeypatch.setattr("flows.watch_tasks._POLL_S", 0.05)
+    monkeypatch.setattr("flows.intake.itag_tasks._WAIT_S", 0.1)
+    monkeypatch.setattr("flows.intake.itag_tasks._POLL_S", 0.05)
     plane.task_status, plane.states = "FINISHED", ["running"]
     assert watch_exports() == []
     plane.states = ["succ"]

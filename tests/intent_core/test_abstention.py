@@ -5,13 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intent_core.abstention import apply_threshold, choose_threshold, is_out_of_scope, risk_coverage
-from intent_core.calls import parse_calls
-from intent_core.config import EvaluateConfig
-from intent_core.dataset import Example
+from intent_core.datasets.build import Example
 from intent_core.errors import DataError
-from intent_core.evaluation import Prediction, evaluate
-from intent_core.report import Abstention, RiskPoint
+from intent_core.evaluation.abstention import (
+    apply_threshold,
+    choose_threshold,
+    is_out_of_scope,
+    risk_coverage,
+)
+from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.report import Abstention, RiskPoint
+from intent_core.language.calls import parse_calls
+from intent_core.recipe.config import EvaluateConfig
 
 
 def examples_of(golds: Mapping[str, str]) -> list[Example]:

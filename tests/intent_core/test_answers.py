@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from exports import row, survey
 
-from intent_core.answers import Answer, Refusal, read_answer
-from intent_core.config import DataConfig
+from intent_core.exports.row_answer import Answer, Refusal, read_answer
+from intent_core.recipe.config import DataConfig
 
 
 def open_group(answer: str, encode: Any = json.dumps) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from intent_core.errors import ConfigError
-from intent_core.training import base_model
-from intent_core.training.base_model import EMBEDDED, find_base_model, locate_base_model
+from intent_core.models import base_model
+from intent_core.models.base_model import EMBEDDED, find_base_model, locate_base_model
 
 
 def test_the_embedded_model_comes_with_its_package() -> None:

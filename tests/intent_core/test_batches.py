@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intent_core.recipe import load_config
-from intent_core.training.batches import BatchPlan, plan_batches
+from intent_core.recipe.batch_size import BatchPlan, plan_batches
+from intent_core.recipe.loader import load_config
 
 
 def plan(*settings: str, num_examples: int = 10_000, devices: int = 1) -> BatchPlan:

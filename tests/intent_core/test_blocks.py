@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from exports import kinds, outputs, read, reasons, row, survey
 
-from intent_core import blocks
-from intent_core.config import DataConfig
 from intent_core.errors import DataError
-from intent_core.itag import read_export
+from intent_core.exports import blocks
+from intent_core.exports.formats.itag import read_export
+from intent_core.recipe.config import DataConfig
 
 
 def test_bom_crlf_blank_lines_and_gzip(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from intent_core.calls import Argument, Call, format_calls, is_plain, parse_calls
 from intent_core.errors import CallSyntaxError
+from intent_core.language.calls import Argument, Call, format_calls, is_plain, parse_calls
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intent_core.calls import Argument, Call, format_calls, parse_calls
-from intent_core.catalogue import list_intents, write_regex
+from intent_core.language.calls import Argument, Call, format_calls, parse_calls
+from intent_core.language.intent_schema import list_intents, write_regex
 
 DATA = Path(__file__).parent.parent / "data"
 

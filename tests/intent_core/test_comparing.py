@@ -5,9 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored import Scored, by_level, report_of
 
-from intent_core.comparing import PairedComparison, compare_reports, list_broken, list_fixed
 from intent_core.errors import DataError
-from intent_core.report import EvaluationReport
+from intent_core.evaluation.paired_comparison import (
+    PairedComparison,
+    compare_reports,
+    list_broken,
+    list_fixed,
+)
+from intent_core.evaluation.report import EvaluationReport
 
 
 def champion_of(levels: list[int]) -> EvaluationReport:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from intent_core.config import PipelineConfig, fingerprint
 from intent_core.errors import ConfigError
-from intent_core.recipe import load_config
+from intent_core.recipe.config import PipelineConfig, fingerprint
+from intent_core.recipe.loader import load_config
 
 RECIPES = sorted((Path(__file__).parents[2] / "deployments" / "recipes").glob("*.yaml"))
 

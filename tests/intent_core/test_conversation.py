@@ -3,7 +3,7 @@
 import pytest
 from conversations import CHINESE, CHINESE_INSTRUCTION, ENGLISH, ENGLISH_INSTRUCTION
 
-from intent_core.conversation import flatten_turns
+from intent_core.language.conversation import flatten_turns
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from intent_core import conversion
-from intent_core.blocks import read_blocks, split_lines
-from intent_core.config import DataConfig
-from intent_core.conversion import convert_export
 from intent_core.errors import ConfigError, DataError
+from intent_core.exports import convert as conversion
+from intent_core.exports.blocks import read_blocks, split_lines
+from intent_core.exports.convert import convert_export
+from intent_core.recipe.config import DataConfig
 
 DATA = Path(__file__).parent.parent / "data"
 TOLERANT = DataConfig(max_rejection_rate=1.0)
@@ -160,8 +160,8 @@ def test_no_file_is_overwritten_by_mistake(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from intent_core import conversion
-from intent_core.config import DataConfig
+from intent_core.exports import convert as conversion
+from intent_core.recipe.config import DataConfig
 conversion._SPAN_BYTES = 1 << 20
 config = DataConfig(max_rejection_rate=1.0)
 conversion.convert_export(Path(sys.argv[1]), Path(sys.argv[2]), config, num_processes=2)

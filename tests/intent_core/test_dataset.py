@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from recorded import build, many, record, say, utterances
 
-from intent_core.catalogue import IntentSchema
-from intent_core.dataset import DatasetManifest, read_split
+from intent_core.datasets.build import DatasetManifest, read_split
+from intent_core.datasets.splits import normalise_utterance
 from intent_core.errors import DataError
+from intent_core.exports.records import Record, Rejection
 from intent_core.files import write_jsonl
-from intent_core.records import Record, Rejection
-from intent_core.splits import normalise_utterance
+from intent_core.language.intent_schema import IntentSchema
 
 DATA = Path(__file__).parent.parent / "data"
 

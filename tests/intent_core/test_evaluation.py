@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intent_core.dataset import Example
+from intent_core.datasets.build import Example
 from intent_core.errors import DataError
-from intent_core.evaluation import Prediction, evaluate
-from intent_core.report import (
+from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.report import (
     ConfusionCell,
     EvaluationReport,
     Failure,

@@ -2,11 +2,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from intent_core.config import EvaluateConfig
-from intent_core.dataset import Example
+from intent_core.datasets.build import Example
 from intent_core.errors import DataError
-from intent_core.evaluation import Prediction, evaluate
-from intent_core.report import EvaluationReport
+from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.recipe.config import EvaluateConfig
 
 
 def examples_of(golds: Mapping[str, str]) -> list[Example]:

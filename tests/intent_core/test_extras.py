@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from intent_core.config import DataConfig
-from intent_core.dataset import build_dataset, read_split
-from intent_core.itag import read_export
-from intent_core.origins import ExportSource
-from intent_core.records import Record
+from intent_core.datasets.build import build_dataset, read_split
+from intent_core.datasets.provenance import ExportSource
+from intent_core.exports.formats.itag import read_export
+from intent_core.exports.records import Record
+from intent_core.recipe.config import DataConfig
 
 ROW = {
     "instruction": "播放红豆，大声点",

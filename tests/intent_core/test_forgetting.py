@@ -9,11 +9,11 @@ import pytest
 from exports import read, row, survey
 from recorded import DATA, build, many, record, say
 
-from intent_core.config import DataConfig
+from intent_core.datasets.erasure import MESSAGE, ForgetList, ForgottenRow
 from intent_core.errors import DataError
-from intent_core.forgetting import MESSAGE, ForgetList, ForgottenRow
-from intent_core.itag import iter_export
-from intent_core.records import ExportReading, Record, Rejection, check_rejections
+from intent_core.exports.formats.itag import iter_export
+from intent_core.exports.records import ExportReading, Record, Rejection, check_rejections
+from intent_core.recipe.config import DataConfig
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SALT = b"0123456789abcdef"

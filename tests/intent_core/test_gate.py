@@ -14,10 +14,10 @@ from scored import (
     wrong,
 )
 
-from intent_core.config import GateConfig
 from intent_core.errors import DataError
-from intent_core.gate import GateDecision, decide
-from intent_core.report import EvaluationReport, Measure
+from intent_core.evaluation.report import EvaluationReport, Measure
+from intent_core.gate.checks import GateDecision, decide
+from intent_core.recipe.config import GateConfig
 
 
 def report(intents: int, parameters: int, total: int, *, test: str = "t1") -> EvaluationReport:

@@ -3,8 +3,8 @@ from collections.abc import Sequence
 
 from scored import LENIENT, Scored, check_of, lenient, measured, report_of, right, verdicts, wrong
 
-from intent_core.findings import Finding, note, warn
-from intent_core.gate import decide
+from intent_core.gate.checks import decide
+from intent_core.quality.findings import Finding, note, warn
 
 
 def answers(intent: str, num_right: int, total: int) -> list[Scored]:

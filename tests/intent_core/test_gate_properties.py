@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored import Scored, by_level, lenient, report_of, verdicts
 
-from intent_core.config import GateConfig
-from intent_core.gate import Approval, GateDecision, approve, decide
+from intent_core.gate.checks import Approval, GateDecision, approve, decide
+from intent_core.recipe.config import GateConfig
 
 PER_MILLE = st.integers(0, 1000)
 LEVELS = st.lists(st.integers(0, 3), min_size=1, max_size=10)

@@ -9,10 +9,10 @@ from exports import outputs, read, reasons, row, survey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intent_core.config import DataConfig
 from intent_core.errors import DataError
-from intent_core.itag import read_export
-from intent_core.records import check_rejections
+from intent_core.exports.formats.itag import read_export
+from intent_core.exports.records import check_rejections
+from intent_core.recipe.config import DataConfig
 
 DATA = Path(__file__).parent.parent / "data"
 

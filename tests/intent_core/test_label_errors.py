@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from intent_core.errors import DataError
-from intent_core.label_errors import NUM_FOLDS, find_label_errors
+from intent_core.quality.label_errors import NUM_FOLDS, find_label_errors
 
 DATA = Path(__file__).parents[1] / "data"
 NUM_DRAWS = 10
@@ -151,5 +151,5 @@ def test_utterances_and_labels_must_match() -> None:
 
 
 def test_importing_the_module_does_not_import_scikit_learn() -> None:
-    program = "import sys, intent_core.label_errors; sys.exit('sklearn' in sys.modules)"
+    program = "import sys, intent_core.quality.label_errors; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

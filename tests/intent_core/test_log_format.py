@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from intent_core.log_format import JsonFormatter, say_what_it_is_about
+from intent_core.json_logs import JsonFormatter, say_what_it_is_about
 
 
 def formatted(message: str, *arguments: object, **extra: object) -> dict[str, Any]:

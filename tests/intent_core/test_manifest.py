@@ -10,9 +10,9 @@ from conversations import CHINESE, CHINESE_INSTRUCTION, ENGLISH, ENGLISH_INSTRUC
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from intent_core.datasets.splits import normalise_utterance
 from intent_core.errors import DataError
-from intent_core.manifest import UtteranceReading, read_utterances, write_manifest
-from intent_core.splits import normalise_utterance
+from intent_core.exports.input_manifest import UtteranceReading, read_utterances, write_manifest
 
 SAMPLE = """{"data":{"instruction": "I want to listen to music"}}
 {"data":{"instruction": "Too loud, turn it down"}}

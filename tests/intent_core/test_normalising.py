@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from intent_core.normalising import normalise_value, read_chinese_number
-from intent_core.vocabulary import Normalisation
+from intent_core.evaluation.value_normalization import normalise_value, read_chinese_number
+from intent_core.recipe.choices import Normalisation
 
 ALL: tuple[Normalisation, ...] = get_args(Normalisation)
 

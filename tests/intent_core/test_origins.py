@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from recorded import DATA, build, many, record
 
-from intent_core.config import DataConfig
-from intent_core.dataset import DatasetManifest, read_split
+from intent_core.datasets.build import DatasetManifest, read_split
+from intent_core.datasets.provenance import ExportSource, FoundOrigin, name_example, read_origins
+from intent_core.datasets.splits import SPLITS
 from intent_core.errors import DataError
-from intent_core.itag import read_export
-from intent_core.origins import ExportSource, FoundOrigin, name_example, read_origins
-from intent_core.splits import SPLITS
+from intent_core.exports.formats.itag import read_export
+from intent_core.recipe.config import DataConfig
 
 TEST = ExportSource(uri="file:///test.json", sha256="1" * 64)
 

@@ -9,9 +9,9 @@ import pytest
 from jobs import FULL
 from transformers import AutoTokenizer
 
-from intent_core.config import TrainConfig
 from intent_core.errors import ConfigError
-from intent_core.recipe import load_config
+from intent_core.recipe.config import TrainConfig
+from intent_core.recipe.loader import load_config
 from intent_core.training import preflight as module
 from intent_core.training.preflight import count_weights, estimate_bytes, preflight
 

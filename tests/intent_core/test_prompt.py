@@ -8,7 +8,7 @@ from tiny_model import build_tiny_model
 from transformers import AutoTokenizer
 
 from intent_core.errors import ConfigError
-from intent_core.prompt import (
+from intent_core.language.prompt import (
     DEFAULT_SYSTEM_PROMPT,
     Message,
     build_messages,

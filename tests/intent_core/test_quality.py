@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from intent_core.calls import Call, parse_calls
-from intent_core.catalogue import list_intents
 from intent_core.errors import DataError
-from intent_core.findings import (
+from intent_core.language.calls import Call, parse_calls
+from intent_core.language.intent_schema import list_intents
+from intent_core.quality.coverage import check_quality
+from intent_core.quality.findings import (
     Corpus,
     Finding,
     count_intents,
     render_findings,
     stop_on_findings,
 )
-from intent_core.label_errors import LabelSuspicion
-from intent_core.quality import check_quality
-from intent_core.training.batches import recommend_batch, recommend_seq_length
+from intent_core.quality.label_errors import LabelSuspicion
+from intent_core.recipe.batch_size import recommend_batch, recommend_seq_length
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intent_core.errors import CallSyntaxError
-from intent_core.repairs import canonicalise_label, read_label
+from intent_core.exports.label_repair import canonicalise_label, read_label
 
 
 @pytest.mark.parametrize(

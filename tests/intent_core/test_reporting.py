@@ -17,9 +17,9 @@ from reviewed import (
     with_failures,
 )
 
-from intent_core.config import GateConfig
-from intent_core.gate import Approval, approve
-from intent_core.report import ConfusionCell
+from intent_core.evaluation.report import ConfusionCell
+from intent_core.gate.checks import Approval, approve
+from intent_core.recipe.config import GateConfig
 from intent_core.reporting import render_review
 from intent_core.reporting.summary import name_verdict
 

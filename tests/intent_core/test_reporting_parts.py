@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reviewed import alone, answers, chinese, failures, review, rows, usual, with_failures
 
-from intent_core.config import GateConfig
-from intent_core.report import ConfusionCell
-from intent_core.reporting import canvas, draw_figures
+from intent_core.evaluation.report import ConfusionCell
+from intent_core.recipe.config import GateConfig
+from intent_core.reporting import draw_figures
+from intent_core.reporting import plot_style as canvas
 from intent_core.reporting.confusion import tabulate_confusion
-from intent_core.reporting.formats import p_value, percent, points
+from intent_core.reporting.number_format import p_value, percent, points
 from intent_core.reporting.summary import name_verdict, summarise
 from intent_core.reporting.tables import group_failures, is_link
-from intent_core.reporting.texts import Part, Texts, visible
+from intent_core.reporting.untrusted_text import Part, Texts, visible
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from behind_door import CHAT, NEW, OLD, OPERATOR_KEY, Door
 
-from intent_core.serving.aliases import NamedModel, Trial
-from intent_core.serving.response_ids import make_request_id, parse_response_id
+from intent_core.serving.access.aliases import NamedModel, Trial
+from intent_core.serving.protocol.response_ids import make_request_id, parse_response_id
 
 FORGED = f"{NEW}-v9-{'0' * 32}"
 PREDICT = "/api/predict/intent"

@@ -10,8 +10,8 @@ from tiny_model import build_tiny_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArguments
 
-from intent_core.training.attention import NAME, isolates_samples
-from intent_core.training.rows import (
+from intent_core.training.packed_attention import NAME, isolates_samples
+from intent_core.training.packing import (
     EncodedExample,
     PaddedCollator,
     Row,

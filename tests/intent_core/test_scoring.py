@@ -2,9 +2,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from intent_core.calls import Argument, Call, parse_calls
-from intent_core.matching import match_calls
-from intent_core.scoring import compare_calls, documents_score, slot_counts
+from intent_core.evaluation.call_matching import match_calls
+from intent_core.evaluation.scoring import compare_calls, documents_score, slot_counts
+from intent_core.language.calls import Argument, Call, parse_calls
 
 
 def test_slots_count_repetition_and_position() -> None:

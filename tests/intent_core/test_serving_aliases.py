@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from intent_core.errors import DataError, ServingError
-from intent_core.serving.aliases import AliasFile, Target, is_content_name, write_aliases
+from intent_core.serving.access.aliases import AliasFile, Target, is_content_name, write_aliases
 
 OLD, NEW = "intent-0123456789ab", "base-ba9876543210"
 GOOD = {"model": OLD, "version": "7", "system_prompt": "答调用。"}

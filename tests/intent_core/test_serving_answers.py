@@ -10,7 +10,7 @@ from behind_door import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, Door
 from prometheus_client import CollectorRegistry, generate_latest
 
 from intent_core.serving.metrics import Metrics, process_metrics
-from intent_core.serving.refusals import Reason
+from intent_core.serving.protocol.errors import Reason
 
 BODY = {"model": "intent", "messages": [{"role": "user", "content": "x"}]}
 STATUS = ("GET", "/intent/status")

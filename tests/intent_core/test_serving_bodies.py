@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from intent_core.errors import ConfigError
-from intent_core.serving.bodies import (
+from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.request_body import (
     bound_length,
     format_object,
     parse_object,
@@ -12,7 +13,6 @@ from intent_core.serving.bodies import (
     put_system_prompt,
     requested_model,
 )
-from intent_core.serving.refusals import Reason, Refusal
 from intent_core.serving.settings import ServingSettings, read_settings
 
 USER = {"role": "user", "content": "weather in Hangzhou"}

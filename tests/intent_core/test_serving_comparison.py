@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intent_core.errors import DataError
-from intent_core.serving.aliases import AliasFile, Target, Trial, TrialLimits, write_aliases
-from intent_core.serving.comparison import (
+from intent_core.serving.access.aliases import AliasFile, Target, Trial, TrialLimits, write_aliases
+from intent_core.serving.trial.live_comparison import (
     FAILED,
     Comparison,
     Judged,
@@ -22,7 +22,7 @@ from intent_core.serving.comparison import (
     judge,
     judge_texts,
 )
-from intent_core.serving.trials import is_chosen
+from intent_core.serving.trial.trial import is_chosen
 
 KNOWN = ("weather_search", "play")
 CHOSEN = [n in (1, 2, 4, 6, 7, 8) for n in range(12)]
@@ -175,7 +175,7 @@ SECONDS = st.floats(0, 100, allow_nan=False)
 @given(st.lists(SECONDS, max_size=60), st.integers(1, 20))
 def test_the_percentile_is_of_the_latest(seconds: list[float], kept: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("intent_core.serving.comparison._KEPT", kept)
+        patch.setattr("intent_core.serving.trial.live_comparison._KEPT", kept)
         recent = RecentSeconds()
         for value in seconds:
             recent.add(value)

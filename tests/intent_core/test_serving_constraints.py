@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from behind_door import CHAT, NEW, OLD, OPERATOR_KEY, Door
 
-from intent_core.catalogue import IntentSchema, write_regex
-from intent_core.serving.aliases import Trial, TrialLimits
-from intent_core.serving.bodies import parse_object
-from intent_core.serving.constraints import count_places, require_modest
-from intent_core.serving.refusals import Reason, Refusal
+from intent_core.language.intent_schema import IntentSchema, write_regex
+from intent_core.serving.access.aliases import Trial, TrialLimits
+from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.request_body import parse_object
+from intent_core.serving.protocol.request_limits import count_places, require_modest
 
 MESSAGES = [{"role": "user", "content": "weather"}]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from behind_door import CHAT, NEW, OLD, Door
 
-from intent_core.serving.aliases import Trial, TrialLimits
+from intent_core.serving.access.aliases import Trial, TrialLimits
 
 BODY = {"model": "intent", "messages": [{"role": "user", "content": "weather in Hangzhou"}]}
 

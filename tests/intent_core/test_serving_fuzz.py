@@ -7,7 +7,7 @@ from behind_door import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, Door
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intent_core.serving.aliases import Trial, is_content_name
+from intent_core.serving.access.aliases import Trial, is_content_name
 
 WITH_MODEL = {CHAT, "/v1/completions", "/tokenize"}
 WITHOUT = {"/health", "/metrics", "/v1/models"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from intent_core.errors import ConfigError
-from intent_core.serving.keys import KeyFile
+from intent_core.serving.access.api_keys import KeyFile
 
 OPERATOR_KEY = "operator-key-of-this-server"
 FIRST, SECOND, THIRD = (f"{word}-0123456789abcdef" for word in ("first", "second", "third"))

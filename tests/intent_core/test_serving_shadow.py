@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from behind_door import CHAT, NEW, OLD, OPERATOR_KEY, Answer, Door
 
-from intent_core.serving.aliases import Trial, TrialLimits
+from intent_core.serving.access.aliases import Trial, TrialLimits
 
 USER = {"role": "user", "content": "weather in Hangzhou"}
 BODY = {"model": "intent", "messages": [USER]}

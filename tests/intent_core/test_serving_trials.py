@@ -10,8 +10,8 @@ import pytest
 from behind_door import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, OTHER_KEY, Answer, Door
 from prometheus_client import generate_latest
 
-from intent_core.serving.aliases import Trial, TrialLimits
-from intent_core.serving.trials import is_chosen
+from intent_core.serving.access.aliases import Trial, TrialLimits
+from intent_core.serving.trial.trial import is_chosen
 
 USER = {"role": "user", "content": "weather in Hangzhou"}
 PREDICT = "/api/predict/intent"
@@ -89,7 +89,7 @@ def test_the_operator_sees_what_is_without_a_trial(door: Door) -> None:
 
 def test_without_a_trial_nothing_is_looked_at(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     door.promote(OLD)
-    for name in ("trials.is_chosen", "doorkeeper.judge", "doorkeeper.own_scope"):
+    for name in ("trial.trial.is_chosen", "app.judge", "app.own_scope"):
         monkeypatch.setattr(f"intent_core.serving.{name}", lambda *_: pytest.fail("no trial"))
     assert (chat(door).status, door.trial()) == (200, None)
     assert door.ask("POST", PREDICT, {"prompt": "x"}).status == 200

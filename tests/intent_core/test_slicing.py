@@ -1,9 +1,9 @@
 import pytest
 
-from intent_core.dataset import Example
-from intent_core.evaluation import Prediction, evaluate
-from intent_core.report import SliceScore
-from intent_core.slicing import bound_length, guess_language
+from intent_core.datasets.build import Example
+from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.report import SliceScore
+from intent_core.evaluation.slices import bound_length, guess_language
 
 
 def slices_of(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from recorded import build, many, real_records, record, say, utterances
 
-from intent_core.duplicates import find_near_duplicates
+from intent_core.datasets.splits import normalise_utterance
 from intent_core.errors import DataError
-from intent_core.splits import normalise_utterance
+from intent_core.language.near_duplicates import find_near_duplicates
 
 
 def test_an_utterance_keeps_its_split_as_the_export_grows(tmp_path: Path) -> None:

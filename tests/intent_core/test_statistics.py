@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intent_core.errors import DataError
-from intent_core.statistics import (
+from intent_core.evaluation.statistics import (
     clustered_interval,
     f1_interval,
     holm,

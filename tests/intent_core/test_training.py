@@ -14,7 +14,7 @@ import psutil
 import pytest
 from jobs import FULL, read_result, write_job
 
-from intent_core.training.job import FAULT_FILE, PROGRESS_FILE, Fault, TrainingResult
+from intent_core.training.protocol import FAULT_FILE, PROGRESS_FILE, Fault, TrainingResult
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -13,14 +13,14 @@ from jobs import FULL, read_job, read_result, write_job
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from intent_core.artifacts import PROMPT_PROBE_FILE, PromptProbe
-from intent_core.dataset import read_split
+from intent_core.datasets.build import read_split
 from intent_core.errors import ConfigError, DataError, TrainingError
-from intent_core.prompt import encode_prompt
-from intent_core.recipe import load_config
+from intent_core.language.prompt import encode_prompt
+from intent_core.models.artifact import PROMPT_PROBE_FILE, PromptProbe
+from intent_core.recipe.loader import load_config
 from intent_core.training import program
-from intent_core.training.job import PROGRESS_FILE
 from intent_core.training.methods import evaluating, prepare_model
+from intent_core.training.protocol import PROGRESS_FILE
 from intent_core.training.trainer import RowTrainer
 
 pytestmark = pytest.mark.timeout(180)

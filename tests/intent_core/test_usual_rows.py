@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intent_core.answers import Answer, read_answer
-from intent_core.config import DataConfig
-from intent_core.usual_rows import UsualRows
+from intent_core.exports.fast_path import UsualRows
+from intent_core.exports.row_answer import Answer, read_answer
+from intent_core.recipe.config import DataConfig
 
 DATA = Path(__file__).parent.parent / "data"
 CONFIG = DataConfig()

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scored import Scored, by_level, report_of
 
-from intent_core.config import GateConfig
 from intent_core.errors import DataError
-from intent_core.gate import decide
-from intent_core.report import EvaluationReport, Failure
-from intent_core.verdict import (
+from intent_core.evaluation.report import EvaluationReport, Failure
+from intent_core.gate.checks import decide
+from intent_core.gate.decision import (
     Approval,
     Check,
     GateDecision,
@@ -21,6 +20,7 @@ from intent_core.verdict import (
     format_number,
     render_decision,
 )
+from intent_core.recipe.config import GateConfig
 
 GOOD, BAD = report_of(by_level([3] * 10)), report_of(by_level([3] * 8 + [0] * 2))
 YES = Approval(approved=True, by="Ada", note="", at=datetime(2026, 3, 1, 9, tzinfo=UTC))

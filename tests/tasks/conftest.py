@@ -8,8 +8,7 @@ import pytest
 from fault_proxy import Proxy, fault_proxy
 from oss_facade import Facade, running_facade
 from seaweed import Seaweed, running_seaweed
-
-from tasks import oss_access
+from tasks.storage.oss import client as oss_access
 
 
 @pytest.fixture(scope="module")

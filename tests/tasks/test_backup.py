@@ -14,13 +14,13 @@ import pytest
 from dying import dies_after
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 from intent_core.errors import ConfigError, DataError
-from tasks.archives import ArchiveManifest, Entry, verify_archive
-from tasks.backup import back_up
-from tasks.doctor import check_restore
-from tasks.examination import Examination
-from tasks.restore import finish_restore, is_pending, restore
+from tasks.maintenance.backup.archive import ArchiveManifest, Entry, verify_archive
+from tasks.maintenance.backup.backup import back_up
+from tasks.maintenance.backup.restore import finish_restore, is_pending, restore
+from tasks.maintenance.doctor import check_restore
+from tasks.maintenance.examination import Examination
 from tasks.settings import Settings, get_settings
 
 WEIGHTS = os.urandom(3 << 20)

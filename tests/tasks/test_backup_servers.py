@@ -15,9 +15,9 @@ from postgres import running_postgres
 from pydantic import SecretStr
 
 from intent_core.errors import ConfigError, ServiceError
-from tasks.archives import verify_archive
-from tasks.backup import back_up
-from tasks.restore import finish_restore, is_pending, restore
+from tasks.maintenance.backup.archive import verify_archive
+from tasks.maintenance.backup.backup import back_up
+from tasks.maintenance.backup.restore import finish_restore, is_pending, restore
 from tasks.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.service, pytest.mark.timeout(900)]
@@ -96,13 +96,13 @@ def test_a_platform_comes_back_elsewhere_and_serves_the_same_model(
     from callers import Callers
     from served import UTTERANCES, accept, store_model
 
-    from intent_core.config import ServeConfig
-    from tasks.golden import ask_golden, golden_prefix
-    from tasks.model_server import ensure_model_server
-    from tasks.promotion import promote_release
+    from intent_core.recipe.config import ServeConfig
+    from tasks.serving.golden import ask_golden, golden_prefix
+    from tasks.serving.promotion import promote_release
+    from tasks.serving.vllm.server import ensure_model_server
     from tasks.settings import get_settings
-    from tasks.steps import get_store, write_finished
-    from tasks.tracking import make_client
+    from tasks.storage.step_results import get_store, write_finished
+    from tasks.tracking.runs import make_client
 
     def intent(*arguments: str) -> str:
         # Prefect's client takes its server's address once in a process.

@@ -9,8 +9,8 @@ from hub import COMMIT, REPOSITORY, Hub, running_hub
 from seaweed import REGION, Seaweed
 
 from intent_core.errors import ConfigError, ServiceError
-from intent_core.training.base_model import locate_base_model
-from tasks.base_models import fetch_base_model, identify_base_model, require_base_model
+from intent_core.models.base_model import locate_base_model
+from tasks.models.base_models import fetch_base_model, identify_base_model, require_base_model
 from tasks.settings import get_settings
 
 pytestmark = pytest.mark.service

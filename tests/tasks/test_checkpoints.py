@@ -9,10 +9,10 @@ import pytest
 from seaweed import Seaweed
 from stores import s3_options
 
-from tasks import checkpoints
-from tasks.checkpoints import CheckpointMirror
-from tasks.directory_store import DirectoryStore
-from tasks.s3_store import S3Store
+from tasks.storage.directory import DirectoryStore
+from tasks.storage.s3.store import S3Store
+from tasks.training.checkpoint_sync import CheckpointMirror
+from tasks.training.finetune import checkpoint_sync as checkpoints
 
 pytestmark = pytest.mark.service
 

@@ -12,20 +12,20 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import ServeConfig
 from intent_core.errors import StorageError
-from intent_core.serving.aliases import Target, Trial, write_aliases
-from tasks import cleaning
-from tasks.cleaning import plan_cleaning
-from tasks.fleet import Wish
-from tasks.needed import Needed
-from tasks.releases import Release, release_prefix
-from tasks.retention import models_folder
-from tasks.serving import ServedModel, ServingState, write_state
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from intent_core.serving.access.aliases import Target, Trial, write_aliases
+from tasks.maintenance import cleanup as cleaning
+from tasks.maintenance.cleanup import plan_cleaning
+from tasks.maintenance.protected import Needed
+from tasks.models.local_cache import models_folder
+from tasks.serving.releases import Release, release_prefix
+from tasks.serving.targets.fleet import Wish
+from tasks.serving.targets.local import ServedModel, ServingState, write_state
 from tasks.settings import Settings
-from tasks.steps import get_store, write_finished
-from tasks.store_survey import survey
+from tasks.storage.step_results import get_store, write_finished
+from tasks.storage.survey import survey
 
 NAMES = [f"intent-{number:012x}" for number in range(7)]
 SERVE = ServeConfig()

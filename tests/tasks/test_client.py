@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from intent_core.calls import Argument, Call, format_calls
 from intent_core.errors import CallSyntaxError, ConfigError, DataError, ServingError
-from tasks.client import MAX_COMPLETION_TOKENS, AsyncIntentClient, IntentClient
+from intent_core.language.calls import Argument, Call, format_calls
+from tasks.serving.client import MAX_COMPLETION_TOKENS, AsyncIntentClient, IntentClient
 
 KEY, WRONG_KEY = "the-callers-key", "another-key"
 WEATHER = [Call(intent="weather_search", arguments=(Argument(value="Hangzhou"),))]

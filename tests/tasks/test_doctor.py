@@ -19,17 +19,23 @@ from prefect.states import Completed, Running
 from typer.testing import CliRunner
 from upkept import environment_of, home_beside, kill_a_run
 
-from flows.cli import app
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import ServeConfig
-from tasks.doctor import CHECKS, examine
-from tasks.examination import Examination, Finding
-from tasks.held_runs import hold, list_held
-from tasks.processes import ProcessRecord, in_use, processes_folder, start_process, stop_process
-from tasks.registry import ARTIFACT_TAG, MISSING_TAG, REMOVED_TAG, register_candidate
-from tasks.serving import ServedModel, ServingState, write_state
+from flows.cli.main import app
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from tasks.maintenance.doctor import CHECKS, examine
+from tasks.maintenance.examination import Examination, Finding
+from tasks.orchestration.run_liveness import hold, list_held
+from tasks.serving.targets.local import ServedModel, ServingState, write_state
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store
+from tasks.storage.step_results import get_store
+from tasks.system.processes import (
+    ProcessRecord,
+    in_use,
+    processes_folder,
+    start_process,
+    stop_process,
+)
+from tasks.tracking.registry import ARTIFACT_TAG, MISSING_TAG, REMOVED_TAG, register_candidate
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 _BEGUN = "begun-by-a-test"

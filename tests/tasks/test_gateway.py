@@ -10,9 +10,9 @@ import pytest
 from gateways import running_gateway, running_server
 
 from intent_core.errors import ConfigError
-from tasks.gateway import serving_now, turn_gateway, wait_for_drain
-from tasks.processes import choose_free_port
+from tasks.serving.gateway.nginx import serving_now, turn_gateway, wait_for_drain
 from tasks.settings import Settings
+from tasks.system.processes import choose_free_port
 
 pytestmark = pytest.mark.service
 

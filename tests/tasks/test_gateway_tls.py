@@ -18,14 +18,14 @@ from certificates import get, make_pair, trusting, write_pair
 from gateways import running_gateway, running_server
 
 from intent_core.errors import ConfigError
-from tasks.certificates import check_certificate, renew_certificate
-from tasks.examination import Examination
-from tasks.gateway import certificate_file, gateway_folder, serving_now, turn_gateway
-from tasks.processes import choose_free_port, find_process, processes_folder, stop_process
-from tasks.services import start_services
-from tasks.serving import PromotionUnderWayError, only_one
+from tasks.local_services.services import start_services
+from tasks.local_services.supervisor import supervise
+from tasks.maintenance.examination import Examination
+from tasks.serving.gateway.certificates import check_certificate, renew_certificate
+from tasks.serving.gateway.nginx import certificate_file, gateway_folder, serving_now, turn_gateway
+from tasks.serving.targets.local import PromotionUnderWayError, only_one
 from tasks.settings import Settings
-from tasks.supervision import supervise
+from tasks.system.processes import choose_free_port, find_process, processes_folder, stop_process
 
 pytestmark = pytest.mark.service
 

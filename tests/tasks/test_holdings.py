@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.holdings import _PIECE, find_holders
+from tasks.datasets.text_search import _PIECE, find_holders
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store
+from tasks.storage.step_results import get_store
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from intent_core.errors import ConfigError, IntentError, ServiceError
-from tasks.itag_service import LabellingService
+from tasks.labeling.itag import LabellingService
 
 pytest.importorskip("alibabacloud_openitag20220616")
 auth_util = pytest.importorskip("alibabacloud_credentials.utils.auth_util")

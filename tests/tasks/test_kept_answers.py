@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from intent_core.dataset import Example
-from intent_core.prediction import Prediction
-from tasks.answers import KeptAnswers
+from intent_core.datasets.build import Example
+from intent_core.evaluation.prediction import Prediction
+from tasks.evaluation.answer_log import KeptAnswers
 
 EXAMPLES = [Example(id=name, instruction=f"say {name}", output="say()") for name in "abc"]
 

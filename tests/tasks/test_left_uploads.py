@@ -10,11 +10,11 @@ from oss_facade import REGION as OSS_REGION
 from oss_facade import Facade
 from seaweed import REGION, Seaweed
 
-from tasks.doctor import CHECKS
-from tasks.examination import Examination, Finding
+from tasks.maintenance.doctor import CHECKS
+from tasks.maintenance.examination import Examination, Finding
 from tasks.settings import Settings, get_settings
-from tasks.steps import get_store
-from tasks.store_survey import list_unfinished, survey
+from tasks.storage.step_results import get_store
+from tasks.storage.survey import list_unfinished, survey
 
 NAME, OTHER = "models/intent-0123456789ab", "models/qwen"
 

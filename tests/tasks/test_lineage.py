@@ -8,13 +8,13 @@ from lineages import DATA, note_model, prepare
 from seaweed import REGION, Seaweed
 
 from intent_core.errors import StorageError
-from tasks.forgetting import read_forget_list, recall, remember
-from tasks.holdings import find_holders
-from tasks.lineage import find_model, list_models, note_recorded
-from tasks.recording import RecordedRun
+from tasks.datasets.erasure_list import read_forget_list, recall, remember
+from tasks.datasets.row_index import RowSought, find_rows, parse_row
+from tasks.datasets.text_search import find_holders
 from tasks.settings import Settings, get_settings
-from tasks.snapshots import RowSought, find_rows, parse_row
-from tasks.steps import get_store
+from tasks.storage.step_results import get_store
+from tasks.tracking.lineage import find_model, list_models, note_recorded
+from tasks.tracking.record import RecordedRun
 
 pytestmark = pytest.mark.service
 

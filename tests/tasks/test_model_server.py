@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from intent_core.config import ServeConfig
-from tasks.server_config import has_gpu, server_environment
+from intent_core.recipe.config import ServeConfig
+from tasks.serving.vllm.options import has_gpu, server_environment
 
 # As vLLM's sampler does for logprobs, whatever its flags say.
 COMPILE = "import torch; print(torch.compile(lambda x: (x > 1).sum(-1))(torch.ones(2, 3)).tolist())"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from intent_core.serving.keys import KeyFile
-from tasks.gateway import gateway_command
+from intent_core.serving.access.api_keys import KeyFile
+from tasks.serving.gateway.nginx import gateway_command
 from tasks.settings import Settings
 
 

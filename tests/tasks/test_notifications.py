@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intent_core.errors import DataError
-from tasks.notifications import MAX_DEPTH, MAX_EVENTS, MAX_KEY_BYTES, parse_notification
+from tasks.labeling.notifications import MAX_DEPTH, MAX_EVENTS, MAX_KEY_BYTES, parse_notification
 
 
 def oss_event(

@@ -8,8 +8,8 @@ import pytest
 from oss_facade import FULL_KEY, READER_KEY, REGION, SECRET, Facade, Fault
 
 from intent_core.errors import ConfigError, StorageError
-from tasks.oss_access import OssOptions
-from tasks.oss_store import OssStore
+from tasks.storage.oss.client import OssOptions
+from tasks.storage.oss.store import OssStore
 
 pytestmark = pytest.mark.service
 

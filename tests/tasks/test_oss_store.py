@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from oss_facade import REGION, Asked, Facade, Fault
 from stores import failing_sync
+from tasks.storage.oss import store as oss_store
 
 from intent_core.errors import ConfigError, StorageError
-from tasks import oss_store
-from tasks.oss_access import OssOptions
-from tasks.oss_store import OssStore
-from tasks.storage import MissingObjectError
+from tasks.storage.objects import MissingObjectError
+from tasks.storage.oss.client import OssOptions
+from tasks.storage.oss.store import OssStore
 
 pytestmark = pytest.mark.service
 

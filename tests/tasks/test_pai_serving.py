@@ -16,13 +16,13 @@ from pai_plane import GROUP, check_spec, model_of, refuse
 from pai_scene import ROLE, Scene
 from typer.testing import CliRunner
 
-from intent_core.config import ServeConfig
 from intent_core.errors import ConfigError, ServiceError, ServingError
-from tasks.eas_services import EasServices
-from tasks.eas_specs import describe_fleet, describe_vllm
-from tasks.pai_serving import ModelGroup, deploy_fleet
-from tasks.pai_settings import PaiSettings, read_public_key
-from tasks.serving import ServedModel
+from intent_core.recipe.config import ServeConfig
+from tasks.alibaba.eas import EasServices
+from tasks.alibaba.eas_specs import describe_fleet, describe_vllm
+from tasks.serving.fleet.eas import ModelGroup, deploy_fleet
+from tasks.serving.targets.local import ServedModel
+from tasks.settings.pai import PaiSettings, read_public_key
 
 pytestmark = pytest.mark.service
 
@@ -263,8 +263,9 @@ def test_no_secret_is_told_or_sent(
 
 
 def test_the_commands(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows import pai_cli
-    from tasks import promotion
+    from flows.cli.main.serve import pai as pai_cli
+
+    from tasks.serving.targets.local import promotion
 
     followed: list[str] = []
     monkeypatch.setattr(pai_cli, "get_settings", lambda: scene.settings)

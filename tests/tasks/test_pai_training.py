@@ -16,16 +16,16 @@ from pai_plane import JOBS, refuse
 from pai_scene import ROLE, Scene, describe_artifact
 from sdk_models import check_request
 
-from intent_core.artifacts import ModelArtifact
-from intent_core.config import TrainConfig
-from intent_core.dataset import DatasetManifest
+from intent_core.datasets.build import DatasetManifest
 from intent_core.errors import ConfigError, DataError, ServiceError, TrainingError
-from intent_core.training.job import FAULT_FILE, PROGRESS_FILE, Progress
-from tasks.dlc_jobs import DlcJobs
-from tasks.pai_settings import PaiSettings, get_pai_settings
-from tasks.pai_training import PaiTraining, describe_job, job_name
-from tasks.pai_work import JobFault, do_training, put_request
-from tasks.steps import write_finished
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import TrainConfig
+from intent_core.training.protocol import FAULT_FILE, PROGRESS_FILE, Progress
+from tasks.alibaba.dlc import DlcJobs
+from tasks.settings.pai import PaiSettings, get_pai_settings
+from tasks.storage.step_results import write_finished
+from tasks.training.dlc import PaiTraining, describe_job, job_name
+from tasks.training.dlc_job import JobFault, do_training, put_request
 
 pytestmark = pytest.mark.service
 
@@ -229,7 +229,7 @@ def test_refusals_are_worth_a_retry_or_not(
 def test_the_job_refuses_to_train_what_nobody_would_find(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks import pai_work
+    from tasks.training.finetune import dlc_job as pai_work
 
     put_request(scene.store, PREFIX, DATASET, TrainConfig())
     monkeypatch.setattr(pai_work, "require_finished", lambda *_: DATASET)

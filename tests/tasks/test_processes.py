@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from intent_core.errors import ConfigError, ServingError
-from tasks.processes import (
+from tasks.system.processes import (
     ProcessRecord,
     end_leftovers,
     find_process,

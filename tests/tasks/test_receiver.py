@@ -16,9 +16,9 @@ import uvicorn
 from pydantic import SecretStr
 
 from intent_core.errors import ConfigError
-from tasks import receiver
-from tasks.notifications import ExportNotice
-from tasks.receiver import SIGNATURE_HEADER, Publish, create_app, sign
+from tasks.labeling import webhook as receiver
+from tasks.labeling.notifications import ExportNotice
+from tasks.labeling.webhook import SIGNATURE_HEADER, Publish, create_app, sign
 
 pytestmark = pytest.mark.service
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from intent_core.serving.aliases import Target, Trial, write_aliases
-from tasks.adapters import adapters_folder
-from tasks.processes import in_use, processes_folder, start_process, stop_process
-from tasks.retention import forget_models, models_folder
+from intent_core.serving.access.aliases import Target, Trial, write_aliases
+from tasks.models.adapters import adapters_folder
+from tasks.models.local_cache import forget_models, models_folder
 from tasks.settings import Settings
+from tasks.system.processes import in_use, processes_folder, start_process, stop_process
 
 NAMES = [f"intent-{number:012x}" for number in range(8)]
 

@@ -9,9 +9,9 @@ import pytest
 from seaweed import REGION, Seaweed
 
 from intent_core.errors import ConfigError
-from tasks.s3_checksums import find_check, is_md5
-from tasks.s3_store import S3Options, S3Store
-from tasks.storage import download_folder, upload_folder
+from tasks.storage.objects import download_folder, upload_folder
+from tasks.storage.s3.checksums import find_check, is_md5
+from tasks.storage.s3.store import S3Options, S3Store
 
 pytestmark = pytest.mark.service
 

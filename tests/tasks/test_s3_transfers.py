@@ -27,8 +27,8 @@ from s3_access import is_retried, open_s3
 from seaweed import Seaweed
 
 from intent_core.errors import StorageError
-from tasks.s3_store import S3Store
-from tasks.transfers import PARTIAL
+from tasks.storage.s3.store import S3Store
+from tasks.storage.transfers import PARTIAL
 
 pytestmark = pytest.mark.service
 
@@ -73,7 +73,7 @@ def test_a_read_that_broke_is_done_again(store: S3Store, proxy: Proxy) -> None:
 def test_a_download_that_keeps_breaking_leaves_nothing(
     store: S3Store, proxy: Proxy, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.s3_transfers.WAIT_S", 0.01)
+    monkeypatch.setattr("tasks.storage.s3.transfers.WAIT_S", 0.01)
     store.upload(source, "large")
     (tmp_path / "target").write_bytes(b"old")
     proxy.inject("GET", "/large", cut_after(1000), times=99)
@@ -89,7 +89,7 @@ def test_a_download_that_keeps_breaking_leaves_nothing(
 def test_a_server_that_stands_still_is_given_up(
     server: Seaweed, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.s3_transfers.TRIES", 2)
+    monkeypatch.setattr("tasks.storage.s3.transfers.TRIES", 2)
     store = open_s3(server, server.full, proxy.url, timeout_s=0.3)
     store.put("slow", b"0123456789")
     proxy.inject("GET", "/slow", stall(1), times=99)
@@ -186,7 +186,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from intent_core.errors import StorageError
-from tasks.s3_store import S3Options, S3Store
+from tasks.storage.s3.store import S3Options, S3Store
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 20, 20 << 20))
 store = S3Store(sys.argv[1], "faults", S3Options(sys.argv[2], "us-east-1", "path"))

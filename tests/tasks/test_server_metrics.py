@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tasks.server_metrics import quantile_ms
+from tasks.evaluation.server_metrics import quantile_ms
 
 BEFORE = {0.1: 5.0, 0.2: 9.0, math.inf: 10.0}
 

@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 
 from intent_core.errors import ConfigError
-from tasks.processes import choose_free_port, find_process, processes_folder
-from tasks.services import running_services, start_services, stop_services
+from tasks.local_services.services import running_services, start_services, stop_services
 from tasks.settings import Settings
+from tasks.system.processes import choose_free_port, find_process, processes_folder
 
 pytestmark = pytest.mark.service
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from intent_core.errors import ConfigError, ServingError
-from tasks.serving import only_one, read_state, reconcile, roll_back
+from tasks.serving.targets.local import only_one, read_state, reconcile, roll_back
 from tasks.settings import Settings
 
 

@@ -11,7 +11,7 @@ import pytest
 from stores import failing_sync
 
 from intent_core.errors import DataError, StorageError
-from tasks.storage import (
+from tasks.storage.objects import (
     MissingObjectError,
     ObjectStore,
     download_folder,
@@ -86,7 +86,9 @@ def test_a_copy_that_comes_out_short_is_refused(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put("a", b"0123456789")
-    monkeypatch.setattr("tasks.transfers.copy", lambda source, sink: (sink.write(b"012"), "etag"))
+    monkeypatch.setattr(
+        "tasks.storage.transfers.copy", lambda source, sink: (sink.write(b"012"), "etag")
+    )
     with pytest.raises(StorageError, match="3 of 10 bytes"):
         store.download("a", tmp_path / "target")
     assert not (tmp_path / "target").exists()

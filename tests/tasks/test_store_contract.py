@@ -13,7 +13,7 @@ import pytest
 from stores import DRIVERS, Driver
 
 from intent_core.errors import DataError, StorageError
-from tasks.storage import MissingObjectError, ObjectStore, download_folder, upload_folder
+from tasks.storage.objects import MissingObjectError, ObjectStore, download_folder, upload_folder
 
 pytestmark = pytest.mark.service
 

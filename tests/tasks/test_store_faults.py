@@ -22,8 +22,8 @@ from s3_access import is_retried, open_s3
 from seaweed import REGION, Seaweed
 
 from intent_core.errors import ConfigError, IntentError, StorageError
-from tasks.s3_store import S3Options, S3Store
-from tasks.storage import download_folder, upload_folder
+from tasks.storage.objects import download_folder, upload_folder
+from tasks.storage.s3.store import S3Options, S3Store
 
 pytestmark = pytest.mark.service
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from intent_core.errors import ConfigError
-from tasks.directory_store import DirectoryStore
-from tasks.storage import open_store, split_uri
+from tasks.storage.directory import DirectoryStore
+from tasks.storage.objects import open_store, split_uri
 
 
 def test_split_uri_gives_a_root_that_opens_and_a_key_in_it(tmp_path: Path) -> None:

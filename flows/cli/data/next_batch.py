@@ -1,0 +1,50 @@
+"""What to label next: from an evaluation's files, or by asking the served model."""
+
+import asyncio
+from pathlib import Path
+
+from intent_core.datasets.build import Example, read_split
+from intent_core.errors import ServingError
+from intent_core.evaluation.evaluate import Prediction
+from intent_core.evaluation.labeling_candidates import choose_for_labelling, choose_least_certain
+from intent_core.files import read_jsonl
+from intent_core.recipe.config import EvaluateConfig
+from tasks.settings import Settings
+
+
+def choose_from_files(predictions: Path, examples: Path, limit: int) -> list[str]:
+    """The failures of an evaluation, then its least certain answers, nearest repeats left out.
+
+    Raises `DataError` when a file is not what it should be or the two do not belong together.
+    """
+    return choose_for_labelling(read_split(examples), read_predictions(predictions), limit)
+
+
+def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int) -> list[str]:
+    """The utterances of which the served model is least certain. Raises `ServingError`."""
+    from tasks.evaluation.inference import predict
+    from tasks.serving.moving import read_served
+
+    served = read_served(settings).current
+    if served is None:
+        raise ServingError("no model is served: run the pipeline first (`make demo`)")
+    examples = [
+        Example(id=str(number), instruction=utterance, output="")
+        for number, utterance in enumerate(utterances)
+    ]
+    answers = asyncio.run(
+        predict(
+            examples,
+            settings.local_endpoint,
+            settings.read_api_key(),
+            served.alias,
+            served.artifact.system_prompt,
+            EvaluateConfig(),
+        )
+    )
+    return choose_least_certain(utterances, answers, limit)
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read an evaluation's `predictions.jsonl`; `DataError` names the line that is not one."""
+    return read_jsonl(path, Prediction, "a prediction", "give an evaluation's predictions.jsonl")

@@ -1,0 +1,55 @@
+"""The quick start: a real export from the repository through the whole pipeline."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.cli.run.display import show_outcome, show_steps
+from flows.cli.run.run import only_run, run_pipeline
+from flows.cli.serve.ask import ask
+from flows.pipeline.flow import StepTime, timed
+from tasks.local_services.services import start_services
+from tasks.serving.moving import reconcile
+from tasks.settings import CHECKOUT, Settings
+from tasks.storage.step_results import get_store
+
+SAMPLE = CHECKOUT / "deployments" / "sample" / "snips_en"
+EXPORT_KEY = "exports/snips_en/export.manifest"
+TEST_KEY = "exports/snips_en/test.json"
+GATES = {
+    "recipe": {},
+    "strict": {"gate.min_intent_accuracy": 0.999, "gate.min_parameter_accuracy": 0.999},
+}
+QUESTION = "play some jazz by miles davis"
+
+
+def run_demo(settings: Settings, console: Console, gate: str) -> bool:
+    """Services up, export into the store, pipeline, one question. False: the gate said no."""
+    steps: list[StepTime] = []
+    with only_run(settings):
+        with timed("start services", steps):
+            start_services(settings, console.print)
+            upload_sample(settings)
+        served_before = None
+        with timed("start model server", steps):
+            served_before, _ = reconcile(settings)
+        if served_before is None:
+            steps.pop()
+        run_id, outcome = run_pipeline(
+            settings, EXPORT_KEY, "quickstart", GATES[gate], lambda url: console.print(url)
+        )
+    steps += outcome.steps
+    show_outcome(console, settings, run_id, outcome)
+    if outcome.served:
+        with timed("ask", steps):
+            console.print(f"\n$ intent ask {QUESTION!r}")
+            ask(settings, QUESTION, console)
+    show_steps(console, steps)
+    return outcome.decision.promote
+
+
+def upload_sample(settings: Settings) -> None:
+    """Put the labelled export and its test set where a labelling team's export would lie."""
+    store = get_store(settings)
+    for name, key in (("export-open-group.manifest", EXPORT_KEY), ("test.json", TEST_KEY)):
+        store.upload(Path(SAMPLE) / name, key)

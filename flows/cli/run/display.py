@@ -1,0 +1,58 @@
+"""What a person at the terminal sees at the end of a run."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.pipeline.flow import PipelineOutcome, StepTime
+from intent_core.evaluation.report import Measure
+from tasks.settings import Settings
+
+
+def show_outcome(
+    console: Console, settings: Settings, run_id: str, outcome: PipelineOutcome
+) -> None:
+    """The figures, the verdict with every check, and where to look further."""
+    report = outcome.report
+    figures = Table("metric", "value", "95 % interval", "right", title="Test utterances")
+    for name in ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate"):
+        measure: Measure = getattr(report, name)
+        interval = f"{measure.low:.3f} to {measure.high:.3f}"
+        count = f"{measure.successes} of {measure.total}"
+        figures.add_row(name, f"{measure.value:.3f}", interval, count)
+    console.print(figures)
+
+    checks = Table("check", "value", "wanted", "verdict", title="Gate")
+    for check in outcome.decision.checks:
+        verdict = "[green]pass[/]" if check.passed else f"[red]{check.message}[/]"
+        checks.add_row(check.name, f"{check.value:.4g}", f"{check.threshold:.4g}", verdict)
+    console.print(checks)
+    decision = outcome.decision
+    verdict = "[bold green]Promoted[/]" if decision.promote else "[bold red]Not promoted[/]"
+    console.print(f"{verdict}: {escape(decision.reason)}")
+    served = outcome.served
+    console.print(f"Prefect run   {settings.prefect_ui_url}/runs/flow-run/{run_id}", soft_wrap=True)
+    recorded = outcome.recorded
+    where = recorded.url if recorded else "not yet: MLflow does not answer; the record waits"
+    console.print(f"MLflow run    {where}", soft_wrap=True)
+    if served:
+        which = f"model {served.alias!r} is {served.artifact.name}, version {served.version}"
+        console.print(f"Endpoint      {settings.endpoint} ({which})", soft_wrap=True)
+        console.print(
+            f"Keys          in {settings.inference_keys_file}, `name key`", soft_wrap=True
+        )
+    else:
+        console.print("Endpoint      serves nothing: no model has been promoted yet")
+
+
+def show_steps(console: Console, steps: list[StepTime]) -> None:
+    """Where the time went."""
+    whole = sum(step.seconds for step in steps) or 1.0
+    table = Table("step", "seconds", "share", title="Time")
+    for step in steps:
+        note = " (reused)" if step.reused else ""
+        table.add_row(step.name + note, f"{step.seconds:.1f}", f"{step.seconds / whole:.0%}")
+    outside = sum(s.seconds for s in steps if s.name not in ("fine-tune", "evaluate"))
+    table.add_row("whole", f"{whole:.1f}", "100%", style="bold")
+    table.add_row("outside training and evaluation", f"{outside:.1f}", f"{outside / whole:.0%}")
+    console.print(table)

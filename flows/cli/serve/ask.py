@@ -1,0 +1,86 @@
+"""One utterance to the served model, its answer streamed."""
+
+import asyncio
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from intent_core.errors import CallSyntaxError, ServingError
+from intent_core.language.calls import Call, parse_calls
+from tasks.evaluation.inference import stream_answer
+from tasks.serving.moving import read_served
+from tasks.serving.targets.local import ServedModel
+from tasks.settings import Settings
+
+
+class Asked(BaseModel):
+    """An utterance, what the model wrote, and the calls that makes; `error` when it makes none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    utterance: str
+    text: str
+    calls: tuple[Call, ...] | None
+    error: str | None
+    model: str
+    version: str
+    id: str
+    """Of the answer: `intent trace` says where it came from."""
+
+
+def ask(settings: Settings, utterance: str, console: Console | None) -> Asked:
+    """Ask the public address under the public alias; print as it streams if there is a console."""
+    served = read_served(settings).current
+    if served is None:
+        raise ServingError("no model is served: run the pipeline first (`make demo`)")
+    written, response_id = asyncio.run(_collect(settings, served, utterance, console))
+    text = written.strip()
+    try:
+        calls, error = parse_calls(text), None
+    except CallSyntaxError as problem:
+        calls, error = None, str(problem)
+    if console:
+        _show_calls(console, calls, error)
+        console.print(f"  id         {response_id}", markup=False, soft_wrap=True)
+    return Asked(
+        utterance=utterance,
+        text=text,
+        calls=calls,
+        error=error,
+        model=served.artifact.name,
+        version=served.version,
+        id=response_id,
+    )
+
+
+async def _collect(
+    settings: Settings, served: ServedModel, utterance: str, console: Console | None
+) -> tuple[str, str]:
+    """The text and the id of the answer."""
+    pieces: list[str] = []
+    ids: list[str] = []
+    async for piece in stream_answer(
+        utterance,
+        settings.local_endpoint,
+        settings.read_inference_key(),
+        served.alias,
+        served.artifact.system_prompt,
+        ids.append,
+    ):
+        pieces.append(piece)
+        if console:
+            console.print(piece, end="", markup=False, highlight=False)
+    if console:
+        console.print()
+    return "".join(pieces), ids[-1] if ids else ""
+
+
+def _show_calls(console: Console, calls: tuple[Call, ...] | None, error: str | None) -> None:
+    if calls is None:
+        console.print(f"not a call: {error}", style="red", markup=False)
+        return
+    for call in calls:
+        console.print(f"  intent     {call.intent}", markup=False)
+        for argument in call.arguments:
+            name = f"{argument.name} = " if argument.name else ""
+            console.print(f"  parameter  {name}{argument.value}", markup=False)

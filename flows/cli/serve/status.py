@@ -1,0 +1,70 @@
+"""`intent status`: what is served, and whether everything agrees on it."""
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from tasks.local_services.services import running_services
+from tasks.serving.gateway.nginx import serving_now
+from tasks.serving.moving import does_answer, read_replicas, read_served
+from tasks.serving.promotion import read_champion
+from tasks.serving.targets.local import ServedModel
+from tasks.settings import Settings
+
+
+class Status(BaseModel):
+    """The served model, whether it answers, and the processes of this home."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    served: ServedModel | None
+    previous: ServedModel | None
+    answers: bool
+    gateway_serves: str | None
+    """Model server the public address turns to; "" for none, null when it is down."""
+    champion: str | None
+    """Version the registry calls champion; null when there is none or it does not answer."""
+    replicas: dict[str, str]
+    """Of a fleet: what each serves, or why it does not."""
+    services: dict[str, int]
+    """Name and pid of what runs."""
+
+
+def read_status(settings: Settings) -> Status:
+    state = read_served(settings)
+    current = state.current
+    return Status(
+        served=current,
+        previous=state.previous,
+        answers=current is not None and does_answer(settings, current),
+        gateway_serves=serving_now(settings),
+        champion=read_champion(settings, current.project) if current else None,
+        replicas=read_replicas(settings),
+        services=running_services(settings),
+    )
+
+
+def show_status(console: Console, status: Status) -> None:
+    served = status.served
+    if served is None:
+        console.print("served     nothing: no model has been promoted yet")
+    else:
+        state = "answers" if status.answers else "DOES NOT ANSWER: `intent up` serves it again"
+        lines = {
+            "served": f"{served.alias} = {served.artifact.name}, version {served.version}, {state}",
+            "since": served.since.astimezone().strftime("%Y-%m-%d %H:%M:%S %z"),
+            "dataset": served.artifact.dataset_fingerprint,
+            "base": f"{served.artifact.base_model} ({served.artifact.method})",
+            "endpoint": served.endpoint,
+        }
+        if status.champion is not None and status.champion != served.version:
+            lines["registry"] = (
+                f"champion is version {status.champion}: `intent reconcile` moves it"
+            )
+        for name, value in lines.items():
+            console.print(f"{name:10} {value}", markup=False, soft_wrap=True)
+    if status.previous:
+        console.print(f"previous   {status.previous.artifact.name}, for `intent rollback`")
+    for name, what in status.replicas.items():
+        console.print(f"replica    {name}: {what}", markup=False, soft_wrap=True)
+    running = ", ".join(f"{name} (pid {pid})" for name, pid in status.services.items())
+    console.print(f"running    {running or 'nothing: `intent up` starts it'}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What arrives: exports, labelling tasks, runs that were lost."""

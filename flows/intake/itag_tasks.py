@@ -1,0 +1,60 @@
+"""Labelling tasks of iTAG that are finished, exported once for each time they were finished."""
+
+import logging
+
+from flows.intake.projects import Project
+from intent_core.errors import ServiceError
+from tasks.datasets.export_ledger import (
+    TaskExport,
+    claim_task_export,
+    find_task_export,
+    forget_task_export,
+    note_task_export,
+)
+from tasks.labeling.itag import ExportFailedError, LabellingService, open_service
+from tasks.settings import Settings
+from tasks.storage.step_results import get_store
+
+logger = logging.getLogger(__name__)
+
+_WAIT_S, _POLL_S = 240, 5
+
+
+def export_finished_task(settings: Settings, name: str, project: Project) -> str | None:
+    """The `oss://` address of a finished task's export, unless it was taken already.
+
+    A watcher that died after it had started an export leaves its job to the next one. An export
+    that takes long is left to the next look; one that failed is started anew then. Raises
+    `ConfigError` when a person must act.
+    """
+    store, service = get_store(settings), open_service(settings)
+    task = project.itag_task
+    if not service.is_finished(task):
+        forget_task_export(store, name, task)
+        return None
+    export = find_task_export(store, name, task) or claim_task_export(
+        store, name, _start(service, project)
+    )
+    if export.run_id:
+        return None
+    try:
+        return service.wait_for_export(task, export.job_id, timeout_s=_WAIT_S, poll_s=_POLL_S)
+    except ExportFailedError:
+        forget_task_export(store, name, task)
+        raise
+    except ServiceError as error:
+        logger.warning("%s; it is looked for again next time", error)
+        return None
+
+
+def note_taken_task(settings: Settings, name: str, project: Project, run_id: str) -> None:
+    """Keep that the export of the task's present end was taken into a run."""
+    store = get_store(settings)
+    export = find_task_export(store, name, project.itag_task)
+    if export:
+        note_task_export(store, name, export.model_copy(update={"run_id": run_id}))
+
+
+def _start(service: LabellingService, project: Project) -> TaskExport:
+    job_id = service.start_export(project.itag_task, project.itag_folder or None)
+    return TaskExport(task=project.itag_task, job_id=job_id)

@@ -1,0 +1,1 @@
+"""Tracing and erasing what a model was made from."""

@@ -1,0 +1,176 @@
+"""`intent forget`: a person asked for removal; no dataset shall have the row again."""
+
+import shlex
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.lineage.trace import TracedModel, make_trace
+from intent_core.datasets.provenance import name_example
+from intent_core.errors import DataError, ServiceError
+from intent_core.exports.formats.itag import iter_export
+from intent_core.exports.json_rows import parse_line
+from intent_core.exports.records import Record
+from intent_core.recipe.config import DataConfig
+from tasks.datasets.erasure_list import recall, remember
+from tasks.datasets.prepare import fetch_export
+from tasks.datasets.row_index import (
+    FoundRows,
+    RowSought,
+    TracedRow,
+    find_examples,
+    find_rows,
+    list_datasets,
+    parse_row,
+)
+from tasks.datasets.text_search import find_holders
+from tasks.settings import Settings
+from tasks.storage.step_results import get_store
+
+
+class Person(NamedTuple):
+    """What somebody said, as far as it is known."""
+
+    utterance: str
+    mark_result: str
+
+
+class Forgotten(BaseModel):
+    """What was put on the list, what learned from it, and what still holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    new: tuple[str, ...]
+    """Entries; none where all of it was on the list already."""
+    rows: tuple[TracedRow, ...]
+    models: tuple[TracedModel, ...]
+    retrain: tuple[str, ...]
+    """Commands that make models without the row."""
+    held_by: tuple[str, ...]
+    """Objects and files with the text."""
+    mlflow_runs: tuple[str, ...]
+    """Runs whose documents may show the text."""
+    not_known: tuple[str, ...]
+
+
+def forget_row(settings: Settings, row: str, config: DataConfig) -> Forgotten:
+    """Forget what `EXPORT:LINE` says, in the datasets and in the export as it is now.
+
+    Raises `DataError` when the line says nothing, or said different things at different times.
+    """
+    export, sought = parse_row(settings, row)
+    rows = find_rows(get_store(settings), sought).rows
+    people = {_read_person(settings, one) for one in rows}
+    people |= _read_line(settings, export, sought.line, config)
+    names = {name_example(person.utterance) for person in people}
+    if not names:
+        raise DataError(
+            f"{row} holds no utterance, and no dataset has a row of it: check the line, or say "
+            "--utterance TEXT"
+        )
+    if len(names) > 1:
+        ids = ", ".join(sorted(person.mark_result or "no id" for person in people))
+        raise DataError(
+            f"{row} was {len(names)} different utterances at different times (MarkResultIds: "
+            f"{ids}): say which by --mark-result or --utterance"
+        )
+    return _forget(settings, people)
+
+
+def forget_utterance(settings: Settings, utterance: str) -> Forgotten:
+    """Forget an utterance, whoever said it, whether a dataset has it or not."""
+    if not utterance.strip():
+        raise DataError("the utterance is empty: there is nothing to forget")
+    return _forget(settings, {Person(utterance, "")})
+
+
+def forget_mark_result(settings: Settings, mark_result: str) -> Forgotten:
+    """Forget an answer by iTAG's id; where a dataset has it, its utterance, too."""
+    if not (mark_result.isascii() and mark_result.isalnum()):
+        raise DataError(f"{mark_result!r} is no MarkResultId: give it as it stands in the export")
+    rows = find_rows(get_store(settings), RowSought(mark_result=mark_result)).rows
+    people = {_read_person(settings, row) for row in rows}
+    return _forget(settings, people or {Person("", mark_result)})
+
+
+def take_back(settings: Settings, utterance: str, mark_result: str) -> list[str]:
+    """Take an utterance or an answer's id off the list; the names of the entries removed."""
+    return recall(get_store(settings), utterance, mark_result)
+
+
+def _forget(settings: Settings, people: set[Person]) -> Forgotten:
+    store = get_store(settings)
+    new = [name for person in sorted(people) for name in remember(store, *person)]
+    found = FoundRows([], [])
+    texts = {person.utterance for person in people if person.utterance}
+    for example in {name_example(text) for text in texts}:
+        found.rows.extend(find_rows(store, RowSought(example=example)).rows)
+        for dataset in list_datasets(store):
+            held = find_examples(store, dataset, example)
+            texts |= {one.instruction for _, one in held}
+    trace = make_trace(settings, "", "row", found)
+    exports = {row.export for row in trace.rows}
+    return Forgotten(
+        new=tuple(dict.fromkeys(new)),
+        rows=trace.rows,
+        models=trace.models,
+        retrain=tuple(dict.fromkeys(_write_command(one) for one in trace.models if one.learned)),
+        held_by=tuple(find_holders(settings, texts, exports)) if texts else (),
+        mlflow_runs=tuple(m.lineage.mlflow_url for m in trace.models if m.lineage.mlflow_url),
+        not_known=trace.not_known,
+    )
+
+
+def _read_person(settings: Settings, row: TracedRow) -> Person:
+    store = get_store(settings)
+    for dataset in list_datasets(store):
+        if dataset.fingerprint == row.dataset:
+            for _, example in find_examples(store, dataset, row.example):
+                return Person(example.instruction, row.mark_result)
+    raise DataError(
+        f"dataset {row.dataset} has lost the splits of {row.export}:{row.line}: say --utterance"
+    )
+
+
+def _read_line(settings: Settings, export: str, line: int, config: DataConfig) -> set[Person]:
+    """What the export says there now; nothing where it is gone."""
+    people: set[Person] = set()
+    # Not among the worker's files: what is to be forgotten must not be copied there.
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = fetch_export(export, Path(folder)).path
+        except (DataError, ServiceError):
+            return people
+        for item in iter_export(path, config):
+            if item.line != line:
+                continue
+            if isinstance(item, Record):
+                people.add(Person(item.utterance, item.mark_result))
+            else:
+                people |= _read_refused(item.raw, config)
+    return people
+
+
+def _read_refused(raw: str, config: DataConfig) -> set[Person]:
+    """The utterance of a row that could not be used, such as one that was abandoned."""
+    people = set()
+    for row in parse_line(raw.encode("utf-8", "replace"), 1, 0):
+        fields = row.value if isinstance(row.value, dict) else {}
+        inner = fields.get("data")
+        inner = inner if isinstance(inner, dict) else fields
+        text = inner.get(config.utterance_field) or inner.get("instruction")
+        if isinstance(text, str) and text.strip():
+            people.add(Person(text.strip(), ""))
+    return people
+
+
+def _write_command(model: TracedModel) -> str:
+    lineage = model.lineage
+    export = shlex.quote(lineage.export or lineage.export_uri or "EXPORT_URI")
+    recipe = shlex.quote(lineage.recipe) if lineage.recipe else "RECIPE"
+    changes = [
+        f" --set {shlex.quote(f'{name}={value}')}" for name, value in lineage.overrides.items()
+    ]
+    return f"intent run {export} --recipe {recipe}{''.join(changes)}"

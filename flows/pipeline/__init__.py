@@ -1,0 +1,5 @@
+"""The main flow, from an export to a served model."""
+
+from flows.pipeline.flow import intent_pipeline
+
+__all__ = ["intent_pipeline"]

@@ -1,0 +1,64 @@
+"""A person's word on a model that passed: asked for on the run's page, or by `intent approve`."""
+
+import datetime
+import logging
+
+from prefect import runtime
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run, suspend_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.gate.checks import Approval, GateDecision, render_decision
+
+logger = logging.getLogger(__name__)
+
+_KEY = "promotion"
+_LOOK_EVERY_S = 5
+
+
+class PromotionForm(RunInput):
+    """What the page asks for."""
+
+    approve: bool = Field(default=False, description="Let this model take the traffic?")
+    by: str = Field(default="", description="Your name")
+    note: str = Field(default="", description="Why, for those who read the verdict later")
+
+
+def ask_person(
+    decision: GateDecision, report: EvaluationReport, project: str, timeout_hours: float
+) -> Approval:
+    """Wait for a person's answer; none in time is a no.
+
+    A deployed run is suspended: its process ends, and a worker starts it again with the answer. A
+    run at a terminal waits where it is.
+    """
+    form = PromotionForm.with_initial_data(description=render_decision(decision, report.failures))
+    seconds = int(timeout_hours * 3600)
+    run_id = runtime.flow_run.id
+    logger.warning(
+        "%s passed the gate and waits for approval, at most %g hours: resume the run on its page, "
+        "or say `intent approve %s` or `intent approve %s --decline`",
+        project,
+        timeout_hours,
+        run_id,
+        run_id,
+    )
+    if runtime.deployment.id:
+        answer = suspend_flow_run(wait_for_input=form, timeout=seconds, key=_KEY)
+    else:
+        try:
+            answer = pause_flow_run(
+                wait_for_input=form, timeout=seconds, poll_interval=_LOOK_EVERY_S, key=_KEY
+            )
+        except FlowPauseTimeout:
+            note = f"no answer within {timeout_hours:g} hours"
+            return Approval(approved=False, by="nobody", note=note, at=_now())
+    return Approval(
+        approved=answer.approve, by=answer.by or "somebody", note=answer.note, at=_now()
+    )
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

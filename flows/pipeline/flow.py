@@ -1,0 +1,281 @@
+"""The whole walk: prepare -> finetune -> evaluate -> gate -> record -> promote."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from prefect import flow, runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import BaseModel, ConfigDict
+
+from flows.evaluate_model import evaluate_model
+from flows.finetune import finetune
+from flows.parameters import OneOf
+from flows.pipeline.approval import ask_person
+from flows.prepare import prepare
+from flows.promote import promote
+from flows.recipes import find_recipe, list_recipes
+from flows.remote import hand_off
+from intent_core.datasets.build import DatasetManifest
+from intent_core.errors import TrackingError
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.gate.checks import GateDecision, approve, decide
+from intent_core.json_logs import say_what_it_is_about
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import PipelineConfig, ServeConfig
+from intent_core.recipe.loader import load_config
+from tasks.evaluation.evaluate import evaluation_prefix
+from tasks.models.base_models import require_base_model
+from tasks.orchestration.run_liveness import hold_run
+from tasks.serving.moving import read_served
+from tasks.serving.releases import Release, hours_behind, release_prefix
+from tasks.serving.targets.local import ServedModel, discard_candidate
+from tasks.settings import Settings, get_settings
+from tasks.storage.step_results import get_store, read_finished, require_finished, write_finished
+from tasks.tracking.lineage import RunParameters, note_lineage
+from tasks.tracking.record import (
+    RecordedRun,
+    RunRecord,
+    code_commit,
+    prefect_run_url,
+    record_run,
+    record_verdict,
+)
+from tasks.tracking.record_queue import queue_record, record_queued
+from tasks.training.finetune import training_prefix
+
+
+class StepTime(BaseModel):
+    """How long a step took; a reused one found its work done by an earlier run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    seconds: float = 0.0
+    reused: bool = False
+
+
+class PipelineOutcome(BaseModel):
+    """What came of a run; kept in the store under `outcomes/<flow run id>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision: GateDecision
+    report: EvaluationReport
+    dataset: DatasetManifest
+    artifact: ModelArtifact
+    recorded: RecordedRun | None
+    """None while MLflow does not answer; the record waits in the store."""
+    served: ServedModel | None
+    """What the public address serves now, whichever way it was decided."""
+    steps: tuple[StepTime, ...]
+
+
+def name_run() -> str:
+    """What a run is about: recipe, export, day."""
+    parameters = runtime.flow_run.parameters
+    recipe = str(parameters.get("recipe", "")).rpartition("/")[2].removesuffix(".yaml")
+    export = str(parameters.get("export_uri", "")).rpartition("/")[2]
+    return f"{recipe}: {export}, {datetime.now(UTC):%Y-%m-%d}"
+
+
+@flow(name="intent-pipeline", flow_run_name=name_run, persist_result=False, on_running=[hold_run])
+def intent_pipeline(
+    export_uri: str,
+    recipe: Annotated[str, OneOf(list_recipes)] = "embedded",
+    overrides: dict[str, Any] | None = None,
+) -> State[Any]:
+    """From a labelled iTAG export to a served model, or to the reason why not.
+
+    Args:
+        export_uri: A URI, a path, or a key in the configured store.
+        recipe: A name below `deployments/recipes`, or a path to a YAML file.
+        overrides: Dotted keys of the recipe, such as {"train.num_train_epochs": 2}.
+    """
+    settings = get_settings()
+    config = load_config(find_recipe(recipe), overrides or {})
+    say_what_it_is_about(project=config.project)
+    require_base_model(config.train.base_model)
+    steps: list[StepTime] = []
+
+    with timed("prepare", steps):
+        dataset = prepare(export_uri, config.data)
+    with timed("fine-tune", steps) as step:
+        artifact = finetune_once(settings, config, dataset, step)
+    say_what_it_is_about(model=artifact.name)
+    with timed("evaluate", steps) as step:
+        report = evaluate_once(settings, config, dataset, artifact, config.serve, step)
+        champion = find_champion(settings, artifact)
+        theirs = evaluate_champion(settings, config, dataset, champion) if champion else None
+    asked_at = read_asked_at()
+    behind = (
+        hours_behind(settings, champion.artifact.name, config.project, asked_at)
+        if champion
+        else 0.0
+    )
+    record = RunRecord(
+        config=config,
+        dataset=dataset,
+        artifact=artifact,
+        decision=decide(report, theirs, config.gate, dataset.findings, behind),
+        champion_report=champion_prefix(config, dataset, champion) if champion else None,
+        prefect_run=prefect_run_url(settings),
+        commit=code_commit(settings),
+    )
+    with timed("record", steps):
+        recorded = record_or_queue(settings, record)
+    if record.decision.awaits_approval:
+        with timed("approval", steps):
+            record = have_approved(settings, record, recorded, report)
+    decision = record.decision
+    origin = RunParameters(export=export_uri, recipe=recipe, overrides=overrides or {})
+    note_lineage(get_store(settings), record, recorded, origin)
+    with timed("promote", steps):
+        if decision.promote:
+            version = recorded.version if recorded else ""
+            note_release(settings, record, version, asked_at)
+            promote(artifact.uri, config.serve, config.project, version)
+        else:
+            discard_candidate(settings, artifact, config.serve)
+
+    outcome = PipelineOutcome(
+        decision=decision,
+        report=report,
+        dataset=dataset,
+        artifact=artifact,
+        recorded=recorded,
+        served=read_served(settings).current,
+        steps=tuple(steps),
+    )
+    write_finished(get_store(settings), f"outcomes/{runtime.flow_run.id}", outcome)
+    name = "Completed" if decision.promote else "Rejected"
+    return Completed(name=name, message=decision.reason)
+
+
+def finetune_once(
+    settings: Settings, config: PipelineConfig, dataset: DatasetManifest, step: StepTime
+) -> ModelArtifact:
+    """The model of this dataset and recipe, trained only if no earlier run has."""
+    store, prefix = get_store(settings), training_prefix(dataset, config.train)
+    done = read_finished(store, prefix, ModelArtifact)
+    if done:
+        step.reused = True
+        return done
+    parameters = {
+        "dataset_uri": dataset.uri,
+        "train": config.train.model_dump(mode="json"),
+        "project": config.project,
+    }
+    hand_off(finetune, settings.finetune_deployment, parameters)
+    return require_finished(store, prefix, ModelArtifact)
+
+
+def evaluate_once(
+    settings: Settings,
+    config: PipelineConfig,
+    dataset: DatasetManifest,
+    artifact: ModelArtifact,
+    serve: ServeConfig,
+    step: StepTime,
+) -> EvaluationReport:
+    """The model's report on this test split, asked only if no earlier run has."""
+    store, prefix = (
+        get_store(settings),
+        evaluation_prefix(artifact, dataset, config.evaluate, serve),
+    )
+    done = read_finished(store, prefix, EvaluationReport)
+    if done:
+        step.reused = True
+        return done
+    parameters = {
+        "artifact_uri": artifact.uri,
+        "dataset_uri": dataset.uri,
+        "evaluate": config.evaluate.model_dump(mode="json"),
+        "serve": serve.model_dump(mode="json"),
+    }
+    hand_off(evaluate_model, settings.evaluate_deployment, parameters)
+    return require_finished(store, prefix, EvaluationReport)
+
+
+def find_champion(settings: Settings, candidate: ModelArtifact) -> ServedModel | None:
+    """What is served now; None when that is nothing, or the candidate itself."""
+    champion = read_served(settings).current
+    if champion is None or champion.artifact.digest == candidate.digest:
+        return None
+    return champion
+
+
+def evaluate_champion(
+    settings: Settings, config: PipelineConfig, dataset: DatasetManifest, champion: ServedModel
+) -> EvaluationReport:
+    """The served model's report on today's test split."""
+    step = StepTime(name="champion")
+    return evaluate_once(settings, config, dataset, champion.artifact, champion.serve, step)
+
+
+def champion_prefix(config: PipelineConfig, dataset: DatasetManifest, champion: ServedModel) -> str:
+    return evaluation_prefix(champion.artifact, dataset, config.evaluate, champion.serve)
+
+
+def record_or_queue(settings: Settings, record: RunRecord) -> RecordedRun | None:
+    """MLflow holds no model up: what it does not take waits in the store."""
+    try:
+        record_queued(settings)
+        return record_run(record)
+    except TrackingError as error:
+        queue_record(record, str(error))
+        return None
+
+
+def have_approved(
+    settings: Settings, record: RunRecord, recorded: RecordedRun | None, report: EvaluationReport
+) -> RunRecord:
+    """The record with a person's answer in it, here and in MLflow."""
+    config = record.config
+    answer = ask_person(record.decision, report, config.project, config.gate.approval_timeout_hours)
+    answered = record.model_copy(update={"decision": approve(record.decision, answer)})
+    try:
+        if recorded:
+            record_verdict(answered, recorded)
+            return answered
+        error = "it was not recorded before the answer either"
+    except TrackingError as failure:
+        error = str(failure)
+    queue_record(answered, error)
+    return answered
+
+
+def read_asked_at() -> datetime:
+    """When this run was created: a retry of it, or its start by a late worker, changes nothing."""
+    with get_client(sync_client=True) as client:
+        created = client.read_flow_run(uuid.UUID(runtime.flow_run.id)).created
+    return created or datetime.now(UTC)
+
+
+def note_release(settings: Settings, record: RunRecord, version: str, asked_at: datetime) -> None:
+    """Whoever dies in the promotion, `intent promote` can end it."""
+    release = Release(
+        artifact=record.artifact,
+        serve=record.config.serve,
+        project=record.config.project,
+        version=version,
+        intents=tuple(schema.intent for schema in record.dataset.intents),
+        reason=record.decision.reason,
+        asked_at=asked_at,
+    )
+    write_finished(get_store(settings), release_prefix(record.artifact.name), release)
+
+
+@contextlib.contextmanager
+def timed(name: str, steps: list[StepTime]) -> Iterator[StepTime]:
+    """Measure a step's wall clock."""
+    step = StepTime(name=name)
+    started = time.monotonic()
+    yield step
+    step.seconds = round(time.monotonic() - started, 1)
+    steps.append(step)

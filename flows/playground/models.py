@@ -1,0 +1,153 @@
+"""What the page of `intent try` asks: the served model, and a candidate beside it."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from intent_core.errors import ConfigError, IntentError, ServingError
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from intent_core.serving.access.aliases import is_content_name
+from tasks.serving.client import Answer, IntentClient
+from tasks.serving.moving import read_served
+from tasks.serving.releases import Release, release_prefix
+from tasks.serving.targets.local import discard_candidate
+from tasks.serving.vllm.server import ensure_model_server, find_model_server, server_name
+from tasks.settings import Settings
+from tasks.storage.step_results import get_store, read_finished
+from tasks.system.processes import in_use, is_in_use, processes_folder
+
+_TIMEOUT_S = 30
+# A person waits: what is down is said soon rather than tried for long.
+_MAX_RETRIES = 1
+
+
+class Door(BaseModel):
+    """Where a model is asked, under which name, with which key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str
+    key: SecretStr
+    model: str
+    """An alias, or a content name."""
+    system_prompt: str = ""
+    """For a content name, to which the server adds none."""
+    version: str = ""
+    """In the registry, where the server does not say it."""
+
+    def connect(self) -> IntentClient:
+        """Raises `ConfigError` for an address or a key that can never work."""
+        return IntentClient(
+            self.base_url,
+            self.key.get_secret_value(),
+            alias=self.model,
+            system_prompt=self.system_prompt,
+            timeout_s=_TIMEOUT_S,
+            max_retries=_MAX_RETRIES,
+            # Nothing is less sure than this: confidences come and no answer is dropped.
+            abstain_below=0,
+        )
+
+
+class Told(BaseModel):
+    """A model's answer; without one, why there is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    answer: Answer | None = None
+    version: str = ""
+    problem: str = ""
+
+
+def find_served(settings: Settings) -> Door:
+    """What callers ask at this moment. Raises `ServingError` when nothing is served."""
+    served = read_served(settings).current
+    if served is None:
+        raise ServingError("no model is served: run the pipeline first (`make demo`)")
+    key = SecretStr(settings.read_inference_key())
+    return Door(base_url=settings.local_endpoint, key=key, model=served.alias)
+
+
+@contextlib.contextmanager
+def open_candidate(settings: Settings, candidate: str, alias: str = "") -> Iterator[Door]:
+    """The way to a candidate: a model's content name, or the address of another server.
+
+    A model's server is started when none has it, and stopped after when nothing else needs it.
+    Raises `ConfigError` for a name that nobody knows, and for an address without a key.
+    """
+    if "://" in candidate:
+        yield _find_elsewhere(settings, candidate, alias)
+        return
+    artifact, serve, version = _find_candidate(settings, candidate)
+    name, folder = server_name(artifact, serve), processes_folder(settings)
+    ran_before = find_model_server(settings, artifact, serve) is not None
+    try:
+        with in_use(folder, name):
+            server = ensure_model_server(settings, artifact, serve)
+            yield Door(
+                base_url=server.url,
+                key=SecretStr(settings.read_api_key()),
+                model=server.model,
+                system_prompt=artifact.system_prompt,
+                version=version,
+            )
+    finally:
+        if not ran_before and not is_in_use(folder, name):
+            discard_candidate(settings, artifact, serve)
+
+
+def ask_all(settings: Settings, utterance: str, candidate: Door | None) -> tuple[Told, ...]:
+    """The served model's answer and the candidate's, both asked at once."""
+
+    def ask(door: Door | None) -> Told:
+        try:
+            door = door or find_served(settings)
+            with door.connect() as client:
+                answer = client.ask(utterance)
+        except IntentError as error:
+            return Told(problem=str(error))
+        return Told(answer=answer, version=answer.version or door.version)
+
+    doors = (None,) if candidate is None else (None, candidate)
+    with ThreadPoolExecutor(len(doors)) as pool:
+        return tuple(pool.map(ask, doors))
+
+
+def do_differ(told: Sequence[Told]) -> bool | None:
+    """Whether two answers mean different calls; None when there are no two."""
+    answers = [one.answer for one in told if one.answer]
+    if len(answers) < 2:
+        return None
+    one, other = answers
+    if one.calls is None and other.calls is None:
+        return one.text != other.text
+    return one.calls != other.calls
+
+
+def _find_elsewhere(settings: Settings, base_url: str, alias: str) -> Door:
+    if settings.candidate_key is None:
+        raise ConfigError(f"INTENT_CANDIDATE_KEY is not set: {base_url} is asked with that key")
+    served = read_served(settings).current
+    model = alias or (served.alias if served else "intent")
+    door = Door(base_url=base_url, key=settings.candidate_key, model=model)
+    door.connect().close()
+    return door
+
+
+def _find_candidate(settings: Settings, name: str) -> tuple[ModelArtifact, ServeConfig, str]:
+    """The model, how it is served, its version; one that was not accepted as the served one is."""
+    if is_content_name(name):
+        store = get_store(settings)
+        if release := read_finished(store, release_prefix(name), Release):
+            return release.artifact, release.serve, release.version
+        served = read_served(settings).current
+        artifact = read_finished(store, f"models/{name}", ModelArtifact)
+        if artifact and served:
+            return artifact, served.serve, ""
+    raise ConfigError(
+        f"{name!r} is no model in the store: give its content name, as intent-0123456789ab, "
+        "from the run's page or `intent status`, or the address of a server"
+    )

@@ -1,0 +1,1 @@
+"""Datasets: deduplicated, split and fingerprinted examples."""

@@ -1,0 +1,295 @@
+"""Records to a dataset: settled, checked, split, fingerprinted, written.
+
+Two utterances are one when they differ only in width, case or blanks (NFKC, casefold); which
+split one is in follows from itself alone (`splits.py`). The same records and recipe give the
+same bytes, in whatever order they come. The manifest is written last: a folder with a manifest
+is complete.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+from intent_core.datasets.deduplicate import Settled, settle
+from intent_core.datasets.provenance import ExportSource, Placed, write_origins
+from intent_core.datasets.splits import (
+    SPLITS,
+    Placement,
+    SplitName,
+    hash_text,
+    normalise_utterance,
+    place_utterances,
+)
+from intent_core.errors import DataError
+from intent_core.exports.records import Record
+from intent_core.files import read_jsonl, to_jsonl, write_jsonl, write_whole
+from intent_core.language.calls import Call, parse_calls
+from intent_core.language.intent_schema import IntentSchema, list_intents
+from intent_core.quality.coverage import check_quality
+from intent_core.quality.findings import Corpus, Finding, stop_on_findings
+from intent_core.quality.label_errors import find_label_errors
+from intent_core.recipe.config import DataConfig, fingerprint
+
+REJECTIONS_FILE = "rejections.jsonl"
+REPORTS_FILE = "reports.jsonl"
+CONFLICTS_FILE = "conflicts.jsonl"
+LEFT_OUT_FILE = "left_out.jsonl"
+LABEL_ERRORS_FILE = "label_errors.jsonl"
+FINDINGS_FILE = "data_check.md"
+"""What stands beside the splits for a person to look at."""
+
+
+class Example(BaseModel):
+    """One utterance as the model sees it, and the answer it must give."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    """Hash of the normalised utterance; a repeat in a given test set has `-2` after it."""
+    instruction: str
+    output: str
+    alternatives: tuple[str, ...] = ()
+    """Other calls that are as right as `output`; for a test set."""
+    tags: dict[str, str] = {}
+    """What else is known of the utterance, such as {"channel": "phone"}: reports slice by it."""
+
+
+class Split(BaseModel):
+    """One file of the dataset, relative to the manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    num_examples: int
+    sha256: str
+
+
+class DatasetManifest(BaseModel):
+    """What a dataset is, and what became of every row of its export."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    fingerprint: str
+    """Names the three splits' content."""
+    test_fingerprint: str
+    """Names the test split's content: reports compare only on the same one."""
+    source: str
+    """URI of the export."""
+    source_sha256: str
+    source_etag: str = ""
+    source_version: str | None = None
+    """The store's own version of the export, where it keeps versions."""
+    origins: str = ""
+    """Where each row came from: a file beside the splits; "" in datasets made before there was
+    one."""
+    forgotten: tuple[str, ...] = ()
+    """Entries of the forget list that left rows out; the fingerprint names them, too."""
+    splits: dict[SplitName, Split]
+    intents: tuple[IntentSchema, ...]
+    """The catalogue: the training split's intents and their arguments."""
+    num_records: int
+    num_rejections: int
+    num_duplicates: int
+    """Records that say what another one says."""
+    num_conflicts: int
+    """Utterances labelled in different ways; each is a line of `conflicts.jsonl`."""
+    num_near_duplicates: int
+    """Training and validation utterances that have a near-duplicate among them."""
+    num_left_out: int
+    """Utterances with their like on another side; each is a line of `left_out.jsonl`."""
+    findings: tuple[Finding, ...]
+
+
+def build_dataset(
+    records: Sequence[Record],
+    config: DataConfig,
+    out_dir: Path,
+    *,
+    uri: str,
+    source: ExportSource,
+    num_rejections: int,
+    external_test: Sequence[Record] | None,
+    test_source: ExportSource | None = None,
+    forgotten: Sequence[str] = (),
+) -> DatasetManifest:
+    """Write the splits, what was settled or left out, the origins, and `manifest.json` last.
+
+    An `external_test` is the test split as it stands; its utterances leave the other two.
+    `forgotten` are the entries of the forget list that the records were rid of.
+    Raises `DataError` when a split is empty or a rule of `config.stop_on` is broken.
+    """
+    settled = settle(records, config)
+    tested = [normalise_utterance(record.utterance) for record in external_test or ()]
+    placement = place_utterances(list(settled.kept), config, tested)
+    splits = _make_examples(settled, placement, external_test)
+    _check_not_empty(splits, external_test is not None, len(placement.left_out))
+    corpus = _gather(splits, settled, placement, tested)
+    findings = check_quality(corpus)
+    stop_on_findings(findings, config.stop_on)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / "manifest.json").unlink(missing_ok=True)
+    written = {name: _write_split(splits[name], out_dir, name) for name in SPLITS}
+    write_jsonl(settled.conflicts, out_dir / CONFLICTS_FILE)
+    write_jsonl(describe_suspicions(corpus), out_dir / LABEL_ERRORS_FILE)
+    left_out = [
+        {**one._asdict(), "records": _locate(settled, one.utterance)} for one in placement.left_out
+    ]
+    write_jsonl(left_out, out_dir / LEFT_OUT_FILE)
+    tested_too = [(test_source, external_test)] if test_source and external_test else []
+    sources, read = zip((source, records), *tested_too, strict=True)
+    digests = {name: split.sha256 for name, split in written.items()}
+    manifest = DatasetManifest(
+        uri=uri,
+        fingerprint=fingerprint(digests, *([sorted(forgotten)] if forgotten else [])),
+        test_fingerprint=fingerprint(written["test"].sha256),
+        source=source.uri,
+        source_sha256=source.sha256,
+        source_etag=source.etag,
+        source_version=source.version,
+        origins=write_origins(out_dir, sources, read, _list_placed(splits)),
+        forgotten=tuple(sorted(forgotten)),
+        splits=written,
+        intents=list_intents(parse_calls(e.output) for e in splits["train"]),
+        num_records=len(records),
+        num_rejections=num_rejections,
+        num_duplicates=settled.num_duplicates,
+        num_conflicts=len(settled.conflicts),
+        num_near_duplicates=placement.num_near_duplicates,
+        num_left_out=len(placement.left_out),
+        findings=findings,
+    )
+    write_whole(out_dir / "manifest.json", _to_json(manifest.model_dump(mode="json")))
+    return manifest
+
+
+def read_split(path: Path) -> list[Example]:
+    """Read one split's file; `DataError` names the line that is not an example."""
+    return read_jsonl(path, Example, "an example", "build the dataset again")
+
+
+def _make_examples(
+    settled: Settled, placement: Placement, external_test: Sequence[Record] | None
+) -> dict[SplitName, list[Example]]:
+    records = {
+        name: [record for utterance in placement.splits[name] for record in settled.kept[utterance]]
+        for name in SPLITS
+    }
+    if external_test is not None:
+        records["test"] = sorted(external_test, key=lambda r: (r.utterance, r.output))
+    return {name: _number_examples(records[name]) for name in SPLITS}
+
+
+def _number_examples(records: Iterable[Record]) -> list[Example]:
+    seen: Counter[str] = Counter()
+    examples = []
+    for record in records:
+        name = hash_text(normalise_utterance(record.utterance))
+        seen[name] += 1
+        unique = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        examples.append(
+            Example(
+                id=unique,
+                instruction=record.utterance,
+                output=record.output,
+                alternatives=record.alternatives,
+                tags=dict(record.tags),
+            )
+        )
+    return examples
+
+
+def _list_placed(splits: Mapping[SplitName, Sequence[Example]]) -> dict[str, Placed]:
+    outputs: defaultdict[tuple[str, SplitName], set[str]] = defaultdict(set)
+    for name in SPLITS:
+        for example in splits[name]:
+            outputs[example.id.partition("-")[0], name].add(example.output)
+    return {key: Placed(name, frozenset(found)) for (key, name), found in outputs.items()}
+
+
+def _gather(
+    splits: Mapping[SplitName, Sequence[Example]],
+    settled: Settled,
+    placement: Placement,
+    tested: Sequence[str],
+) -> Corpus:
+    checked = [example for name in SPLITS[:2] for example in splits[name]]
+    corpus = make_corpus(
+        [example.instruction for example in checked],
+        [parse_calls(example.output) for example in checked],
+        settled,
+        placement,
+    )
+    return corpus._replace(
+        test=[parse_calls(example.output) for example in splits["test"]],
+        num_left_out=len(placement.left_out),
+        num_overlap=len(set(tested) & settled.kept.keys()),
+    )
+
+
+def make_corpus(
+    utterances: Sequence[str],
+    labels: Sequence[tuple[Call, ...]],
+    settled: Settled,
+    placement: Placement,
+) -> Corpus:
+    """What is checked of some utterances: their labels, and what came before them."""
+    names = [";".join(sorted({call.intent for call in calls})) for calls in labels]
+    return Corpus(
+        utterances=utterances,
+        labels=labels,
+        num_duplicates=settled.num_duplicates,
+        num_near_duplicates=placement.num_near_duplicates,
+        num_conflicts=len(settled.conflicts),
+        num_unresolved=sum(conflict["kept"] is None for conflict in settled.conflicts),
+        suspicions=find_label_errors(utterances, names),
+    )
+
+
+def describe_suspicions(corpus: Corpus) -> list[dict[str, object]]:
+    """Each doubtful label with its utterance."""
+    return [{"utterance": corpus.utterances[s.row], **s._asdict()} for s in corpus.suspicions]
+
+
+def _locate(settled: Settled, utterance: str) -> list[dict[str, object]]:
+    fields = ("utterance", "output", "source", "line")
+    return [{name: getattr(r, name) for name in fields} for r in settled.kept[utterance]]
+
+
+def _check_not_empty(
+    splits: dict[SplitName, list[Example]], is_external: bool, num_left_out: int
+) -> None:
+    left_out = (
+        f"; {num_left_out} utterance(s) were left out for a near-duplicate in another split: label "
+        "other phrasings, or raise data.near_duplicate_similarity"
+        if num_left_out
+        else ""
+    )
+    if not splits["train"]:
+        raise DataError(
+            "no utterance is left to train on: label more, or lower data.test_fraction and "
+            f"data.validation_fraction{left_out}"
+        )
+    if not splits["test"]:
+        remedy = (
+            "give data.test_uri a file with examples"
+            if is_external
+            else "label more, raise data.test_fraction, or set data.test_uri"
+        )
+        raise DataError(f"no utterance fell to the test split: {remedy}{left_out}")
+
+
+def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) -> Split:
+    ordered = sorted(examples, key=lambda example: example.id)
+    content = to_jsonl(example.model_dump(exclude_defaults=True) for example in ordered)
+    write_whole(out_dir / f"{name}.jsonl", content)
+    digest = hashlib.sha256(content).hexdigest()
+    return Split(file=f"{name}.jsonl", num_examples=len(ordered), sha256=digest)
+
+
+def _to_json(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,59 @@
+"""Records to one record per utterance: repeats dropped, conflicts settled by the recipe."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from intent_core.datasets.splits import normalise_utterance
+from intent_core.exports.records import Record
+from intent_core.recipe.config import DataConfig
+
+
+class Settled(NamedTuple):
+    """Records by normalised utterance, and what was settled on the way."""
+
+    kept: dict[str, list[Record]]
+    """One record each, or its repeats too when the recipe keeps duplicates."""
+    num_duplicates: int
+    """Records that say what another one says."""
+    conflicts: list[dict[str, object]]
+    """Utterances labelled in different ways, with all their records."""
+
+
+def settle(records: Iterable[Record], config: DataConfig) -> Settled:
+    """Group records by utterance and keep what the recipe says of each group."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(normalise_utterance(record.utterance), []).append(record)
+    settled = Settled({}, 0, [])
+    num_duplicates = 0
+    for normalised, group in sorted(groups.items()):
+        # Spelling and order of the export must not decide the bytes written.
+        group.sort(key=lambda r: (r.utterance, r.output, r.source, r.byte_offset))
+        outputs = Counter(record.output for record in group)
+        num_duplicates += len(group) - len(outputs)
+        kept = group[0] if len(outputs) == 1 else _resolve(group, outputs, config)
+        if kept:
+            same = [record for record in group if record.output == kept.output]
+            settled.kept[normalised] = same if config.duplicates == "keep" else [kept]
+        if len(outputs) > 1:
+            settled.conflicts.append(_describe(group, kept))
+    return settled._replace(num_duplicates=num_duplicates)
+
+
+def _resolve(group: Sequence[Record], outputs: Counter[str], config: DataConfig) -> Record | None:
+    if config.conflicts == "latest":
+        return max(group, key=lambda r: (r.version or 0, r.source, r.byte_offset))
+    (winner, most), (_, next_most) = outputs.most_common(2)
+    if config.conflicts == "majority" and most > next_most:
+        return next(record for record in group if record.output == winner)
+    return None
+
+
+def _describe(group: Sequence[Record], kept: Record | None) -> dict[str, object]:
+    fields = ("utterance", "output", "source", "line", "stage", "version")
+    return {
+        "utterance": group[0].utterance,
+        "kept": kept.output if kept else None,
+        "records": [{name: getattr(record, name) for name in fields} for record in group],
+    }

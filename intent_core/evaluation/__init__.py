@@ -1,0 +1,1 @@
+"""Predictions scored against the test split, and the report of it."""

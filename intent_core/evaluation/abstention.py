@@ -1,0 +1,96 @@
+"""When not to trust an answer: one the model is not sure of is read as `out_of_scope()`."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from intent_core.datasets.build import Example
+from intent_core.evaluation.prediction import Prediction, match_predictions
+from intent_core.evaluation.report import RiskPoint
+from intent_core.evaluation.scoring import score_answer
+from intent_core.language.calls import Call
+from intent_core.recipe.config import EvaluateConfig
+
+OUT_OF_SCOPE = "out_of_scope"
+MOST_POINTS = 100
+
+
+def is_out_of_scope(calls: Sequence[Call]) -> bool:
+    """Whether the one call says that the utterance is none of ours."""
+    return len(calls) == 1 and calls[0].intent == OUT_OF_SCOPE
+
+
+def apply_threshold(predictions: Sequence[Prediction], threshold: float) -> list[Prediction]:
+    """Read answers less confident than the threshold as `out_of_scope()`, broken ones too.
+
+    An answer without a confidence stays as it is.
+    """
+    return [
+        abstain(prediction) if is_below(prediction, threshold) else prediction
+        for prediction in predictions
+    ]
+
+
+def is_below(prediction: Prediction, threshold: float) -> bool:
+    """Whether the answer is known to be less confident than the threshold."""
+    return prediction.confidence is not None and prediction.confidence < threshold
+
+
+def abstain(prediction: Prediction) -> Prediction:
+    """The prediction as if the model had answered `out_of_scope()`."""
+    return prediction.model_copy(update={"text": f"{OUT_OF_SCOPE}()", "error": None})
+
+
+def choose_threshold(
+    examples: Sequence[Example], predictions: Sequence[Prediction], config: EvaluateConfig
+) -> float:
+    """The threshold with the most exact matches on these examples, the lowest of equals.
+
+    Use a validation split: on the test split itself it would flatter. 0 where none helps. Tried
+    are the answers' confidences, which are kept themselves, and 1. `DataError` when examples and
+    predictions do not belong together.
+    """
+    by_id = match_predictions(examples, predictions)
+    gains: dict[float, int] = {}
+    for example in examples:
+        prediction = by_id.get(example.id)
+        if prediction is None or prediction.confidence is None:
+            continue
+        before = score_answer(example, prediction, config).comparison.exact
+        after = score_answer(example, abstain(prediction), config).comparison.exact
+        gains[prediction.confidence] = gains.get(prediction.confidence, 0) + after - before
+    best = most = gained = 0.0
+    for confidence, following in pairwise([*sorted(gains), 1.0]):
+        gained += gains[confidence]
+        if gained > most and following > confidence:
+            best, most = following, gained
+    return best
+
+
+def risk_coverage(
+    confidences: Sequence[float], right: Sequence[bool] | npt.NDArray[np.bool_]
+) -> tuple[RiskPoint, ...]:
+    """What share is wrong among the answers at least so confident, from the surest to all.
+
+    At most `MOST_POINTS` points, spread evenly; equally confident answers come together.
+    """
+    if not len(confidences):
+        return ()
+    values = np.asarray(confidences, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    ranked = values[order]
+    wrong = np.cumsum(~np.asarray(right, dtype=np.bool_)[order])
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    num_points = min(MOST_POINTS, len(ends))
+    chosen = ends[[math.ceil(len(ends) * (n + 1) / num_points) - 1 for n in range(num_points)]]
+    return tuple(
+        RiskPoint(
+            threshold=float(ranked[end]),
+            coverage=float((end + 1) / len(ranked)),
+            risk=float(wrong[end] / (end + 1)),
+        )
+        for end in chosen
+    )

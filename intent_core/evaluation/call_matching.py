@@ -1,0 +1,87 @@
+"""Which call of an answer stands for which labelled call.
+
+Calls of one intent are matched with each other, equal ones first, then so that the most slots are
+right; `scipy` finds the best of all ways to do so. What is left over is a wrong intent, a missing
+call or an extra one, in order of appearance.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+
+from intent_core.language.calls import Call
+
+Slot = tuple[str, int | str, str]
+"""(intent, position or name, value)"""
+Pair = tuple[str | None, str | None]
+"""(labelled intent, answered intent); None: no call stands opposite."""
+
+
+class Matching(NamedTuple):
+    """Slots right in calls of the same intent, and the intents that stand for each other."""
+
+    slot_hits: int
+    pairs: tuple[Pair, ...]
+
+
+def match_calls(gold: Sequence[Call], predicted: Sequence[Call]) -> Matching:
+    """Match every call with at most one other."""
+    theirs = _positions(predicted)
+    slots_hit = 0
+    pairs: list[Pair] = []
+    left, right = dict(enumerate(gold)), dict(enumerate(predicted))
+    for intent, mine in _positions(gold).items():
+        for hits, row, column in _assign(gold, mine, predicted, theirs.get(intent, [])):
+            slots_hit += hits
+            pairs.append((intent, intent))
+            del left[row], right[column]
+    missed = [call.intent for call in left.values()]
+    extra = [call.intent for call in right.values()]
+    pairs += zip(missed, extra, strict=False)
+    pairs += [(intent, None) for intent in missed[len(extra) :]]
+    pairs += [(None, intent) for intent in extra[len(missed) :]]
+    return Matching(slots_hit, tuple(pairs))
+
+
+def slots_of(call: Call) -> Counter[Slot]:
+    """Unnamed arguments count by position among themselves, named ones by name."""
+    slots: Counter[Slot] = Counter()
+    position = 0
+    for argument in call.arguments:
+        if argument.name is not None:
+            slots[call.intent, argument.name, argument.value] += 1
+        else:
+            slots[call.intent, position, argument.value] += 1
+            position += 1
+    return slots
+
+
+def _positions(calls: Sequence[Call]) -> dict[str, list[int]]:
+    positions: defaultdict[str, list[int]] = defaultdict(list)
+    for position, call in enumerate(calls):
+        positions[call.intent].append(position)
+    return positions
+
+
+def _assign(
+    gold: Sequence[Call], mine: list[int], predicted: Sequence[Call], theirs: list[int]
+) -> list[tuple[int, int, int]]:
+    """(slots in common, position in gold, position in predicted) of calls of one intent."""
+    wanted = [slots_of(gold[row]) for row in mine]
+    given = [slots_of(predicted[column]) for column in theirs]
+    if len(mine) == len(theirs) == 1:
+        return [((wanted[0] & given[0]).total(), mine[0], theirs[0])]
+    if not theirs:
+        return []
+    common = np.array([[(w & g).total() for g in given] for w in wanted])
+    equal = np.array([[w == g for g in given] for w in wanted])
+    # One more equal call outweighs every slot there is.
+    weights = common + equal * (1 + common.sum())
+    rows, columns = scipy.optimize.linear_sum_assignment(weights, maximize=True)
+    return [
+        (int(common[row, column]), mine[row], theirs[column])
+        for row, column in zip(rows, columns, strict=True)
+    ]

@@ -1,0 +1,212 @@
+"""One answer against its label: what is right, and the reason when it is not.
+
+Two scorers live here. `compare_calls` is ours: indifferent to the order of calls unless asked not
+to be, strict over arguments. `documents_score` gives the numbers of the documents' evaluation
+script, faults included (it sees only the first call and forgets order and repetition), for
+comparison.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from intent_core.datasets.build import Example
+from intent_core.errors import CallSyntaxError, DataError
+from intent_core.evaluation.call_matching import Pair, Slot, match_calls, slots_of
+from intent_core.evaluation.prediction import Prediction
+from intent_core.evaluation.report import Reason
+from intent_core.evaluation.value_normalization import normalise_value
+from intent_core.language.calls import Call, is_plain, parse_calls
+from intent_core.recipe.choices import Normalisation
+from intent_core.recipe.config import EvaluateConfig
+
+Calls = tuple[Call, ...]
+
+
+class Comparison(NamedTuple):
+    """An answer compared with a label. Slots count in calls of the same intent only."""
+
+    intents_right: bool
+    parameters_right: bool
+    exact: bool
+    reason: Reason | None
+    slot_hits: int
+    slots_expected: int
+    slots_found: int
+    pairs: tuple[Pair, ...]
+    """The intents that stand for each other, one pair a call."""
+
+
+class ScoredAnswer(NamedTuple):
+    """An example's calls, its answer's (None: it does not parse, or never came), and how near."""
+
+    gold: Calls
+    answer: Calls | None
+    comparison: Comparison
+
+
+def score_answer(
+    example: Example, prediction: Prediction | None, config: EvaluateConfig
+) -> ScoredAnswer:
+    """Compare with the label or whichever alternative the answer is nearest to.
+
+    `DataError` when the example's own calls do not parse.
+    """
+    gold = _parse_label(example, example.output)
+    others = [_parse_label(example, text) for text in example.alternatives]
+    if prediction is None or prediction.is_absent:
+        return ScoredAnswer(gold, None, _unusable(gold, "missing_prediction"))
+    if prediction.error is None and prediction.text == example.output:
+        return ScoredAnswer(gold, gold, compare_calls(gold, gold))
+    answer = _parse_answer(prediction)
+    if answer is None:
+        return ScoredAnswer(gold, None, _unusable(gold, "malformed"))
+    kinds = config.normalise_values
+    compared = _normalise(answer, kinds)
+    comparisons = [
+        compare_calls(_normalise(label, kinds), compared, ordered=config.ordered_calls)
+        for label in (gold, *others)
+    ]
+    return ScoredAnswer(gold, answer, max(comparisons, key=_nearness))
+
+
+def compare_calls(
+    gold: Sequence[Call], predicted: Sequence[Call], *, ordered: bool = False
+) -> Comparison:
+    """Compare as multisets of calls, or in order where `ordered`, and then to the letter."""
+    expected = _num_slots(gold)
+    if gold is predicted or tuple(gold) == tuple(predicted):
+        pairs = tuple((call.intent, call.intent) for call in gold)
+        return Comparison(True, True, True, None, expected, expected, expected, pairs)
+    intents = [call.intent for call in gold], [call.intent for call in predicted]
+    contents = [_content(call) for call in gold], [_content(call) for call in predicted]
+    matching = match_calls(gold, predicted)
+    return Comparison(
+        intents_right=_alike(*intents, ordered=ordered),
+        # A matching that pairs only equal calls exists exactly when the multisets are equal.
+        parameters_right=_alike(*contents, ordered=ordered),
+        exact=False,
+        reason=_explain(gold, predicted),
+        slot_hits=matching.slot_hits,
+        slots_expected=expected,
+        slots_found=_num_slots(predicted),
+        pairs=matching.pairs,
+    )
+
+
+def slot_counts(calls: Sequence[Call]) -> Counter[Slot]:
+    """Every slot of the calls, with its number of occurrences."""
+    return sum((slots_of(call) for call in calls), Counter())
+
+
+def documents_score(gold: str, predicted: str) -> tuple[int, int]:
+    """(intent right, parameters right) as the documents count; where their script dies, wrong."""
+    first = gold.partition(";")[0]
+    if first.partition("(")[0] != predicted.partition("(")[0]:
+        return 0, 0
+    expected, found = _documents_values(first), _documents_values(predicted)
+    if expected is None or found is None:
+        return 0, 0
+    return 1, int(expected == found)
+
+
+def _documents_values(text: str) -> frozenset[str] | None:
+    """The set between the first two `(`, its last character dropped unseen; None: no `(`."""
+    _, bracket, rest = text.strip()[:-1].partition("(")
+    return frozenset(rest.partition("(")[0].split(",")) if bracket else None
+
+
+def _parse_label(example: Example, text: str) -> Calls:
+    try:
+        return _parse(text)
+    except CallSyntaxError as error:
+        raise DataError(
+            f"example {example.id!r}: the gold output {text!r} is not calls: {error}"
+        ) from error
+
+
+def _parse_answer(prediction: Prediction) -> Calls | None:
+    if prediction.error is not None:
+        return None
+    try:
+        return _parse(prediction.text)
+    except CallSyntaxError:
+        return None
+
+
+def _parse(text: str) -> Calls:
+    """As `parse_calls`, faster where labels repeat their calls."""
+    if is_plain(text):  # then every ; stands between calls
+        return tuple(_parse_call(call) for call in text.split(";"))
+    return parse_calls(text)
+
+
+@lru_cache(maxsize=1 << 16)
+def _parse_call(text: str) -> Call:
+    return parse_calls(text)[0]
+
+
+def _unusable(gold: Calls, reason: Reason) -> Comparison:
+    pairs = tuple((call.intent, None) for call in gold)
+    return Comparison(False, False, False, reason, 0, _num_slots(gold), 0, pairs)
+
+
+def _nearness(comparison: Comparison) -> tuple[bool, bool, bool, int]:
+    return (
+        comparison.exact,
+        comparison.parameters_right,
+        comparison.intents_right,
+        comparison.slot_hits,
+    )
+
+
+def _normalise(calls: Calls, kinds: Sequence[Normalisation]) -> Calls:
+    if not kinds:
+        return calls
+    return tuple(
+        call.model_copy(
+            update={
+                "arguments": tuple(
+                    argument.model_copy(update={"value": normalise_value(argument.value, kinds)})
+                    for argument in call.arguments
+                )
+            }
+        )
+        for call in calls
+    )
+
+
+def _num_slots(calls: Sequence[Call]) -> int:
+    return sum(len(call.arguments) for call in calls)
+
+
+def _content(call: Call) -> tuple[str, frozenset[tuple[Slot, int]]]:
+    return call.intent, frozenset(slots_of(call).items())
+
+
+def _alike(mine: Sequence[object], theirs: Sequence[object], *, ordered: bool) -> bool:
+    return mine == theirs if ordered else Counter(mine) == Counter(theirs)
+
+
+def _explain(gold: Sequence[Call], predicted: Sequence[Call]) -> Reason:
+    """The first thing that is wrong, intents before values before order."""
+    expected, found = Counter(c.intent for c in gold), Counter(c.intent for c in predicted)
+    if expected != found:
+        if expected - found and found - expected:
+            return "wrong_intent"
+        return "missing_call" if expected - found else "extra_call"
+    wanted, given = _values(gold), _values(predicted)
+    if wanted != given:
+        if wanted - given and given - wanted:
+            return "wrong_value"
+        return "missing_value" if wanted - given else "extra_value"
+    return "wrong_order" if _names(gold) == _names(predicted) else "wrong_value"
+
+
+def _values(calls: Sequence[Call]) -> Counter[tuple[str, str]]:
+    return Counter((call.intent, argument.value) for call in calls for argument in call.arguments)
+
+
+def _names(calls: Sequence[Call]) -> Counter[str | None]:
+    return Counter(argument.name for call in calls for argument in call.arguments)

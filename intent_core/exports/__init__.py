@@ -1,0 +1,1 @@
+"""Reading labelled exports: records, or rejections with a reason."""

@@ -1,0 +1,166 @@
+"""One stage's label to the answers it holds, one per annotator.
+
+A label's `results` have one entry per question and annotator: `{"markTitle", "data"}` in older
+exports, `{"MarkResult": {"annotations": [{"labels": {title: answer}}]}}` in newer ones, where
+`MarkResult` is JSON text, an object or a list. An answer is found by its question's title.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import orjson
+
+from intent_core.recipe.choices import Leniency
+
+Reason = Literal[
+    Leniency,
+    "not-json",
+    "truncated",
+    "too-long",
+    "bad-encoding",
+    "not-an-object",
+    "no-utterance",
+    "empty-utterance",
+    "bad-characters",
+    "abandoned",
+    "unlabelled",
+    "bad-label",
+    "no-answer",
+    "empty-answer",
+    "annotators-disagree",
+    "bad-calls",
+    "forgotten",
+]
+
+
+_MAX_RESULTS = 1000
+_LONGEST_ID = 64
+
+
+class RowRefused(Exception):
+    """Carries (reason, message) to `answers.read_answer`, which makes a value of it."""
+
+
+class GivenAnswer(NamedTuple):
+    """One annotator's answer, as it stands."""
+
+    text: str
+    version: int | None
+    slips: tuple[Leniency, ...] = ()
+    mark_result: str = ""
+    """iTAG's id of it, where the export has one."""
+
+
+class StageAnswers(NamedTuple):
+    given: list[GivenAnswer]
+    titles: list[str]
+    faults: list[str]
+
+
+def read_stage(label: object, title: str) -> StageAnswers:
+    answers = StageAnswers([], [], [])
+    results = label.get("results") if isinstance(label, dict) else label
+    if results is None:
+        return answers
+    if not isinstance(results, list):
+        refuse_row("bad-label", f"'results' must be a list, not {name_type(results)}")
+    if len(results) > _MAX_RESULTS:
+        refuse_row("bad-label", f"{len(results)} results in one label: {_MAX_RESULTS} at most")
+    for result in results:
+        try:
+            answers.given.extend(_read_result(result, title, answers.titles))
+        except RowRefused as refused:
+            answers.faults.append(refused.args[1])
+    return answers
+
+
+def _read_result(result: object, title: str, titles: list[str]) -> Iterator[GivenAnswer]:
+    if not isinstance(result, dict):
+        refuse_row("bad-label", f"a result must be an object, not {name_type(result)}")
+    version = read_version(result.get("Version"))
+    mark_result = read_mark_result(result.get("MarkResultId"))
+    asked = result.get("markTitle", result.get("MarkTitle"))
+    marked = result.get("MarkResult")
+    if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
+        result = {"data": marked, **result}
+    if "data" in result:
+        titles.append(asked if isinstance(asked, str) else "")
+        if asked == title:
+            yield read_value(result["data"], version)._replace(mark_result=mark_result)
+        return
+    for annotation in _annotations(marked):
+        labels = annotation.get("labels") if isinstance(annotation, dict) else None
+        if isinstance(labels, dict):
+            titles.extend(labels)
+            if title in labels:
+                given = read_value(labels[title], version)._replace(mark_result=mark_result)
+                if isinstance(marked, str):
+                    yield given
+                else:
+                    yield given._replace(slips=("object-mark-result", *given.slips))
+
+
+def _annotations(marked: object) -> list[Any]:
+    if isinstance(marked, str):
+        try:
+            marked = parse_json(marked)
+        except (ValueError, RecursionError) as error:
+            refuse_row("bad-label", f"'MarkResult' is not JSON: {error}")
+    if isinstance(marked, dict):
+        marked = marked.get("annotations")
+    return marked if isinstance(marked, list) else []
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse by orjson, and by the slower parser what only that one takes (lone surrogates)."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)
+
+
+def read_value(value: object, version: int | None) -> GivenAnswer:
+    slips: tuple[Leniency, ...] = ()
+    if isinstance(value, list) and len(value) == 1:
+        value, slips = value[0], ("list-answer",)
+    if not isinstance(value, str | None):
+        refuse_row("bad-label", f"an answer must be text, not {name_type(value)}")
+    return GivenAnswer(value or "", version, slips)
+
+
+def read_version(value: object) -> int | None:
+    """Epoch milliseconds, as a number or in quotes; None for anything else."""
+    if not isinstance(value, str):
+        if not isinstance(value, int):
+            return None
+        value = str(value)
+    # `isdigit` alone takes other scripts' digits, and True is no number.
+    return int(value) if value.isdigit() and value.isascii() and len(value) < 19 else None
+
+
+def read_mark_result(value: object) -> str:
+    """iTAG's id of an answer; "" for what is none."""
+    if type(value) is int:
+        value = str(value)
+    if not isinstance(value, str) or len(value) > _LONGEST_ID:
+        return ""
+    return value if value.isascii() and value.isalnum() else ""
+
+
+def is_set(flag: object) -> bool:
+    """Whether one of iTAG's flags is on: 1, true, or either as text."""
+    return flag in (1, "1", "true", "True")
+
+
+def refuse_row(reason: Reason, message: str) -> NoReturn:
+    raise RowRefused(reason, message)
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
+
+
+def name_type(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "text", type(None): "null"}
+    return names.get(type(value), "a number or boolean")

@@ -1,0 +1,1 @@
+"""The decision to promote a candidate, and its text."""

@@ -1,0 +1,1 @@
+"""Utterances, calls and prompts: the text that goes in and comes out."""

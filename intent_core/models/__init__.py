@@ -1,0 +1,1 @@
+"""Base models and the artifacts trained from them."""

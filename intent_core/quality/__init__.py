@@ -1,0 +1,1 @@
+"""Findings about a dataset: coverage, consistency, label errors."""

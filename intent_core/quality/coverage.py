@@ -1,0 +1,179 @@
+"""The data check: the documents' rules for training data and our own, as findings.
+
+A finding says what is so, with numbers, and what to do about it. It informs; it stops a run
+only where the recipe says so (`data.stop_on`).
+"""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
+from intent_core.language.conversation import begins_with_speaker
+from intent_core.quality.consistency import check_consistency
+from intent_core.quality.findings import Corpus, Finding, count_intents, list_some, note, warn
+from intent_core.quality.phrasing import make_template
+from intent_core.recipe.batch_size import recommend_batch, recommend_seq_length
+
+MIN_UTTERANCES_PER_INTENT = 50
+GOOD_UTTERANCES_PER_INTENT = 100
+MIN_MULTI_SHARE = 0.2
+MAX_IMBALANCE = 10
+MIN_PHRASINGS = 0.5
+
+
+def check_quality(corpus: Corpus) -> tuple[Finding, ...]:
+    """All findings, warnings first."""
+    rules = (
+        check_consistency,
+        _check_amount,
+        _check_balance,
+        _check_multi_intent,
+        _check_multi_turn,
+        _check_phrasings,
+        _check_size,
+    )
+    found = [finding for rule in rules for finding in rule(corpus)]
+    return tuple(sorted(found, key=lambda finding: finding.severity == "note"))
+
+
+def _check_amount(corpus: Corpus) -> Iterable[Finding]:
+    counts = count_intents(corpus.labels)
+    few = {i: n for i, n in counts.items() if n < MIN_UTTERANCES_PER_INTENT}
+    some = {
+        i: n
+        for i, n in counts.items()
+        if MIN_UTTERANCES_PER_INTENT <= n < GOOD_UTTERANCES_PER_INTENT
+    }
+    if few:
+        yield warn(
+            "few-utterances",
+            f"{_intents(few)} under {MIN_UTTERANCES_PER_INTENT} utterances: {_list_counts(few)}",
+            f"Label {MIN_UTTERANCES_PER_INTENT} to {GOOD_UTTERANCES_PER_INTENT} for each intent.",
+            num_intents=len(few),
+            num_missing=sum(MIN_UTTERANCES_PER_INTENT - n for n in few.values()),
+        )
+    if some:
+        yield note(
+            "few-for-comfort",
+            f"{_intents(some)} under {GOOD_UTTERANCES_PER_INTENT}: {_list_counts(some)}",
+            "Label more if these intents are recognised badly.",
+            num_intents=len(some),
+        )
+
+
+def _check_balance(corpus: Corpus) -> Iterable[Finding]:
+    counts = count_intents(corpus.labels)
+    if not counts:
+        return
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    ratio = counts[most] / counts[least]
+    if ratio > MAX_IMBALANCE:
+        yield warn(
+            "imbalance",
+            f"{most} has {counts[most]} utterances, {least} {counts[least]}",
+            "Label more of the rare intents: a model answers with what it saw most.",
+            ratio=ratio,
+        )
+
+
+def _check_multi_intent(corpus: Corpus) -> Iterable[Finding]:
+    multi = [calls for calls in corpus.labels if len(calls) > 1]
+    singles = len(corpus.labels) - len(multi)
+    if multi and len(multi) < MIN_MULTI_SHARE * singles:
+        yield warn(
+            "few-multi-intent",
+            f"{len(multi)} multi-intent utterances to {singles} single ones",
+            f"Label {_missing(len(multi), singles)} more: at least 20 % of single.",
+            share=len(multi) / singles,
+        )
+    alone = {calls[0].intent for calls in corpus.labels if len(calls) == 1}
+    never = sorted({call.intent for calls in multi for call in calls} - alone)
+    if never:
+        yield warn(
+            "never-alone",
+            f"only ever beside another intent: {list_some(never)}",
+            "Label utterances that mean each of these alone.",
+            num_intents=len(never),
+        )
+
+
+def _check_multi_turn(corpus: Corpus) -> Iterable[Finding]:
+    turns = sum(_has_turns(utterance) for utterance in corpus.utterances)
+    singles = len(corpus.utterances) - turns
+    if turns and turns < MIN_MULTI_SHARE * singles:
+        yield warn(
+            "few-multi-turn",
+            f"{turns} conversations of several turns to {singles} single utterances",
+            f"Label {_missing(turns, singles)} more, or leave them out.",
+            share=turns / singles,
+        )
+
+
+def _check_phrasings(corpus: Corpus) -> Iterable[Finding]:
+    templates: defaultdict[str, list[str]] = defaultdict(list)
+    for utterance, calls in zip(corpus.utterances, corpus.labels, strict=True):
+        template = make_template(utterance, calls)
+        for intent in {call.intent for call in calls}:
+            templates[intent].append(template)
+    poor = {
+        intent: len(set(found)) / len(found)
+        for intent, found in templates.items()
+        if len(found) >= MIN_PHRASINGS * 20 and len(set(found)) < MIN_PHRASINGS * len(found)
+    }
+    if poor:
+        worst = sorted(poor, key=poor.__getitem__)
+        listed = list_some(f"{i} {len(set(templates[i]))} of {len(templates[i])}" for i in worst)
+        yield warn(
+            "few-phrasings",
+            f"{_intents(poor)} few phrasings besides their values: {listed}",
+            "Collect other ways to say it: more values in one template teach little.",
+            num_intents=len(poor),
+            least_share=min(poor.values()),
+        )
+
+
+def _check_size(corpus: Corpus) -> Iterable[Finding]:
+    num = len(corpus.utterances)
+    batch = recommend_batch(num)
+    yield note(
+        "batch-size",
+        f"{num} utterances",
+        f"Recommended: train.global_batch_size {batch}, {-(-num // batch)} steps an epoch.",
+        num_utterances=num,
+        recommended=batch,
+    ).model_copy(update={"is_broken": False})
+    if not corpus.lengths:
+        return
+    longest, fits = max(corpus.lengths), recommend_seq_length(max(corpus.lengths))
+    too_long = sum(length > (corpus.seq_length or fits) for length in corpus.lengths)
+    say: Callable[..., Finding] = warn if too_long else note
+    told = f", {too_long} longer than train.seq_length {corpus.seq_length}" if too_long else ""
+    yield say(
+        "seq-length",
+        f"samples have up to {longest} tokens, half of them up to "
+        f"{statistics.median(corpus.lengths):.0f}{told}",
+        f"Recommended: train.seq_length {fits}.",
+        longest=longest,
+        median=statistics.median(corpus.lengths),
+        num_too_long=too_long,
+        recommended=fits,
+    ).model_copy(update={"is_broken": too_long > 0})
+
+
+def _has_turns(utterance: str) -> bool:
+    """Whether it is a conversation that was not flattened to one instruction."""
+    return "\n" in utterance or begins_with_speaker(utterance)
+
+
+def _missing(some: int, singles: int) -> int:
+    return math.ceil(MIN_MULTI_SHARE * singles) - some
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    return list_some(f"{name} {counts[name]}" for name in sorted(counts, key=counts.__getitem__))
+
+
+def _intents(some: Iterable[str]) -> str:
+    num = len(list(some))
+    return "1 intent has" if num == 1 else f"{num} intents have"

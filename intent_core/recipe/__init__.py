@@ -1,0 +1,1 @@
+"""The recipe: one validated configuration of a run."""

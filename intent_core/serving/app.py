@@ -1,0 +1,299 @@
+"""What every request passes before it reaches vLLM.
+
+Who asks (a key), what (a path on the list), of which model (an alias, which becomes the name of
+the one model it means now). Whatever is in doubt ends here: vLLM guards /v1 only, and would join
+any model name it is given to a path.
+"""
+
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from intent_core.serving.access.aliases import AliasFile, NamedModel, Target, is_content_name
+from intent_core.serving.access.api_keys import OPERATOR, KeyFile
+from intent_core.serving.access.rate_limit import RequestRate
+from intent_core.serving.metrics import Metrics
+from intent_core.serving.protocol.asgi import (
+    App,
+    BodyAgain,
+    Receive,
+    Scope,
+    Send,
+    find_values,
+    read_body,
+    send_json,
+    send_refusal,
+)
+from intent_core.serving.protocol.errors import Headers, Reason, Refusal
+from intent_core.serving.protocol.exchange import Exchange, HeldAnswer
+from intent_core.serving.protocol.request_body import (
+    OlderRequest,
+    Question,
+    read_question,
+    requested_model,
+)
+from intent_core.serving.protocol.response_ids import (
+    REQUEST_ID,
+    make_request_id,
+    read_callers_id,
+    to_response_id,
+)
+from intent_core.serving.protocol.routes import (
+    CHAT_PATH,
+    FOR_OPERATOR,
+    Route,
+    find_route,
+    predicted_alias,
+)
+from intent_core.serving.settings import ServingSettings
+from intent_core.serving.trial.live_comparison import FAILED, judge
+from intent_core.serving.trial.shadow import Copies, own_scope
+from intent_core.serving.trial.trial import Part, Trials
+
+ACCESS_LOG = "intent.access"
+access_log = logging.getLogger(ACCESS_LOG)
+
+_CLIENT_LEFT = 499
+_REPLACED = frozenset({b"authorization", b"content-length", b"transfer-encoding", REQUEST_ID})
+
+
+class Doorkeeper:
+    """A pure ASGI application around vLLM's."""
+
+    def __init__(
+        self,
+        app: App,
+        settings: ServingSettings,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._aliases = AliasFile(settings.aliases_file)
+        self._keys = KeyFile(settings.keys_file, settings.operator_key)
+        self._rate = RequestRate(settings.requests_per_minute, clock)
+        self._authorization = (b"authorization", b"Bearer " + settings.operator_key.encode())
+        self._trials = Trials(metrics)
+        self._copies = Copies(app, self._authorization, metrics, clock)
+        self._started = int(time.time())
+        metrics.follow_aliases(lambda: len(self._aliases.read()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, self._copies.stop_at_shutdown(receive), send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(send)
+        since = self._clock()
+        status = 500
+        try:
+            try:
+                await self._answer(exchange, scope, receive)
+            except Refusal as refusal:
+                self._metrics.count_refusal(refusal.reason)
+                await send_refusal(exchange.send, refusal)
+            status = _CLIENT_LEFT
+        finally:
+            status = exchange.status or status
+            seconds = self._clock() - since
+            self._metrics.count_request(exchange.alias, exchange.version, exchange.caller, status)
+            access_log.info(
+                "caller=%s alias=%s model=%s version=%s status=%d ms=%.1f id=%s request=%s",
+                exchange.caller or "-",
+                exchange.alias or "-",
+                exchange.model or "-",
+                exchange.version or "-",
+                status,
+                seconds * 1000,
+                exchange.response_id or "-",
+                exchange.request_id or "-",
+                extra={
+                    "caller": exchange.caller,
+                    "alias": exchange.alias,
+                    "model": exchange.model,
+                    "version": exchange.version,
+                    "status": status,
+                    "ms": round(seconds * 1000, 1),
+                    "response_id": exchange.response_id,
+                    "request_id": exchange.request_id,
+                },
+            )
+
+    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
+        route = find_route(scope)
+        if route is Route.HEALTH:
+            await self._app(scope, receive, exchange.send)
+            return
+        exchange.caller = caller = self._find_caller(scope, route)
+        operator = caller == OPERATOR
+        if route is None or (route in FOR_OPERATOR and not operator):
+            raise Refusal(Reason.PATH, "this path is not served")
+        wait_s = 0.0 if operator else self._rate.take(caller)
+        if wait_s:
+            again = (b"retry-after", str(max(1, math.ceil(round(wait_s, 3)))).encode())
+            raise Refusal(Reason.RATE, "too many requests within a minute", [again])
+        if route is Route.STATUS:
+            await send_json(exchange.send, self._describe())
+        elif route is Route.MODELS and not operator:
+            await send_json(exchange.send, self._list_aliases())
+        elif route in (Route.MODELS, Route.METRICS):
+            inner = {**scope, "headers": self._vouch(scope)}
+            await self._app(inner, receive, exchange.send)
+        else:
+            await self._ask(exchange, route, scope, receive)
+
+    def _find_caller(self, scope: Scope, route: Route | None) -> str:
+        token = _read_token(scope["headers"], bare=route is Route.PREDICT)
+        caller = self._keys.find_caller(token) if token else None
+        if caller is None:
+            challenge = [(b"www-authenticate", b"Bearer")]
+            raise Refusal(Reason.KEY, "no valid key: send 'Authorization: Bearer <key>'", challenge)
+        return caller
+
+    async def _ask(self, exchange: Exchange, route: Route, scope: Scope, receive: Receive) -> None:
+        """Find out what is asked of which model, and have it answered."""
+        body = await read_body(scope, receive, self._settings.max_body_bytes)
+        if body is None:
+            return
+        question = read_question(route, body)
+        name = predicted_alias(scope) if question.older else requested_model(question.fields)
+        target = self._resolve(exchange, name)
+        part = self._trials.find_part(exchange.alias, target, exchange.caller, question.user)
+        if part is None:
+            await self._put(exchange, question, target, scope, receive)
+        else:
+            await self._put_in_trial(exchange, question, part, scope, receive)
+
+    async def _put_in_trial(
+        self, exchange: Exchange, question: Question, part: Part, scope: Scope, receive: Receive
+    ) -> None:
+        """Put a question that is part of a trial; of a shadow's, once more when it is answered."""
+        copied = own_scope(scope) if part.is_copied and question.expects_calls else None
+        since = self._clock()
+        try:
+            texts = await self._put(exchange, question, part.asked, scope, receive)
+        except Exception as error:
+            # Not the model's: a body without a place in JSON, or a caller lost within the answer.
+            is_callers = isinstance(error, Refusal) and error.reason is Reason.BODY
+            if not is_callers and not exchange.status:
+                part.take(FAILED)
+            raise
+        seconds = self._clock() - since
+        answer = judge(exchange.status, texts, seconds, question.expects_calls)
+        part.take(answer)
+        if copied is not None and answer is not None and answer is not FAILED:
+            trial = part.running.trial
+            write_body = functools.partial(self._write_body, question, trial, is_copy=True)
+            self._copies.start(part.running, copied, write_body, answer)
+
+    async def _put(
+        self,
+        exchange: Exchange,
+        question: Question,
+        asked: NamedModel,
+        scope: Scope,
+        receive: Receive,
+    ) -> list[str]:
+        """Hand the question to a model and its answer to the caller; the answer's texts."""
+        exchange.model, exchange.version = asked.model, asked.version
+        body = self._write_body(question, asked)
+        request_id = make_request_id(asked)
+        exchange.request_id = read_callers_id(scope["headers"])
+        exchange.response_id = to_response_id(question.route, request_id)
+        named = (REQUEST_ID, request_id.encode())
+        inner = {**scope, "headers": [*self._vouch(scope, body), named]}
+        again = BodyAgain(body, receive)
+        since = self._clock()
+        self._metrics.enter(exchange.model)
+        try:
+            if question.older:
+                texts = await self._ask_for_older(exchange, question.older, inner, again)
+            else:
+                exchange.judged = question.expects_calls
+                exchange.constrained = question.is_constrained
+                await self._app(inner, again, exchange.send)
+                texts = exchange.read_texts()
+        finally:
+            self._metrics.leave(exchange.model)
+            seconds = self._clock() - since
+            self._metrics.time_request(exchange.alias, exchange.version, seconds)
+        for text in texts:
+            self._metrics.judge_answer(exchange.alias, exchange.version, text)
+        return texts
+
+    def _write_body(self, question: Question, asked: NamedModel, *, is_copy: bool = False) -> bytes:
+        system_prompt = asked.system_prompt if self._settings.add_system_prompt else ""
+        most_tokens = self._settings.max_new_tokens
+        return question.to_body(asked.model, system_prompt, most_tokens, is_copy=is_copy)
+
+    async def _ask_for_older(
+        self, exchange: Exchange, older: OlderRequest, scope: Scope, receive: BodyAgain
+    ) -> list[str]:
+        """Ask for a chat and answer in the older form; the texts of the chat's answer."""
+        headers = [h for h in scope["headers"] if h[0].lower() != b"content-type"]
+        headers.append((b"content-type", b"application/json"))
+        chat = {"path": CHAT_PATH, "raw_path": CHAT_PATH.encode(), "headers": headers}
+        held = HeldAnswer()
+        await self._app({**scope, **chat}, receive, held.send)
+        # To a client that left vLLM answers `null`, which is nothing to convert.
+        if not receive.client_left:
+            await held.pass_on(exchange.send, older.to_answer)
+        return held.read_texts()
+
+    def _resolve(self, exchange: Exchange, name: str) -> Target:
+        """What a name stands for, noted as the alias if it is one."""
+        aliases = self._aliases.read()
+        target = aliases.get(name)
+        if target is not None:
+            exchange.alias = name
+            return target
+        if exchange.caller == OPERATOR and is_content_name(name):
+            return Target(model=name)
+        if not aliases:
+            raise Refusal(Reason.NOTHING_PROMOTED, "no model has been promoted yet")
+        raise Refusal(Reason.MODEL, f"the model {name[:80]!r} does not exist")
+
+    def _vouch(self, scope: Scope, body: bytes | None = None) -> Headers:
+        """The headers with vLLM's own key for the caller's, and the length of a new body."""
+        if body is None:
+            kept = [h for h in scope["headers"] if h[0].lower() != b"authorization"]
+            return [*kept, self._authorization]
+        kept = [h for h in scope["headers"] if h[0].lower() not in _REPLACED]
+        return [*kept, self._authorization, (b"content-length", str(len(body)).encode())]
+
+    def _list_aliases(self) -> dict[str, object]:
+        """OpenAI's list of models: public names, and nothing of what they mean."""
+        common = {"object": "model", "created": self._started, "owned_by": "intent"}
+        data = [{"id": alias, **common} for alias in self._aliases.read()]
+        return {"object": "list", "data": data}
+
+    def _describe(self) -> dict[str, object]:
+        aliases = {
+            alias: {
+                "model": target.model,
+                "version": target.version,
+                **self._trials.describe(alias, target),
+            }
+            for alias, target in self._aliases.read().items()
+        }
+        return {"aliases": aliases, "in_flight": self._metrics.read_in_flight()}
+
+
+def _read_token(headers: Headers, bare: bool) -> bytes:
+    """The key of a request, b"" without one; `bare`: the older service took it without a scheme."""
+    values = find_values(headers, b"authorization")
+    if len(values) > 1:
+        raise Refusal(Reason.AUTHORIZATION, "more than one Authorization header")
+    value = values[0].strip() if values else b""
+    scheme, blank, token = value.partition(b" ")
+    if blank and scheme.lower() == b"bearer":
+        return token.strip()
+    return value if bare and not blank else b""

@@ -1,0 +1,1 @@
+"""HTTP as the model server speaks it: routes, bodies, errors."""

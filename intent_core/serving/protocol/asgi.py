@@ -1,0 +1,76 @@
+"""The part of ASGI that the middleware speaks itself."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+
+from intent_core.serving.protocol.errors import Headers, Reason, Refusal
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def find_values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    return [value for key, value in headers if key.lower() == name]
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
+    """The whole body; None when the client left. `Refusal` beyond `limit` bytes."""
+    # What was announced is refused at once, what was not is counted as it comes.
+    for announced in find_values(scope["headers"], b"content-length"):
+        if announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
+            raise _too_large(limit)
+    chunks = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _too_large(limit: int) -> Refusal:
+    # What follows of such a body is not worth reading: the connection ends with the answer.
+    headers = [(b"connection", b"close")]
+    return Refusal(Reason.SIZE, f"the request has more than {limit} bytes", headers)
+
+
+class BodyAgain:
+    """A `receive` that gives a body first, then whatever comes, such as the client leaving."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+        self.client_left = False
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            message = await self._receive()
+            self.client_left = message["type"] == "http.disconnect"
+            return message
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+async def send_answer(send: Send, status: int, body: bytes, headers: Headers | None = None) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    plain = [(b"content-type", b"application/json"), length, *(headers or [])]
+    await send({"type": "http.response.start", "status": status, "headers": plain})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_json(send: Send, value: Mapping[str, object]) -> None:
+    await send_answer(send, 200, json.dumps(value).encode())
+
+
+async def send_refusal(send: Send, refusal: Refusal) -> None:
+    await send_answer(send, refusal.status, refusal.to_body(), refusal.headers)

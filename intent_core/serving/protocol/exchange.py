@@ -1,0 +1,111 @@
+"""One request and its answer, as they pass."""
+
+from collections.abc import Callable
+
+from intent_core.serving.protocol.asgi import Message, Send, send_answer, send_refusal
+from intent_core.serving.protocol.errors import Headers, Reason, Refusal
+from intent_core.serving.protocol.response_ids import REQUEST_ID
+from intent_core.serving.protocol.response_text import AnswerText, gather_answer
+
+_UNUSABLE = Refusal(Reason.BODY, "no answer can be made that 'structured_outputs' allows")
+
+
+class Exchange:
+    """What is known of a request, and the way its answer takes to the caller."""
+
+    __slots__ = (
+        *("_refused", "_send", "_text", "alias", "caller", "constrained", "judged", "model"),
+        *("request_id", "response_id", "status", "version"),
+    )
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._text: AnswerText | None = None
+        self.caller = ""
+        self.alias = ""
+        self.version = ""
+        self.model = ""
+        self.request_id = ""
+        """The caller's own, which the answer brings back."""
+        self.response_id = ""
+        """Of the answer; names the model."""
+        self.status = 0
+        """0 until the answer begins."""
+        self.judged = False
+        """Is the answer to be calls?"""
+        self.constrained = False
+        """Has the caller said what the answer must match?"""
+        self._refused = False
+
+    async def send(self, message: Message) -> None:
+        """Pass on what vLLM sends: the start with our headers, the body as it is."""
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+            return
+        if self._refused:
+            return
+        await self._send(message)
+        # After the caller has it, so that reading along holds nothing up.
+        if self._text is not None and message["type"] == "http.response.body":
+            self._text.take(message.get("body", b""))
+
+    def read_texts(self) -> list[str]:
+        return self._text.read_texts() if self._text is not None else []
+
+    async def _begin(self, message: Message) -> None:
+        if self.constrained and message["status"] == 500:
+            # vLLM's word for a pattern it cannot compile, or that no token fits: a caller's fault,
+            # which must neither count as the model's nor wake anybody.
+            self._refused, self.status = True, _UNUSABLE.status
+            await send_refusal(self._send, _UNUSABLE)
+            return
+        self.status = message["status"]
+        headers = list(message.get("headers", ()))
+        if self.judged:
+            self._text = gather_answer(self.status, headers)
+        if self.model:
+            headers.append((b"x-intent-model", self.model.encode()))
+        if self.version:
+            headers.append((b"x-intent-version", self.version.encode()))
+        if self.response_id:
+            headers.append((b"x-intent-id", self.response_id.encode()))
+        if self.request_id:
+            headers = [h for h in headers if h[0].lower() != REQUEST_ID]
+            headers.append((REQUEST_ID, self.request_id.encode()))
+        await self._send({**message, "headers": headers})
+
+
+class HeldAnswer:
+    """An answer kept back until it is whole, because it goes on in another form."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        """0 until the answer begins."""
+        self._headers: Headers = []
+        self._chunks: list[bytes] = []
+        self._whole = False
+        self._text: AnswerText | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._headers = list(message.get("headers", ()))
+            self._text = gather_answer(self.status, self._headers)
+        elif message["type"] == "http.response.body":
+            self._chunks.append(message.get("body", b""))
+            if self._text is not None:
+                self._text.take(self._chunks[-1])
+            self._whole = not message.get("more_body", False)
+
+    async def pass_on(self, send: Send, convert: Callable[[bytes], bytes]) -> None:
+        """Send it converted, an error as it stands; nothing when it broke off."""
+        if not self._whole:
+            return
+        body = b"".join(self._chunks)
+        ours = (b"content-length", b"content-type", b"transfer-encoding")
+        kept = [h for h in self._headers if h[0].lower() not in ours]
+        body = convert(body) if self.status == 200 else body
+        await send_answer(send, self.status, body, kept)
+
+    def read_texts(self) -> list[str]:
+        return self._text.read_texts() if self._text is not None else []

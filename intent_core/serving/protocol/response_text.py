@@ -1,0 +1,110 @@
+"""The text of an answer, gathered as it passes on its way to the caller."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from intent_core.serving.protocol.asgi import find_values
+from intent_core.serving.protocol.errors import Headers
+
+_LIMIT_BYTES = 64 * 1024
+"""Longer answers are no calls anyone wants, and are not judged."""
+_BATCH_BYTES = 16 * 1024
+
+
+class AnswerText(Protocol):
+    """Takes an answer's bytes and knows its texts at the end."""
+
+    def take(self, chunk: bytes) -> None: ...
+
+    def read_texts(self) -> list[str]:
+        """The text of each choice; none when the answer is not whole or not a chat's."""
+        ...
+
+
+def gather_answer(status: int, headers: Headers) -> AnswerText | None:
+    """Something that gathers the answer that begins so, None when nothing is to be gathered."""
+    if status != 200 or find_values(headers, b"content-encoding"):
+        return None
+    kinds = find_values(headers, b"content-type")
+    kind = kinds[0].partition(b";")[0].strip() if kinds else b""
+    if kind == b"application/json":
+        return WholeAnswer()
+    return StreamedAnswer() if kind == b"text/event-stream" else None
+
+
+class WholeAnswer:
+    """An answer that comes as one JSON object."""
+
+    def __init__(self) -> None:
+        self._body = bytearray()
+        self._too_long = False
+
+    def take(self, chunk: bytes) -> None:
+        self._too_long = self._too_long or len(self._body) + len(chunk) > _LIMIT_BYTES
+        if not self._too_long:
+            self._body += chunk
+
+    def read_texts(self) -> list[str]:
+        if self._too_long:
+            return []
+        return [text for _, text in _read_choices(_parse(self._body), "message")]
+
+
+class StreamedAnswer:
+    """An answer that comes as server-sent events, in pieces of any size.
+
+    Events are read many at a time, which costs a fraction of reading each as it passes.
+    """
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self._texts: dict[int, list[str]] = defaultdict(list)
+        self._size = 0
+        self._whole = False
+        self._given_up = False
+
+    def take(self, chunk: bytes) -> None:
+        if not self._given_up:
+            self._pending += chunk
+            if len(self._pending) > _BATCH_BYTES:
+                self._read_events()
+
+    def read_texts(self) -> list[str]:
+        self._read_events()
+        if not self._whole or self._given_up:
+            return []
+        return ["".join(texts) for texts in self._texts.values()]
+
+    def _read_events(self) -> None:
+        *lines, self._pending = self._pending.split(b"\n")
+        events = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+        if events and events[-1] == b"[DONE]":
+            self._whole = True
+            events.pop()
+        answers = _parse(b"[" + b",".join(events) + b"]")
+        for answer in answers if isinstance(answers, list) else ():
+            for index, text in _read_choices(answer, "delta"):
+                self._size += len(text)
+                self._texts[index].append(text)
+        lost = answers is None or len(self._pending) > _LIMIT_BYTES or self._size > _LIMIT_BYTES
+        self._given_up = self._given_up or lost
+
+
+def _parse(content: bytes | bytearray) -> Any:
+    """JSON, None for what is none."""
+    try:
+        return json.loads(content.decode())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_choices(answer: Any, part: str) -> Iterator[tuple[int, str]]:
+    """Number and text of each choice that has a text."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    for choice in choices if isinstance(choices, list) else ():
+        message = choice.get(part) if isinstance(choice, dict) else None
+        text = message.get("content") if isinstance(message, dict) else None
+        if isinstance(text, str) and isinstance(choice.get("index", 0), int):
+            yield choice.get("index", 0), text

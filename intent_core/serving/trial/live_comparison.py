@@ -1,0 +1,190 @@
+"""Candidate and champion side by side: what their answers are worth and how long they take."""
+
+import math
+from bisect import bisect_left, insort
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from intent_core.errors import CallSyntaxError
+from intent_core.language.calls import Call, parse_calls
+from intent_core.serving.access.aliases import Trial
+
+_KEPT = 1000
+"""Latest latencies of a side, of which percentiles are taken."""
+
+
+class Outcome(Enum):
+    """What became of one of the candidate's requests."""
+
+    ANSWERED = "answered"
+    """In a canary, where nothing tells what the champion would have said."""
+    SAME = "same"
+    DIFFERS = "differs"
+    UNKNOWN_INTENT = "unknown_intent"
+    PARSE_FAILURE = "parse_failure"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An answer as a trial sees it."""
+
+    calls: tuple[tuple[Call, ...], ...] | None
+    """Of each choice; None when one of them is no calls."""
+    seconds: float | None
+    """None for a request that failed."""
+
+
+FAILED = Judged(calls=None, seconds=None)
+
+
+def judge(status: int, texts: Sequence[str], seconds: float, expects_calls: bool) -> Judged | None:
+    """None for what tells nothing of the model: a caller's own fault, one who left."""
+    # vLLM says 404 for a model that it cannot load.
+    if status >= 500 or status == 404:
+        return FAILED
+    if status != 200 or (expects_calls and not texts):
+        return None
+    return judge_texts(texts, seconds)
+
+
+def judge_texts(texts: Sequence[str], seconds: float) -> Judged:
+    try:
+        return Judged(tuple(map(parse_calls, texts)), seconds)
+    except CallSyntaxError:
+        return Judged(None, seconds)
+
+
+class RecentSeconds:
+    """The latest latencies, kept sorted as they come."""
+
+    def __init__(self) -> None:
+        self._in_order: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def add(self, seconds: float) -> None:
+        if len(self._in_order) == _KEPT:
+            del self._sorted[bisect_left(self._sorted, self._in_order.popleft())]
+        self._in_order.append(seconds)
+        insort(self._sorted, seconds)
+
+    def read_p95(self) -> float | None:
+        """The smallest that 95 in 100 do not exceed; None without any."""
+        return self._sorted[math.ceil(len(self._sorted) * 0.95) - 1] if self._sorted else None
+
+
+class Side:
+    """What one of the two has answered."""
+
+    def __init__(self, known_intents: frozenset[str]) -> None:
+        self._known = known_intents
+        self._outcomes: Counter[Outcome] = Counter()
+        self._seconds = RecentSeconds()
+
+    def take(self, answer: Judged) -> Outcome:
+        outcome = self._find_outcome(answer)
+        self._outcomes[outcome] += 1
+        if answer.seconds is not None:
+            self._seconds.add(answer.seconds)
+        return outcome
+
+    @property
+    def requests(self) -> int:
+        return self._outcomes.total()
+
+    @property
+    def parse_failure_rate(self) -> float | None:
+        failures = self._outcomes[Outcome.PARSE_FAILURE] + self._outcomes[Outcome.FAILED]
+        return divide(failures, self.requests)
+
+    @property
+    def unknown_intent_rate(self) -> float | None:
+        return divide(self._outcomes[Outcome.UNKNOWN_INTENT], self.requests if self._known else 0)
+
+    @property
+    def latency_p95(self) -> float | None:
+        return self._seconds.read_p95()
+
+    def describe(self) -> dict[str, object]:
+        return {
+            "requests": self.requests,
+            "parse_failure_rate": self.parse_failure_rate,
+            "unknown_intent_rate": self.unknown_intent_rate,
+            "latency_p95_s": self.latency_p95,
+        }
+
+    def _find_outcome(self, answer: Judged) -> Outcome:
+        if answer.seconds is None:
+            return Outcome.FAILED
+        if answer.calls is None:
+            return Outcome.PARSE_FAILURE
+        intents = {call.intent for calls in answer.calls for call in calls}
+        if self._known and not intents <= self._known:
+            return Outcome.UNKNOWN_INTENT
+        return Outcome.ANSWERED
+
+
+class Comparison:
+    """Both sides of one trial."""
+
+    def __init__(self, trial: Trial) -> None:
+        known = frozenset(trial.known_intents)
+        self._limits = trial.limits
+        self._pairs = 0
+        self._differing = 0
+        self.candidate = Side(known)
+        self.champion = Side(known)
+
+    def take_pair(self, champion: Judged, candidate: Judged) -> Outcome:
+        """Compare two answers to the same request."""
+        self.champion.take(champion)
+        outcome = self.candidate.take(candidate)
+        differs = champion.calls != candidate.calls
+        self._pairs += 1
+        self._differing += differs
+        if outcome is Outcome.ANSWERED:
+            outcome = Outcome.DIFFERS if differs else Outcome.SAME
+        return outcome
+
+    @property
+    def disagreement_rate(self) -> float | None:
+        return divide(self._differing, self._pairs)
+
+    @property
+    def latency_ratio_p95(self) -> float | None:
+        candidate, champion = self.candidate.latency_p95, self.champion.latency_p95
+        return divide(candidate, champion or 0) if candidate is not None else None
+
+    def find_passed_limit(self) -> tuple[str, float, float] | None:
+        """Name of a limit that is passed, the value found and the limit."""
+        if self.candidate.requests < self._limits.min_requests:
+            return None
+        for name, value, limit in self._values():
+            if value is not None and limit is not None and value > limit:
+                return name, value, limit
+        return None
+
+    def describe(self) -> dict[str, object]:
+        return {
+            **self.candidate.describe(),
+            "disagreement_rate": self.disagreement_rate,
+            "latency_ratio_p95": self.latency_ratio_p95,
+            "champion": self.champion.describe(),
+        }
+
+    def _values(self) -> Iterator[tuple[str, float | None, float | None]]:
+        limits, candidate = self._limits, self.candidate
+        failures, unknown = candidate.parse_failure_rate, candidate.unknown_intent_rate
+        yield "max_parse_failure_rate", failures, limits.max_parse_failure_rate
+        yield "max_unknown_intent_rate", unknown, limits.max_unknown_intent_rate
+        yield "max_disagreement_rate", self.disagreement_rate, limits.max_disagreement_rate
+        # A percentile of a few champion's answers would be chance.
+        if self.champion.requests >= limits.min_requests:
+            yield "max_latency_ratio_p95", self.latency_ratio_p95, limits.max_latency_ratio_p95
+
+
+def divide(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,117 @@
+"""Copies of requests that a candidate answers after the champion, for nobody but the comparison."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from intent_core.serving.metrics import Metrics
+from intent_core.serving.protocol.asgi import App, BodyAgain, Message, Receive, Scope
+from intent_core.serving.protocol.errors import Headers
+from intent_core.serving.protocol.exchange import HeldAnswer
+from intent_core.serving.protocol.routes import CHAT_PATH
+from intent_core.serving.trial.live_comparison import FAILED, Judged, judge_texts
+from intent_core.serving.trial.trial import Running
+
+logger = logging.getLogger(__name__)
+
+_MOST_AT_ONCE = 8
+_TIMEOUT_S = 60.0
+"""A candidate that hangs has failed, and must not keep the others' places for ever."""
+_STOP_S = 5.0
+
+
+class Copies:
+    """Background tasks, so many at once; whatever happens in them stays in them."""
+
+    def __init__(
+        self,
+        app: App,
+        authorization: tuple[bytes, bytes],
+        metrics: Metrics,
+        clock: Callable[[], float],
+        timeout_s: float = _TIMEOUT_S,
+    ) -> None:
+        self._app = app
+        self._authorization = authorization
+        self._metrics = metrics
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    def start(
+        self, running: Running, scope: Scope, write_body: Callable[[], bytes], champion: Judged
+    ) -> None:
+        """Have the candidate answer too, in a scope from `own_scope`, and compare it then."""
+        if self._stopped or len(self._tasks) >= _MOST_AT_ONCE:
+            running.skip()
+            return
+        task = asyncio.create_task(self._compare(running, scope, write_body, champion))
+        # The loop itself keeps no hold of its tasks.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stop_at_shutdown(self, receive: Receive) -> Receive:
+        """A lifespan's `receive` that lets no copy outlive the engine."""
+
+        async def watch() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self._stop()
+            return message
+
+        return watch
+
+    async def _stop(self) -> None:
+        self._stopped = True
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_S)
+
+    async def _compare(
+        self, running: Running, scope: Scope, write_body: Callable[[], bytes], champion: Judged
+    ) -> None:
+        model = running.trial.model
+        # It may have ended between the request and now.
+        if running.is_over:
+            return
+        self._metrics.enter(model)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                candidate = await self._ask(scope, write_body())
+        except Exception as error:
+            # Type only: the text could hold the caller's.
+            logger.debug("a copy for %s failed: %s", model, type(error).__name__)
+            candidate = FAILED
+        finally:
+            self._metrics.leave(model)
+        running.take_pair(champion, candidate)
+
+    async def _ask(self, scope: Scope, body: bytes) -> Judged:
+        headers: Headers = [
+            self._authorization,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        held = HeldAnswer()
+        since = self._clock()
+        await self._app({**scope, "headers": headers}, BodyAgain(body, _stay), held.send)
+        if held.status != 200:
+            return FAILED
+        # A whole answer without a text is no calls: here nobody leaves before its end.
+        return judge_texts(held.read_texts() or [""], self._clock() - since)
+
+
+def own_scope(scope: Scope) -> Scope:
+    """A request's scope for a copy of it, taken before vLLM writes into the request's own."""
+    kept = {name: value for name, value in scope.items() if name != "extensions"}
+    state = dict(scope.get("state") or {})
+    chat = {"path": CHAT_PATH, "raw_path": CHAT_PATH.encode(), "query_string": b""}
+    return {**kept, **chat, "state": state}
+
+
+async def _stay() -> Message:
+    """A client that never leaves."""
+    await asyncio.Event().wait()
+    return {"type": "http.disconnect"}

@@ -1,0 +1,1 @@
+"""Clients of Alibaba Cloud's control planes."""

@@ -1,0 +1,1 @@
+"""Datasets in the store, and the rows that went into them."""

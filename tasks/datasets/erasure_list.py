@@ -1,0 +1,78 @@
+"""The forget list as it lies in the store: a salt, and one object an entry."""
+
+import secrets
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from intent_core.datasets.erasure import ForgetList, ForgottenRow
+from intent_core.errors import StorageError
+from intent_core.recipe.config import fingerprint
+from tasks.storage.objects import MissingObjectError, ObjectStore
+
+_ROWS = "forgotten/rows"
+_SALT = "forgotten/salt"
+
+
+def read_forget_list(store: ObjectStore) -> ForgetList:
+    """What must not be learned any more. `StorageError` for an entry that cannot be read:
+    a dataset made without it would hold what was to be forgotten."""
+    rows = []
+    for found in store.list(f"{_ROWS}/"):
+        try:
+            rows.append(ForgottenRow.model_validate_json(store.read(found.key)))
+        except ValidationError as error:
+            raise StorageError(
+                f"{found.uri} is no entry of the forget list: it was written by other software; "
+                "forget the row again and remove this object"
+            ) from error
+    return ForgetList(_read_salt(store) if rows else b"", rows)
+
+
+def remember(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
+    """Put an utterance, an answer's id or both on the list; the names of the entries that are
+    new. What is "" is not known."""
+    entries = _make_entries(store, utterance, mark_result)
+    return [
+        entry.name
+        for entry in entries
+        if store.put_if_absent(_key(entry), entry.model_dump_json().encode())
+    ]
+
+
+def recall(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
+    """Take them off the list again; the names of the entries that were there."""
+    entries = [e for e in _make_entries(store, utterance, mark_result) if store.stat(_key(e))]
+    for entry in entries:
+        store.delete(_key(entry))
+    return [entry.name for entry in entries]
+
+
+def _make_entries(store: ObjectStore, utterance: str, mark_result: str) -> list[ForgottenRow]:
+    now, entries = datetime.now(UTC), []
+    if utterance:
+        digest = ForgetList(_make_salt(store)).digest(utterance)
+        entries.append(ForgottenRow(name=fingerprint(digest), utterance=digest, since=now))
+    if mark_result:
+        name = fingerprint("mark-result", mark_result)
+        entries.append(ForgottenRow(name=name, mark_result=mark_result, since=now))
+    return entries
+
+
+def _key(entry: ForgottenRow) -> str:
+    return f"{_ROWS}/{entry.name}.json"
+
+
+def _make_salt(store: ObjectStore) -> bytes:
+    store.put_if_absent(_SALT, secrets.token_hex(16).encode())
+    return _read_salt(store)
+
+
+def _read_salt(store: ObjectStore) -> bytes:
+    try:
+        return store.read(_SALT)
+    except MissingObjectError as error:
+        raise StorageError(
+            f"the forget list's salt ({_SALT}) is not in the store: put it back from a backup; "
+            "without it no utterance on the list is recognised"
+        ) from error

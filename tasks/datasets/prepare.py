@@ -1,0 +1,128 @@
+"""Tasks that bring an export in and a dataset out."""
+
+import hashlib
+import logging
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from intent_core.datasets.build import (
+    FINDINGS_FILE,
+    REJECTIONS_FILE,
+    REPORTS_FILE,
+    DatasetManifest,
+    build_dataset,
+)
+from intent_core.datasets.erasure import ForgetList
+from intent_core.datasets.provenance import ExportSource
+from intent_core.errors import DataError
+from intent_core.exports.formats.itag import iter_export
+from intent_core.exports.records import ExportReading, Record, check_rejections
+from intent_core.files import write_jsonl
+from intent_core.quality.findings import render_findings
+from intent_core.recipe.config import DataConfig
+from tasks.datasets.erasure_list import read_forget_list
+from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.settings import Settings, get_settings
+from tasks.storage.objects import MissingObjectError, open_store, split_uri, upload_folder
+from tasks.storage.step_results import get_store, read_finished, work_folder
+
+logger = logging.getLogger(__name__)
+
+
+class ExportFile(NamedTuple):
+    """An export on this machine's disk."""
+
+    path: Path
+    source: ExportSource
+
+
+@task(
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=worth_a_retry,
+    task_run_name="pull {uri}",
+)
+def pull_export(uri: str) -> ExportFile:
+    """Fetch an export: a URI, a path, or a key in the configured store."""
+    return fetch_export(uri, work_folder(get_settings(), "exports"))
+
+
+def fetch_export(uri: str, folder: Path) -> ExportFile:
+    """The same into a folder, outside a flow."""
+    settings = get_settings()
+    if "://" in uri or Path(uri).is_absolute() or Path(uri).exists():
+        root, key = split_uri(uri if "://" in uri else str(Path(uri).resolve()))
+        store = open_store(root)
+    else:
+        store, key = get_store(settings), uri
+    target = folder / (hashlib.sha256(uri.encode()).hexdigest()[:12] + "-" + Path(key).name)
+    try:
+        found = store.download(key, target)
+    except MissingObjectError as error:
+        raise DataError(f"no export at {uri!r}: {error}") from error
+    logger.info("pulled %s: %d bytes", found.uri, found.size)
+    with target.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    source = ExportSource(uri=found.uri, sha256=sha256, etag=found.etag, version=found.version)
+    return ExportFile(target, source)
+
+
+@task(task_run_name="convert {export.path.name}")
+def build(export: ExportFile, test: ExportFile | None, config: DataConfig) -> DatasetManifest:
+    """Read, check and split an export; the dataset lies in the store under its fingerprint."""
+    settings = get_settings()
+    with tempfile.TemporaryDirectory(dir=work_folder(settings)) as name:
+        manifest = prepare_dataset(Path(name), export, test, config, settings)
+    create_markdown_artifact(_render(manifest), key="data-check")
+    return manifest
+
+
+def prepare_dataset(
+    folder: Path,
+    export: ExportFile,
+    test: ExportFile | None,
+    config: DataConfig,
+    settings: Settings,
+) -> DatasetManifest:
+    """The same outside a flow, by way of an empty folder."""
+    store = get_store(settings)
+    forget_list, taken = read_forget_list(store), set[str]()
+    reading = ExportReading(forget_list.take_out(iter_export(export.path, config), taken))
+    check_rejections(reading.tally, export.path, config.max_rejection_rate)
+    tested = _read_test(test, config, forget_list, taken) if test else None
+    manifest = build_dataset(
+        reading.records,
+        config,
+        folder,
+        uri="datasets",
+        source=export.source,
+        num_rejections=len(reading.rejections),
+        external_test=tested,
+        test_source=test.source if test else None,
+        forgotten=sorted(taken),
+    )
+    write_jsonl(reading.rejections, folder / REJECTIONS_FILE)
+    write_jsonl(reading.reports, folder / REPORTS_FILE)
+    (folder / FINDINGS_FILE).write_text(_render(manifest), encoding="utf-8")
+    manifest = manifest.model_copy(update={"uri": f"datasets/{manifest.fingerprint}"})
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    if read_finished(store, manifest.uri, DatasetManifest) != manifest:
+        upload_folder(store, folder, manifest.uri)
+    return manifest
+
+
+def _render(manifest: DatasetManifest) -> str:
+    return render_findings(manifest.findings, f"Data check of {manifest.source}")
+
+
+def _read_test(
+    test: ExportFile, config: DataConfig, forget_list: ForgetList, taken: set[str]
+) -> list[Record]:
+    """A fixed test set must be sound to the last row: it is what models are measured by."""
+    reading = ExportReading(forget_list.take_out(iter_export(test.path, config), taken))
+    check_rejections(reading.tally, test.path, 0.0)
+    return list(reading.records)

@@ -1,0 +1,1 @@
+"""Evaluation through a real model server."""

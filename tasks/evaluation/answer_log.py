@@ -1,0 +1,68 @@
+"""A model's answers kept as they come, so that a killed evaluation goes on where it was."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import ValidationError
+
+from intent_core.datasets.build import Example
+from intent_core.evaluation.prediction import Prediction
+
+
+class KeptAnswers:
+    """A file with a line for each answer; the one that was being written at a kill is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._by_id = {p.example_id: p for p in read_whole_lines(path)}
+        # Rewritten, lest the next line be appended to half a one.
+        lines = "".join(_to_line(prediction) for prediction in self._by_id.values())
+        path.write_text(lines, encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def add(self, prediction: Prediction) -> None:
+        """Keep an answer, once."""
+        if prediction.example_id not in self._by_id:
+            self._by_id[prediction.example_id] = prediction
+            self._file.write(_to_line(prediction))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def missing(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples that are still to be asked."""
+        return [example for example in examples if example.id not in self._by_id]
+
+    def of(self, examples: Sequence[Example]) -> list[Prediction]:
+        """The answers to these examples, in their order."""
+        return [self._by_id[example.id] for example in examples]
+
+
+def read_whole_lines(path: Path) -> list[Prediction]:
+    """The answers of a file up to the first line that is none."""
+    if not path.exists():
+        return []
+    predictions = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            predictions.append(Prediction.model_validate_json(line))
+        except ValidationError:
+            break
+    return predictions
+
+
+def _to_line(prediction: Prediction) -> str:
+    return prediction.model_dump_json(exclude_none=True) + "\n"

@@ -1,0 +1,205 @@
+"""The task that asks a served candidate the whole test split and scores the answers."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+
+from intent_core.datasets.build import DatasetManifest, Example, read_split
+from intent_core.datasets.splits import SplitName
+from intent_core.evaluation.abstention import choose_threshold
+from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import Prediction
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.language.intent_schema import IntentSchema, write_regex
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import EvaluateConfig, ServeConfig, fingerprint
+from tasks.evaluation.answer_log import KeptAnswers
+from tasks.evaluation.inference import predict
+from tasks.evaluation.server_metrics import Buckets, quantile_ms, read_first_token
+from tasks.orchestration.progress import told_if_it_fails, track
+from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.serving.golden import GoldenAnswers, ask_golden, golden_prefix
+from tasks.serving.vllm.server import (
+    ModelServer,
+    ensure_model_server,
+    find_model_server,
+    server_name,
+    stop_model_server,
+)
+from tasks.settings import Settings, get_settings
+from tasks.storage.objects import ObjectStore
+from tasks.storage.step_results import get_store, work_folder, write_finished
+from tasks.system.processes import in_use, processes_folder
+
+PREDICTIONS_FILE = "predictions.jsonl"
+REPORT_VERSION = 2
+"""Goes up when the same answers are judged or reported otherwise: old reports are not reused."""
+
+logger = logging.getLogger(__name__)
+
+
+def evaluation_prefix(
+    artifact: ModelArtifact, dataset: DatasetManifest, config: EvaluateConfig, serve: ServeConfig
+) -> str:
+    """Where the report lies: a key over the model, the test, the catalogue and how it is asked."""
+    intents = [schema.model_dump(mode="json") for schema in dataset.intents]
+    parts = (artifact.digest, dataset.test_fingerprint, intents, config, serve, REPORT_VERSION)
+    return f"evaluations/{fingerprint(*parts)}"
+
+
+@task(
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=worth_a_retry,
+    task_run_name="evaluate {artifact.name}",
+)
+def evaluate_served(
+    artifact: ModelArtifact, dataset: DatasetManifest, config: EvaluateConfig, serve: ServeConfig
+) -> EvaluationReport:
+    """Start the server if none serves this model, ask, score, and leave it running.
+
+    The server that was evaluated is the one a promotion turns to, where this machine serves; on
+    any failure it is stopped.
+    """
+    settings = get_settings()
+    store = get_store(settings)
+    examples = read_examples(store, dataset, "test")
+    held_out = read_examples(store, dataset, "validation")
+    prefix = evaluation_prefix(artifact, dataset, config, serve)
+    folder = work_folder(settings, prefix)
+    with borrowed_server(settings, artifact, serve) as server:
+        asked = Asked(settings, server, artifact, config, folder, dataset.intents)
+        threshold = None
+        if config.abstain_below == "auto":
+            threshold = choose_threshold(held_out, asked.ask(held_out, "validation"), config)
+        key = settings.read_api_key()
+        before, started = read_first_token(server.address, key), time.monotonic()
+        predictions = asked.ask(examples, "test")
+        seconds = time.monotonic() - started
+        after = read_first_token(server.address, key)
+        golden = asked.ask_golden(held_out or examples)
+    write_finished(store, golden_prefix(artifact, serve), golden)
+    report = evaluate(
+        examples,
+        predictions,
+        config,
+        known_intents={schema.intent for schema in dataset.intents},
+        artifact_digest=artifact.digest,
+        test_fingerprint=dataset.test_fingerprint,
+        threshold=threshold,
+        chosen_on="validation" if threshold is not None else "recipe",
+        # Of a resumed evaluation only a part was asked in this time.
+        seconds=seconds * len(examples) / asked.num_new if asked.num_new else None,
+    )
+    report = with_first_token(report, before, after)
+    lines = "".join(prediction.model_dump_json() + "\n" for prediction in predictions)
+    store.put(f"{prefix}/{PREDICTIONS_FILE}", lines.encode())
+    with told_if_it_fails():
+        from tasks.tracking.runs import flatten  # MLflow takes seconds to import
+
+        create_table_artifact(
+            [flatten(score) for score in report.per_intent],
+            key="evaluation",
+            description=f"Scores by intent of {artifact.name} on {report.num_examples} utterances.",
+        )
+    write_finished(store, prefix, report)
+    shutil.rmtree(folder)
+    return report
+
+
+@contextlib.contextmanager
+def borrowed_server(
+    settings: Settings, artifact: ModelArtifact, serve: ServeConfig
+) -> Iterator[ModelServer]:
+    """The model's server, which nobody stops meanwhile as left over.
+
+    It is stopped when what is done with it fails, or when nothing is served on this machine.
+    """
+    ran_before = find_model_server(settings, artifact, serve) is not None
+    with in_use(processes_folder(settings), server_name(artifact, serve)):
+        server = ensure_model_server(settings, artifact, serve)
+        try:
+            yield server
+        except BaseException:
+            if not ran_before:
+                stop_model_server(settings, artifact, serve)
+            raise
+    if not settings.serves_here and not ran_before:
+        stop_model_server(settings, artifact, serve)
+
+
+class Asked:
+    """The answers of one server, each kept as it comes, so that none is asked for twice."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        server: ModelServer,
+        artifact: ModelArtifact,
+        config: EvaluateConfig,
+        folder: Path,
+        intents: Sequence[IntentSchema],
+    ) -> None:
+        self._settings, self._server, self._config = settings, server, config
+        self._artifact, self._folder = artifact, folder
+        self._pattern = write_regex(intents) if config.constrained else None
+        self.num_new = 0
+        """Utterances the last call asked; the others were answered before it."""
+
+    def ask(self, examples: Sequence[Example], split: SplitName) -> list[Prediction]:
+        """Every example's answer, by the model's content name: no other can have given it."""
+        key = self._settings.read_api_key()
+        path = self._folder / f"{split}.answers.jsonl"
+        with track("evaluate", f"evaluate-{split}") as tracker, KeptAnswers(path) as kept:
+            missing = kept.missing(examples)
+            self.num_new = len(missing)
+            if len(missing) < len(examples):
+                logger.info("going on after %d of %d answers", len(kept), len(examples))
+
+            def note(prediction: Prediction) -> None:
+                kept.add(prediction)
+                tracker.update(len(kept), len(examples), "utterances")
+
+            asked = predict(
+                missing,
+                self._server.url,
+                key,
+                self._server.model,
+                self._artifact.system_prompt,
+                self._config,
+                pattern=self._pattern,
+                on_answer=note,
+            )
+            asyncio.run(asked)
+            return kept.of(examples)
+
+    def ask_golden(self, examples: Sequence[Example]) -> GoldenAnswers:
+        """What the model must answer wherever it will be served."""
+        utterances = [example.instruction for example in examples]
+        key = self._settings.read_api_key()
+        return ask_golden(self._server.url, key, self._artifact, utterances)
+
+
+def with_first_token(report: EvaluationReport, before: Buckets, after: Buckets) -> EvaluationReport:
+    """The report with what the server measured of its first tokens."""
+    if report.latency is None:
+        return report
+    half, most = (quantile_ms(before, after, share) for share in (0.5, 0.95))
+    update = {"first_token_p50_ms": half, "first_token_p95_ms": most}
+    return report.model_copy(update={"latency": report.latency.model_copy(update=update)})
+
+
+def read_examples(store: ObjectStore, dataset: DatasetManifest, split: SplitName) -> list[Example]:
+    """A split of a dataset in the store."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "split.jsonl"
+        store.download(f"{dataset.uri}/{dataset.splits[split].file}", path)
+        return list(read_split(path))

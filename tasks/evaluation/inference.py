@@ -1,0 +1,140 @@
+"""Asking a served model: many utterances for an evaluation, one for a person."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import cast
+
+import httpx2
+import openai
+from openai.types.chat import ChatCompletionChunk
+from openai.types.chat.chat_completion import ChoiceLogprobs
+
+from intent_core.datasets.build import Example
+from intent_core.errors import CallSyntaxError, ServingError
+from intent_core.evaluation.prediction import Prediction
+from intent_core.language.calls import parse_calls
+from intent_core.language.prompt import build_messages
+from intent_core.recipe.config import EvaluateConfig
+from tasks.settings.tracing import trace_headers
+
+_MAX_RETRIES = 4
+
+
+def make_client(base_url: str, api_key: str, timeout_s: float) -> openai.AsyncOpenAI:
+    """An OpenAI client that waits for nothing but our server: proxies are not for loopback."""
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        api_key=api_key,
+        timeout=timeout_s,
+        max_retries=_MAX_RETRIES,
+        default_headers=trace_headers(),
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+    )
+
+
+async def predict(
+    examples: Sequence[Example],
+    base_url: str,
+    api_key: str,
+    model: str,
+    system_prompt: str,
+    config: EvaluateConfig,
+    pattern: str | None = None,
+    on_answer: Callable[[Prediction], None] = lambda prediction: None,
+) -> list[Prediction]:
+    """One greedy answer per example, `config.concurrency` at a time, in the examples' order.
+
+    A `pattern` is a regular expression that every answer must match, but for its length.
+    `on_answer` is called once for each, as they come.
+    Raises `ServingError` when the server fails: silence is no wrong answer of the model.
+    """
+    limit = asyncio.Semaphore(config.concurrency)
+    extra = {"structured_outputs": {"regex": pattern}} if pattern else None
+    done = 0
+
+    async def ask_one(example: Example) -> Prediction:
+        nonlocal done
+        async with limit:
+            prediction = await ask_now(example)
+        done += 1
+        on_answer(prediction)
+        return prediction
+
+    async def ask_now(example: Example) -> Prediction:
+        started = time.perf_counter()
+        try:
+            answer = await client.chat.completions.create(
+                model=model,
+                messages=build_messages(system_prompt, example.instruction),  # type: ignore[arg-type]
+                temperature=0.0,
+                max_completion_tokens=config.max_new_tokens,
+                logprobs=True,
+                extra_body=extra,
+            )
+        except openai.BadRequestError as error:
+            # Too long for the server, say: this utterance's fault, and no reason to stop.
+            return Prediction(example_id=example.id, text="", error=str(error))
+        latency = (time.perf_counter() - started) * 1000
+        choice = answer.choices[0]
+        judged = judge(example.id, choice.message.content or "", latency)
+        return judged.model_copy(update={"confidence": measure_confidence(choice.logprobs)})
+
+    async with make_client(base_url, api_key, config.request_timeout_s) as client:
+        try:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(ask_one(example)) for example in examples]
+        except* (openai.OpenAIError, httpx2.HTTPError) as errors:
+            first = errors.exceptions[0]
+            raise ServingError(
+                f"{model} at {base_url} failed after {done} of {len(examples)} answers: {first}"
+            ) from first
+    return [task.result() for task in asked]
+
+
+def measure_confidence(logprobs: ChoiceLogprobs | None) -> float | None:
+    """The probability of an answer, all its tokens together; None when the server gave none."""
+    if logprobs is None or not logprobs.content:
+        return None
+    total = sum(token.logprob for token in logprobs.content)
+    return None if math.isnan(total) else min(1.0, math.exp(total))
+
+
+def judge(example_id: str, text: str, latency_ms: float | None) -> Prediction:
+    """An answer that does not parse stays in the evaluation, as an error."""
+    text = text.strip()
+    try:
+        parse_calls(text)
+    except CallSyntaxError as error:
+        return Prediction(example_id=example_id, text=text, error=str(error), latency_ms=latency_ms)
+    return Prediction(example_id=example_id, text=text, latency_ms=latency_ms)
+
+
+async def stream_answer(
+    utterance: str,
+    base_url: str,
+    api_key: str,
+    model: str,
+    system_prompt: str,
+    on_id: Callable[[str], None] = lambda response_id: None,
+) -> AsyncIterator[str]:
+    """The answer's text as it comes; `on_id` is told its id with each piece.
+
+    Raises `ServingError` when the server does not give one.
+    """
+    async with make_client(base_url, api_key, 60) as client:
+        try:
+            stream = await client.chat.completions.create(
+                model=model,
+                messages=build_messages(system_prompt, utterance),  # type: ignore[arg-type]
+                temperature=0.0,
+                max_completion_tokens=EvaluateConfig().max_new_tokens,
+                stream=True,
+            )
+            async for chunk in cast(openai.AsyncStream[ChatCompletionChunk], stream):
+                on_id(chunk.id)
+                if chunk.choices and chunk.choices[0].delta.content:
+                    yield chunk.choices[0].delta.content
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
+            raise ServingError(f"{model!r} at {base_url} did not answer: {error}") from error

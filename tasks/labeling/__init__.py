@@ -1,0 +1,1 @@
+"""Labelling services: iTAG's API, notifications, webhooks."""

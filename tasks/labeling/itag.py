@@ -1,0 +1,178 @@
+"""The labelling service (Alibaba Cloud iTAG), through its OpenITag API of 2022-06-16.
+
+An export only reads the annotations, so that starting one again, after a crash or a timeout, is
+safe: the new export holds all that the lost one held, and the lost one ends at the service.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+from urllib.parse import urlsplit
+
+from intent_core.errors import ConfigError, ServiceError
+from tasks.alibaba.client import AlibabaApi, Plane, wanted
+from tasks.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+JOB_TYPE = "DOWNLOWD_MARKRESULT_FLOW"  # the service's own spelling
+UNANSWERED = "unanswered"
+
+_PLANE = Plane(
+    name="iTAG",
+    package="alibabacloud_openitag20220616",
+    extra="itag",
+    example="openitag.cn-hangzhou.aliyuncs.com",
+    allow="paiitag:ExportAnnotations, paiitag:GetJob and paiitag:GetTaskStatus, and add them to "
+    "the tenant",
+    correct="Correct the task or the tenant; iTAG's console names both",
+)
+
+
+class ExportFailedError(ServiceError):
+    """The job ended in failure; only another one can help."""
+
+
+OnWait = Callable[[str, float], None]
+"""Told before each pause: the job's status (or `unanswered`) and the seconds waited so far."""
+
+
+class LabellingService:
+    """One tenant of iTAG.
+
+    Every method raises `ConfigError` when a person must act (credentials, permission, an unknown
+    tenant or task) and `ServiceError` for what may pass (throttling, 5xx, the network).
+    """
+
+    def __init__(self, endpoint: str, tenant: str) -> None:
+        """`endpoint` as openitag.cn-hangzhou.aliyuncs.com; a leading http:// turns TLS off.
+
+        Credentials come from the standard chain of `alibabacloud_credentials`. Nothing is sent yet.
+        """
+        self._api = AlibabaApi(_PLANE, endpoint)
+        self.endpoint, self.tenant = self._api.endpoint, _checked("tenant", tenant)
+        self._models, self._client = self._api.models, self._api.client
+
+    def export_task(
+        self,
+        task_id: str,
+        oss_path: str | None,
+        *,
+        timeout_s: float,
+        poll_s: float,
+        on_wait: OnWait = lambda status, waited_s: None,
+    ) -> str:
+        """Export what is labelled so far, wait for it, and give its `oss://bucket/key`.
+
+        `oss_path` is the folder it goes to, `oss://bucket/folder/`; None leaves that to iTAG.
+        """
+        job_id = self.start_export(task_id, oss_path)
+        return self.wait_for_export(
+            task_id, job_id, timeout_s=timeout_s, poll_s=poll_s, on_wait=on_wait
+        )
+
+    def start_export(self, task_id: str, oss_path: str | None) -> str:
+        """Start an export and give the id of its job."""
+        if oss_path is not None and not oss_path.startswith("oss://"):
+            raise ConfigError(f"{oss_path!r} is no folder in OSS: write oss://bucket/folder/")
+        request = self._models.ExportAnnotationsRequest(oss_path=oss_path)
+        with self._asking(f"start an export of task {task_id!r}") as what:
+            task = _checked("task", task_id)
+            body = self._client.export_annotations(self.tenant, task, request).body
+            job_id = wanted(what, self._accepted(what, body).flow_job, "job_id")
+        logger.info("task %s is being exported by job %s", task_id, job_id)
+        return job_id
+
+    def wait_for_export(
+        self,
+        task_id: str,
+        job_id: str,
+        *,
+        timeout_s: float,
+        poll_s: float,
+        on_wait: OnWait = lambda status, waited_s: None,
+    ) -> str:
+        """Wait for a started export and give its `oss://bucket/key`.
+
+        A question that fails in passing is asked again after the pause, as the job goes on.
+        """
+        what = f"export job {job_id} of task {task_id!r}"
+        began = time.monotonic()
+        while True:
+            asked, fault = time.monotonic(), ""
+            try:
+                job = self._job(what, job_id)
+                status = wanted(what, job, "status").lower()
+            except ServiceError as error:
+                status, fault = UNANSWERED, f" ({error})"
+                logger.warning("%s; asking again in %g s", error, poll_s)
+            if status == "succ":
+                return _oss_uri(what, wanted(what, job.job_result, "result_link"))
+            if status == "fail":
+                raise ExportFailedError(f"{what} failed: its reason stands in iTAG's task center")
+            if status in ("pause", "stop"):
+                raise ConfigError(
+                    f"{what} is at {status!r}, which someone did in iTAG: resume it or start "
+                    "another export"
+                )
+            if asked - began >= timeout_s:
+                raise ServiceError(
+                    f"{what} is still {status!r} after {timeout_s:g} s{fault}: it goes on at the "
+                    "service. Wait longer, or start another export later"
+                )
+            waited = time.monotonic() - began
+            on_wait(status, waited)
+            time.sleep(max(0.0, min(poll_s, timeout_s - waited)))
+
+    def is_finished(self, task_id: str) -> bool:
+        """Whether all stages of the task are over: its status is FINISHED."""
+        with self._asking(f"ask for the status of task {task_id!r}") as what:
+            body = self._client.get_task_status(self.tenant, _checked("task", task_id)).body
+            return wanted(what, self._accepted(what, body), "task_status").upper() == "FINISHED"
+
+    def _job(self, what: str, job_id: str) -> Any:
+        request = self._models.GetJobRequest(job_type=JOB_TYPE)
+        with self._asking(f"ask for {what}") as asking:
+            job = _checked("job", job_id)
+            return self._accepted(asking, self._client.get_job(self.tenant, job, request).body).job
+
+    def _asking(self, action: str) -> AbstractContextManager[str]:
+        return self._api.asking(action, f"tenant {self.tenant} at ")
+
+    def _accepted(self, what: str, body: Any) -> Any:
+        """The body, unless it is absent or says that the request failed."""
+        if body is None:
+            raise ServiceError(self._api.no_answer(what))
+        if body.success is False:
+            status = body.code if isinstance(body.code, int) and 400 <= body.code < 600 else None
+            raise self._api.refusal(what, status, body.error_code, body.message, body.request_id)
+        return body
+
+
+def open_service(settings: Settings) -> LabellingService:
+    """The tenant of the settings; `ConfigError` when they name none."""
+    if not settings.itag_endpoint or not settings.itag_tenant:
+        raise ConfigError("set INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT")
+    return LabellingService(settings.itag_endpoint, settings.itag_tenant)
+
+
+def _checked(kind: str, identifier: str) -> str:
+    """An id as a segment of a path: dots alone, or a slash, would name something else."""
+    if not re.fullmatch(r"[\w-][\w.-]*", identifier):
+        raise ConfigError(f"{identifier!r} is no id of a {kind}: iTAG's console shows it")
+    return identifier
+
+
+def _oss_uri(what: str, link: str) -> str:
+    """`oss://bucket/key`; iTAG may write the bucket with its endpoint, as a host."""
+    found = re.fullmatch(r"oss://([a-z0-9-]+)(?:\.[^/]+)?/(.+)", link)
+    if found is None:
+        where = urlsplit(link)  # a signed link opens to whoever reads it: tell its host only
+        raise ConfigError(
+            f"{what} lies at {where.scheme}://{where.hostname}, not in OSS: name a folder for it, "
+            "oss://bucket/folder/"
+        )
+    return f"oss://{found[1]}/{found[2]}"

@@ -1,0 +1,1 @@
+"""Prefect, MLflow and the store as processes of this machine."""

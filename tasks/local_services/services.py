@@ -1,0 +1,214 @@
+"""What a platform has, embedded for one machine: Prefect, MLflow, an object store, a gateway."""
+
+import sys
+import time
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import httpx
+from pydantic import SecretStr
+
+from intent_core.errors import ConfigError, ServiceError, TrackingError
+from tasks.serving.gateway.certificates import renew_certificate
+from tasks.serving.gateway.nginx import (
+    gateway_command,
+    health_url,
+    require_same_listeners,
+    write_gateway_config,
+)
+from tasks.settings import LOOPBACK, Settings
+from tasks.storage.step_results import get_store
+from tasks.system.processes import (
+    end_leftovers,
+    find_process,
+    list_processes,
+    locked,
+    processes_folder,
+    require_free_port,
+    start_process,
+    stop_process,
+    wait_until_ready,
+)
+
+_STARTUP_S = 180
+
+
+class Service(NamedTuple):
+    """A server of the embedded platform, as it is to be started."""
+
+    name: str
+    port: int
+    health_url: str
+    command: list[str]
+    environment: dict[str, str]
+    prepare: Callable[[], None]
+
+
+def start_services(
+    settings: Settings, announce: Callable[[str], None], only: Collection[str] = ()
+) -> None:
+    """Start what does not run yet, all at once, and wait until each answers; `only` those named.
+
+    Raises `ConfigError` when a port is taken by a program that is not ours, when the gateway runs
+    under other settings, or when its certificate cannot be used.
+    """
+    if (settings.home / ".restoring").exists():
+        from tasks.maintenance.backup.restore import finish_restore  # it imports Prefect
+
+        finish_restore(settings)
+    get_store(settings)
+    settings.read_api_key()
+    with locked(settings.home / "services.lock"):
+        require_same_listeners(settings)
+        if not only:
+            # `supervise` looks after it otherwise, and goes on with the former one.
+            renew_certificate(settings)
+        folder, services = processes_folder(settings), _services(settings)
+        if only:
+            services = [service for service in services if service.name in only]
+        missing = [s for s in services if find_process(folder, s.name) is None]
+        for service in missing:
+            end_leftovers(folder, service.name)
+            setting = f"INTENT_{service.name.upper()}_PORT"
+            require_free_port(settings.host, service.port, service.name, setting)
+            if service.name == "gateway" and settings.has_tls:
+                local = settings.gateway_local_port
+                require_free_port(LOOPBACK, local, "gateway", "INTENT_GATEWAY_LOCAL_PORT")
+        started = time.monotonic()
+        for service in missing:
+            service.prepare()
+            start_process(
+                folder, service.name, service.command, service.port, **service.environment
+            )
+        for service in services:
+            _wait_for(settings, service)
+            if any(service is one for one in missing):
+                announce(f"{service.name} answers after {time.monotonic() - started:.0f} s")
+        if not settings.prefect_url and not only:
+            _set_up_prefect(settings, announce)
+
+
+def _set_up_prefect(settings: Settings, announce: Callable[[str], None]) -> None:
+    """What a server of one's own is given once, by hand."""
+    from tasks.orchestration.automations import ensure_automations  # they import Prefect
+    from tasks.orchestration.work_pools import ensure_work_pools
+
+    ensure_work_pools()
+    try:
+        ensure_automations(settings)
+    except ConfigError as error:
+        announce(str(error))  # its block can be made only now that the server is up
+
+
+def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Stop every process this home has started, model servers included, and nothing else."""
+    folder = processes_folder(settings)
+    for path in folder.glob("*.json"):
+        end_leftovers(folder, path.stem)
+    records = list_processes(folder)
+    # The gateway first: callers get a clean refusal instead of a dying server.
+    for record in sorted(records, key=lambda r: r.name != "gateway"):
+        stop_process(folder, record)
+        announce(f"stopped {record.name} (pid {record.pid})")
+
+
+def running_services(settings: Settings) -> dict[str, int]:
+    """Name and pid of every process this home has started."""
+    return {record.name: record.pid for record in list_processes(processes_folder(settings))}
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _wait_for(settings: Settings, service: Service) -> None:
+    record = find_process(processes_folder(settings), service.name)
+    if record is None:
+        log = processes_folder(settings) / f"{service.name}.log"
+        raise ServiceError(f"{service.name} ended while starting; see {log}")
+    error = TrackingError if service.name == "mlflow" else ServiceError
+    wait_until_ready(record, lambda: answers(service.health_url), _STARTUP_S, error)
+
+
+def _services(settings: Settings) -> list[Service]:
+    """What runs here: the gateway always, the others unless the user has their own."""
+    services = [_gateway(settings)]
+    if not settings.mlflow_url:
+        services.insert(0, _mlflow(settings))
+    if not settings.prefect_url:
+        services.insert(0, _prefect(settings))
+    return services
+
+
+def _prefect(settings: Settings) -> Service:
+    home = settings.home.resolve() / "prefect"
+    return Service(
+        name="prefect",
+        port=settings.prefect_port,
+        health_url=f"{settings.prefect_api_url}/health",
+        command=[
+            *(sys.executable, "-m", "prefect", "server", "start"),
+            *("--host", settings.host, "--port", str(settings.prefect_port)),
+        ],
+        environment={
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_DATABASE_CONNECTION_URL": _database(
+                settings.prefect_database_url, "asyncpg", f"sqlite+aiosqlite:///{home}/prefect.db"
+            ),
+            # Else a server that is killed forgets who holds which limit, and nobody frees it.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                "prefect.server.concurrency.lease_storage.filesystem"
+            ),
+            # The server looks its own API up under this address.
+            "PREFECT_API_URL": settings.prefect_api_url,
+        },
+        prepare=lambda: home.mkdir(parents=True, exist_ok=True),
+    )
+
+
+def _mlflow(settings: Settings) -> Service:
+    home = settings.home.resolve() / "mlflow"
+    return Service(
+        name="mlflow",
+        port=settings.mlflow_port,
+        health_url=f"{settings.mlflow_tracking_url}/health",
+        command=[
+            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+            *("--artifacts-destination", str(home / "artifacts")),
+            *("--host", settings.host, "--port", str(settings.mlflow_port)),
+        ],
+        environment={
+            # A command line, which a flag would stand in, is readable by everybody.
+            "MLFLOW_BACKEND_STORE_URI": _database(
+                settings.mlflow_database_url, "psycopg2", f"sqlite:///{home}/mlflow.db"
+            ),
+        },
+        prepare=lambda: home.mkdir(parents=True, exist_ok=True),
+    )
+
+
+def _database(url: SecretStr | None, driver: str, embedded: str) -> str:
+    """What a server's own setting says of its database: PostgreSQL by its driver, or SQLite."""
+    if url is None:
+        return embedded
+    kind, found, rest = url.get_secret_value().partition("://")
+    if not found or kind.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ConfigError(
+            "INTENT_PREFECT_DATABASE_URL and INTENT_MLFLOW_DATABASE_URL begin with postgresql://, "
+            "as postgresql://user:password@host/database"
+        )
+    return f"postgresql+{driver}://{rest}"
+
+
+def _gateway(settings: Settings) -> Service:
+    return Service(
+        name="gateway",
+        port=settings.gateway_port,
+        health_url=health_url(settings),
+        command=gateway_command(settings),
+        environment={},
+        prepare=lambda: write_gateway_config(settings),
+    )

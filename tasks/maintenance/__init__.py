@@ -1,0 +1,1 @@
+"""Cleaning, diagnosis and backup of a platform."""

@@ -1,0 +1,164 @@
+"""The whole state in one file: what Prefect, MLflow, the store and the served model are made of.
+
+Not in it: keys and other secrets, models and caches that come from the store again, and runs under
+way. A bucket is not copied, only listed: its own versions or replication keep it.
+"""
+
+import datetime
+import json
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from intent_core.errors import ConfigError, StorageError
+from tasks.maintenance.backup.archive import ArchiveWriter
+from tasks.maintenance.backup.databases import SERVERS, Database, copy_database, find_database
+from tasks.orchestration.run_liveness import runs_folder
+from tasks.settings import Settings
+from tasks.storage.directory import DirectoryStore
+from tasks.storage.objects import is_partial, open_store, split_uri
+from tasks.storage.step_results import get_store, work_folder
+from tasks.storage.survey import survey
+from tasks.storage.transfers import beside, sync, sync_directory
+
+STAGING, REPLACED = ".restoring", ".replaced-"
+"""Of a restore, in a store: what is on its way in, and what was there before."""
+
+
+def back_up(
+    settings: Settings, target: str, without: Collection[str], announce: Callable[[str], None]
+) -> int:
+    """Write a backup to a path or a store's URI while everything runs; returns its size in bytes.
+
+    Raises `ConfigError` for a database that cannot be reached from here, unless it is left out.
+    """
+    databases = _find_databases(settings, without)
+    if "://" not in target or target.startswith("file://"):
+        root, key = split_uri(target)
+        path = Path(root.removeprefix("file://")) / key
+        _require_outside(settings, path)
+        return _write(settings, path, databases, announce)
+    with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
+        path = Path(folder) / "backup.tar.gz"
+        size = _write(settings, path, databases, announce)
+        root, key = split_uri(target)
+        open_store(root).upload(path, key)
+    return size
+
+
+def describe_settings(settings: Settings) -> dict[str, str]:
+    """Those that differ from their defaults; neither keys nor addresses that hold one."""
+    told = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if value == field.default or isinstance(value, SecretStr):
+            continue
+        text = json.dumps(value) if isinstance(value, list | tuple) else str(value)
+        if "@" not in text:
+            told[f"INTENT_{name.upper()}"] = text
+    return told
+
+
+def _find_databases(settings: Settings, without: Collection[str]) -> list[Database]:
+    if unknown := set(without) - set(SERVERS):
+        raise ConfigError(f"--without {min(unknown)}: it is one of {', '.join(SERVERS)}")
+    found = [find_database(settings, server) for server in SERVERS if server not in without]
+    return [one for one in found if one.path is None or one.path.exists()]
+
+
+def _require_outside(settings: Settings, path: Path) -> None:
+    store = get_store(settings)
+    if isinstance(store, DirectoryStore) and path.resolve().is_relative_to(store.root):
+        raise ConfigError(f"{path} lies in the store that is backed up: choose another place")
+
+
+def _write(
+    settings: Settings, path: Path, databases: list[Database], announce: Callable[[str], None]
+) -> int:
+    try:
+        with beside(path) as (partial, stream):
+            partial.chmod(0o600)
+            about = _describe(settings, databases)
+            with ArchiveWriter(stream, about) as archive:
+                _fill(settings, archive, databases, announce)
+            sync(stream)
+            size = partial.stat().st_size
+            os.replace(partial, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError(f"the backup {path} cannot be written: {error.strerror}") from error
+    return size
+
+
+def _describe(settings: Settings, databases: list[Database]) -> dict[str, Any]:
+    return {
+        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "databases": {one.server: one.member for one in databases},
+        "store": settings.store_uri,
+        "has_store": isinstance(get_store(settings), DirectoryStore),
+        "settings": describe_settings(settings),
+    }
+
+
+def _fill(
+    settings: Settings,
+    archive: ArchiveWriter,
+    databases: list[Database],
+    announce: Callable[[str], None],
+) -> None:
+    """First what refers to other things, then those: they are only ever added to."""
+    home = settings.home.resolve()
+    if (home / "serving.json").exists():
+        archive.add(home / "serving.json", "serving.json")
+    with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
+        for database in databases:
+            copy = Path(folder) / f"{database.server}.copy"
+            copy_database(database, copy)
+            archive.add(copy, database.member)
+            announce(f"{database.server}: {copy.stat().st_size / 1e6:.1f} MB")
+            copy.unlink()
+    if any(one.server == "prefect" for one in databases):
+        # Whoever restores it knows by them which runs cannot be alive any more.
+        for path in sorted(runs_folder(settings).glob("*")):
+            archive.add_bytes(b"", f"runs/{path.name}")
+    if any(one.server == "mlflow" and one.path for one in databases):
+        _add_folder(archive, home / "mlflow" / "artifacts", "mlflow/artifacts")
+    _add_store(settings, archive, announce)
+
+
+def _add_store(settings: Settings, archive: ArchiveWriter, announce: Callable[[str], None]) -> None:
+    store = get_store(settings)
+    if isinstance(store, DirectoryStore):
+        count = _add_folder(archive, store.root, "store")
+        announce(f"store: {count} files of {settings.store_uri}")
+        return
+    listed = [one._asdict() for one in survey(store, "")]
+    archive.add_bytes(json.dumps(listed, indent=0).encode(), "store-list.json")
+    announce(
+        f"store: {settings.store_uri} is listed ({len(listed)} objects), not copied: keep it by "
+        "the bucket's own versions or replication"
+    )
+
+
+def _add_folder(archive: ArchiveWriter, folder: Path, name: str) -> int:
+    count = 0
+    for path in _walk(folder):
+        try:
+            archive.add(path, f"{name}/{path.relative_to(folder).as_posix()}")
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        count += 1
+    return count
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((STAGING, REPLACED)))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not is_partial(name) and path.is_file() and not path.is_symlink():
+                yield path

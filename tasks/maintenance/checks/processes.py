@@ -1,0 +1,173 @@
+"""Processes and records of them that nobody needs or nobody knows any more."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from tasks.maintenance.checks.runs import is_run_under_way
+from tasks.maintenance.examination import Examination, Finding, leave
+from tasks.serving.targets.local import is_promoting, read_state
+from tasks.serving.vllm.server import server_name
+from tasks.storage.step_results import work_folder
+from tasks.system.processes import (
+    ProcessRecord,
+    is_in_use,
+    list_processes,
+    processes_folder,
+    stop_process,
+)
+from tasks.training.finetune import training_lock
+
+_TRAINING = "intent_core.training"
+_GRACE_S = 60.0  # a training writes a checkpoint before it ends
+
+
+def check_trainings(examination: Examination) -> Iterator[Finding]:
+    """A training whose flow has died holds the device for nobody: it is told to stop."""
+    settings = examination.settings
+    trainings = work_folder(settings, "trainings")
+    for process in _own_processes():
+        folder = _folder_of(process, trainings)
+        if folder is None or is_in_use(processes_folder(settings), training_lock(folder)):
+            continue
+        yield examination.repair(
+            "orphans",
+            f"the training in {folder} (pid {process.pid}) runs on, and its flow is gone",
+            "stopped; its checkpoint stays",
+            partial(_stop_family, process),
+        )
+
+
+def check_model_servers(examination: Examination) -> Iterator[Finding]:
+    """vLLM processes without a record, and servers that neither serve nor are being evaluated."""
+    settings = examination.settings
+    folder = processes_folder(settings)
+    if is_promoting(settings) or is_run_under_way(examination):
+        return  # whoever is at it has servers that are nobody's yet
+    known = list_processes(folder)
+    leaders = {record.pid for record in known}
+    aliases = settings.home.resolve() / "aliases"
+    for process in _own_processes():
+        if _is_model_server(process, aliases) and not _belongs_to(process, leaders):
+            yield examination.repair(
+                "orphans",
+                f"a vLLM process of this home (pid {process.pid}) has no record",
+                "stopped",
+                partial(_stop_family, process),
+            )
+    served = read_state(settings).current
+    keep = server_name(served.artifact, served.serve) if served else ""
+    for record in known:
+        if not record.name.startswith("vllm-") or record.name == keep:
+            continue
+        if not is_in_use(folder, record.name):
+            yield examination.repair(
+                "orphans",
+                f"{record.name} (pid {record.pid}) answers for a model that is not served",
+                "stopped",
+                partial(stop_process, folder, record),
+            )
+
+
+def check_services(examination: Examination) -> Iterator[Finding]:
+    """What was started here, was not stopped, and is gone."""
+    settings = examination.settings
+    folder = processes_folder(settings)
+    served = read_state(settings).current
+    keep = server_name(served.artifact, served.serve) if served else ""
+    for path in sorted(folder.glob("*.json")):
+        record = _read_record(path)
+        if record and record.is_alive():
+            continue
+        name = path.stem
+        if name.startswith("vllm-") and name != keep:
+            yield examination.repair(
+                "services",
+                f"the record of {name} names a process that is gone",
+                "record removed",
+                partial(path.unlink, missing_ok=True),
+            )
+        else:
+            log = path.with_suffix(".log")
+            yield leave(
+                "services",
+                f"{name} was started here and is gone; its log is {log}",
+                "`intent up` starts it again, `intent down` forgets it",
+            )
+
+
+def _read_record(path: Path) -> ProcessRecord | None:
+    try:
+        return ProcessRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _own_processes() -> list[psutil.Process]:
+    """Those of this user: others' are no affair of ours."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.uids().real == os.getuid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _folder_of(process: psutil.Process, trainings: Path) -> Path | None:
+    """The folder of this home that a process trains in, if it is a training's first process."""
+    try:
+        command = process.cmdline()
+        if _TRAINING not in command:
+            return None
+        parent = process.parent()
+        if parent and _TRAINING in parent.cmdline():
+            return None  # one of several processes: it ends with the first
+        job = Path(command[command.index(_TRAINING) + 1])
+    except (psutil.Error, IndexError):
+        return None
+    return job.parent if job.is_relative_to(trainings) else None
+
+
+def _is_model_server(process: psutil.Process, aliases: Path) -> bool:
+    try:
+        file = process.environ().get("INTENT_ALIASES_FILE", "")
+    except psutil.Error:
+        return False
+    return bool(file) and Path(file).is_relative_to(aliases)
+
+
+def _belongs_to(process: psutil.Process, leaders: set[int]) -> bool:
+    """Each server leads a session of its own, which its children stay in."""
+    try:
+        if os.getsid(process.pid) in leaders:
+            return True
+        return any(parent.pid in leaders for parent in process.parents())
+    except (psutil.Error, ProcessLookupError):
+        return True
+
+
+def _stop_family(process: psutil.Process) -> None:
+    try:
+        family = [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        return
+    _signal([process], kill=False)
+    _, left = psutil.wait_procs(family, timeout=_GRACE_S)
+    _signal(left, kill=True)
+    psutil.wait_procs(left, timeout=5)
+
+
+def _signal(processes: list[psutil.Process], *, kill: bool) -> None:
+    for process in processes:
+        try:
+            if kill:
+                process.kill()
+            else:
+                process.terminate()
+        except psutil.NoSuchProcess:
+            continue

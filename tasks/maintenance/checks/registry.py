@@ -1,0 +1,125 @@
+"""The registry beside what it speaks of: models in the store, and the model that is served."""
+
+import datetime
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from intent_core.errors import ServiceError, StorageError, TrackingError
+from tasks.maintenance.checks.runs import is_run_under_way
+from tasks.maintenance.examination import Examination, Finding, leave, note
+from tasks.serving import moving
+from tasks.serving.gateway.nginx import serving_now
+from tasks.serving.promotion import point_champion
+from tasks.serving.targets import local as serving
+from tasks.storage.objects import ObjectStore
+from tasks.storage.step_results import MANIFEST, get_store
+from tasks.tracking.registry import ARTIFACT_TAG, MISSING_TAG, REMOVED_TAG, find_champion
+from tasks.tracking.runs import make_client, translated
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def check_versions(examination: Examination) -> Iterator[Finding]:
+    """Registered versions whose model is not in the store are tagged, never deleted."""
+    settings, name = examination.settings, "versions"
+    store = get_store(settings)
+    try:
+        with translated(settings.mlflow_tracking_url):
+            client = make_client(settings)
+            for version in client.search_model_versions():
+                artifact = version.tags.get(ARTIFACT_TAG)
+                if not artifact or REMOVED_TAG in version.tags:
+                    continue
+                is_there = store.stat(f"models/{artifact}/{MANIFEST}") is not None
+                if is_there and MISSING_TAG in version.tags:
+                    yield examination.repair(
+                        name,
+                        f"{version.name} version {version.version}: {artifact} is in the store "
+                        "again",
+                        f"tag {MISSING_TAG} removed",
+                        partial(
+                            client.delete_model_version_tag,
+                            version.name,
+                            version.version,
+                            MISSING_TAG,
+                        ),
+                    )
+                elif not is_there and _is_of(store, version):
+                    yield _report_missing(examination, client, version, artifact)
+    except TrackingError as error:
+        yield note(name, f"not looked at: {error}", "ask again when MLflow answers")
+    except StorageError as error:
+        yield leave(name, f"not looked at: {error}", "see to the store, then ask again")
+
+
+def _is_of(store: ObjectStore, version: Any) -> bool:
+    """One registry may hold the models of several stores: a model's dataset tells which."""
+    dataset = version.tags.get("intent.dataset_fingerprint", "")
+    return bool(dataset) and store.stat(f"datasets/{dataset}/{MANIFEST}") is not None
+
+
+def _report_missing(
+    examination: Examination, client: "MlflowClient", version: Any, artifact: str
+) -> Finding:
+    if not examination.dry_run and MISSING_TAG not in version.tags:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        client.set_model_version_tag(version.name, version.version, MISSING_TAG, now)
+    return leave(
+        "versions",
+        f"{version.name} version {version.version} names {artifact}, which is not in "
+        f"{examination.settings.store_uri}",
+        f"bring models/{artifact} back from a backup or train it again, or delete the version in "
+        f"MLflow; it has the tag {MISSING_TAG}",
+    )
+
+
+def check_champion(examination: Examination) -> Iterator[Finding]:
+    """What is served is the truth: the gateway and MLflow's `champion` are turned to it."""
+    settings = examination.settings
+    try:
+        if not settings.fleet and serving_now(settings) is not None:
+            yield from _check_gateway(examination)
+        served = moving.read_served(settings).current
+    except ServiceError as error:
+        yield leave("champion", f"what is served could not be read: {error}", "see to the store")
+        return
+    if served is None or not served.version:
+        return
+    try:
+        with translated(settings.mlflow_tracking_url):
+            champion = find_champion(make_client(settings), served.project)
+    except TrackingError as error:
+        yield note("champion", f"not looked at: {error}", "ask again when MLflow answers")
+        return
+    if champion != served.version:
+        yield examination.repair(
+            "champion",
+            f"{served.project}'s champion is version {champion or 'none'} in MLflow, and "
+            f"{served.artifact.name} (version {served.version}) is served",
+            f"champion is version {served.version}",
+            partial(point_champion, settings, served),
+        )
+
+
+def _check_gateway(examination: Examination) -> Iterator[Finding]:
+    settings = examination.settings
+    served = serving.read_state(settings).current
+    if serving.is_promoting(settings) or is_run_under_way(examination):
+        return  # it may be between two steps of a promotion
+    if served is None:
+        if serving_now(settings):
+            yield examination.repair(
+                "served-model",
+                "the gateway turns to a model whose promotion never ended",
+                "taken back: nothing is served",
+                partial(serving.reconcile, settings),
+            )
+    elif not serving.does_answer(settings, served):
+        yield examination.repair(
+            "served-model",
+            f"{served.artifact.name} is to be served as {served.alias!r}, and does not answer",
+            "served again",
+            partial(serving.reconcile, settings),
+        )

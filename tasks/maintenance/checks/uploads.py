@@ -1,0 +1,122 @@
+"""What a killed upload leaves: parts nobody completes, folders without their manifest."""
+
+import itertools
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from intent_core.errors import IntentError
+from tasks.maintenance.examination import Examination, Finding, leave
+from tasks.storage.objects import ObjectStore
+from tasks.storage.step_results import MANIFEST, get_store
+from tasks.storage.survey import Seen, Unfinished, abort, list_unfinished, survey
+
+OURS = (
+    *("datasets", "evaluations", "golden", "ledger", "models", "outcomes", "releases", "serving"),
+    *("snapshots", "trainings", "unrecorded"),
+)
+"""Where the pipeline writes. What else is in the bucket is other people's; so is `exports`."""
+
+# Where a manifest closes a folder that is named by its content: without one nobody ever reads it,
+# and whoever needs it uploads it whole. Other names there are a person's, such as base models.
+_CLOSED = re.compile(r"models/intent-[0-9a-f]{12}|(?:datasets|evaluations)/[0-9a-f]{16,64}")
+# Working folders of programs that move what is whole to its place.
+_SCRATCH = (".fetching-*", ".placing-*", ".forgotten-*")
+
+
+def check_uploads(examination: Examination) -> Iterator[Finding]:
+    """Unfinished uploads below our prefixes and older than the limit are aborted."""
+    store = get_store(examination.settings)
+    try:
+        for prefix in OURS:
+            for one in list_unfinished(store, f"{prefix}/"):
+                if _is_old(examination, one.begun):
+                    yield examination.repair(
+                        "uploads",
+                        f"an upload of {one.key} was begun {_age(one.begun)} ago and never ended",
+                        "aborted",
+                        partial(abort, store, one),
+                    )
+    except IntentError as error:
+        yield leave("uploads", f"unfinished uploads were not listed: {error}", _PERMISSION)
+
+
+_PERMISSION = (
+    "allow the store's credentials s3:ListBucketMultipartUploads and s3:AbortMultipartUpload "
+    "(oss:ListMultipartUploads, oss:AbortMultipartUpload)"
+)
+
+
+def check_half_folders(examination: Examination) -> Iterator[Finding]:
+    """Folders named by content that nobody has closed, and that nobody writes to any more."""
+    store = get_store(examination.settings)
+    try:
+        for folder, objects in _folders(store):
+            if any(one.key == f"{folder}/{MANIFEST}" for one in objects):
+                continue
+            pending = list_unfinished(store, f"{folder}/")
+            if not _is_left(examination, objects, pending):
+                continue
+            size = sum(one.size for one in objects)
+            yield examination.repair(
+                "half-written",
+                f"{folder} has {len(objects)} file(s), {size} bytes, and no {MANIFEST}: its upload "
+                "was cut off",
+                "removed; the step that needs it uploads it again",
+                partial(_delete_all, store, objects),
+            )
+    except IntentError as error:
+        yield leave("half-written", f"the store was not searched: {error}", "see to the store")
+
+
+def check_scratch(examination: Examination) -> Iterator[Finding]:
+    """Half-made folders of this machine."""
+    home = examination.settings.home.resolve()
+    places = (home / "models", home / "adapters", home / "cache" / "base-models")
+    for place, pattern in itertools.product(places, _SCRATCH):
+        for path in sorted(place.glob(pattern)):
+            if _is_old(examination, path.stat().st_mtime):
+                yield examination.repair(
+                    "half-written",
+                    f"{path} was left half made",
+                    "removed",
+                    partial(_remove, path),
+                )
+
+
+def _folders(store: ObjectStore) -> Iterator[tuple[str, list[Seen]]]:
+    for prefix in ("models", "datasets", "evaluations"):
+        by_folder = itertools.groupby(
+            survey(store, f"{prefix}/"), key=lambda one: "/".join(one.key.split("/")[:2])
+        )
+        for folder, objects in by_folder:
+            if _CLOSED.fullmatch(folder):
+                yield folder, list(objects)
+
+
+def _is_left(examination: Examination, objects: list[Seen], pending: list[Unfinished]) -> bool:
+    times = [one.changed for one in objects] + [one.begun for one in pending]
+    return all(_is_old(examination, at) for at in times)
+
+
+def _is_old(examination: Examination, at: float) -> bool:
+    return time.time() - at > examination.settings.left_after_hours * 3600
+
+
+def _age(at: float) -> str:
+    return f"{(time.time() - at) / 3600:.0f} h"
+
+
+def _delete_all(store: ObjectStore, objects: list[Seen]) -> None:
+    for one in objects:
+        store.delete(one.key)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,187 @@
+"""`intent clean`: what policy lets go, on this machine and in the store.
+
+A model is removed from the store only if no gate has ever accepted it: what is served, and what was
+served before, was accepted. The training that made it is forgotten first, so that a later run
+trains again instead of looking for it.
+"""
+
+import datetime
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from intent_core.models.artifact import ModelArtifact
+from intent_core.training.protocol import CHECKPOINTS_FOLDER
+from tasks.maintenance.protected import Needed, find_served
+from tasks.models.local_cache import find_forgettable, remove_folder
+from tasks.orchestration.run_liveness import list_held
+from tasks.serving.releases import release_prefix
+from tasks.serving.targets.local import read_state
+from tasks.settings import Settings
+from tasks.storage.objects import ObjectStore
+from tasks.storage.step_results import MANIFEST, get_store
+from tasks.storage.survey import Seen, survey
+from tasks.system.processes import is_in_use, list_processes, processes_folder
+from tasks.tracking.registry import ARTIFACT_TAG, REMOVED_TAG
+from tasks.tracking.runs import make_client, translated
+from tasks.training.finetune import training_lock
+
+_DAY_S = 86_400
+
+
+class Removal(NamedTuple):
+    """Something that policy lets go."""
+
+    what: str
+    size: int
+    remove: Callable[[], None]
+
+
+def plan_cleaning(settings: Settings, needed: Needed) -> Iterator[Removal]:
+    """What goes, in order; nothing is removed before its `remove` is called."""
+    yield from plan_local(settings)
+    if not needed.problem:
+        yield from plan_candidates(settings, needed)
+        yield from plan_checkpoints(settings)
+        yield from plan_snapshots(settings, needed)
+
+
+def plan_local(settings: Settings) -> Iterator[Removal]:
+    """Models that are in the store as well, work that nobody goes on with, old logs."""
+    state = read_state(settings)
+    served = [one.artifact.name for one in (state.current, state.previous) if one]
+    for path in find_forgettable(settings, served)[1]:
+        size = _removal("", path).size
+        yield Removal(f"{path}, which is in the store", size, partial(remove_folder, path))
+    folder = processes_folder(settings)
+    if not any(list_held(settings).values()):
+        work = settings.home.resolve() / "work"
+        for path in sorted([*work.glob("trainings/*"), *work.glob("evaluations/*")]):
+            if not is_in_use(folder, training_lock(path)) and _is_stale(
+                path, settings.keep_work_days
+            ):
+                yield _removal(f"{path}, which a run never ended", path)
+        for path in sorted(work.glob("exports/*")):
+            if _is_stale(path, settings.keep_work_days):
+                yield _removal(f"{path}, a copy", path)
+    living = {record.log for record in list_processes(folder)}
+    for path in sorted(folder.glob("*.log")):
+        if path not in living and _is_stale(path, settings.keep_log_days):
+            yield _removal(f"{path}, which nobody writes to", path)
+
+
+def plan_candidates(settings: Settings, needed: Needed) -> Iterator[Removal]:
+    """Models of the store that no gate has accepted and that nobody needs."""
+    days, store = settings.keep_candidate_days, get_store(settings)
+    if days is None:
+        return
+    kept = needed.models | find_served(settings)
+    trainings = _find_trainings(store)
+    for name, objects in _folders(store, "models/"):
+        is_ours = name.startswith("intent-") and any(o.key.endswith(MANIFEST) for o in objects)
+        if not is_ours or name in kept or not _are_old(objects, days):
+            continue
+        if store.stat(f"{release_prefix(name)}/{MANIFEST}") is not None:
+            continue
+        size = sum(one.size for one in objects)
+        remove = partial(_remove_model, settings, name, objects, trainings[name])
+        yield Removal(f"models/{name}, which no gate has accepted", size, remove)
+
+
+def plan_checkpoints(settings: Settings) -> Iterator[Removal]:
+    """Checkpoints in the store of trainings that never ended, or that ended without them."""
+    days, store = settings.keep_checkpoint_days, get_store(settings)
+    if days is None:
+        return
+    for name, objects in _folders(store, "trainings/"):
+        found = [one for one in objects if one.key.split("/")[2] == CHECKPOINTS_FOLDER]
+        if found and _are_old(found, days):
+            what = f"trainings/{name}/{CHECKPOINTS_FOLDER}, which no training goes on from"
+            yield Removal(what, sum(o.size for o in found), partial(_delete, store, found))
+
+
+def plan_snapshots(settings: Settings, needed: Needed) -> Iterator[Removal]:
+    """Copies of exports whose runs have ended; what was made of them stays."""
+    days, store = settings.keep_snapshot_days, get_store(settings)
+    if days is None:
+        return
+    for name, objects in _folders(store, "snapshots/"):
+        awaited = any(one.key in uri for one in objects for uri in needed.exports)
+        if not awaited and _are_old(objects, days):
+            size = sum(one.size for one in objects)
+            yield Removal(
+                f"snapshots/{name}, an export's copy", size, partial(_delete, store, objects)
+            )
+
+
+def _folders(store: ObjectStore, prefix: str) -> Iterator[tuple[str, list[Seen]]]:
+    inside = (one for one in survey(store, prefix) if one.key.count("/") >= 2)
+    for name, objects in groupby(inside, key=lambda one: one.key.split("/")[1]):
+        yield name, list(objects)
+
+
+def _find_trainings(store: ObjectStore) -> dict[str, list[str]]:
+    """Which finished trainings name a model as theirs."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in survey(store, "trainings/"):
+        if one.key.endswith(f"/{MANIFEST}") and one.key.count("/") == 2:
+            try:
+                artifact = ModelArtifact.model_validate_json(store.read(one.key))
+            except ValidationError:
+                continue  # another version's: that one does not find it either
+            found[artifact.name].append(one.key)
+    return found
+
+
+def _remove_model(settings: Settings, name: str, objects: list[Seen], trainings: list[str]) -> None:
+    """First what says that it is there: a kill in between costs another training at most, and
+    `intent doctor` removes the rest."""
+    tag_removed(settings, name)
+    store = get_store(settings)
+    for key in trainings:
+        store.delete(key)
+    manifests = [one for one in objects if one.key == f"models/{name}/{MANIFEST}"]
+    _delete(store, [*manifests, *(one for one in objects if one not in manifests)])
+
+
+def tag_removed(settings: Settings, name: str) -> None:
+    """Its versions in the registry say when it went, so that nobody calls it missing."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with translated(settings.mlflow_tracking_url):
+        client = make_client(settings)
+        for version in client.search_model_versions(f"tags.`{ARTIFACT_TAG}` = '{name}'"):
+            client.set_model_version_tag(version.name, version.version, REMOVED_TAG, now)
+
+
+def _delete(store: ObjectStore, objects: list[Seen]) -> None:
+    for one in objects:
+        store.delete(one.key)
+
+
+def _removal(what: str, path: Path) -> Removal:
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    return Removal(what, sum(one.stat().st_size for one in files), partial(_remove_path, path))
+
+
+def _remove_path(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _are_old(objects: list[Seen], days: float) -> bool:
+    return all(time.time() - one.changed > days * _DAY_S for one in objects)
+
+
+def _is_stale(path: Path, days: float) -> bool:
+    """Nothing in it has changed for so long."""
+    times = [one.stat().st_mtime for one in (path, *path.rglob("*")) if one.exists()]
+    return time.time() - max(times, default=time.time()) > days * _DAY_S

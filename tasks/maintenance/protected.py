@@ -1,0 +1,125 @@
+"""Which models nobody may remove: served, to be served, tried, waiting for a person, or at work.
+
+Whatever cannot be read counts against removing: a server that does not answer is no permission.
+"""
+
+import json
+import re
+from typing import NamedTuple
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import PrefectException
+
+from intent_core.errors import StorageError, TrackingError
+from intent_core.serving.access.aliases import AliasFile
+from tasks.maintenance.checks.runs import FLOWS
+from tasks.orchestration.run_liveness import list_held
+from tasks.serving.targets.local import read_state
+from tasks.settings import Settings
+from tasks.storage.step_results import MANIFEST, get_store
+from tasks.storage.survey import survey
+from tasks.tracking.record_queue import QUEUE
+from tasks.tracking.registry import ARTIFACT_TAG
+from tasks.tracking.runs import make_client, translated
+
+_NAME = re.compile(r"intent-[0-9a-f]{12}")
+_AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+_TO_COME = [StateType.SCHEDULED, StateType.PAUSED]
+_MOST_RUNS = 200
+
+
+class Needed(NamedTuple):
+    """What Prefect and MLflow say of it."""
+
+    models: frozenset[str] = frozenset()
+    """Named by an alias of the registry, or waiting for a person's word."""
+    exports: frozenset[str] = frozenset()
+    """Keys that runs to come will read."""
+    problem: str = ""
+    """Why nothing may be removed from the store now; empty when nothing speaks against it."""
+
+
+def find_needed(settings: Settings) -> Needed:
+    """Asks both servers; a problem in one is the answer."""
+    try:
+        with get_client(sync_client=True) as client:
+            if client.api_healthcheck() is not None:
+                return Needed(problem="Prefect does not answer: runs under way are unknown")
+            runs = client.read_flow_runs(
+                flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOWS))),
+                flow_run_filter=FlowRunFilter(
+                    state=FlowRunFilterState(
+                        type=FlowRunFilterStateType(any_=[*_AT_WORK, *_TO_COME])
+                    )
+                ),
+                limit=_MOST_RUNS,
+            )
+    except (httpx.HTTPError, PrefectException) as error:
+        return Needed(problem=f"Prefect failed: {error}")
+    busy = [run for run in runs if run.state_type in _AT_WORK]
+    if busy or any(list_held(settings).values()) or len(runs) == _MOST_RUNS:
+        name = busy[0].name if busy else "of this home"
+        return Needed(problem=f"a run is under way ({name}): it may need any of them")
+    try:
+        return Needed(_find_named(settings), frozenset(_export_of(run) for run in runs))
+    except TrackingError as error:
+        return Needed(problem=f"MLflow does not say which models wait or are served: {error}")
+
+
+def find_served(settings: Settings) -> set[str]:
+    """Models that this machine or a fleet of the store serves, served before, or tries.
+
+    Raises `StorageError` when a fleet's wish cannot be read.
+    """
+    state = read_state(settings)
+    found = {one.artifact.name for one in (state.current, state.previous) if one}
+    for path in (settings.home.resolve() / "aliases").glob("*.json"):
+        for target in AliasFile(path).read().values():
+            found |= {target.model, target.trial.model} if target.trial else {target.model}
+    store = get_store(settings)
+    for one in survey(store, "serving/"):
+        if one.key.endswith(f"/{MANIFEST}"):
+            found |= _names_in(store.read(one.key), one.key)
+    for one in survey(store, f"{QUEUE}/"):
+        found |= _names_in(store.read(one.key), one.key)
+    return found
+
+
+def _names_in(data: bytes, key: str) -> set[str]:
+    """Every model a document speaks of, whichever version of this software wrote it."""
+    try:
+        return set(_NAME.findall(json.dumps(json.loads(data))))
+    except ValueError as error:
+        raise StorageError(f"{key} cannot be read: see to it before models are removed") from error
+
+
+def _find_named(settings: Settings) -> frozenset[str]:
+    with translated(settings.mlflow_tracking_url):
+        client = make_client(settings)
+        aliased = {
+            (model.name, str(version))
+            for model in client.search_registered_models()
+            for version in model.aliases.values()
+        }
+        return frozenset(
+            version.tags[ARTIFACT_TAG]
+            for version in client.search_model_versions()
+            if ARTIFACT_TAG in version.tags
+            and (
+                (version.name, str(version.version)) in aliased
+                or version.tags.get("intent.verdict") == "waits"
+            )
+        )
+
+
+def _export_of(run: FlowRun) -> str:
+    return str(run.parameters.get("export_uri", ""))

@@ -1,0 +1,1 @@
+"""Base models and adapters as files on this machine."""

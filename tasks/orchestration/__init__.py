@@ -1,0 +1,1 @@
+"""Prefect: events, automations, pools, retries, progress."""

@@ -1,0 +1,1 @@
+"""Serving: targets, promotion, releases and trials."""

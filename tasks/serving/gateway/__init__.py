@@ -1,0 +1,1 @@
+"""The nginx gateway and its certificates."""

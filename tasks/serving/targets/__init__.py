@@ -1,0 +1,1 @@
+"""Where a model is served: this machine or a fleet."""

@@ -1,0 +1,1 @@
+"""vLLM processes and their options."""

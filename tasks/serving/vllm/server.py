@@ -1,0 +1,274 @@
+"""vLLM processes: one per model content or, for adapters, per base model."""
+
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+
+from intent_core.errors import ConfigError, ServingError
+from intent_core.language.prompt import build_messages
+from intent_core.models.artifact import (
+    MANIFEST_FILE,
+    PROMPT_PROBE_FILE,
+    ModelArtifact,
+    PromptProbe,
+    digest_folder,
+)
+from intent_core.recipe.config import ServeConfig, fingerprint
+from intent_core.serving.access.aliases import Target, write_aliases
+from tasks.models.adapters import adapters_folder, fetch_base, is_placed, place_adapter
+from tasks.models.local_cache import models_folder
+from tasks.serving.vllm.options import (
+    HOST,
+    has_gpu,
+    import_folder,
+    server_config,
+    server_environment,
+    write_server_config,
+)
+from tasks.settings import Settings
+from tasks.settings.log_setup import write_server_logging
+from tasks.settings.tracing import server_traces
+from tasks.storage.objects import download_folder
+from tasks.storage.step_results import get_store
+from tasks.system.processes import (
+    ProcessRecord,
+    choose_free_port,
+    end_leftovers,
+    find_process,
+    locked,
+    processes_folder,
+    start_process,
+    stop_process,
+    wait_until_ready,
+)
+
+logger = logging.getLogger(__name__)
+
+# A busy server may be slow to say that it is ready; the one that callers use is not to be stopped.
+_BUSY_S = 30
+
+
+class ModelServer(BaseModel):
+    """A vLLM process that answers for one artifact, under its content name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Of the process: the same weights under other flags are another server."""
+    model: str
+    """Content name; requests for it can be answered by this very model only."""
+    weights: str
+    """Name of what was loaded at the start: the model itself, or its adapter's base model."""
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}/v1"
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+
+def server_name(artifact: ModelArtifact, config: ServeConfig) -> str:
+    return f"vllm-{_weights(artifact, config)}-{fingerprint(config)[:6]}"
+
+
+def aliases_file(settings: Settings, server: str) -> Path:
+    """What names a server's callers may use; it reads the file again when that has changed."""
+    return settings.home.resolve() / "aliases" / f"{server}.json"
+
+
+def find_model_server(
+    settings: Settings, artifact: ModelArtifact, config: ServeConfig
+) -> ModelServer | None:
+    """The living server of that model under those flags, if any."""
+    record = find_process(processes_folder(settings), server_name(artifact, config))
+    return _describe(artifact, config, record) if record else None
+
+
+def find_ready_server(
+    settings: Settings, artifact: ModelArtifact, config: ServeConfig
+) -> ModelServer | None:
+    """The same, if it answers and has the model: one that served there before can again."""
+    server = find_model_server(settings, artifact, config)
+    if server is None or (config.mode == "adapter" and not is_placed(settings, artifact)):
+        return None
+    return server if is_ready(settings, server) else None
+
+
+def ensure_model_server(
+    settings: Settings, artifact: ModelArtifact, config: ServeConfig
+) -> ModelServer:
+    """The server of this artifact, started and ready. Raises `ServingError` with its last lines."""
+    with locked(processes_folder(settings) / f"{server_name(artifact, config)}.lock"):
+        return _ensure(settings, artifact, config)
+
+
+def _ensure(settings: Settings, artifact: ModelArtifact, config: ServeConfig) -> ModelServer:
+    if not settings.vllm_python.exists():
+        raise ConfigError(
+            f"vLLM's environment is missing ({settings.vllm_python}): run `make setup`, "
+            "or set INTENT_VLLM_PYTHON to an interpreter that has vllm"
+        )
+    weights = folder = fetch_model(settings, artifact)
+    found = find_model_server(settings, artifact, config)
+    if found and not _is_ready_soon(settings, found):
+        stop_model_server(settings, artifact, config)
+        found = None
+    if config.mode == "adapter" and not (found and is_placed(settings, artifact)):
+        weights = fetch_base(settings, artifact)
+        place_adapter(settings, artifact, folder, weights)
+    if found is None:
+        found = _start_ready(settings, artifact, weights, config)
+    # An adapter is loaded by this, its first request; when it does not load, nobody has seen it.
+    assert_same_prompts(settings, found, folder, artifact)
+    return found
+
+
+def _start_ready(
+    settings: Settings, artifact: ModelArtifact, weights: Path, config: ServeConfig
+) -> ModelServer:
+    logger.info("starting vLLM for %s; about a minute without a GPU", artifact.name)
+    started = time.monotonic()
+    record = _start(settings, artifact, weights, config)
+    server = _describe(artifact, config, record)
+    try:
+        wait_until_ready(
+            record, lambda: is_ready(settings, server), config.startup_timeout_s, ServingError
+        )
+    except BaseException:
+        stop_process(processes_folder(settings), record)
+        raise
+    logger.info("%s serves after %.0f s", server.weights, time.monotonic() - started)
+    return server
+
+
+def stop_model_server(settings: Settings, artifact: ModelArtifact, config: ServeConfig) -> None:
+    """Stop the server of that model under those flags; nothing happens when there is none."""
+    record = find_process(processes_folder(settings), server_name(artifact, config))
+    if record:
+        stop_process(processes_folder(settings), record)
+
+
+def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
+    """The model on this machine's disk, its digest verified when it is brought here."""
+    folder = models_folder(settings) / artifact.name
+    if not (folder / MANIFEST_FILE).exists():
+        download_folder(get_store(settings), artifact.uri, folder)
+        found = digest_folder(folder)
+        if found != artifact.digest:
+            shutil.rmtree(folder)
+            raise ServingError(
+                f"{artifact.uri} has digest {found[:12]}, expected {artifact.digest[:12]}: "
+                "the stored model was changed; train again"
+            )
+    os.utime(folder)  # when it was last used: the longest unused ones are forgotten
+    return folder
+
+
+def _weights(artifact: ModelArtifact, config: ServeConfig) -> str:
+    if config.mode == "adapter":
+        return f"base-{fingerprint(artifact.base_model_digest)[:12]}"
+    return artifact.name
+
+
+def _start(
+    settings: Settings, artifact: ModelArtifact, weights: Path, config: ServeConfig
+) -> ProcessRecord:
+    name, port = server_name(artifact, config), choose_free_port(HOST)
+    options = processes_folder(settings) / f"{name}.yaml"
+    served_as = _weights(artifact, config)
+    tracing, environment = server_traces()
+    started_with = server_config(config, weights, served_as, has_gpu())
+    write_server_config(options, {**started_with, **tracing})
+    environment |= server_environment(config, adapters_folder(settings))
+    if settings.log_format == "json":
+        environment |= write_server_logging(processes_folder(settings) / "vllm-logging.json")
+    aliases = aliases_file(settings, name)
+    end_leftovers(processes_folder(settings), name)
+    if config.mode == "merged":
+        write_aliases(aliases, {config.alias: describe_target(artifact, "")})
+    adapters_folder(settings).mkdir(parents=True, exist_ok=True)
+    command = [
+        # The `vllm` command breaks in the CPU package; the module works in both.
+        *(str(settings.vllm_python), "-m", "vllm.entrypoints.openai.api_server"),
+        *("--config", str(options), "--port", str(port)),
+    ]
+    return start_process(
+        processes_folder(settings),
+        name,
+        command,
+        port,
+        **environment,
+        PYTHONPATH=str(import_folder(settings.home.resolve())),
+        # By environment, not by flag: a command line is readable by everybody.
+        VLLM_API_KEY=settings.read_api_key(),
+        INTENT_ALIASES_FILE=str(aliases),
+        INTENT_KEYS_FILE=str(settings.ensure_inference_keys()),
+        INTENT_MAX_NEW_TOKENS=str(config.max_model_len),
+    )
+
+
+def describe_target(artifact: ModelArtifact, version: str) -> Target:
+    """What an alias stands for."""
+    return Target(model=artifact.name, version=version, system_prompt=artifact.system_prompt)
+
+
+def _describe(artifact: ModelArtifact, config: ServeConfig, record: ProcessRecord) -> ModelServer:
+    weights = _weights(artifact, config)
+    return ModelServer(name=record.name, model=artifact.name, weights=weights, port=record.port)
+
+
+def _is_ready_soon(settings: Settings, server: ModelServer) -> bool:
+    until = time.monotonic() + _BUSY_S
+    while not is_ready(settings, server):
+        if (
+            time.monotonic() > until
+            or find_process(processes_folder(settings), server.name) is None
+        ):
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def is_ready(settings: Settings, server: ModelServer) -> bool:
+    """Does it answer, with the weights it was started for?"""
+    headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
+    try:
+        # The list comes from the front, which may outlive its engine.
+        httpx.get(f"http://{server.address}/health", timeout=5).raise_for_status()
+        answer = httpx.get(f"{server.url}/models", headers=headers, timeout=5)
+        return any(m["id"] == server.weights for m in answer.json()["data"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
+
+
+def assert_same_prompts(
+    settings: Settings, server: ModelServer, folder: Path, artifact: ModelArtifact
+) -> None:
+    """The server must make of an utterance the very token ids it was trained on."""
+    probe = PromptProbe.model_validate_json((folder / PROMPT_PROBE_FILE).read_bytes())
+    for utterance, expected in zip(probe.utterances, probe.token_ids, strict=True):
+        body = {
+            "model": server.model,
+            "messages": build_messages(artifact.system_prompt, utterance),
+            "add_generation_prompt": True,
+        }
+        url = server.url.removesuffix("/v1") + "/tokenize"
+        headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
+        try:
+            answer = httpx.post(url, json=body, headers=headers, timeout=30)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise ServingError(f"{server.model} does not tokenize: {error}") from error
+        if tuple(answer.json()["tokens"]) != expected:
+            raise ServingError(
+                f"{server.model} reads {utterance!r} as other tokens than in training: its chat "
+                "template or tokenizer differs from the trained one"
+            )

@@ -1,0 +1,296 @@
+"""Where things are: the only reader of the environment. What a model is stands in a recipe."""
+
+import os
+import secrets
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import SettingsConfigDict
+
+from intent_core.errors import ConfigError
+from tasks.settings.environment import prepare_environment
+from tasks.settings.log_setup import prepare_logging
+from tasks.settings.maintenance import UpkeepSettings
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+LOOPBACK = "127.0.0.1"
+
+
+class Settings(UpkeepSettings):
+    """Every setting is an environment variable `INTENT_<NAME>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="INTENT_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    home: Path = Field(
+        default=CHECKOUT / ".intent",
+        description="Folder of this machine's state: servers, caches, the embedded store.",
+    )
+    store: str = Field(default="", description="Object store URI; empty: a directory below `home`.")
+    s3_endpoint_url: str = Field(
+        default="", description="S3-compatible server for s3:// stores; empty: AWS."
+    )
+    s3_region: str = Field(default="", description="Region of s3:// stores; empty: boto3's own.")
+    s3_addressing_style: Literal["auto", "path", "virtual"] = Field(
+        default="auto", description="How a bucket stands in a URL; OSS through S3 wants `virtual`."
+    )
+    s3_signature_version: Literal["s3v4", "s3"] = Field(
+        default="s3v4", description="How s3:// requests are signed."
+    )
+    oss_endpoint: str = Field(
+        default="",
+        description="Endpoint of oss:// stores, as https://oss-cn-hangzhou.aliyuncs.com.",
+    )
+    oss_region: str = Field(
+        default="", description="Region of oss:// stores, as cn-hangzhou; V4 signatures need it."
+    )
+    host: str = Field(default="127.0.0.1", description="Address the embedded services bind.")
+    prefect_port: int = Field(default=4200, description="Port of the embedded Prefect server.")
+    mlflow_port: int = Field(default=5000, description="Port of the embedded MLflow server.")
+    gateway_port: int = Field(default=8000, description="Public port of the served model.")
+    gateway_local_port: int = Field(
+        default=8001, description="With TLS: the gateway's port without it, on loopback only."
+    )
+    tls_certificate: Path | None = Field(
+        default=None,
+        description="PEM file of the gateway's certificate and its chain, taken again when it "
+        "changes; unset: no TLS.",
+    )
+    tls_key: Path | None = Field(
+        default=None, description="PEM file of that certificate's key, without a passphrase."
+    )
+    prefect_url: str = Field(default="", description="A Prefect server of yours, else embedded.")
+    mlflow_url: str = Field(default="", description="An MLflow server of yours, else embedded.")
+    prefect_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL database of the Prefect server, as "
+        "postgresql://user:password@host/prefect: the embedded one runs on it (unset: SQLite below "
+        "`home`), and `intent backup` reads it.",
+    )
+    mlflow_database_url: SecretStr | None = Field(
+        default=None,
+        description="The same of the MLflow server; another database than Prefect's.",
+    )
+    mlflow_weights: Literal["copy", "store"] = Field(
+        default="copy",
+        description="What the registry holds: a copy of a model's files, or the URI of those in an "
+        "s3:// or oss:// store, for large models.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="The operator's key to the model servers; unset: made once below `home`.",
+    )
+    inference_keys: Path | None = Field(
+        default=None,
+        description="File of the callers' keys, a `name key` a line, read again when it changes; "
+        "unset: made once below `home`.",
+    )
+    vllm_python: Path = Field(
+        default=CHECKOUT / ".venv-vllm" / "bin" / "python",
+        description="Interpreter of the environment vLLM is installed in.",
+    )
+    finetune_deployment: str = Field(
+        default="", description="Prefect deployment that fine-tunes (finetune/gpu); empty: here."
+    )
+    evaluate_deployment: str = Field(
+        default="", description="Prefect deployment that evaluates; empty: here."
+    )
+    serves_here: bool = Field(
+        default=True,
+        description="Whether promoted models are served by this machine; a GPU worker elsewhere "
+        "sets it to false and stops a server when its evaluation is done.",
+    )
+    keep_models: int = Field(
+        default=5, ge=0, description="Models kept on disk beside the served one and its forerunner."
+    )
+    fleet: str = Field(
+        default="",
+        description="Public alias of a model that replicas (`intent serve --follow`) serve as the "
+        "store says; elsewhere it is what promotions and rollbacks command.",
+    )
+    public_url: str = Field(
+        default="",
+        description="Base URL of the served model where that is not this machine's gateway, as "
+        "https://intent.example/v1.",
+    )
+    commit: str = Field(
+        default="", description="Commit of the code, for an image that carries no git folder."
+    )
+    itag_endpoint: str = Field(
+        default="", description="OpenITag endpoint, as openitag.cn-hangzhou.aliyuncs.com."
+    )
+    itag_tenant: str = Field(default="", description="iTAG tenant whose tasks are exported.")
+    pipeline_deployment: str = Field(
+        default="intent-pipeline/cpu", description="Deployment that takes an export that arrives."
+    )
+    projects: Path = Field(
+        default=CHECKOUT / "deployments" / "projects.yaml",
+        description="The projects whose exports are watched.",
+    )
+    receiver_token: SecretStr | None = Field(
+        default=None, description="Bearer token of those who may send notifications."
+    )
+    receiver_secret: SecretStr | None = Field(
+        default=None, description="Secret they sign notifications with."
+    )
+    receiver_store_token: SecretStr | None = Field(
+        default=None, description="Bearer token of stores that cannot sign (SeaweedFS)."
+    )
+    hub_endpoint: str = Field(
+        default="", description="Model hub base models come from; empty: huggingface.co."
+    )
+    candidate_key: SecretStr | None = Field(
+        default=None, description="Key of another server that `intent try` asks beside ours."
+    )
+    notification_block: str = Field(
+        default="",
+        description="Prefect block that is told of promotions, refusals and runs that fail or "
+        "hang, as slack-webhook/on-call; empty: nobody is.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="How log lines look: `json` is an object a line, for collectors.",
+    )
+    retry_delays_s: tuple[float, ...] = Field(
+        default=(5, 15, 30, 60), description="Waits before another try of a failed service."
+    )
+
+    @property
+    def store_uri(self) -> str:
+        return self.store or (self.home.resolve() / "store").as_uri()
+
+    @property
+    def prefect_api_url(self) -> str:
+        return self.prefect_url or f"http://{self.host}:{self.prefect_port}/api"
+
+    @property
+    def prefect_ui_url(self) -> str:
+        return self.prefect_api_url.removesuffix("/api")
+
+    @property
+    def mlflow_tracking_url(self) -> str:
+        return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def has_tls(self) -> bool:
+        return self.tls_certificate is not None or self.tls_key is not None
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL for OpenAI clients."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        scheme = "https" if self.has_tls else "http"
+        return f"{scheme}://{self.host}:{self.gateway_port}/v1"
+
+    @property
+    def local_endpoint(self) -> str:
+        """The same gateway for programs on this machine.
+
+        A certificate is for the public name, so over loopback nobody could verify it: keys go to
+        a port without TLS that only this machine reaches.
+        """
+        if self.fleet:
+            return self.endpoint
+        if self.has_tls:
+            return f"http://{LOOPBACK}:{self.gateway_local_port}/v1"
+        return f"http://{self.host}:{self.gateway_port}/v1"
+
+    def read_api_key(self) -> str:
+        """The operator's key; made and kept (mode 0600) the first time."""
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        _make_once(self.api_key_file, secrets.token_urlsafe(32))
+        return self.api_key_file.read_text().strip()
+
+    @property
+    def api_key_file(self) -> Path:
+        return self.home / "secrets" / "api_key"
+
+    @property
+    def inference_keys_file(self) -> Path:
+        return self.inference_keys or self.home / "secrets" / "inference_keys"
+
+    def ensure_inference_keys(self) -> Path:
+        """The file of the callers' keys; one of ours is made with a first key, mode 0600."""
+        # Links stay: Kubernetes updates a mounted Secret by turning one.
+        path = self.inference_keys_file.absolute()
+        if self.inference_keys is None:
+            _make_once(path, f"default {secrets.token_urlsafe(32)}\n")
+        elif not path.is_file():
+            raise ConfigError(
+                f"INTENT_INFERENCE_KEYS={path}: no such file; write a `name key` a line into it"
+            )
+        return path
+
+    def read_inference_key(self) -> str:
+        """The first of the callers' keys, for a caller on this machine."""
+        path = self.ensure_inference_keys()
+        for line in path.read_text(encoding="utf-8").splitlines():
+            fields = line.split()
+            if len(fields) == 2 and not line.startswith("#"):
+                return fields[1]
+        raise ConfigError(f"{path} has no key: write a `name key` line into it")
+
+
+def _make_once(path: Path, content: str) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.touch(mode=0o600)
+    beside.write_text(content)
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        pass  # another process was first: its key is the key
+    finally:
+        beside.unlink()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """This process's settings, with the clients of Prefect and MLflow pointed accordingly."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        faults = (
+            f"INTENT_{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}"
+            for fault in error.errors(include_url=False)
+        )
+        raise ConfigError("wrong settings in the environment: " + "; ".join(faults)) from error
+    prepare_environment(settings.prefect_api_url, settings.home)
+    prepare_logging(settings.log_format == "json")
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        from tasks.settings.tracing import prepare_traces
+
+        prepare_traces()
+    return settings
+
+
+def check_prefect_url(settings: Settings) -> None:
+    """Raise `ConfigError` when Prefect's own setting points elsewhere than ours."""
+    theirs = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    if theirs and theirs != settings.prefect_api_url.rstrip("/"):
+        raise ConfigError(
+            f"PREFECT_API_URL is {theirs}, but runs would go to {settings.prefect_api_url}: set "
+            f"INTENT_PREFECT_URL={theirs} to use that server, or unset PREFECT_API_URL"
+        )
+
+
+def training_environment() -> dict[str, str]:
+    """For the training program: every core, no thread that spins while it waits, no hub."""
+    cores = str(len(os.sched_getaffinity(0)))
+    return child_environment(
+        OMP_WAIT_POLICY="passive",
+        OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", cores),
+        HF_HUB_OFFLINE="1",
+    )
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """The environment for a program we start, with `extra` on top."""
+    return {**os.environ, **extra}

@@ -1,0 +1,48 @@
+"""What our dependencies read from the environment: set before any of them is imported.
+
+For this process and all it starts, unless a person has set it otherwise; the images have the same.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+# Nothing is told to anybody: tests/flows/test_nothing_leaves.py watches that it is not.
+QUIET = {
+    # Prefect, gradio, vLLM, Hugging Face and others
+    "DO_NOT_TRACK": "true",
+    "GRADIO_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+_DEFAULTS = {
+    **QUIET,
+    # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # Eight processes, 2 GB, for scorers of traces: nothing here starts such a job.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # By its silence a run whose process was killed is known (`flows.intake.lost_runs`).
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,intent_core",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+
+
+def prepare_environment(prefect_api_url: str, home: Path) -> None:
+    """Point the clients of Prefect and MLflow to ours, and keep everybody quiet."""
+    for name, value in {**_DEFAULTS, "PREFECT_API_URL": prefect_api_url}.items():
+        os.environ.setdefault(name, value)
+    if "PREFECT_HOME" not in os.environ:
+        folder = home.resolve() / "prefect"
+        os.environ["PREFECT_HOME"] = str(folder)
+        # Prefect makes one level only, and warns when that does not do.
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+    for name in ("NO_PROXY", "no_proxy"):
+        # Our servers are on this machine; a proxy for the internet would not find them.
+        os.environ[name] = ",".join(
+            dict.fromkeys([*filter(None, [os.environ.get(name)]), "127.0.0.1", "localhost"])
+        )

@@ -1,0 +1,95 @@
+"""JSON lines of whatever we start (INTENT_LOG_FORMAT=json), each with the run it belongs to."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from intent_core.errors import IntentError
+from intent_core.json_logs import JsonFormatter, write_json_lines
+
+# Overrides of Prefect's logging.yml, for this process and those it starts.
+_OF_PREFECT = {
+    "PREFECT_LOGGING_COLORS": "false",
+    "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "tasks.settings.log_setup.RunJsonFormatter",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json",
+    "PREFECT_LOGGING_HANDLERS_DEBUG_FORMATTER": "json",
+}
+
+
+class RunJsonFormatter(JsonFormatter):
+    """With the flow and the task it is written in, which Prefect knows."""
+
+    def find_context(self) -> Mapping[str, str]:
+        return {**find_run(), **super().find_context()}
+
+
+def find_run() -> dict[str, str]:
+    """Ids and names of the flow run and task run that goes on here; none outside of one."""
+    context = sys.modules.get("prefect.context")
+    if context is None:  # nothing of Prefect runs here
+        return {}
+    found: dict[str, str] = {}
+    if (flow := context.FlowRunContext.get()) and flow.flow_run:
+        found |= {"flow_run_id": str(flow.flow_run.id), "flow_run_name": flow.flow_run.name}
+    if (task := context.TaskRunContext.get()) and task.task_run:
+        found |= {"task_run_id": str(task.task_run.id), "task_run_name": task.task_run.name}
+        if task.task_run.flow_run_id:
+            found["flow_run_id"] = str(task.task_run.flow_run_id)
+    traces = sys.modules.get("opentelemetry.trace")
+    span = traces.get_current_span().get_span_context() if traces else None
+    if span and span.is_valid:
+        found |= {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
+    return found
+
+
+class OurErrors(logging.Filter):
+    """An error of ours says what to do: no trace of it, unless the level is DEBUG."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_ours = record.exc_info and isinstance(record.exc_info[1], IntentError)
+        if is_ours and not logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+            record.exc_info = record.exc_text = None
+        return True
+
+
+_OUR_ERRORS = OurErrors()
+
+
+def prepare_logging(as_json: bool) -> None:
+    """Levels; and as JSON what this process and whatever it starts have to say."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_OUR_ERRORS)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    for name in ("flows", "tasks", "intent_core"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    if as_json:
+        os.environ.update(_OF_PREFECT)
+        write_json_lines(RunJsonFormatter())
+
+
+def write_server_logging(path: Path) -> dict[str, str]:
+    """Logging of a vLLM server as a file at `path`; the variables that name it.
+
+    Its own loggers, uvicorn's and our access log write JSON to standard output.
+    """
+    handled = {"handlers": ["out"], "level": "INFO", "propagate": False}
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "intent_core.json_logs.JsonFormatter"}},
+        "handlers": {
+            "out": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "stream": "ext://sys.stdout",
+            }
+        },
+        "loggers": dict.fromkeys(("vllm", "uvicorn", "intent", "intent_core"), handled),
+        "root": {"handlers": ["out"], "level": "WARNING"},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(config, indent=1), encoding="utf-8")
+    return {"VLLM_LOGGING_CONFIG_PATH": str(path)}

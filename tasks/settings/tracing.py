@@ -1,0 +1,49 @@
+"""Traces to a collector, once OTEL_EXPORTER_OTLP_ENDPOINT names one; nothing happens without.
+
+The spans of flows and tasks are Prefect's own, those of requests vLLM's; ours is the training
+program's.
+"""
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+
+from opentelemetry import propagate, trace
+
+
+def traces_url() -> str:
+    """Where spans go, "" for nowhere. The protocol is http/protobuf."""
+    base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
+    return f"{base}/v1/traces" if base else ""
+
+
+@functools.cache
+def prepare_traces() -> None:
+    """From here on the spans of this process are exported; a second call does nothing."""
+    from tasks.settings.otlp import make_provider  # half a second, for those who trace
+
+    trace.set_tracer_provider(make_provider(traces_url()))
+
+
+@contextlib.contextmanager
+def traced(name: str) -> Iterator[None]:
+    """A span around what happens here."""
+    with trace.get_tracer("intent").start_as_current_span(name):
+        yield
+
+
+def trace_headers() -> dict[str, str]:
+    """For a request that belongs to what goes on here; none without a trace."""
+    headers: dict[str, str] = {}
+    propagate.inject(headers)
+    return headers
+
+
+def server_traces() -> tuple[dict[str, str], dict[str, str]]:
+    """A vLLM server's options and environment for the same."""
+    url = traces_url()
+    if not url:
+        return {}, {}
+    protocol = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+    return {"otlp-traces-endpoint": url}, {"OTEL_SERVICE_NAME": "intent-vllm", **protocol}

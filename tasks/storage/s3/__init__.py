@@ -1,0 +1,1 @@
+"""The driver for S3 and what is compatible with it."""

@@ -1,0 +1,102 @@
+"""Files written beside their place, synced, verified, and moved there in one step."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+from intent_core.errors import StorageError
+from tasks.storage.objects import PARTIAL
+
+CHUNK = 1 << 20
+_SYNC_EVERY_S = 0.1
+
+
+@contextlib.contextmanager
+def translated(
+    action: str, uri: str, directory: Path | None = None, needed: Path | int = 0
+) -> Iterator[None]:
+    """The one place where an `OSError` becomes a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot {action} {uri}: {error.strerror or error}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and directory is not None:
+            size = needed.stat().st_size if isinstance(needed, Path) else needed
+            message += f"; {directory} is full and {size} bytes are needed: free space there"
+        raise StorageError(message) from error
+
+
+def transfer(source: Path, target: Path) -> tuple[int, str]:
+    """Copy beside the target, verify the size, and move into place."""
+    with source.open("rb") as stream, beside(target) as (partial, sink):
+        size, etag = copy(stream, sink)
+        sync(sink)
+        written, expected = partial.stat().st_size, os.fstat(stream.fileno()).st_size
+        if not written == size == expected:
+            raise StorageError(f"{source} changed: {written} of {expected} bytes at {target}")
+        partial.replace(target)
+    sync_directory(target.parent)
+    return size, etag
+
+
+def copy(source: BinaryIO, sink: BinaryIO | None) -> tuple[int, str]:
+    size, digest = 0, hashlib.sha256()
+    while chunk := source.read(CHUNK):
+        size += len(chunk)
+        digest.update(chunk)
+        if sink is not None:
+            sink.write(chunk)
+    return size, digest.hexdigest()
+
+
+@contextlib.contextmanager
+def beside(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file in the target's directory, gone afterwards unless it was moved."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent / f".{uuid.uuid4().hex}{PARTIAL}"
+    try:
+        with partial.open("xb") as stream:
+            yield partial, stream
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def synced_meanwhile(stream: BinaryIO) -> Iterator[None]:
+    """The disk takes what is written as it comes, so that the last `sync` has little left.
+
+    A failed sync is told once only, so it is raised here.
+    """
+    written = threading.Event()
+
+    def keep_syncing() -> None:
+        while not written.wait(_SYNC_EVERY_S):
+            os.fdatasync(stream.fileno())
+
+    with ThreadPoolExecutor(1) as pool:
+        syncing = pool.submit(keep_syncing)
+        try:
+            yield
+        finally:
+            written.set()
+        syncing.result()
+
+
+def sync(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

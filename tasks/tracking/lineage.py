@@ -1,0 +1,206 @@
+"""Where each model came from, as it lies in the store: read without Prefect and MLflow.
+
+A pipeline run leaves `lineage/<model>/<outcome>/manifest.json`. A model of an earlier version of
+this software has its own manifest only; MLflow is asked for the rest then.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from intent_core.datasets.build import DatasetManifest
+from intent_core.models.artifact import ModelArtifact
+from tasks.settings import Settings
+from tasks.storage.objects import ObjectStore
+from tasks.storage.step_results import MANIFEST, read_finished, write_finished
+from tasks.tracking.record import RecordedRun, RunRecord
+from tasks.tracking.runs import make_client, name_verdict, run_url, translated
+
+logger = logging.getLogger(__name__)
+
+LINEAGE, _TRAININGS, _MODELS = "lineage", "trainings", "models"
+
+
+class RunParameters(BaseModel):
+    """What a run was given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    export: str = ""
+    recipe: str = ""
+    overrides: dict[str, Any] = {}
+
+
+class ModelLineage(BaseModel):
+    """What a model is made of. Whatever is "" or empty was not recorded."""
+
+    # Read for years, also by software that knows fewer fields.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str
+    """Content name."""
+    digest: str
+    method: str
+    base_model: str
+    """With its revision, where it comes from a hub."""
+    base_model_digest: str
+    dataset: str
+    """Fingerprint."""
+    key: str = ""
+    """Names the outcome of the run."""
+    project: str = ""
+    version: str = ""
+    """In the registry."""
+    verdict: str = ""
+    mlflow_run: str = ""
+    mlflow_url: str = ""
+    prefect_run: str = ""
+    commit: str = ""
+    """Of the code."""
+    recipe: str = ""
+    """As it was named to the run, and below what the run changed of it."""
+    overrides: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    """The recipe as it was, whole."""
+    export: str = ""
+    """As it was named to the run."""
+    export_uri: str = ""
+    export_sha256: str = ""
+    export_etag: str = ""
+    export_version: str | None = None
+    """The store's own version, where it keeps versions."""
+
+    @classmethod
+    def of_artifact(cls, artifact: ModelArtifact) -> Self:
+        """What the model's own manifest says."""
+        return cls(
+            model=artifact.name,
+            digest=artifact.digest,
+            method=artifact.method,
+            base_model=artifact.base_model,
+            base_model_digest=artifact.base_model_digest,
+            dataset=artifact.dataset_fingerprint,
+        )
+
+    def with_export(self, dataset: DatasetManifest) -> Self:
+        """The same with what its dataset's manifest says of the export."""
+        update = {
+            "export_uri": dataset.source,
+            "export_sha256": dataset.source_sha256,
+            "export_etag": dataset.source_etag,
+            "export_version": dataset.source_version,
+        }
+        return self.model_copy(update=update)
+
+    def with_run(self, recorded: RecordedRun | None) -> Self:
+        """The same with its place in MLflow."""
+        if recorded is None:
+            return self
+        update = {
+            "mlflow_run": recorded.run_id,
+            "mlflow_url": recorded.url,
+            "version": recorded.version,
+        }
+        return self.model_copy(update=update)
+
+
+def note_lineage(
+    store: ObjectStore, record: RunRecord, recorded: RecordedRun | None, parameters: RunParameters
+) -> None:
+    """Keep where a model came from, whether it is served or not."""
+    lineage = ModelLineage.of_artifact(record.artifact).model_copy(
+        update={
+            "key": record.key,
+            "project": record.config.project,
+            "verdict": name_verdict(record.decision),
+            "prefect_run": record.prefect_run,
+            "commit": record.commit,
+            "config": record.config.model_dump(mode="json"),
+            **parameters.model_dump(),
+        }
+    )
+    lineage = lineage.with_export(record.dataset).with_run(recorded)
+    write_finished(store, _prefix(record), lineage)
+
+
+def note_recorded(store: ObjectStore, record: RunRecord, recorded: RecordedRun) -> None:
+    """Add the place in MLflow of a record that waited for it."""
+    lineage = read_finished(store, _prefix(record), ModelLineage)
+    if lineage:
+        write_finished(store, _prefix(record), lineage.with_run(recorded))
+    else:
+        note_lineage(store, record, recorded, RunParameters())
+
+
+def find_model(store: ObjectStore, name: str) -> ModelLineage | None:
+    """Where a model came from; None when the store has no such model."""
+    outcomes = _read_all(store, f"{LINEAGE}/{name}/", ModelLineage)
+    if outcomes:
+        return _choose(outcomes)
+    artifact = read_finished(store, f"{_MODELS}/{name}", ModelArtifact)
+    if artifact is None:
+        return None
+    return _add_export(store, ModelLineage.of_artifact(artifact))
+
+
+def list_models(store: ObjectStore) -> list[ModelLineage]:
+    """Every model that was trained, by name."""
+    found: dict[str, list[ModelLineage]] = {}
+    for outcome in _read_all(store, f"{LINEAGE}/", ModelLineage):
+        found.setdefault(outcome.model, []).append(outcome)
+    models = {name: _choose(outcomes) for name, outcomes in found.items()}
+    for artifact in _read_all(store, f"{_TRAININGS}/", ModelArtifact):
+        if artifact.name not in models:
+            models[artifact.name] = _add_export(store, ModelLineage.of_artifact(artifact))
+    return [models[name] for name in sorted(models)]
+
+
+def ask_registry(settings: Settings, model: ModelLineage) -> ModelLineage:
+    """The same with what MLflow knows of it. Raises `TrackingError` when MLflow fails."""
+    with translated(settings.mlflow_tracking_url):
+        client = make_client(settings)
+        versions = client.search_model_versions(f"tags.`intent.digest` = '{model.digest}'")
+        if not versions:
+            return model
+        newest = max(versions, key=lambda version: int(version.version))
+        run_id = newest.run_id or ""
+        run = client.get_run(run_id)
+    known = {
+        "project": newest.name,
+        "version": str(newest.version),
+        "mlflow_run": run_id,
+        "mlflow_url": run_url(settings, run.info.experiment_id, run_id),
+        "verdict": run.data.tags.get("intent.verdict", ""),
+        "prefect_run": run.data.tags.get("intent.prefect_run", ""),
+        "commit": run.data.tags.get("mlflow.source.git.commit", ""),
+        "export_uri": run.data.tags.get("intent.export", ""),
+        "config": dict(run.data.params),
+    }
+    update = {name: value for name, value in known.items() if not getattr(model, name)}
+    return model.model_copy(update=update)
+
+
+def _prefix(record: RunRecord) -> str:
+    return f"{LINEAGE}/{record.artifact.name}/{record.key}"
+
+
+def _read_all(store: ObjectStore, prefix: str, kind: type[Any]) -> list[Any]:
+    keys = [found.key for found in store.list(prefix)]
+    ends = [key.removesuffix(f"/{MANIFEST}") for key in keys if key.endswith(f"/{MANIFEST}")]
+    return [value for end in ends if (value := read_finished(store, end, kind)) is not None]
+
+
+def _choose(outcomes: Iterable[ModelLineage]) -> ModelLineage:
+    """Of several runs with one model the one that promoted it, else the last registered."""
+
+    def rank(one: ModelLineage) -> tuple[bool, int]:
+        return one.verdict == "promote", int(one.version) if one.version.isdecimal() else -1
+
+    return max(outcomes, key=rank)
+
+
+def _add_export(store: ObjectStore, model: ModelLineage) -> ModelLineage:
+    dataset = read_finished(store, f"datasets/{model.dataset}", DatasetManifest)
+    return model.with_export(dataset) if dataset else model

@@ -1,0 +1,251 @@
+"""The tasks that write a pipeline run's whole story into MLflow, or keep it until they can."""
+
+import logging
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from prefect import runtime, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from pydantic import BaseModel, ConfigDict
+
+from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.provenance import ORIGINS_FOLDER
+from intent_core.errors import ConfigError
+from intent_core.evaluation.report import EvaluationReport
+from intent_core.gate.checks import GateDecision, render_decision
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import PipelineConfig, fingerprint
+from intent_core.reporting.figures import draw_figures
+from intent_core.reporting.page import Review, render_review
+from intent_core.training.protocol import RESULT_FILE, TrainingResult
+from tasks.evaluation.answer_log import read_whole_lines
+from tasks.evaluation.evaluate import PREDICTIONS_FILE, evaluation_prefix, read_examples
+from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.orchestration.run_liveness import current_root_run
+from tasks.serving.vllm.server import fetch_model
+from tasks.settings import Settings, get_settings
+from tasks.storage.objects import ObjectStore
+from tasks.storage.step_results import get_store, require_finished
+from tasks.tracking.registry import describe_version, register_candidate
+from tasks.tracking.runs import (
+    ensure_experiment,
+    find_open_run,
+    find_run,
+    finish_run,
+    log_run,
+    log_tables,
+    log_verdict,
+    make_client,
+    open_run,
+    run_url,
+    translated,
+)
+from tasks.training.finetune import training_prefix
+
+logger = logging.getLogger(__name__)
+
+
+class RunRecord(BaseModel):
+    """What a pipeline run came to, by reference: enough to write its story at any later time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: PipelineConfig
+    dataset: DatasetManifest
+    artifact: ModelArtifact
+    decision: GateDecision
+    champion_report: str | None
+    """Where the champion's report on the same test split lies."""
+    prefect_run: str
+    commit: str = ""
+    """Of the code that ran."""
+
+    @property
+    def key(self) -> str:
+        """Names the outcome; a person's approval does not make it another one."""
+        decided = self.decision.model_copy(
+            update={"approval": None, "reason": "", "promote": False}
+        )
+        return fingerprint(self.config, self.dataset.fingerprint, self.artifact.digest, decided)
+
+
+class RecordedRun(BaseModel):
+    """Where a reviewer finds the run, and the model's version in the registry."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    url: str
+    version: str
+
+
+@task(
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=worth_a_retry,
+    task_run_name="record {record.artifact.name}",
+)
+def record_run(record: RunRecord) -> RecordedRun:
+    """One MLflow run per outcome: done again after a failure it adds what was missing."""
+    settings = get_settings()
+    recorded = write_record(settings, record)
+    publish(recorded.url, settings, record.decision)
+    return recorded
+
+
+@task(
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=worth_a_retry,
+)
+def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
+    """The person's answer, in place of the verdict that waited for it."""
+    settings = get_settings()
+    with translated(settings.mlflow_tracking_url):
+        client = make_client(settings)
+        with tempfile.TemporaryDirectory() as folder:
+            review = gather_review(get_store(settings), record, {"MLflow run": recorded.url})
+            write_documents(review, Path(folder))
+            log_verdict(client, recorded.run_id, record.decision, Path(folder))
+        describe_version(client, record.config.project, recorded.version, review)
+    publish(recorded.url, settings, record.decision)
+
+
+def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
+    """The run and the version, made or completed. Raises `TrackingError` when MLflow fails."""
+    store = get_store(settings)
+    config, dataset, artifact = record.config, record.dataset, record.artifact
+    with translated(settings.mlflow_tracking_url):
+        client = make_client(settings)
+        experiment = ensure_experiment(client, config.project)
+        run_id = find_run(client, experiment, record.key)
+        is_new = run_id is None
+        if run_id is None:
+            training = training_prefix(dataset, config.train)
+            flow_run = current_root_run()
+            run_id = find_open_run(client, experiment, training, flow_run) or open_run(
+                client, experiment, config.project, training, flow_run
+            )
+        url = run_url(settings, experiment, run_id)
+        review = gather_review(store, record, {"MLflow run": url})
+        if is_new:
+            tags = {"intent.prefect_run": record.prefect_run}
+            if record.commit:
+                tags["mlflow.source.git.commit"] = record.commit
+            log_run(
+                client,
+                run_id,
+                key=record.key,
+                config=config,
+                dataset=dataset,
+                artifact=artifact,
+                training=read_training_result(store, config, dataset),
+                report=review.report,
+                tags=tags,
+            )
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                gather_dataset(store, dataset, folder)
+                client.log_artifacts(run_id, name, "dataset")
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                prefix = evaluation_prefix(artifact, dataset, config.evaluate, config.serve)
+                answers = folder / PREDICTIONS_FILE
+                store.download(f"{prefix}/{PREDICTIONS_FILE}", answers)
+                log_tables(client, run_id, review.report, read_whole_lines(answers))
+                write_documents(review, folder)
+                log_verdict(client, run_id, record.decision, folder)
+            finish_run(client, run_id)
+        weights = choose_weights(settings, artifact)
+        version = register_candidate(client, config.project, run_id, artifact, weights)
+        describe_version(client, config.project, version, review)
+    return RecordedRun(run_id=run_id, url=url, version=version)
+
+
+def choose_weights(settings: Settings, artifact: ModelArtifact) -> Path | str:
+    """What the registry holds of a model: its files, or the URI of those in the store."""
+    if settings.mlflow_weights == "copy":
+        return fetch_model(settings, artifact)
+    if settings.store_uri.startswith(("s3://", "oss://")):
+        return f"{settings.store_uri}/{artifact.uri}"
+    raise ConfigError("INTENT_MLFLOW_WEIGHTS=store needs an INTENT_STORE on s3:// or oss://")
+
+
+def gather_review(store: ObjectStore, record: RunRecord, links: dict[str, str]) -> Review:
+    """Everything a reviewer is shown, from the store."""
+    config, dataset, artifact = record.config, record.dataset, record.artifact
+    prefix = evaluation_prefix(artifact, dataset, config.evaluate, config.serve)
+    champion = record.champion_report
+    training = read_training_result(store, config, dataset)
+    return Review(
+        report=require_finished(store, prefix, EvaluationReport),
+        champion=require_finished(store, champion, EvaluationReport) if champion else None,
+        decision=record.decision,
+        dataset=dataset,
+        artifact=artifact,
+        config=config,
+        losses=training.losses,
+        validations=training.validations,
+        links={**links, "Prefect run": record.prefect_run},
+        utterances={e.id: e for e in read_examples(store, dataset, "test")},
+    )
+
+
+def write_documents(review: Review, folder: Path) -> None:
+    """The page, the report and the verdict as files, the figures."""
+    texts = {
+        "report.html": render_review(review),
+        "report.json": review.report.model_dump_json(indent=1),
+        "decision.json": review.decision.model_dump_json(indent=1),
+        "decision.md": render_decision(review.decision, review.report.failures),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, picture in draw_figures(review).items():
+        (folder / "figures" / name).write_bytes(picture)
+
+
+def gather_dataset(store: ObjectStore, dataset: DatasetManifest, folder: Path) -> None:
+    """The dataset's manifest, what was rejected and why, and the data check."""
+    splits = {split.file for split in dataset.splits.values()}
+    for found in store.list(f"{dataset.uri}/"):
+        name = found.key.removeprefix(f"{dataset.uri}/")
+        # A line a row: too much for a page, and `intent trace` reads it from the store.
+        if name not in splits and not name.startswith(f"{ORIGINS_FOLDER}/"):
+            store.download(found.key, folder / name)
+
+
+def read_training_result(
+    store: ObjectStore, config: PipelineConfig, dataset: DatasetManifest
+) -> TrainingResult:
+    key = f"{training_prefix(dataset, config.train)}/{RESULT_FILE}"
+    return TrainingResult.model_validate_json(store.read(key))
+
+
+def code_commit(settings: Settings) -> str:
+    """The commit this code is of, as git knows it where an image does not say."""
+    if settings.commit or shutil.which("git") is None:
+        return settings.commit
+    here = Path(__file__).parent
+    asked = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
+def prefect_run_url(settings: Settings) -> str:
+    return f"{settings.prefect_ui_url}/runs/flow-run/{runtime.flow_run.id}"
+
+
+def publish(url: str, settings: Settings, decision: GateDecision) -> None:
+    """The verdict and the links on the Prefect run's page."""
+    publish_verdict(decision)
+    create_link_artifact(url, link_text="MLflow run", key="mlflow-run")
+    create_link_artifact(settings.endpoint, link_text="Endpoint", key="endpoint")
+
+
+def publish_verdict(decision: GateDecision) -> None:
+    create_markdown_artifact(render_decision(decision), key="gate-verdict")

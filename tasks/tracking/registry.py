@@ -1,0 +1,100 @@
+"""MLflow's model registry: a version per artifact, aliases `candidate` and `champion`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from intent_core.models.artifact import ModelArtifact
+from intent_core.reporting.review import Review
+from tasks.tracking.runs import name_verdict
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DIGEST_TAG = "intent.digest"
+ARTIFACT_TAG = "intent.artifact"
+MISSING_TAG = "intent.artifact_missing"
+"""Since when a version's model is not in the store, and nobody has removed it on purpose."""
+REMOVED_TAG = "intent.artifact_removed"
+"""When `intent clean` removed it from the store."""
+CANDIDATE, CHAMPION = "candidate", "champion"
+_LONGEST_REASON = 1000
+
+
+def register_candidate(
+    client: "MlflowClient", name: str, run_id: str, artifact: ModelArtifact, weights: Path | str
+) -> str:
+    """The version that holds this artifact, created with its weights if there is none yet.
+
+    A folder's files are copied to MLflow, a URI is only named.
+    """
+    version = find_version(client, name, artifact.digest)
+    if version is None:
+        source = str(weights)
+        if isinstance(weights, Path):
+            # As plain files: MLflow's model flavours have corrupted adapters on reload.
+            client.log_artifacts(run_id, str(weights), "model")
+            source = f"runs:/{run_id}/model"
+        version = _create_version(client, name, run_id, artifact, source)
+    client.set_registered_model_alias(name, CANDIDATE, version)
+    return version
+
+
+def describe_version(client: "MlflowClient", name: str, version: str, review: Review) -> None:
+    """What the registry's list shows: the figures and the verdict in one line, and as tags."""
+    report, decision = review.report, review.decision
+    headline = (
+        f"intent {report.intent_accuracy.value:.3f}, parameters "
+        f"{report.parameter_accuracy.value:.3f} on {report.num_examples} utterances. "
+    )
+    client.update_model_version(name, version, headline + decision.reason[:_LONGEST_REASON])
+    client.set_model_version_tag(name, version, "intent.verdict", name_verdict(decision))
+    reason = decision.reason[:_LONGEST_REASON]
+    client.set_model_version_tag(name, version, "intent.reason", reason)
+
+
+def find_version(client: "MlflowClient", name: str, digest: str) -> str | None:
+    for found in client.search_model_versions(f"name = '{name}'"):
+        if found.tags.get(DIGEST_TAG) == digest:
+            return str(found.version)
+    return None
+
+
+def set_champion(client: "MlflowClient", name: str, version: str) -> None:
+    """Point `champion` at what is served; call it after the server has turned."""
+    client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def find_champion(client: "MlflowClient", name: str) -> str | None:
+    """The version `champion` points at; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_model_version_by_alias(name, CHAMPION).version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _create_version(
+    client: "MlflowClient", name: str, run_id: str, artifact: ModelArtifact, source: str
+) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name,
+        source=source,
+        run_id=run_id,
+        tags={
+            DIGEST_TAG: artifact.digest,
+            ARTIFACT_TAG: artifact.name,
+            "intent.dataset_fingerprint": artifact.dataset_fingerprint,
+            "intent.base_model": artifact.base_model,
+        },
+    )
+    return str(version.version)

@@ -1,0 +1,268 @@
+"""MLflow runs: one per pipeline run, opened with its training, whole when its gate has decided."""
+
+import contextlib
+import json
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from intent_core.datasets.build import DatasetManifest
+from intent_core.errors import TrackingError
+from intent_core.evaluation.prediction import Prediction
+from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure, SliceScore
+from intent_core.gate.checks import GateDecision
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import PipelineConfig
+from intent_core.training.protocol import TrainingResult
+from tasks.settings import Settings
+
+if TYPE_CHECKING:  # it takes seconds to import: a rollback shall not wait for it
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
+
+logger = logging.getLogger(__name__)
+
+KEY_TAG = "intent.key"
+TRAINING_TAG = "intent.training"
+FLOW_RUN_TAG = "intent.flow_run"
+_CURVES = ("train_loss", "validation_loss", "validation_exact_match")
+_LONGEST_PARAMETER = 500
+_LONGEST_TAG = 1000
+MOST_ROWS = 20_000
+"""Of a table: MLflow's pages load it whole. The files beside it are complete."""
+
+
+@contextlib.contextmanager
+def translated(url: str) -> Iterator[None]:
+    """MLflow's failures as `TrackingError`, naming the server."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        first = str(error).splitlines()[0][:300]
+        raise TrackingError(f"MLflow at {url} failed: {first}") from error
+
+
+def make_client(settings: Settings) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=settings.mlflow_tracking_url)
+
+
+def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
+    return f"{settings.mlflow_tracking_url}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def find_run(client: "MlflowClient", experiment_id: str, key: str) -> str | None:
+    """The finished run of that key, so that a resumed pipeline does not log it again."""
+    finished = None
+    for run in client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'"):
+        if run.info.status == "FINISHED":
+            finished = run.info.run_id
+        else:
+            # Half logged by a try that failed: the reviewer should see one run, whole.
+            client.delete_run(run.info.run_id)
+    return finished
+
+
+def ensure_experiment(client: "MlflowClient", name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        created: str = client.create_experiment(name)
+        return created
+    identity: str = found.experiment_id
+    return identity
+
+
+def open_run(
+    client: "MlflowClient", experiment_id: str, name: str, training: str, flow_run: str = ""
+) -> str:
+    """A run for a training that begins, or for an outcome whose training is an earlier run's.
+
+    `flow_run` is the Prefect run it is of: when that has ended, nobody writes to it any more.
+    """
+    tags = {TRAINING_TAG: training, **({FLOW_RUN_TAG: flow_run} if flow_run else {})}
+    run = client.create_run(experiment_id, run_name=name, tags=tags)
+    identity: str = run.info.run_id
+    return identity
+
+
+def find_open_run(
+    client: "MlflowClient", experiment_id: str, training: str, flow_run: str = ""
+) -> str | None:
+    """The run that a training was or is shown in and no outcome is in yet; one that was stopped
+    is open again, as `flow_run`'s."""
+    found: str | None = None
+    for run in client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
+        if run.info.status in ("RUNNING", "KILLED") and KEY_TAG not in run.data.tags:
+            if found is None:
+                found = run.info.run_id
+                client.update_run(found, status="RUNNING")
+                if flow_run:
+                    client.set_tag(found, FLOW_RUN_TAG, flow_run)
+            elif run.info.status == "RUNNING":
+                # Opened by a request whose answer was lost with the server: nobody knows of it.
+                client.delete_run(run.info.run_id)
+    return found
+
+
+def log_run(
+    client: "MlflowClient",
+    run_id: str,
+    *,
+    key: str,
+    config: PipelineConfig,
+    dataset: DatasetManifest,
+    artifact: ModelArtifact,
+    training: TrainingResult,
+    report: EvaluationReport,
+    tags: Mapping[str, str],
+) -> None:
+    """Parameters, metrics, what is missing of the curves, and the dataset's lineage."""
+    from mlflow.entities import RunTag
+
+    client.update_run(run_id, name=f"{config.project}-{artifact.name}")
+    all_tags = {
+        **tags,
+        KEY_TAG: key,
+        "intent.project": config.project,
+        "intent.export": dataset.source,
+        "intent.artifact": artifact.name,
+        "intent.digest": artifact.digest,
+        "intent.dataset_fingerprint": dataset.fingerprint,
+    }
+    client.log_batch(
+        run_id,
+        metrics=_metrics(report, training) + _missing_points(client, run_id, training),
+        params=_parameters(config),
+        tags=[RunTag(k, v) for k, v in all_tags.items()],
+    )
+    _log_dataset(client, run_id, dataset)
+
+
+def log_verdict(client: "MlflowClient", run_id: str, decision: GateDecision, folder: Path) -> None:
+    """The verdict as tags, and the documents about it."""
+    client.set_tag(run_id, "intent.verdict", name_verdict(decision))
+    client.set_tag(run_id, "intent.reason", decision.reason[:_LONGEST_TAG])
+    client.log_artifacts(run_id, str(folder))
+
+
+def log_tables(
+    client: "MlflowClient", run_id: str, report: EvaluationReport, predictions: Sequence[Prediction]
+) -> None:
+    """Scores by intent and slice, failures, answers: tables that MLflow's pages compare."""
+    tables: dict[str, list[dict[str, Any]]] = {
+        "per_intent": [flatten(score) for score in report.per_intent],
+        "slices": [flatten(score) for score in report.slices],
+        "failures": [failure.model_dump() for failure in report.failures[:MOST_ROWS]],
+        "predictions": [prediction.model_dump() for prediction in predictions[:MOST_ROWS]],
+    }
+    with warnings.catch_warnings():
+        # MLflow's way with pandas is going to change, says pandas.
+        warnings.simplefilter("ignore")
+        for name, rows in tables.items():
+            if rows:
+                columns = {column: [row[column] for row in rows] for column in rows[0]}
+                client.log_table(run_id, columns, f"tables/{name}.json")
+
+
+def flatten(score: IntentScore | SliceScore) -> dict[str, str | int | float]:
+    """A row for people: the rates without their intervals."""
+    return {
+        name: round(value.value, 4) if isinstance(value, Measure) else value
+        for name, value in score
+    }
+
+
+def name_verdict(decision: GateDecision) -> str:
+    """One word, by which runs are sorted: promote, rejected, dry_run, waits or declined."""
+    if decision.promote:
+        return "promote"
+    if not decision.passed:
+        return "rejected"
+    if decision.awaits_approval:
+        return "waits"
+    return "dry_run" if decision.mode == "dry_run" else "declined"
+
+
+def finish_run(client: "MlflowClient", run_id: str) -> None:
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _metrics(report: EvaluationReport, training: TrainingResult) -> "list[Metric]":
+    from mlflow.entities import Metric
+
+    final = {
+        "intent_accuracy": report.intent_accuracy.value,
+        "parameter_accuracy": report.parameter_accuracy.value,
+        "exact_match": report.exact_match.value,
+        "parse_rate": report.parse_rate.value,
+        "slot_f1": report.slots.f1,
+        "documents_intent_accuracy": report.documents.intent_accuracy,
+        "documents_parameter_accuracy": report.documents.parameter_accuracy,
+        "train_seconds": training.seconds,
+        "train_samples_per_second": training.samples_per_second,
+    }
+    for name in ("unknown_intent_rate", "out_of_scope_recall", "out_of_scope_precision"):
+        measure: Measure | None = getattr(report, name)
+        if measure is not None:
+            final[name] = measure.value
+    if report.latency is not None:
+        final["latency_p50_ms"] = report.latency.p50_ms
+        final["latency_p95_ms"] = report.latency.p95_ms
+    now = int(time.time() * 1000)
+    return [Metric(name, value, now, 0) for name, value in final.items()]
+
+
+def _missing_points(
+    client: "MlflowClient", run_id: str, training: TrainingResult
+) -> "list[Metric]":
+    """What was not shown while the model trained: all of it, or what a failure cost."""
+    from mlflow.entities import Metric
+
+    curves = [("train_loss", step, loss) for step, loss in training.losses]
+    for step, loss, exact_match in training.validations:
+        curves += [
+            ("validation_loss", step, loss),
+            ("validation_exact_match", step, exact_match),
+        ]
+    shown = {(m.key, m.step) for name in _CURVES for m in client.get_metric_history(run_id, name)}
+    now = int(time.time() * 1000)
+    return [
+        Metric(name, loss, now, step) for name, step, loss in curves if (name, step) not in shown
+    ]
+
+
+def _parameters(config: PipelineConfig) -> "list[Param]":
+    """The recipe flat, by its own names: `train.learning_rate`, `gate.min_intent_accuracy`."""
+    from mlflow.entities import Param
+
+    flat: dict[str, Any] = {"project": config.project}
+    for section, values in config.model_dump(mode="json", exclude={"project"}).items():
+        flat.update({f"{section}.{name}": value for name, value in values.items()})
+    return [Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in flat.items()]
+
+
+def _log_dataset(client: "MlflowClient", run_id: str, dataset: DatasetManifest) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    profile: dict[str, int] = {
+        "records": dataset.num_records,
+        "rejections": dataset.num_rejections,
+    }
+    profile.update({name: split.num_examples for name, split in dataset.splits.items()})
+    entity = Dataset(
+        name=dataset.uri,
+        digest=dataset.fingerprint,
+        source_type="itag-export",
+        source=json.dumps({"uri": dataset.source, "sha256": dataset.source_sha256}),
+        profile=json.dumps(profile),
+    )
+    tags = [InputTag("mlflow.data.context", "training")]
+    client.log_inputs(run_id, [DatasetInput(entity, tags)])

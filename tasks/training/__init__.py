@@ -1,0 +1,1 @@
+"""The training program as a task, here or as a DLC job."""

@@ -1,0 +1,218 @@
+"""The task that fine-tunes as a PAI-DLC job and waits for its model in the store.
+
+A job's name says what it trains and for which store. Whoever asks for the same training while such
+a job lives waits for that one, so a run that was killed finds its job again, and a job that was
+stopped or lost is followed by one that goes on from the checkpoint in the store.
+"""
+
+import logging
+import time
+from typing import Any
+
+from prefect import task
+
+from intent_core.datasets.build import DatasetManifest
+from intent_core.errors import IntentError, ServiceError, TrainingError
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import TrainConfig, fingerprint
+from intent_core.training.protocol import PROGRESS_FILE
+from tasks.alibaba.dlc import DlcJob, DlcJobs
+from tasks.orchestration.progress import Tracker, track
+from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.settings import Settings, get_settings
+from tasks.settings.pai import PaiSettings, describe_store, get_pai_settings
+from tasks.storage.objects import ObjectStore
+from tasks.storage.step_results import get_store, read_finished, require_finished, work_folder
+from tasks.tracking.live_curves import LiveCurves, live_curves
+from tasks.training.dlc_job import put_request, read_fault, read_progress
+from tasks.training.finetune import show_progress, training_prefix
+
+logger = logging.getLogger(__name__)
+
+_LOG_LINES = 20
+# A checkpoint is saved and sent to the store in it.
+_GRACE_S = 300
+_ROLE = "0"
+
+
+@task(
+    retries=len(retry_delays()),
+    retry_delay_seconds=retry_delays(),
+    retry_condition_fn=worth_a_retry,
+    task_run_name="fine-tune {config.base_model} ({config.method}) on PAI",
+)
+def finetune_on_pai(
+    dataset: DatasetManifest, config: TrainConfig, project: str = ""
+) -> ModelArtifact:
+    """As `finetune_model`, in a DLC job: the same model under the same keys of the store."""
+    settings, pai = get_settings(), get_pai_settings()
+    store, prefix = get_store(settings), training_prefix(dataset, config)
+    training = PaiTraining(settings, pai, store, prefix)
+    with track("fine-tune", "fine-tune") as tracker, live_curves(settings, project, prefix) as live:
+        return training.run(dataset, config, tracker, live)
+
+
+class PaiTraining:
+    """One training of the store, as a job."""
+
+    def __init__(
+        self, settings: Settings, pai: PaiSettings, store: ObjectStore, prefix: str
+    ) -> None:
+        self._request = describe_job(settings, pai, prefix)
+        self._name = job_name(settings, prefix)
+        self._jobs = DlcJobs(pai)
+        self._pai, self._store, self._prefix = pai, store, prefix
+        self._progress = work_folder(settings, prefix) / PROGRESS_FILE
+
+    def run(
+        self,
+        dataset: DatasetManifest,
+        config: TrainConfig,
+        tracker: Tracker,
+        curves: LiveCurves | None,
+    ) -> ModelArtifact:
+        """Start the job or find it, wait for it, and give its model.
+
+        Whoever ends this otherwise than by an error of ours has cancelled the job.
+        """
+        done = read_finished(self._store, self._prefix, ModelArtifact)
+        if done:
+            return done
+        job_id = self._find()
+        try:
+            if not job_id:
+                put_request(self._store, self._prefix, dataset, config)
+                job_id = self._submit()
+            job = self._wait(job_id, tracker, curves)
+        except IntentError:
+            raise  # PAI did not answer, say: the job goes on and another try finds it
+        except BaseException:
+            self._cancel(job_id)
+            raise
+        return self._judge(job)
+
+    def _find(self) -> str:
+        living = [job for job in self._jobs.find(self._name) if job.is_living]
+        if living:
+            logger.info("job %s trains this already: waiting for it", living[0].job_id)
+        return living[0].job_id if living else ""
+
+    def _submit(self) -> str:
+        job_id = self._jobs.submit(self._request)
+        # Two that found none at once have started two: the older one stays.
+        living = [job.job_id for job in self._jobs.find(self._name) if job.is_living]
+        if living and living[0] != job_id and job_id in living:
+            self._jobs.stop(job_id)
+            return living[0]
+        logger.info("job %s (%s) trains it on PAI", job_id, self._name)
+        return job_id
+
+    def _wait(self, job_id: str, tracker: Tracker, curves: LiveCurves | None) -> DlcJob:
+        shown, status, answered = 0, "", time.monotonic()
+        while True:
+            try:
+                job = self._jobs.ask(job_id)
+                if job.status != status:
+                    status, why = job.status, f" ({job.reason})" if job.reason else ""
+                    logger.info("job %s is %s%s", job_id, status, why)
+                self._progress.write_bytes(read_progress(self._store, self._prefix))
+                shown = show_progress(self._progress, shown, tracker, curves)
+                if not job.is_living:
+                    return job
+                answered = time.monotonic()
+            except ServiceError as error:
+                if time.monotonic() - answered > self._pai.patience_s:
+                    raise
+                logger.warning("%s; asking again in %g s", error, self._pai.poll_s)
+            time.sleep(self._pai.poll_s)
+
+    def _cancel(self, job_id: str) -> None:
+        """Of a submission whose answer was not waited for, the id must be found."""
+        try:
+            found = [job.job_id for job in self._jobs.find(self._name) if job.is_living]
+            for one in {*found, *([job_id] if job_id else [])}:
+                self._jobs.stop(one)
+        except IntentError as error:
+            logger.error("job %s goes on and costs money: %s", job_id or self._name, error)
+
+    def _judge(self, job: DlcJob) -> ModelArtifact:
+        if job.has_succeeded:
+            return require_finished(self._store, self._prefix, ModelArtifact)
+        fault = read_fault(self._store, self._prefix)
+        if fault and not job.was_stopped:
+            raise type(fault)(f"job {job.job_id} on PAI: {fault}")
+        why = f" ({job.reason})" if job.reason else ""
+        if job.was_stopped:
+            raise TrainingError(
+                f"job {job.job_id} on PAI was stopped{why}; the next run goes on from its "
+                "checkpoint"
+            )
+        try:
+            tail = "\n".join(self._jobs.read_log(job, _LOG_LINES)) or "(nothing)"
+        except IntentError as error:
+            tail = f"({error})"
+        raise TrainingError(
+            f"job {job.job_id} on PAI ended as {job.status}{why}; its log ends:\n{tail}"
+        )
+
+
+def job_name(settings: Settings, prefix: str) -> str:
+    """The same for the same training of the same store, wherever it is asked for."""
+    return f"intent-{fingerprint(settings.store_uri, prefix)}"
+
+
+def describe_job(settings: Settings, pai: PaiSettings, prefix: str) -> dict[str, Any]:
+    """The job, by the names of the service's CreateJob. No secret is in it."""
+    pai.require("train_image")
+    spec: dict[str, Any] = {"Type": "Worker", "PodCount": 1, "Image": pai.train_image}
+    request: dict[str, Any] = {
+        "DisplayName": job_name(settings, prefix),
+        "JobType": "PyTorchJob",
+        "JobSpecs": [spec],
+        # `exec`: the signal that stops the job is for our program.
+        "UserCommand": f"exec python -m flows pai work {prefix}",
+        "Envs": {
+            **describe_store(settings, pai),
+            "INTENT_HOME": pai.train_home,
+            "PYTHONUNBUFFERED": "1",
+        },
+        "CredentialConfig": _credentials(pai),
+        "JobMaxRunningTimeMinutes": pai.train_max_minutes,
+        "Settings": {
+            "Tags": {"intent-training": prefix.rpartition("/")[2]},
+            "TerminationGracePeriodSeconds": _GRACE_S,
+        },
+    }
+    if settings.hub_endpoint:
+        request["Envs"]["INTENT_HUB_ENDPOINT"] = settings.hub_endpoint
+    if pai.train_quota:
+        request["ResourceId"] = pai.train_quota
+        spec["ResourceConfig"] = {
+            "CPU": str(pai.train_cpu),
+            "Memory": f"{pai.train_memory_gb}Gi",
+            "SharedMemory": f"{max(1, pai.train_memory_gb // 2)}Gi",
+            "GPU": str(pai.train_gpus),
+        }
+    else:
+        pai.require("train_spec")
+        spec["EcsSpec"] = pai.train_spec
+    if pai.vpc:
+        request["UserVpc"] = {
+            "VpcId": pai.vpc,
+            "SwitchId": pai.vswitch,
+            "SecurityGroupId": pai.security_group,
+        }
+    return request
+
+
+def _credentials(pai: PaiSettings) -> dict[str, Any]:
+    """Temporary keys of a role, which PAI puts where `alibabacloud_credentials` finds them."""
+    roles = []
+    if pai.role_arn:
+        account = pai.role_arn.split(":")[3]
+        roles = [{"RoleType": "service", "RoleArn": pai.role_arn, "AssumeRoleFor": account}]
+    return {
+        "EnableCredentialInject": True,
+        "AliyunEnvRoleKey": _ROLE,
+        "CredentialConfigItems": [{"Key": _ROLE, "Type": "Role", "Roles": roles}],
+    }

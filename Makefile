@@ -37,10 +37,10 @@ test-slow: setup  ## What CI leaves out for its time: more kills, several machin
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m 'slow or e2e' --ignore=tests/docs tests
 
 walk: setup  ## Every command of the users' pages as written, in a fresh clone (an hour)
-	@.venv/bin/python -m pytest -s -m slow tests/docs/test_walk.py
+	@.venv/bin/python -m pytest -s -m slow tests/docs/test_walkthrough.py
 
 soak: setup  ## Twenty minutes of work while processes are killed; MINUTES=3 for less
-	@PYTHONPATH=. .venv/bin/python tests/soak.py --minutes $(MINUTES)
+	@PYTHONPATH=. .venv/bin/python -m tests.support.soak.soak --minutes $(MINUTES)
 
 check: $(PIPELINE)  ## Linters, types and import rules only
 	@.venv/bin/pre-commit run --all-files

@@ -32,7 +32,7 @@ from botocore.config import Config
 
 from tasks.storage.s3.store import S3Options, S3Store
 
-TESTS = Path(__file__).parents[1] / "tests"
+ROOT = Path(__file__).parents[1]
 FOLDER = "intent-benchmark"
 TURNS = 9  # of three turns one meets the disk at work, whoever's it is
 Contender = Callable[[], object]
@@ -44,8 +44,8 @@ def server_of(endpoint: str, bucket: str) -> Iterator[tuple[str, str]]:
     if endpoint:
         yield endpoint, bucket
         return
-    sys.path.append(str(TESTS))
-    with importlib.import_module("seaweed").running_seaweed() as server:
+    sys.path.append(str(ROOT))
+    with importlib.import_module("tests.support.servers.seaweedfs").running_seaweed() as server:
         os.environ.update(server.full.environment(), AWS_DEFAULT_REGION="us-east-1")
         yield server.url, server.bucket
 

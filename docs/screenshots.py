@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--project", default=PROJECT, help="experiment whose runs are shown")
     told = parser.parse_args()
     # The tests drive the browser; in a checkout they are beside us.
-    sys.path.append(str(CHECKOUT / "tests"))
+    sys.path.append(str(CHECKOUT))
     settings = get_settings()
     takers = {
         "prefect-run": take_prefect,
@@ -100,7 +100,7 @@ def take_comparison(settings: Settings, project: str, path: Path) -> None:
 def take_try(settings: Settings, project: str, path: Path) -> None:
     port = choose_free_port(LOOPBACK)
     command = [sys.executable, "-m", "flows", "try", "--port", str(port)]
-    driven = importlib.import_module("driven")
+    driven = importlib.import_module("tests.support.browser.chromium_session")
     with subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL) as process:
         try:
             with (
@@ -116,7 +116,7 @@ def take_try(settings: Settings, project: str, path: Path) -> None:
 
 
 def shoot(url: str, path: Path, width: int, height: int) -> None:
-    importlib.import_module("browser").take_picture(url, path, width, height)
+    importlib.import_module("tests.support.browser.chromium").take_picture(url, path, width, height)
 
 
 def shrink(path: Path) -> None:

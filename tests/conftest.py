@@ -3,14 +3,11 @@
 import os
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # `tiny_model`, `labelled`: shared by the rooms
 
 
 def free_ports(count: int) -> list[int]:
@@ -89,7 +86,7 @@ def closed_port() -> int:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of a few hundred thousand weights with a ChatML template."""
-    from tiny_model import build_tiny_model
+    from tests.support.builders.tiny_model import build_tiny_model
 
     folder: Path = build_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
     return folder

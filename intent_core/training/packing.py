@@ -3,7 +3,7 @@
 Utterances are short and every sample starts with the same system prompt. A batch becomes
 one row `[prefix][sample 1][sample 2]...`; each sample attends to the prefix and to itself
 (`attention.py`), and positions count on from the prefix as if the sample stood alone. Loss and
-gradients equal those of the samples one by one (`tests/intent_core/test_rows.py`).
+gradients equal those of the samples one by one (`tests/intent_core/training/test_packing.py`).
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ import contextlib
 import os
 from pathlib import Path
 
-# Nothing is told to anybody: tests/flows/test_nothing_leaves.py watches that it is not.
+# Nothing is told to anybody: tests/flows/test_no_outbound_connections.py watches that it is not.
 QUIET = {
     # Prefect, gradio, vLLM, Hugging Face and others
     "DO_NOT_TRACK": "true",

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dockerfiles import (
+
+from intent_core.recipe.config import ServeConfig
+from tasks.settings import CHECKOUT, Settings
+from tests.support.deployments.dockerfiles import (
     DOCKERFILES,
     FOLDER,
     Service,
@@ -20,9 +23,6 @@ from dockerfiles import (
     read_dockerfile,
     settled,
 )
-
-from intent_core.recipe.config import ServeConfig
-from tasks.settings import CHECKOUT, Settings
 
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 VERSION = str(PROJECT["version"])

@@ -12,9 +12,8 @@ import kubernetes_validate
 import pydantic
 import pytest
 import yaml
-from custom_resources import KUBERNETES, validate
-from kustomization import MERGED_BY, Objects, name_of, pods_of, read_documents
-from manifests import (
+
+from tests.support.deployments.kubernetes_manifests import (
     COMPONENTS,
     EXAMPLE,
     FOLDER,
@@ -25,6 +24,8 @@ from manifests import (
     environment_of,
     rendered,
 )
+from tests.support.deployments.kubernetes_schemas import KUBERNETES, validate
+from tests.support.deployments.kustomize import MERGED_BY, Objects, name_of, pods_of, read_documents
 
 
 @pytest.fixture(params=OVERLAYS + COMPONENTS)

@@ -4,11 +4,21 @@ from pathlib import Path
 
 import pytest
 import yaml
-from behind_door import Door
-from kustomization import read_documents
-from manifests import FOLDER as KUBERNETES
-from monitored import ALERTS, DASHBOARD, FOLDER, RULES, expressions, labels_of, metrics_of, shown_by
 from prometheus_client import generate_latest
+
+from tests.support.deployments.kubernetes_manifests import FOLDER as KUBERNETES
+from tests.support.deployments.kustomize import read_documents
+from tests.support.deployments.prometheus_metrics import (
+    ALERTS,
+    DASHBOARD,
+    FOLDER,
+    RULES,
+    expressions,
+    labels_of,
+    metrics_of,
+    shown_by,
+)
+from tests.support.servers.fake_vllm import Door
 
 
 @pytest.fixture
@@ -27,7 +37,7 @@ def test_names_are_found_in_expressions() -> None:
 
 
 def test_what_is_asked_of_us_is_there(ours: set[str]) -> None:
-    """vLLM's part is asked of a real server, in tests/flows/test_adapters.py."""
+    """vLLM's part is asked of a real server, in tests/tasks/serving/test_promotion_adapter.py."""
     named = {name for one in expressions() for name in metrics_of(one)}
     assert {name for name in named if name.startswith("vllm:")}
     assert {name for name in named if not name.startswith("vllm:")} <= ours

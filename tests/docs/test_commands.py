@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from pages import (
+from prometheus_client import CollectorRegistry
+
+from flows.cli.main import app
+from intent_core.serving.metrics import Metrics
+from tasks.settings import Settings
+from tasks.settings.pai import PaiSettings
+from tests.support.docs.markdown_pages import (
     PAGES,
     ROOT,
     find_arguments,
@@ -20,12 +26,6 @@ from pages import (
     read_code,
     split_commands,
 )
-from prometheus_client import CollectorRegistry
-
-from flows.cli.main import app
-from intent_core.serving.metrics import Metrics
-from tasks.settings import Settings
-from tasks.settings.pai import PaiSettings
 
 INTENT: Any = typer.main.get_command(app)
 COMMANDS = {page: list_commands(page) for page in PAGES}

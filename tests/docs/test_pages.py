@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import (
+
+from tests.support.docs.markdown_pages import (
     PAGES,
     ROOT,
     TWINS,

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import pytest
 import yaml
-from labelled import to_itag, write_export
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
@@ -26,6 +25,7 @@ from intent_core.errors import ConfigError, DataError
 from tasks.settings import Settings, get_settings
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import get_store
+from tests.support.builders.labeled_export import to_itag, write_export
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(240)]
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_proxy import Proxy, fault_proxy
-from oss_facade import Facade, running_facade
-from seaweed import Seaweed, running_seaweed
+
 from tasks.storage.oss import client as oss_access
+from tests.support.alibaba.oss_emulator import Facade, running_facade
+from tests.support.faults.http_fault_proxy import Proxy, fault_proxy
+from tests.support.servers.seaweedfs import Seaweed, running_seaweed
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """A run beside PAI; its SDKs are an extra."""
     pytest.importorskip("alibabacloud_pai_dlc20201203")
     pytest.importorskip("alibabacloud_eas20210701")
-    from pai_scene import running_scene
+    from tests.support.alibaba.pai_environment import running_scene
 
     with running_scene(tmp_path, monkeypatch) as scene:
         yield scene

@@ -1,0 +1,281 @@
+"""The whole walk for real: a tiny model trained, served by vLLM, promoted, called, rolled back.
+
+The steps build on one another, as they do for a user, so they stand in one order.
+"""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.client.orchestration import get_client
+
+from intent_core.datasets.build import Example
+from intent_core.evaluation.labeling_candidates import choose_least_certain
+from intent_core.evaluation.prediction import Prediction
+from intent_core.language.calls import parse_calls
+from intent_core.language.intent_schema import list_intents, write_regex
+from intent_core.recipe.config import EvaluateConfig
+from tasks.evaluation.inference import predict
+from tasks.serving.releases import Release, release_prefix
+from tasks.serving.targets.local import read_state
+from tasks.settings import Settings
+from tasks.storage.step_results import get_store, require_finished, write_finished
+from tests.support.scenarios.pipeline_runs import (
+    intent,
+    outcome_of,
+    prepare_walk,
+    read_artifact,
+    reused_steps,
+    run_walk,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+
+@pytest.fixture(scope="module")
+def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the export and the recipe; the platform is up."""
+    return prepare_walk(tmp_path_factory.mktemp("walk"), tiny_model)
+
+
+def test_nothing_is_served_before_the_first_promotion(platform: Settings) -> None:
+    key = platform.read_api_key()
+    answer = httpx.get(f"{platform.endpoint}/models", headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 503
+    assert "no model has been promoted" in answer.text
+    intent("ask", "play Angie", code=4)
+
+
+def test_a_strict_gate_rejects_and_serves_nothing(walk: Path, platform: Settings) -> None:
+    outcome = outcome_of(run_walk(walk, "gate.min_test_examples=100000", code=1))
+    assert outcome["decision"]["promote"] is False
+    assert "short by" in outcome["decision"]["reason"]
+    assert outcome["served"] is None
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(outcome["run_id"]).state
+    assert state is not None
+    assert (state.type.value, state.name) == ("COMPLETED", "Rejected")
+    status = json.loads(intent("status", "--json"))
+    assert status["gateway_serves"] == ""
+    assert not [name for name in status["services"] if name.startswith("vllm")]
+
+
+def test_the_same_recipe_with_its_own_gate_is_promoted_without_training(
+    walk: Path, platform: Settings
+) -> None:
+    outcome = outcome_of(run_walk(walk))
+    assert outcome["decision"]["promote"] is True
+    assert reused_steps(outcome)["fine-tune"] is True
+    assert reused_steps(outcome)["evaluate"] is True
+    report = outcome["report"]
+    assert report["num_examples"] == outcome["dataset"]["splits"]["test"]["num_examples"]
+    assert outcome["served"]["artifact"]["digest"] == outcome["artifact"]["digest"]
+
+
+def test_the_served_model_answers_under_its_alias_with_a_key(platform: Settings) -> None:
+    asked = json.loads(intent("ask", "play Yesterday for me", "--json"))
+    assert asked["text"] == "play_music(Yesterday)"
+    assert asked["calls"][0]["intent"] == "play_music"
+    assert intent("ask", "查一下北京的天气").splitlines()[0] == "weather_search(北京)"
+    url = f"{platform.endpoint}/chat/completions"
+    body = {"model": "walk", "messages": [{"role": "user", "content": "stop"}]}
+    assert httpx.post(url, json=body).status_code == 401
+
+
+def test_answers_and_rows_lead_to_the_version_and_its_run(walk: Path, platform: Settings) -> None:
+    """Whole, streamed and in the older form; a caller's own id comes back and names nothing."""
+    from mlflow import MlflowClient
+
+    served = json.loads(intent("status", "--json"))["served"]
+    forged = f"intent-000000000000-v99-{'0' * 32}"
+    headers = {"Authorization": f"Bearer {platform.read_inference_key()}", "X-Request-Id": forged}
+    url = f"{platform.endpoint}/chat/completions"
+    body = {"model": "walk", "messages": [{"role": "user", "content": "play Angie"}]}
+    whole = httpx.post(url, json=body, headers=headers)
+    streamed = httpx.post(url, json={**body, "stream": True}, headers=headers)
+    chunks = [json.loads(line[6:]) for line in streamed.text.splitlines() if "{" in line]
+    older_url = platform.endpoint.removesuffix("/v1") + "/api/predict/walk"
+    older = httpx.post(older_url, json={"prompt": "play Angie"}, headers=headers)
+    asked = json.loads(intent("ask", "播放红豆", "--json"))
+    ids = [whole.json()["id"], older.headers["x-intent-id"], asked["id"]]
+    ids += {chunk["id"] for chunk in chunks}
+    assert len(set(ids)) == 4
+    assert [one.headers["x-request-id"] for one in (whole, streamed, older)] == [forged] * 3
+    assert (whole.headers["x-intent-id"], streamed.headers["x-intent-id"]) == (ids[0], ids[3])
+    client = MlflowClient(platform.mlflow_tracking_url)
+    champion = client.get_model_version_by_alias("walk", "champion")
+    experiment = client.get_experiment_by_name("walk")
+    promoted = "tags.`intent.verdict` = 'promote'"
+    [run] = client.search_runs([experiment.experiment_id], promoted)
+    for response_id in ids:
+        [model] = json.loads(intent("trace", response_id, "--json"))["models"]
+        lineage = model["lineage"]
+        assert (model["served"], lineage["model"]) == ("now", served["artifact"]["name"])
+        assert (lineage["version"], lineage["mlflow_run"]) == (champion.version, run.info.run_id)
+        assert lineage["recipe"] == str(walk / "recipe.yaml")
+        assert lineage["base_model_digest"] == served["artifact"]["base_model_digest"]
+        assert lineage["dataset"] == served["artifact"]["dataset_fingerprint"]
+        assert lineage["export_uri"] == (walk / "export.manifest").as_uri()
+    row = json.loads(intent("trace", "--row", f"{walk / 'export.manifest'}:1", "--json"))
+    assert [one["lineage"]["version"] for one in row["models"]] == [champion.version]
+    assert row["rows"][0]["mark_result"] == "1"
+
+
+ODD = ["tell me a joke", "红豆红豆红豆", "the weather of the music of the weather", "((("]
+
+
+def ask_all(settings: Settings, utterances: list[str], pattern: str | None) -> list[Prediction]:
+    served = read_state(settings).current
+    assert served is not None
+    examples = [
+        Example(id=str(i), instruction=text, output="") for i, text in enumerate(utterances)
+    ]
+    asked = predict(
+        examples,
+        settings.endpoint,
+        settings.read_api_key(),
+        served.alias,
+        served.artifact.system_prompt,
+        EvaluateConfig(max_new_tokens=24),
+        pattern=pattern,
+    )
+    return asyncio.run(asked)
+
+
+def test_a_constrained_answer_is_within_the_catalogue(platform: Settings) -> None:
+    pattern = write_regex(list_intents([parse_calls("order_tea(green)"), parse_calls("sleep()")]))
+    for free in ask_all(platform, ODD, None):
+        assert not free.text.startswith(("order_tea", "sleep"))
+    for answer in ask_all(platform, ODD, pattern):
+        assert answer.text.startswith(("order_tea(", "sleep()"))
+
+
+def test_the_served_model_says_what_to_label_next(walk: Path, platform: Settings) -> None:
+    utterances = ["play Yesterday for me", *ODD[:3], "查一下北京的天气"]
+    sure = [answer.confidence for answer in ask_all(platform, utterances, None)]
+    assert all(value is not None and 0 < value <= 1 for value in sure)
+    source, out = walk / "unlabelled.txt", walk / "next.manifest"
+    source.write_text("\n".join(utterances), encoding="utf-8")
+    intent("manifest", str(source), "--out", str(out), "--least-certain", "--limit", "1")
+    doubtful = choose_least_certain(utterances, ask_all(platform, utterances, None), 1)
+    chosen = [json.loads(line)["data"]["instruction"] for line in out.read_text().splitlines()]
+    assert chosen == doubtful
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/tokenize", "/v1/load_lora_adapter", "/docs"])
+def test_no_other_path_is_reachable(platform: Settings, path: str) -> None:
+    headers = {"Authorization": f"Bearer {platform.read_api_key()}"}
+    url = platform.endpoint.removesuffix("/v1") + path
+    assert httpx.post(url, json={}, headers=headers).status_code == 403
+
+
+def test_a_second_run_reuses_every_step(walk: Path) -> None:
+    before = json.loads(intent("status", "--json"))
+    outcome = outcome_of(run_walk(walk))
+    assert reused_steps(outcome)["fine-tune"] is True
+    after = json.loads(intent("status", "--json"))
+    assert after["served"] == before["served"]
+    assert after["services"] == before["services"], "no server was started or stopped"
+
+
+def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform: Settings) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(platform.mlflow_tracking_url)
+    champion = client.get_model_version_by_alias("walk", "champion")
+    served = json.loads(intent("status", "--json"))["served"]
+    assert champion.version == served["version"]
+    assert champion.tags["intent.digest"] == served["artifact"]["digest"]
+    experiment = client.get_experiment_by_name("walk")
+    runs = client.search_runs([experiment.experiment_id])
+    verdicts = sorted(run.data.tags["intent.verdict"] for run in runs)
+    assert verdicts == ["promote", "rejected"], "one run per outcome, a repetition adds none"
+    promoted, rejected = sorted(runs, key=lambda run: str(run.data.tags["intent.verdict"]))
+    whole, live = (
+        client.get_metric_history(r.info.run_id, "train_loss") for r in (promoted, rejected)
+    )
+    assert [(m.step, m.value) for m in whole] == [(m.step, m.value) for m in live] != []
+    assert live[0].timestamp < live[-1].timestamp, "shown while it trained"
+    assert promoted.data.params["train.learning_rate"] == "0.003"
+    assert promoted.data.metrics["intent_accuracy"] >= 0.8
+    dataset = promoted.inputs.dataset_inputs[0].dataset
+    assert dataset.digest == served["artifact"]["dataset_fingerprint"]
+    assert json.loads(dataset.source)["uri"].endswith("export.manifest")
+    told = {f.path for f in client.list_artifacts(promoted.info.run_id, "dataset")}
+    assert {
+        *("dataset/data_check.md", "dataset/rejections.jsonl", "dataset/reports.jsonl"),
+        *("dataset/conflicts.jsonl", "dataset/left_out.jsonl", "dataset/label_errors.jsonl"),
+    } < told
+    held = {f.path for f in client.list_artifacts(promoted.info.run_id)}
+    assert {"report.html", "report.json", "decision.md", "dataset", "figures", "tables"} <= held
+    weights = client.download_artifacts(champion.run_id, "model/model.safetensors")
+    assert Path(weights).stat().st_size > 100_000
+
+
+def test_data_check_curve_and_scores_are_on_the_prefect_run() -> None:
+    assert "| few-utterances |" in read_artifact("data-check")
+    assert "music_exit" in read_artifact("data-check")
+    assert "train_loss" in read_artifact("training-curve")
+    assert "weather_search" in read_artifact("evaluation")
+
+
+def test_a_second_model_replaces_the_first(walk: Path) -> None:
+    before = json.loads(intent("status", "--json"))["served"]
+    assert reused_steps(outcome_of(run_walk(walk, "train.seed=7")))["fine-tune"] is False
+    status = json.loads(intent("status", "--json"))
+    assert status["served"]["artifact"]["digest"] != before["artifact"]["digest"]
+    assert status["previous"]["artifact"]["digest"] == before["artifact"]["digest"]
+    servers = [name for name in status["services"] if name.startswith("vllm")]
+    assert servers == [status["gateway_serves"]], "the old one has stopped"
+    assert json.loads(intent("ask", "play Angie", "--json"))["text"] == "play_music(Angie)"
+
+
+def test_a_run_that_was_asked_for_earlier_takes_no_traffic_from_a_newer_one(
+    walk: Path, platform: Settings
+) -> None:
+    """As when it crashed, and was started again after the newer one had been promoted."""
+    served = json.loads(intent("status", "--json"))["served"]
+    prefix = release_prefix(served["artifact"]["name"])
+    release = require_finished(get_store(platform), prefix, Release)
+    assert release.asked_at is not None
+    later = release.model_copy(update={"asked_at": datetime.now(UTC) + timedelta(hours=2)})
+    write_finished(get_store(platform), prefix, later)
+    outcome = outcome_of(run_walk(walk, code=1))
+    write_finished(get_store(platform), prefix, release)
+    (check,) = [one for one in outcome["decision"]["checks"] if not one["passed"]]
+    assert check["name"] == "newest_run"
+    assert 1.9 < check["value"] <= 2
+    assert json.loads(intent("status", "--json"))["served"] == served
+
+
+def test_rollback_serves_the_first_model_again(walk: Path, platform: Settings) -> None:
+    from mlflow import MlflowClient
+
+    before = json.loads(intent("status", "--json"))
+    intent("rollback")
+    after = json.loads(intent("status", "--json"))
+    assert after["served"]["artifact"] == before["previous"]["artifact"]
+    assert after["previous"]["artifact"] == before["served"]["artifact"]
+    assert before["previous"]["artifact"]["name"] in after["gateway_serves"]
+    champion = MlflowClient(platform.mlflow_tracking_url).get_model_version_by_alias(
+        "walk", "champion"
+    )
+    assert champion.tags["intent.digest"] == after["served"]["artifact"]["digest"]
+    asked = json.loads(intent("ask", "播放红豆", "--json"))
+    assert asked["text"] == "play_music(红豆)"
+    assert asked["model"] == after["served"]["artifact"]["name"]
+
+
+def test_no_secret_in_logs_parameters_or_artifacts(platform: Settings) -> None:
+    """The key that opened the endpoint all along is in its own file, and nowhere else."""
+    key = platform.read_api_key().encode()
+    holders = [
+        path
+        for path in platform.home.rglob("*")
+        if path.is_file() and path.suffix != ".safetensors" and key in path.read_bytes()
+    ]
+    assert holders == [platform.api_key_file]
+    assert platform.api_key_file.stat().st_mode & 0o077 == 0

@@ -1,0 +1,173 @@
+"""The fast way to read a row says what the thorough way says, or nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intent_core.exports.fast_path import UsualRows
+from intent_core.exports.row_answer import Answer, read_answer
+from intent_core.recipe.config import DataConfig
+
+DATA = Path(__file__).parents[2] / "data"
+CONFIG = DataConfig()
+
+
+def result(answer: Any, is_survey: bool, **fields: Any) -> dict[str, Any]:
+    if is_survey:
+        return {"data": answer, "markTitle": "output", "questionId": "2", **fields}
+    mark = {"tabId": "x", "annotations": [{"id": None, "labels": {"output": answer}}]}
+    return {"MarkTitle": "form", "MarkResult": json.dumps(mark), "Version": "17", **fields}
+
+
+def make_row(answer: str, is_survey: bool = False, **keys: Any) -> dict[str, Any]:
+    label = {"results": [result(answer, is_survey)], "abandonFlag": 0}
+    usual = {"data": {"instruction": "hi", "_itag_index": ""}, "label-1": label, "abandonFlag": 0}
+    return {**usual, **keys}
+
+
+def taught(*rows: dict[str, Any], config: DataConfig = CONFIG) -> UsualRows:
+    usual = UsualRows("e", config)
+    for row in rows:
+        answer = read_answer(row, config)
+        assert isinstance(answer, Answer)
+        usual.learn(json.dumps(row).encode(), row, answer)
+    return usual
+
+
+def agrees(usual: UsualRows, line: bytes, config: DataConfig = CONFIG) -> bool:
+    """Whether the row was read the fast way; if so it must be the thorough way's reading."""
+    read = usual.read(line, 7, 70)
+    if read is None:
+        return False
+    answer = read_answer(json.loads(line), config)
+    assert isinstance(answer, Answer), answer
+    assert not answer.notes
+    assert (read.utterance, read.output, read.stage, read.version, read.mark_result) == (
+        *(answer.utterance, answer.output, answer.stage),
+        *(answer.version, answer.mark_result),
+    )
+    assert (read.source, read.line, read.byte_offset, read.notes) == ("e", 7, 70, ())
+    return True
+
+
+@pytest.mark.parametrize("kind", ["survey", "open-group"])
+@pytest.mark.parametrize("name", ["snips_en", "crosswoz_zh"])
+def test_nearly_all_rows_of_an_export_are_usual(name: str, kind: str) -> None:
+    lines = (DATA / name / f"export-{kind}.manifest").read_bytes().splitlines()
+    usual = taught(json.loads(lines[0]))
+    assert sum(agrees(usual, line) for line in lines) > 0.98 * len(lines)
+
+
+@pytest.mark.parametrize("name", ["snips_en", "crosswoz_zh"])
+def test_a_dirty_export_is_never_read_wrongly(name: str) -> None:
+    usual = taught(make_row("a()"))
+    for line in (DATA / name / "export-dirty.manifest").read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            assert usual.read(line, 1, 0) is None
+            continue
+        agrees(usual, line)
+        answer = read_answer(row, CONFIG)
+        if isinstance(answer, Answer):
+            usual.learn(line, row, answer)
+
+
+STAGES = st.sampled_from(["label-1", "label-1-check", "label-1-verify", "label-1-system"])
+ANSWERS = st.sampled_from(
+    ["a()", "b(x)", "a(杭州)", "a(x", "a", "", None, ["a()"], 'a("x")', 'a(")', "a(\\)", "a (x)", 7]
+) | st.text(max_size=6)
+FLAGS = st.sampled_from([0, 1, True, False, None, "0", "1", "false", 2, 0.0])
+BARE = st.builds(
+    lambda answer, title: {"MarkResult": answer, "MarkTitle": title},
+    st.sampled_from(["a()", "clear()", "b(x)"]),
+    st.sampled_from(["output", "remark"]),
+)
+RESULTS = st.builds(
+    result,
+    ANSWERS,
+    st.booleans(),
+    Version=st.sampled_from(["17", 17, "x", None, -1, "007", 10**18, 1.0, "1" * 30, "-0"]),
+    MarkResultId=st.sampled_from(["17", 17, "x-1", None, True, 1.0, "", "1" * 65, "é"]),
+    data=st.just("a()") | ANSWERS,
+) | st.builds(result, ANSWERS, st.booleans(), markTitle=st.sampled_from(["output", "other", None]))
+LABELS = st.none() | st.fixed_dictionaries(
+    {"results": st.lists(st.builds(result, ANSWERS, st.booleans()) | RESULTS | BARE, max_size=2)},
+    optional={"abandonFlag": FLAGS, "fixedFlag": FLAGS},
+)
+ROWS = st.builds(
+    lambda labels, rest: {**rest, **labels},
+    st.dictionaries(STAGES | st.just("label-2"), LABELS, max_size=3),
+    st.fixed_dictionaries(
+        {"data": st.fixed_dictionaries({"instruction": st.just("hi") | st.text(max_size=3)})},
+        optional={"abandonFlag": FLAGS, "note": st.none() | st.text(max_size=2)},
+    )
+    | st.dictionaries(st.text(max_size=3), st.none(), max_size=1).map(
+        lambda odd: {**odd, "data": {"instruction": "hi"}}
+    ),
+)
+
+
+@given(
+    rows=st.lists(ROWS, max_size=6),
+    is_survey=st.booleans(),
+    stages=st.permutations(["verify", "check", "label", "system"]).map(lambda s: tuple(s[:3])),
+)
+def test_it_never_says_anything_else(
+    rows: list[dict[str, Any]], is_survey: bool, stages: tuple[Any, ...]
+) -> None:
+    config = DataConfig(stages=stages)
+    usual = UsualRows("e", config)
+    for row in [make_row("a(x)", is_survey), *rows, *rows]:
+        line = json.dumps(row).encode()
+        if not agrees(usual, line, config):
+            answer = read_answer(json.loads(line), config)
+            if isinstance(answer, Answer):
+                usual.learn(line, json.loads(line), answer)
+
+
+@pytest.mark.parametrize("key", ['na"me', "a\\b", "tab\t", "\x00", "键", "label-"])
+def test_keys_that_cannot_be_field_names_teach_nothing(key: str) -> None:
+    usual = taught(make_row("a()", **{key: 1}), make_row("a()"))
+    agrees(usual, json.dumps(make_row("b()", **{key: 1})).encode())
+
+
+def test_the_bare_answer_to_another_question_is_not_the_label() -> None:
+    def bare(answer: str, title: str) -> dict[str, Any]:
+        marked = {"results": [{"MarkResult": answer, "MarkTitle": title}]}
+        return {"data": {"instruction": "hi"}, "label-1": marked}
+
+    usual = taught(bare("a()", "output"))
+    assert usual.read(json.dumps(bare("clear()", "remark")).encode(), 1, 0) is None
+
+
+@pytest.mark.parametrize("version", [1000.0, 1e3, "-0", "1.0", "1e3", "007", -1, "17", 17, None])
+def test_versions_are_read_alike(version: Any) -> None:
+    usual = taught(make_row("a()"))
+    row = make_row("b()")
+    row["label-1"]["results"][0]["Version"] = version
+    agrees(usual, json.dumps(row).encode())
+
+
+def test_rows_of_another_look_are_learned() -> None:
+    usual = taught(make_row("a()", is_survey=True))
+    other = make_row("b(y)")
+    assert not agrees(usual, json.dumps(other).encode())
+    other_job = json.loads(json.dumps(other).replace("label-1", "label-2"))
+    usual = taught(make_row("a()", is_survey=True), other_job)
+    assert agrees(usual, json.dumps(other_job).encode())
+
+
+def test_a_label_under_a_key_never_seen_is_not_passed_over() -> None:
+    usual = taught(make_row("a()"))
+    verify = {"results": [result("b()", False)]}
+    assert not agrees(usual, json.dumps(make_row("a()", **{"label-1-verify": verify})).encode())
+
+
+def test_rows_that_never_look_alike_are_not_learned_for_ever() -> None:
+    usual = taught(*(make_row("a()", **{f"key-{number}": 1}) for number in range(100)))
+    assert not agrees(usual, json.dumps(make_row("a()", **{"key-99": 1})).encode())

@@ -1,0 +1,117 @@
+"""Recipes: every shipped one loads, and every mistake is named at once."""
+
+from pathlib import Path
+
+import pytest
+
+from intent_core.errors import ConfigError
+from intent_core.recipe.config import PipelineConfig, fingerprint
+from intent_core.recipe.loader import load_config
+
+RECIPES = sorted((Path(__file__).parents[3] / "deployments" / "recipes").glob("*.yaml"))
+
+
+def faults(tmp_path: Path, text: str, *overrides: str) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    return str(caught.value)
+
+
+def test_there_are_recipes() -> None:
+    assert {path.stem for path in RECIPES} >= {"quickstart", "embedded"}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_shipped_recipe_loads(path: Path) -> None:
+    assert isinstance(load_config(path), PipelineConfig)
+
+
+def test_all_mistakes_are_named_at_once_with_what_is_allowed(tmp_path: Path) -> None:
+    message = faults(
+        tmp_path,
+        "train:\n  learning_rat: 1e-4\n  method: lorra\ndata:\n  max_rejection_rate: 2\n",
+    )
+    assert "recipe.yaml has 3 mistake(s)" in message
+    assert "train.learning_rat: no such key. Did you mean 'learning_rate'?" in message
+    assert "lora_dim" in message, "the allowed keys are listed"
+    assert "'full', 'lora' or 'qlora'" in message
+    assert "data.max_rejection_rate: 2 is not allowed" in message
+
+
+def test_wrong_overrides_are_named_with_the_recipes_mistakes(tmp_path: Path) -> None:
+    message = faults(tmp_path, "projct: x\n", "train.seed", "project.name=1", "gate.nope=1")
+    assert "write it as section.key=value" in message
+    assert "projct: no such key. Did you mean 'project'?" in message
+    assert "gate.nope: no such key" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("train.learning_rate=3e-4", "learning_rate", 3e-4),
+        ("train.freeze_embeddings=true", "freeze_embeddings", True),
+        ("train.seed=7", "seed", 7),
+        ("train.system_prompt=识别意图：1", "system_prompt", "识别意图：1"),
+    ],
+)
+def test_overrides_have_the_type_of_their_key(text: str, key: str, value: object) -> None:
+    train = load_config(None, ["train.method=full", text]).train
+    assert getattr(train, key) == value
+    mapping = dict([text.split("=", 1)])
+    assert load_config(None, {"train.method": "full", **mapping}).train == train
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("method: qlora", "'qlora' needs load_in_4bit or load_in_8bit"),
+        ("method: lora\n  load_in_4bit: true", "need method 'qlora'"),
+        ("method: qlora\n  load_in_4bit: true\n  load_in_8bit: true", "exclude each other"),
+        ("method: lora\n  lora_dim: 0", "needs lora_dim > 0"),
+        ("method: lora\n  freeze_embeddings: true", "are for method 'full'"),
+        ("method: full\n  lora_dim: 0\n  freeze_layers: 2", "needs freeze_embeddings"),
+        ("gradient_accumulation_steps: 2\n  global_batch_size: 8", "say the same"),
+        ("early_stopping_patience: 2", "needs best_checkpoint"),
+        ("apply_chat_template: false", "train.apply_chat_template"),
+        ("global_batch_size: 24\n  per_device_train_batch_size: 16", "must be a multiple of"),
+        ("seq_length: 512", "serve.max_model_len 512 is less than"),
+    ],
+)
+def test_settings_that_contradict_each_other(tmp_path: Path, settings: str, said: str) -> None:
+    assert said in faults(tmp_path, f"train:\n  {settings}\n")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n", "\x00"])
+def test_what_is_no_recipe(tmp_path: Path, text: str) -> None:
+    assert "recipe.yaml" in faults(tmp_path, text)
+
+
+def test_a_recipe_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "missing.yaml")
+
+
+def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").touch()
+    assert load_config(tmp_path / "empty.yaml") == PipelineConfig()
+
+
+def test_an_empty_section_takes_overrides(tmp_path: Path) -> None:
+    (tmp_path / "bare.yaml").write_text("train:\n")
+    assert load_config(tmp_path / "bare.yaml", ["train.seed=3"]).train.seed == 3
+
+
+@pytest.mark.parametrize("text", ["train.num_train_epochs=.inf", "train.warmup_fraction=1.0"])
+def test_numbers_that_mean_nothing_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not allowed"):
+        load_config(None, [text])
+
+
+def test_fingerprints_name_content() -> None:
+    one = PipelineConfig()
+    assert fingerprint(one) == fingerprint(PipelineConfig())
+    assert fingerprint(one) != fingerprint(load_config(None, ["train.seed=1"]))
+    assert fingerprint("a", "b") != fingerprint("ab")
+    assert len(fingerprint(one)) == 16

@@ -1,0 +1,82 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.servers.fake_vllm import APP_KEY, CHAT, OLD, OPERATOR_KEY, Door
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    door = Door(tmp_path)
+    door.promote(OLD)
+    return door
+
+
+UNSERVED = [
+    ("POST", path)
+    for path in (
+        *("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/adapters", "/invocations"),
+        *("/collective_rpc", "/sleep", "/wake_up", "/reset_prefix_cache", "/pause", "/detokenize"),
+        *("/v1/embeddings", "/v1/responses", "/v2/rerank", "/inference/v1/generate", "/health"),
+        *("//v1/chat/completions", "/v1/chat/completions/", "/v1/../adapters", "/v1/./models"),
+        *("/V1/chat/completions", "/v1/chat/completions\x00", "/v1/chat/completions?", "", "*"),
+        *("/v1/chat/completions/../../adapters", "/api/predict/", "/api/predict", "v1/models"),
+        *("/api/predict/intent/", "/api/predict/intent/../../adapters", "/api/predict//"),
+        *("http://host/v1/chat/completions", "/v1／chat/completions", "/v1/models", "/metrics"),
+        "/api/predict/ïntent",
+    )
+] + [
+    *[("GET", CHAT), ("OPTIONS", CHAT), ("HEAD", "/health"), ("get", "/health"), ("PUT", CHAT)],
+    *[("DELETE", "/adapters/x"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/version")],
+    *[("GET", "/metrics/"), ("GET", "/metricsx"), ("GET", "/health/"), ("GET", "/server_info")],
+    *[("GET", "/v1/models/intent"), ("CONNECT", "/v1/models"), ("GET", "/api/predict/intent")],
+]
+
+
+@pytest.mark.parametrize(("method", "path"), UNSERVED)
+def test_other_paths_are_served_to_nobody(door: Door, method: str, path: str) -> None:
+    for key, status in ((APP_KEY, 403), (OPERATOR_KEY, 403), (None, 401), ("wrong", 401)):
+        answer = door.ask(method, path, {"model": "intent", "prompt": "x"}, key=key)
+        assert answer.status == status
+        assert answer.fields["error"]["type"]
+    assert door.model.received == []
+    assert door.number("intent_refused_requests_total", reason="path") == 2
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"path": CHAT, "raw_path": b"/v1/chat%2Fcompletions"},
+        {"path": CHAT, "raw_path": b"/v1/%63hat/completions"},
+        {"path": CHAT, "raw_path": b"/adapters"},
+        {"path": CHAT, "root_path": "/v1/chat"},
+        {"path": "/api/predict/intent", "raw_path": b"/api/predict/%69ntent"},
+    ],
+)
+def test_a_path_that_could_be_another_is_not_served(door: Door, scope: dict[str, Any]) -> None:
+    path = scope.pop("path")
+    for key in (APP_KEY, OPERATOR_KEY):
+        body = {"model": "intent", "prompt": "x"}
+        assert door.ask("POST", path, body, key=key, **scope).status == 403
+    assert door.model.received == []
+
+
+def test_a_server_that_keeps_no_raw_path_is_served(door: Door) -> None:
+    assert door.ask("GET", "/v1/models", raw_path=None).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/metrics"), ("POST", "/tokenize"), ("GET", "/intent/status")]
+)
+def test_some_paths_are_the_operators(door: Door, method: str, path: str) -> None:
+    body = {"model": "intent"}
+    for key, status in ((APP_KEY, 403), (None, 401), (OPERATOR_KEY, 200)):
+        assert door.ask(method, path, body, key=key).status == status
+    for sent in door.model.received:
+        assert sent.values("authorization") == [f"Bearer {OPERATOR_KEY}"]
+
+
+def test_health_needs_no_key(door: Door) -> None:
+    assert door.ask("GET", "/health", key=None).status == 200
+    assert door.model.received[0].path == "/health"

@@ -1,0 +1,97 @@
+"""A run beside PAI on loopback: keys, settings, and a directory in place of OSS."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from alibabacloud_credentials.utils import auth_util
+
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from tasks.serving.fleet import eas as pai_serving
+from tasks.serving.golden import GoldenAnswer, GoldenAnswers, golden_prefix
+from tasks.serving.releases import Release, release_prefix
+from tasks.settings import Settings
+from tasks.settings.pai import PaiSettings
+from tasks.storage import step_results as steps
+from tasks.storage.directory import DirectoryStore
+from tasks.storage.step_results import write_finished
+from tests.support.alibaba.acs_signatures import KEY, SECRET, TOKEN
+from tests.support.alibaba.pai_emulator import GROUP, REGION, WORKSPACE, PaiPlane, run_plane
+
+ROLE = "acs:ram::1234567890:role/intent"
+
+
+class Scene(NamedTuple):
+    plane: PaiPlane
+    settings: Settings
+    pai: PaiSettings
+    store: DirectoryStore
+
+    def with_pai(self, **change: Any) -> "Scene":
+        return self._replace(pai=self.pai.model_copy(update=change))
+
+    def accept(self, name: str, **serve: Any) -> ModelArtifact:
+        """A model that a gate has accepted, with what it must answer."""
+        config = ServeConfig(**serve)
+        artifact = describe_artifact(name)
+        release = Release(
+            artifact=artifact, serve=config, project="music", version="1", reason="a test's"
+        )
+        write_finished(self.store, release_prefix(name), release)
+        golden = GoldenAnswers(answers=(GoldenAnswer(utterance="play", text="play_music()"),))
+        write_finished(self.store, golden_prefix(artifact, config), golden)
+        return artifact
+
+
+def describe_artifact(name: str) -> ModelArtifact:
+    return ModelArtifact(
+        name=name,
+        digest=name.removeprefix("intent-") * 5,
+        uri=f"models/{name}",
+        method="lora",
+        base_model="oss://bases/qwen",
+        base_model_digest="0" * 16,
+        dataset_fingerprint="1" * 16,
+        train_fingerprint="2" * 16,
+        system_prompt="Recognize.",
+    )
+
+
+@contextmanager
+def running_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    monkeypatch.setattr(auth_util, "environment_access_key_id", KEY)
+    monkeypatch.setattr(auth_util, "environment_access_key_secret", SECRET)
+    monkeypatch.setattr(auth_util, "environment_security_token", TOKEN)
+    for name in ("HTTP_PROXY", "http_proxy"):  # the SDK would send loopback there
+        monkeypatch.delenv(name, raising=False)
+    store = DirectoryStore(tmp_path / "store")
+    secrets = DirectoryStore(tmp_path / "secrets")
+    monkeypatch.setattr(steps, "open_store", lambda uri: store)
+    monkeypatch.setattr(pai_serving, "open_store", lambda uri: secrets)
+    settings = Settings(
+        home=tmp_path / "home",
+        store="oss://ours/intent",
+        oss_endpoint="https://oss-cn-hangzhou.aliyuncs.com",
+        fleet="intent",
+    )
+    with run_plane() as plane:
+        pai = PaiSettings(
+            region=REGION,
+            workspace=WORKSPACE,
+            role_arn=ROLE,
+            dlc_endpoint=plane.endpoint,
+            eas_endpoint=plane.endpoint,
+            train_image="registry/intent-train:1",
+            train_spec="ecs.gn7i-c8g1.2xlarge",
+            service=GROUP,
+            serve_image="registry/intent-serve:1",
+            vllm_image="vllm/vllm-openai:v0.32.0",
+            serve_spec="ecs.gn7i-c8g1.2xlarge",
+            secrets="oss://ours/keys",
+            poll_s=0.01,
+            patience_s=0.2,
+        )
+        yield Scene(plane, settings, pai, store)

@@ -1,0 +1,112 @@
+"""The command line as a user has it, and a recipe for a tiny model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import get_client
+from typer.testing import CliRunner
+
+from flows.cli.main import app
+from tests.support.builders.labeled_export import write_export
+
+
+def recipe_for(model: Path) -> dict[str, Any]:
+    """Enough passes over a few hundred rows for a tiny model to learn them by heart."""
+    return {
+        "project": "walk",
+        # The export is a few templates: nearly all of its utterances are alike.
+        "data": {
+            "test_fraction": 0.15,
+            "validation_fraction": 0.05,
+            "near_duplicate_similarity": 1.0,
+        },
+        "train": {
+            "base_model": str(model),
+            "method": "full",
+            "lora_dim": 0,
+            "learning_rate": 3e-3,
+            "num_train_epochs": 14,
+            "global_batch_size": 8,
+            "per_device_train_batch_size": 8,
+            "save_dtype": "float32",
+            "system_prompt": "Recognize the intent.",
+        },
+        "gate": {
+            "min_intent_accuracy": 0.8,
+            "min_parameter_accuracy": 0.5,
+            "min_test_examples": 20,
+            "max_regression": 0.3,
+        },
+        "serve": {"max_model_len": 256, "alias": "walk", "dtype": "float32"},
+    }
+
+
+def prepare_walk(folder: Path, model: Path) -> Path:
+    """The folder with the export and the recipe of a walk."""
+    write_export(folder / "export.manifest")
+    recipe = yaml.safe_dump(recipe_for(model), allow_unicode=True)
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    return folder
+
+
+def intent(*arguments: str, code: int = 0) -> str:
+    """The command line in this process; returns what it prints to standard output."""
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def run_walk(
+    walk: Path, *overrides: str, code: int = 0, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`intent run` as a user starts it, in a process of its own."""
+    options = [part for text in overrides for part in ("--set", text)]
+    what = ["run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", *what, *options],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == code, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+def start_walk(walk: Path, *overrides: str) -> "subprocess.Popen[str]":
+    """`intent run` that goes on while the test does something else."""
+    options = [part for text in overrides for part in ("--set", text)]
+    what = ["run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", *what, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def outcome_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return outcome
+
+
+def reused_steps(outcome: dict[str, Any]) -> dict[str, bool]:
+    return {step["name"]: step["reused"] for step in outcome["steps"]}
+
+
+def read_artifact(key: str) -> str:
+    """The newest artifact of that key."""
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
+
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+        newest = ArtifactSort.CREATED_DESC
+        (artifact, *_) = client.read_artifacts(artifact_filter=wanted, sort=newest)
+    return str(artifact.data)

@@ -1,0 +1,121 @@
+"""Two models on real vLLM servers, evaluated, accepted, and told apart by their answers."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from intent_core.models.artifact import ModelArtifact
+from intent_core.recipe.config import ServeConfig
+from tasks.serving.golden import ask_golden, golden_prefix
+from tasks.serving.promotion import promote_release
+from tasks.serving.targets.local import PromotionUnderWayError, is_served, read_state, reconcile
+from tasks.serving.vllm.server import ensure_model_server, server_name
+from tasks.settings import Settings
+from tasks.storage.step_results import get_store, write_finished
+from tasks.system.processes import in_use, processes_folder
+from tests.support.builders.random_models import UTTERANCES, accept, store_model
+from tests.support.faults.kill_after_step import STEPS, promote_and_die
+from tests.support.scenarios.concurrent_callers import Callers, Told
+
+SERVE = ServeConfig(
+    mode="adapter", alias="adapted", max_model_len=128, dtype="float32", max_lora_rank=8
+)
+
+
+class World(NamedTuple):
+    """The second is served; `known` is what each answers to each utterance."""
+
+    settings: Settings
+    one: ModelArtifact
+    two: ModelArtifact
+    callers: Callers
+    known: dict[tuple[str, str], str]
+
+    def try_promote(self, artifact: ModelArtifact) -> bool:
+        """False while somebody else is at it."""
+        try:
+            return promote_release(self.settings, artifact.name).artifact == artifact
+        except PromotionUnderWayError:
+            return False
+
+    def is_right(self, told: Told) -> bool:
+        return told.status == 200 and self.known[told.model, told.utterance] == told.text
+
+
+@contextlib.contextmanager
+def two_models(
+    settings: Settings, base: Path, folder: Path, serve: ServeConfig = SERVE
+) -> Iterator[World]:
+    """Both in the store and in MLflow as versions of `served`; nothing is served after.
+
+    Two adapters of one base on one server, or whole weights on a server each.
+    """
+    registry = MlflowClient(settings.mlflow_tracking_url)
+    with contextlib.suppress(MlflowException):
+        registry.create_registered_model("served")
+    callers = Callers(settings.endpoint, settings.read_inference_key(), serve.alias)
+    method = "lora" if serve.mode == "adapter" else "full"
+    artifacts, known, held = [], {}, contextlib.ExitStack()
+    for seed in (1, 2):
+        artifact = store_model(settings, folder / str(seed), base, seed=seed, method=method)
+        if serve.mode == "merged":
+            # As if it was being evaluated: a server that stays saves its start every time.
+            process = server_name(artifact, serve)
+            held.enter_context(in_use(processes_folder(settings), process))
+        server = ensure_model_server(settings, artifact, serve)
+        golden = ask_golden(server.url, settings.read_api_key(), artifact, UTTERANCES[:2])
+        write_finished(get_store(settings), golden_prefix(artifact, serve), golden)
+        version = registry.create_model_version("served", f"s3://models/{artifact.name}").version
+        accept(settings, artifact, serve, str(version))
+        promote_release(settings, artifact.name)
+        for utterance in UTTERANCES:
+            told = callers.ask(utterance)
+            assert (told.status, told.model) == (200, artifact.name), told
+            known[artifact.name, utterance] = told.text
+        artifacts.append(artifact)
+    one, two = artifacts
+    assert all(known[one.name, text] != known[two.name, text] for text in UTTERANCES)
+    with held:
+        yield World(settings, one, two, callers, known)
+    (settings.home / "serving.json").unlink()
+    reconcile(settings)
+
+
+def survive_a_kill(world: World, step: str, count: int) -> None:
+    """Nobody is told anything wrong meanwhile; `reconcile` and `promote` each end it right."""
+    promote_release(world.settings, world.one.name)
+    world.callers.told.clear()
+    with world.callers.asking():
+        assert promote_and_die(world.two.name, step, count) == -signal.SIGKILL
+        served, _ = reconcile(world.settings)
+        assert served and is_served(world.settings, served)
+        assert served == read_state(world.settings).current
+        turned = (step, count) in STEPS[
+            STEPS.index(("tasks.serving.targets.local.write_state", 1)) :
+        ]
+        assert served.artifact == (world.two if turned else world.one)
+        assert world.callers.ask(UTTERANCES[0]).model == served.artifact.name
+        promote_release(world.settings, world.two.name)
+        assert world.callers.ask(UTTERANCES[0]).model == world.two.name
+    assert len(world.callers.told) > 10
+    assert [told for told in world.callers.told if not world.is_right(told)] == []
+
+
+def roll_back_alone(closed_port: int) -> "subprocess.CompletedProcess[str]":
+    """`intent rollback` where neither MLflow nor Prefect answer."""
+    nowhere = f"http://127.0.0.1:{closed_port}"
+    down = {"INTENT_MLFLOW_URL": nowhere, "INTENT_PREFECT_URL": f"{nowhere}/api"}
+    environment = {**os.environ, **down}
+    environment.pop("PREFECT_API_URL", None)
+    command = [sys.executable, "-m", "flows", "rollback"]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )

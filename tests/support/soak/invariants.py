@@ -1,0 +1,185 @@
+"""What must be true of an installation once it is calm again, whatever was killed before."""
+
+import collections
+import contextlib
+import json
+import time
+from typing import Any, NamedTuple
+
+import httpx
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+
+from tasks.settings import get_settings
+from tests.support.soak.installation import ALIAS, PREFIX, Platform
+
+_FINAL = ("FINISHED", "FAILED", "KILLED")
+_PAGE = 200
+
+Content = tuple[str, str]
+"""A project and the first digits of an export's digest."""
+
+
+class Found(NamedTuple):
+    """What a look at the calm installation has found."""
+
+    runs: int
+    mlflow_runs: int
+    served: str
+    violations: list[str]
+
+
+def read_runs() -> list[FlowRun]:
+    """Every flow run."""
+    found: list[FlowRun] = []
+    with get_client(sync_client=True) as client:
+        while True:
+            page = client.read_flow_runs(limit=_PAGE, offset=len(found))
+            found += page
+            if len(page) < _PAGE:
+                return found
+
+
+def unfinished_exports(contents: set[Content]) -> int:
+    """How many of these have no completed run yet; all of them while Prefect does not answer."""
+    try:
+        done = {_content(run) for run in _pipeline_runs() if run.state and run.state.is_completed()}
+    except Exception:  # whatever is down, nothing is known to be finished
+        return len(contents)
+    return len(contents - done)
+
+
+def count_left(contents: set[Content]) -> tuple[int, int]:
+    """Runs that go on, and exports without a finished run. Raises while Prefect does not answer."""
+    runs = read_runs()
+    busy = [run for run in runs if not _is_watcher(run) and not _is_final(run)]
+    return len(busy), unfinished_exports(contents)
+
+
+def check(platform: Platform, contents: dict[Content, str]) -> Found:
+    """Look at everything; `contents` is each export's key by its content."""
+    violations: list[str] = []
+    runs = read_runs()
+    violations += [
+        f"run {run.name!r} is {run.state_name}" for run in runs if not _is_final(run, seconds=600)
+    ]
+    by_content = collections.defaultdict(list)
+    for run in _pipeline_runs():
+        by_content[_content(run)].append(run)
+    for content, key in contents.items():
+        states = [run.state_name for run in by_content.get(content, [])]
+        if len(states) != 1 or states[0] not in ("Completed", "Rejected"):
+            violations.append(f"{key} has runs that are {states}, not one that is finished")
+    violations += [
+        f"a run took content {digest}: no export" for digest in by_content.keys() - contents
+    ]
+    violations += [f"orphan: {text}" for text in platform.orphans()]
+    violations += _held_slots()
+    served, faults = _check_served(platform)
+    violations += faults
+    mlflow_runs, faults = _check_mlflow({project for project, _ in contents})
+    return Found(len(runs), mlflow_runs, served, violations + faults)
+
+
+def _pipeline_runs() -> list[FlowRun]:
+    return [run for run in read_runs() if _project(run)]
+
+
+def _project(run: FlowRun) -> str:
+    """Of a run that took an export; "" for any other."""
+    named = [tag.removeprefix("project:") for tag in run.tags if tag.startswith("project:")]
+    return named[0] if named and "export_uri" in run.parameters else ""
+
+
+def _content(run: FlowRun) -> Content:
+    """What a run was started for: its snapshot's name says so."""
+    return _project(run), str(run.parameters["export_uri"]).split("/")[1]
+
+
+def _is_watcher(run: FlowRun) -> bool:
+    """One that `intent watch` has in its own process; killed, it stays as it was."""
+    return run.deployment_id is None and run.parent_task_run_id is None
+
+
+def _is_final(run: FlowRun, seconds: float = 0) -> bool:
+    state = run.state
+    if state is None or state.is_final():
+        return state is not None
+    # The watcher looks all the time.
+    return _is_watcher(run) and time.time() - state.timestamp.timestamp() < seconds
+
+
+def _held_slots() -> list[str]:
+    with get_client(sync_client=True) as client:
+        limits = client.read_global_concurrency_limits(limit=_PAGE, offset=0)
+    return [
+        f"limit {one.name!r} has {one.active_slots} slots held"
+        for one in limits
+        if one.active_slots
+    ]
+
+
+def _check_served(platform: Platform) -> tuple[str, list[str]]:
+    """The newest accepted run's model, by the server's own word and by the registry's."""
+    ended = [run for run in _pipeline_runs() if run.state and run.state.name == "Completed"]
+    if not ended:
+        return "", ["no run was accepted"]
+    newest = max(ended, key=lambda run: run.end_time or run.created)
+    body = platform.store.server.client().get_object(
+        Bucket=platform.store.server.bucket, Key=f"{PREFIX}outcomes/{newest.id}/manifest.json"
+    )
+    expected = json.loads(body["Body"].read())["artifact"]["name"]
+    faults = []
+    told = ask(30)
+    if told.status_code != 200:
+        return "", [f"the server answers {told.status_code}: {told.text[:200]}"]
+    answered = told.headers["x-intent-model"]
+    if answered != expected:
+        faults.append(f"the server answers with {answered}, the newest run accepted {expected}")
+    registry = MlflowClient(get_settings().mlflow_tracking_url)
+    champion = registry.get_model_version_by_alias(_project(newest), "champion")
+    if champion.tags["intent.artifact"] != expected:
+        faults.append(
+            f"champion is {champion.tags['intent.artifact']}, the newest run accepted {expected}"
+        )
+    return answered, faults
+
+
+def _check_mlflow(projects: set[str]) -> tuple[int, list[str]]:
+    client = MlflowClient(get_settings().mlflow_tracking_url)
+    faults, count = [], 0
+    for project in sorted(projects):
+        experiment = client.get_experiment_by_name(project)
+        runs = client.search_runs([experiment.experiment_id]) if experiment else []
+        if not runs:
+            faults.append(f"MLflow has no run of {project}")
+        for run in runs:
+            if run.info.status not in _FINAL:
+                faults.append(f"MLflow run {run.info.run_id} is {run.info.status}")
+            elif run.info.status == "FINISHED" and "intent.verdict" not in run.data.tags:
+                faults.append(f"MLflow run {run.info.run_id} has no verdict")
+        count += len(runs)
+    return count, faults
+
+
+def ask(timeout_s: float) -> httpx.Response:
+    """One question at the public address, as a caller's client puts it."""
+    settings = get_settings()
+    body: dict[str, Any] = {
+        "model": ALIAS,
+        "messages": [{"role": "user", "content": "play Yesterday"}],
+        "temperature": 0,
+        "max_completion_tokens": 8,
+    }
+    headers = {"Authorization": f"Bearer {settings.read_inference_key()}"}
+    url = f"{settings.endpoint}/chat/completions"
+    return httpx.post(url, json=body, headers=headers, timeout=timeout_s)
+
+
+def answers() -> tuple[int, str]:
+    """Status and model of an answer; status 0 where there is no server."""
+    with contextlib.suppress(httpx.HTTPError):
+        told = ask(20)
+        return told.status_code, told.headers.get("x-intent-model", "")
+    return 0, ""

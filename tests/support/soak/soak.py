@@ -1,0 +1,304 @@
+"""A soak: the whole platform at work, and its processes killed one after another.
+
+    PYTHONPATH=. python -m tests.support.soak.soak [--minutes 20] [--seed 1] [--quick] [--postgres]
+
+Exports keep arriving and callers keep asking while SIGKILL hits, first each kind of process once,
+then any at random. When the time is up it waits until all work is done, runs what an operator's
+cron runs, and looks whether anything was lost, doubled or left behind; then its exit code is 1.
+"""
+
+import argparse
+import collections
+import contextlib
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.support.builders.labeled_export import labelled_rows, to_itag
+from tests.support.soak.installation import KINDS, PREFIX, Platform
+
+_FIRST_S = 1800
+"""Until the first export is served; without it there is no model server to kill."""
+_APPEARS_S = 300
+"""Until a process of a kind appears that comes and goes with the work."""
+_CALM_S, _IDLE_S = 3600, 600
+"""Until all work is done; until exports without a run are given up while nothing goes on."""
+_WAITING = 2
+"""Exports that may wait for their run before the next one arrives."""
+
+
+class Exports:
+    """What has arrived so far: key by content."""
+
+    def __init__(self, platform: Platform, every_s: float, choose: random.Random) -> None:
+        self._platform, self._every_s, self._choose = platform, every_s, choose
+        self.contents: dict[tuple[str, str], str] = {}
+
+    def arrive(self) -> None:
+        """A new object; every third is only another file of the rows before, so nothing trains."""
+        number = len(self.contents) + 1
+        projects = self._platform.projects
+        project = projects[number % len(projects)]
+        rows = labelled_rows()
+        if number % 3 or len(projects) > 1:
+            track = f"track {number}"
+            rows.append({"instruction": f"play {track}", "output": f"play_music({track})"})
+        lines = "\n".join(map(to_itag, rows)) + "\n" * (1 + number)
+        body, key = lines.encode(), f"exports/{project}/{number:04d}.manifest"
+        server = self._platform.store.server
+        server.client().put_object(Bucket=server.bucket, Key=PREFIX + key, Body=body)
+        self.contents[project, hashlib.sha256(body).hexdigest()[:16]] = key
+        say(f"export {key} arrived")
+
+    def keep_arriving(self, stop: threading.Event) -> None:
+        from tests.support.soak.invariants import unfinished_exports
+
+        while not stop.is_set():
+            try:
+                if unfinished_exports(set(self.contents)) < _WAITING:
+                    self.arrive()
+            except (BotoCoreError, ClientError):
+                stop.wait(2)  # the sender tries again, as any would
+                continue
+            stop.wait(self._every_s * self._choose.uniform(0.5, 1.5))
+
+
+class Callers:
+    """Somebody asks all the time."""
+
+    def __init__(self) -> None:
+        self.told: collections.Counter[str] = collections.Counter()
+        self.last_failure = 0.0
+        self.longest_s = 0.0
+        """The longest time without an answer."""
+
+    def keep_asking(self, stop: threading.Event) -> None:
+        from tests.support.soak.invariants import answers
+
+        answered = time.monotonic()
+        while not stop.wait(0.5):
+            status, _ = answers()
+            now = time.monotonic()
+            if status == 200:
+                self.told["ok"] += 1
+            else:
+                self.told[f"failed ({status or 'no connection'})"] += 1
+                self.last_failure = now
+            self.longest_s = max(self.longest_s, now - answered)
+            if status == 200:
+                answered = now
+
+
+class Soak:
+    """The phases, in order."""
+
+    def __init__(self, arguments: argparse.Namespace, platform: Platform) -> None:
+        self._arguments, self._platform = arguments, platform
+        self._choose = random.Random(arguments.seed)
+        every_s = 20 if arguments.quick else 45
+        self.exports = Exports(platform, every_s, random.Random(arguments.seed + 1))
+        self.callers = Callers()
+        self.kills: collections.Counter[str] = collections.Counter()
+        self.violations: list[str] = []
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def run(self) -> None:
+        say("starting the platform")
+        self._platform.start()
+        if self._arguments.calm:
+            for _ in self._platform.projects:
+                self.exports.arrive()
+            return
+        self._go_on(self.exports.keep_arriving)
+        self._wait_for_first_answer()
+        self._go_on(self.callers.keep_asking)
+        until = time.monotonic() + 60 * self._arguments.minutes
+        kinds = list(KINDS)
+        for kind in kinds:
+            self._kill(kind, _APPEARS_S)
+            self._pause()
+        while time.monotonic() < until:
+            self._kill(self._choose.choice(kinds), 10)
+            self._pause()
+        never = [kind for kind in KINDS if not self.kills[kind]]
+        self.violations += [f"no {kind} was there to kill" for kind in never]
+
+    def _go_on(self, work: Callable[[threading.Event], None]) -> None:
+        thread = threading.Thread(target=work, args=(self._stop,), name=work.__name__, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _pause(self) -> None:
+        shortest, longest = (5, 15) if self._arguments.quick else (10, 40)
+        time.sleep(self._choose.uniform(shortest, longest))
+
+    def _wait_for_first_answer(self) -> None:
+        from tests.support.soak.invariants import answers
+
+        started = time.monotonic()
+        while answers()[0] != 200:
+            if time.monotonic() - started > _FIRST_S:
+                raise RuntimeError(f"nothing is served after {_FIRST_S} s, before any kill")
+            time.sleep(2)
+        say(f"the first model answers after {time.monotonic() - started:.0f} s")
+
+    def _kill(self, kind: str, within_s: float) -> None:
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            pid = self._platform.kill(kind, self._choose)
+            if pid:
+                self.kills[kind] += 1
+                say(f"killed {kind} (pid {pid})")
+                return
+            time.sleep(0.5)
+        say(f"no {kind} to kill now")
+
+    def settle(self) -> None:
+        """Wait until all is done, then what cron would run, and once more."""
+        if self._threads:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join(120)
+        say("no more kills: waiting until it is calm")
+        started = busy_at = time.monotonic()
+        while True:
+            busy, unfinished = self._count_left()
+            now = time.monotonic()
+            busy_at = now if busy else busy_at
+            if not busy and not unfinished:
+                say(f"calm after {now - started:.0f} s")
+                break
+            if now - started > _CALM_S or now - busy_at > _IDLE_S:
+                self.violations.append(
+                    f"after {now - started:.0f} s {busy} run(s) go on and {unfinished} export(s) "
+                    "have no finished run"
+                )
+                break
+            time.sleep(5)
+        # The watcher that looks every few seconds would be taken for one that is left over.
+        self._platform.units["watcher"].stop()
+        for command in self._cron():
+            code = self._platform.run("cron", sys.executable, "-m", "flows", *command)
+            if code:
+                self.violations.append(f"`intent {' '.join(command)}` ended with code {code}")
+
+    def _count_left(self) -> tuple[int, int]:
+        from tests.support.soak.invariants import count_left
+
+        contents = set(self.exports.contents)
+        try:
+            return count_left(contents)
+        except Exception:  # Prefect is down, or not up again yet
+            return 1, len(contents)
+
+    def _cron(self) -> list[list[str]]:
+        commands = [["watch"], ["record"], ["reconcile"]]
+        shown = subprocess.run(
+            [sys.executable, "-m", "flows", "--help"], capture_output=True, text=True, check=True
+        )
+        return [*commands, ["doctor"]] if " doctor " in shown.stdout else commands
+
+    def check(self) -> dict[str, object]:
+        from tests.support.soak.invariants import check
+
+        found = check(self._platform, self.exports.contents)
+        self.violations += found.violations
+        return {
+            "minutes": self._arguments.minutes,
+            "seed": self._arguments.seed,
+            "kills": dict(self.kills),
+            "exports": len(self.exports.contents),
+            "flow_runs": found.runs,
+            "mlflow_runs": found.mlflow_runs,
+            "answers": dict(self.callers.told),
+            "longest_without_answer_s": round(self.callers.longest_s, 1),
+            "served": found.served,
+            "violations": self.violations,
+        }
+
+
+@contextlib.contextmanager
+def _databases() -> Iterator[dict[str, str]]:
+    """The settings of a private PostgreSQL server, while it runs."""
+    from tests.support.servers.postgres import running_postgres
+
+    with running_postgres() as server:
+        yield {
+            f"INTENT_{name.upper()}_DATABASE_URL": server.create(name)
+            for name in ("prefect", "mlflow")
+        }
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
+    sys.stdout.flush()
+
+
+def report(result: dict[str, object], logs: str) -> None:
+    for name, value in result.items():
+        if name != "violations":
+            say(f"{name}: {value}")
+    violations = result["violations"]
+    assert isinstance(violations, list)
+    for violation in violations:
+        say(f"VIOLATED: {violation}")
+    say(f"{len(violations)} violation(s); logs: {logs}")
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--minutes", type=float, default=20, help="how long kills go on")
+    parser.add_argument("--seed", type=int, default=1, help="of what is killed, and when")
+    parser.add_argument("--quick", action="store_true", help="shorter trainings and pauses")
+    parser.add_argument("--projects", type=int, default=1, help="that exports arrive for")
+    parser.add_argument("--postgres", action="store_true", help="Prefect and MLflow on PostgreSQL")
+    parser.add_argument("--calm", action="store_true", help="an export a project, and no kills")
+    parser.add_argument("--keep", type=Path, help="an empty folder for state and logs, to stay")
+    arguments = parser.parse_args()
+    # `kill` and a shell's background job stop it as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="intent-soak-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        databases = stack.enter_context(_databases()) if arguments.postgres else {}
+        epochs = 10 if arguments.quick else 30
+        platform = Platform(folder.resolve(), epochs, arguments.projects, databases)
+        soak = Soak(arguments, platform)
+        result = None
+        try:
+            from tasks.settings import get_settings
+
+            get_settings()
+            soak.run()
+            soak.settle()
+            result = soak.check()
+        except KeyboardInterrupt:
+            say("stopping everything")
+        finally:
+            left = platform.stop()
+    if result is None:
+        return 130
+    soak.violations += [f"still there after `intent down`: {text}" for text in left]
+    stays = bool(soak.violations or arguments.keep)
+    report(result, str(folder) if stays else "removed")
+    if not stays:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if soak.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

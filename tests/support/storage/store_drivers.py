@@ -1,0 +1,92 @@
+"""The drivers that the contract suite runs against; a new one is one more line in `DRIVERS`."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.storage.directory import DirectoryStore
+from tasks.storage.objects import ObjectStore
+from tasks.storage.oss.store import OssOptions, OssStore
+from tasks.storage.s3.store import S3Options, S3Store
+from tests.support.alibaba import oss_emulator as oss_facade
+from tests.support.servers.seaweedfs import REGION, Seaweed, running_seaweed
+
+
+class Driver(NamedTuple):
+    """A kind of store with its server running."""
+
+    open: Callable[[str], ObjectStore]
+    """The store below a prefix; what another prefix holds, it does not see."""
+
+    uri: Callable[[str, str], str]
+    """What an object's URI must be, of the store's prefix and the object's key."""
+
+    environment: dict[str, str]
+    """What must stand in the environment when a store is opened."""
+
+    page: int
+    """How many objects one answer of a listing holds at most; 0 where there are no pages."""
+
+
+@contextlib.contextmanager
+def directory_driver(folder: Path) -> Iterator[Driver]:
+    yield Driver(
+        open=lambda prefix: DirectoryStore(folder / prefix),
+        uri=lambda prefix, key: (folder / prefix / key).as_uri(),
+        environment={},
+        page=0,
+    )
+
+
+@contextlib.contextmanager
+def s3_driver(folder: Path) -> Iterator[Driver]:
+    with running_seaweed() as server:
+        yield Driver(
+            open=lambda prefix: S3Store(server.bucket, prefix, s3_options(server)),
+            uri=lambda prefix, key: f"s3://{server.bucket}/{prefix}/{key}",
+            environment=server.full.environment(),
+            page=1000,
+        )
+
+
+@contextlib.contextmanager
+def oss_driver(folder: Path) -> Iterator[Driver]:
+    with running_seaweed() as server, oss_facade.running_facade(server) as facade:
+        options = OssOptions(facade.url, oss_facade.REGION)
+        yield Driver(
+            open=lambda prefix: OssStore(server.bucket, prefix, options),
+            uri=lambda prefix, key: f"oss://{server.bucket}/{prefix}/{key}",
+            environment=facade.environment(),
+            page=1000,
+        )
+
+
+def s3_options(server: Seaweed) -> S3Options:
+    return S3Options(endpoint_url=server.url, region=REGION, addressing_style="path")
+
+
+# Each is called with an empty folder, once per module.
+DRIVERS: dict[str, Callable[[Path], AbstractContextManager[Driver]]] = {
+    "directory": directory_driver,
+    "s3": s3_driver,
+    "oss": oss_driver,
+}
+
+
+def failing_sync(code: int) -> Callable[[int], None]:
+    """An `os.fsync` that fails in the thread that asked for it and works in every other.
+
+    Threads that earlier tests left (TensorBoard's writers) sync files of their own.
+    """
+    sync, thread = os.fsync, threading.get_ident()
+
+    def fail(descriptor: int) -> None:
+        if threading.get_ident() != thread:
+            return sync(descriptor)
+        raise OSError(code, os.strerror(code))
+
+    return fail

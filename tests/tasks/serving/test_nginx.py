@@ -1,0 +1,88 @@
+"""The gateway turned between two servers under load: every caller gets a whole answer."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from intent_core.errors import ConfigError
+from tasks.serving.gateway.nginx import serving_now, turn_gateway, wait_for_drain
+from tasks.settings import Settings
+from tasks.system.processes import choose_free_port
+from tests.support.servers.gateway import running_gateway, running_server
+
+pytestmark = pytest.mark.service
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def servers() -> Iterator[dict[str, str]]:
+    with running_server("blue") as blue, running_server("green") as green:
+        yield {"blue": blue, "green": green}
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Settings]:
+    with running_gateway(Settings(home=tmp_path, gateway_port=choose_free_port(HOST))) as settings:
+        yield settings
+
+
+def test_turning_loses_and_mixes_nothing(gateway: Settings, servers: dict[str, str]) -> None:
+    url = f"{gateway.endpoint}/models"
+    answers: list[str] = []
+    stop = threading.Event()
+
+    def call() -> None:
+        with httpx.Client(timeout=10) as client:
+            while not stop.is_set():
+                answer = client.get(url)
+                answers.append(answer.text if answer.status_code == 200 else str(answer))
+
+    turn_gateway(gateway, servers["blue"], "blue")
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for name in ("green", "blue", "green", "blue"):
+        time.sleep(0.3)
+        turn_gateway(gateway, servers[name], name)
+        assert serving_now(gateway) == name
+    time.sleep(0.3)
+    stop.set()
+    for caller in callers:
+        caller.join()
+    wait_for_drain(gateway)
+    assert set(answers) == {"blue-blue", "green-green"}
+    assert len(answers) > 40
+
+
+def test_a_body_too_large_is_refused(gateway: Settings, servers: dict[str, str]) -> None:
+    turn_gateway(gateway, servers["blue"], "blue")
+    answer = httpx.post(f"{gateway.endpoint}/chat/completions", content=b"x" * 300_000)
+    assert answer.status_code == 413
+
+
+def test_without_a_model_callers_are_told_so(gateway: Settings) -> None:
+    answer = httpx.get(f"{gateway.endpoint}/models")
+    assert answer.status_code == 503
+    assert "no model has been promoted" in answer.json()["error"]["message"]
+
+
+def test_who_has_other_settings_does_not_turn_it(
+    gateway: Settings, servers: dict[str, str]
+) -> None:
+    """Without those of TLS, say, it would listen in the open from then on."""
+    for other in ({"gateway_port": 1}, {"tls_key": "k", "tls_certificate": "c"}):
+        settings = gateway.model_copy(update=other)
+        with pytest.raises(ConfigError, match="started with another INTENT_HOST"):
+            turn_gateway(settings, servers["blue"], "blue")
+    assert serving_now(gateway) == ""
+
+
+def test_without_a_model_it_says_to_prometheus_that_there_is_none(gateway: Settings) -> None:
+    answer = httpx.get(gateway.endpoint.removesuffix("/v1") + "/gateway/metrics")
+    assert (answer.status_code, answer.text) == (200, "intent_served_aliases 0\n")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4"

@@ -1,0 +1,95 @@
+"""INTENT_LOG_FORMAT=json: an object a line, with the run it belongs to; and the run's trace."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tasks.settings import CHECKOUT, Settings
+from tests.support.servers.otlp_collector import running_collector
+
+pytestmark = [pytest.mark.flow, pytest.mark.timeout(120)]
+
+FLOW = """
+import logging
+from tasks.settings import get_settings
+get_settings()
+from prefect import flow, get_run_logger, task
+from intent_core.json_logs import say_what_it_is_about
+from tasks.settings.tracing import traced
+
+@task(task_run_name="the task")
+def step():
+    logging.getLogger("tasks.step").info("within the task")
+    with traced("the program"):
+        pass
+
+@flow(name="inner", flow_run_name="the inner run")
+def inner():
+    step()
+
+@flow(name="logged", flow_run_name="the run")
+def walk():
+    say_what_it_is_about(project="p")
+    get_run_logger().warning("by Prefect's own logger")
+    inner()
+    logging.getLogger("tasks.step").info("within the flow")
+
+walk()
+"""
+
+
+def run_logged(*command: str, code: int = 0, **environment: str) -> list[dict[str, Any]]:
+    """What it writes to standard error, line by line."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "INTENT_LOG_FORMAT": "json", **environment},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == code, done.stderr
+    return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def test_lines_of_a_run_say_which_run(platform: Settings) -> None:
+    lines = {line["message"]: line for line in run_logged("-c", FLOW)}
+    within, task, own = (
+        lines[f"{one}"] for one in ("within the flow", "within the task", "by Prefect's own logger")
+    )
+    assert within["flow_run_name"] == own["flow_run_name"] == "the run"
+    assert within["flow_run_id"] == own["flow_run_id"] != task["flow_run_id"]
+    assert task["flow_run_name"] == "the inner run"
+    assert task["task_run_name"] == "the task" and "task_run_id" not in within
+    assert within["project"] == task["project"] == own["project"] == "p"
+    assert own["level"] == "WARNING"
+
+
+def test_a_run_is_one_trace_and_its_lines_name_it(platform: Settings) -> None:
+    with running_collector() as collector:
+        lines = run_logged("-c", FLOW, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    run, within, task, program = (
+        collector.named(name) for name in ("the run", "the inner run", "the task", "the program")
+    )
+    assert run.parent_id == ""
+    assert (within.parent_id, task.parent_id) == (run.span_id, within.span_id)
+    assert program.parent_id == task.span_id
+    assert {span.trace_id for span in collector.spans} == {run.trace_id}
+    (line,) = (line for line in lines if line["message"] == "within the task")
+    assert (line["trace_id"], line["span_id"]) == (task.trace_id, task.span_id)
+
+
+def test_a_collector_that_is_away_costs_a_line(platform: Settings, closed_port: int) -> None:
+    nowhere = f"http://127.0.0.1:{closed_port}"
+    lines = run_logged("-c", FLOW, OTEL_EXPORTER_OTLP_ENDPOINT=nowhere)
+    assert any("did not take" in line["message"] for line in lines)
+
+
+def test_a_fault_is_a_line_too(platform: Settings) -> None:
+    (line,) = run_logged("-m", "flows", "run", "x", "--recipe", "none-such", code=2)
+    assert line["level"] == "ERROR" and line["message"].startswith("ConfigError: ")

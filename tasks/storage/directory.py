@@ -9,7 +9,7 @@ from pathlib import Path
 
 from intent_core.errors import StorageError
 from tasks.storage.objects import MissingObjectError, StoredObject, check_key, is_partial
-from tasks.storage.transfers import beside, copy, sync, sync_directory, transfer, translated
+from tasks.storage.transfers import copy, file_errors, partial_file, sync, sync_directory, transfer
 
 MOST_COMPARED = 1000
 
@@ -31,7 +31,7 @@ class DirectoryStore:
 
     def stat(self, key: str) -> StoredObject | None:
         path = self._path(key)
-        with translated("read", self._uri(key)), contextlib.suppress(FileNotFoundError):
+        with file_errors("read", self._uri(key)), contextlib.suppress(FileNotFoundError):
             if path.is_file():
                 with path.open("rb") as stream:
                     return self._stored(key, *copy(stream, None))
@@ -40,24 +40,24 @@ class DirectoryStore:
     def download(self, key: str, target: Path) -> StoredObject:
         path = self._path(key)
         self._require(key, path)
-        with translated(f"download to {target}", self._uri(key), target.parent, path):
+        with file_errors(f"download to {target}", self._uri(key), target.parent, path):
             return self._stored(key, *transfer(path, target))
 
     def upload(self, source: Path, key: str) -> StoredObject:
         path = self._path(key)
-        with translated(f"upload {source} to", self._uri(key), path.parent, source):
+        with file_errors(f"upload {source} to", self._uri(key), path.parent, source):
             return self._stored(key, *transfer(source, path))
 
     def read(self, key: str) -> bytes:
         path = self._path(key)
         self._require(key, path)
-        with translated("read", self._uri(key)):
+        with file_errors("read", self._uri(key)):
             return path.read_bytes()
 
     def put(self, key: str, data: bytes) -> StoredObject:
         path = self._path(key)
-        with translated("write", self._uri(key), path.parent, len(data)):
-            with beside(path) as (partial, stream):
+        with file_errors("write", self._uri(key), path.parent, len(data)):
+            with partial_file(path) as (partial, stream):
                 stream.write(data)
                 sync(stream)
                 partial.replace(path)
@@ -67,8 +67,8 @@ class DirectoryStore:
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; of several writers one is told True."""
         path = self._path(key)
-        with translated("write", self._uri(key), path.parent, len(data)):
-            with beside(path) as (partial, stream):
+        with file_errors("write", self._uri(key), path.parent, len(data)):
+            with partial_file(path) as (partial, stream):
                 stream.write(data)
                 sync(stream)
                 try:
@@ -83,7 +83,7 @@ class DirectoryStore:
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with translated("delete", self._uri(key)):
+        with file_errors("delete", self._uri(key)):
             path.unlink(missing_ok=True)
 
     def _uri(self, key: str) -> str:
@@ -95,7 +95,7 @@ class DirectoryStore:
     def _path(self, key: str) -> Path:
         check_key(key)
         path = self.root / key
-        with translated("resolve", self._uri(key)):
+        with file_errors("resolve", self._uri(key)):
             resolved = Path(os.path.realpath(path))
         if not resolved.is_relative_to(self.root):
             raise StorageError(f"key {key!r} leads out of {self.root.as_uri()} by a symlink")
@@ -112,7 +112,7 @@ class DirectoryStore:
         if prefix:
             check_key(prefix.removesuffix("/"))
         start = self.root / prefix.rpartition("/")[0]
-        with translated("list", self._uri(prefix)):
+        with file_errors("list", self._uri(prefix)):
             names = [
                 Path(folder, name).relative_to(self.root).as_posix()
                 for folder, _, files in os.walk(start, onerror=_raise_unless_absent)

@@ -16,9 +16,9 @@ from tasks.storage.directory import DirectoryStore
 from tasks.storage.objects import ObjectStore, is_partial
 from tasks.storage.oss.client import oss_errors
 from tasks.storage.oss.store import OssStore
-from tasks.storage.s3.errors import translated_s3
+from tasks.storage.s3.errors import s3_errors
 from tasks.storage.s3.store import S3Store
-from tasks.storage.transfers import translated
+from tasks.storage.transfers import file_errors
 
 
 class Unfinished(NamedTuple):
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
 def survey(store: ObjectStore, prefix: str) -> list[Seen]:
     """Objects whose key starts with the prefix, in key order; of a directory none is read."""
     if isinstance(store, DirectoryStore):
-        with translated("list", (store.root / prefix).as_uri()):
+        with file_errors("list", (store.root / prefix).as_uri()):
             return sorted(_walk(store.root, prefix))
     return [Seen(one.key, one.size, one.changed or 0.0) for one in store.list(prefix)]
 
@@ -62,7 +62,7 @@ def abort(store: ObjectStore, one: Unfinished) -> None:
 
 @list_unfinished.register
 def _(store: S3Store, prefix: str) -> list[Unfinished]:
-    with translated_s3("list uploads of", f"s3://{store.bucket}/{store.prefix}{prefix}"):
+    with s3_errors("list uploads of", f"s3://{store.bucket}/{store.prefix}{prefix}"):
         pages = store.client.get_paginator("list_multipart_uploads").paginate(
             Bucket=store.bucket, Prefix=store.prefix + prefix
         )
@@ -80,7 +80,7 @@ def _(store: S3Store, prefix: str) -> list[Unfinished]:
 @abort.register
 def _(store: S3Store, one: Unfinished) -> None:
     key = store.prefix + one.key
-    with translated_s3("abort the upload of", f"s3://{store.bucket}/{key}"):
+    with s3_errors("abort the upload of", f"s3://{store.bucket}/{key}"):
         store.client.abort_multipart_upload(Bucket=store.bucket, Key=key, UploadId=one.upload)
 
 
@@ -104,13 +104,13 @@ def _(store: OssStore, one: Unfinished) -> None:
 
 @list_unfinished.register
 def _(store: DirectoryStore, prefix: str) -> list[Unfinished]:
-    with translated("list", (store.root / prefix).as_uri()):
+    with file_errors("list", (store.root / prefix).as_uri()):
         return list(_find_partial(store.root, prefix))
 
 
 @abort.register
 def _(store: DirectoryStore, one: Unfinished) -> None:
-    with translated("remove", (store.root / one.key).as_uri()):
+    with file_errors("remove", (store.root / one.key).as_uri()):
         (store.root / one.key).unlink(missing_ok=True)
 
 

@@ -19,7 +19,7 @@ _SYNC_EVERY_S = 0.1
 
 
 @contextlib.contextmanager
-def translated(
+def file_errors(
     action: str, uri: str, directory: Path | None = None, needed: Path | int = 0
 ) -> Iterator[None]:
     """The one place where an `OSError` becomes a `StorageError`."""
@@ -35,7 +35,7 @@ def translated(
 
 def transfer(source: Path, target: Path) -> tuple[int, str]:
     """Copy beside the target, verify the size, and move into place."""
-    with source.open("rb") as stream, beside(target) as (partial, sink):
+    with source.open("rb") as stream, partial_file(target) as (partial, sink):
         size, etag = copy(stream, sink)
         sync(sink)
         written, expected = partial.stat().st_size, os.fstat(stream.fileno()).st_size
@@ -57,7 +57,7 @@ def copy(source: BinaryIO, sink: BinaryIO | None) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def beside(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+def partial_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """A new file in the target's directory, gone afterwards unless it was moved."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent / f".{uuid.uuid4().hex}{PARTIAL}"

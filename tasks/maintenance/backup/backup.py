@@ -23,7 +23,7 @@ from tasks.storage.directory import DirectoryStore
 from tasks.storage.objects import is_partial, open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
 from tasks.storage.survey import survey
-from tasks.storage.transfers import beside, sync, sync_directory
+from tasks.storage.transfers import partial_file, sync, sync_directory
 
 STAGING, REPLACED = ".restoring", ".replaced-"
 """Of a restore, in a store: what is on its way in, and what was there before."""
@@ -80,7 +80,7 @@ def _write(
     settings: Settings, path: Path, databases: list[Database], announce: Callable[[str], None]
 ) -> int:
     try:
-        with beside(path) as (partial, stream):
+        with partial_file(path) as (partial, stream):
             partial.chmod(0o600)
             about = _describe(settings, databases)
             with ArchiveWriter(stream, about) as archive:

@@ -23,7 +23,7 @@ from oss2.utils import Crc64, calc_obj_crc_from_parts
 from intent_core.errors import ConfigError, IntentError, StorageError
 from tasks.storage.objects import MissingObjectError, StoredObject, check_key, is_partial
 from tasks.storage.oss.client import OssOptions, code_of, open_bucket, oss_errors, pause
-from tasks.storage.transfers import CHUNK, beside, sync, sync_directory, translated
+from tasks.storage.transfers import CHUNK, file_errors, partial_file, sync, sync_directory
 
 PART = 16 << 20
 MOST_PARTS = 10_000
@@ -77,8 +77,8 @@ class OssStore:
         if found is None:
             raise self._missing(key)
         with (
-            translated(f"download to {target}", found.uri, target.parent, found.size),
-            beside(target) as (partial, sink),
+            file_errors(f"download to {target}", found.uri, target.parent, found.size),
+            partial_file(target) as (partial, sink),
         ):
             self._fetch(key, sink, found.etag)
             sync(sink)
@@ -89,7 +89,7 @@ class OssStore:
     def upload(self, source: Path, key: str) -> StoredObject:
         """Send a file, in parts when it is large; one that changes under way is refused."""
         check_key(key)
-        with translated(f"upload {source} to", self._uri(key)):
+        with file_errors(f"upload {source} to", self._uri(key)):
             began = source.stat()
 
             def read(offset: int, size: int) -> bytes:

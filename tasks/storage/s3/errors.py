@@ -55,7 +55,7 @@ _SETTINGS = (InvalidConfigError, NoRegionError, ParamValidationError, ProfileNot
 
 
 @contextlib.contextmanager
-def translated_s3(action: str, uri: str) -> Iterator[None]:
+def s3_errors(action: str, uri: str) -> Iterator[None]:
     """The one place where an exception of boto3 becomes a `ConfigError` or `StorageError`."""
     try:
         yield

@@ -21,9 +21,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from intent_core.errors import ConfigError, IntentError, StorageError
 from tasks.storage.objects import MissingObjectError, StoredObject, check_key, is_partial
 from tasks.storage.s3.checksums import etag_of, verify_bytes
-from tasks.storage.s3.errors import code_of, num_retries_of, status_of, translated_s3
+from tasks.storage.s3.errors import code_of, num_retries_of, s3_errors, status_of
 from tasks.storage.s3.transfers import CONCURRENCY, fetch, send, tries
-from tasks.storage.transfers import beside, sync, sync_directory, synced_meanwhile, translated
+from tasks.storage.transfers import (
+    file_errors,
+    partial_file,
+    sync,
+    sync_directory,
+    synced_meanwhile,
+)
 
 MOST_COMPARED = 1000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -66,7 +72,7 @@ class S3Store:
         """Objects whose key starts with the prefix, in key order."""
         if prefix:
             check_key(prefix.removesuffix("/"))
-        with translated_s3("list", self._uri(prefix)):
+        with s3_errors("list", self._uri(prefix)):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix + prefix
             )
@@ -80,19 +86,19 @@ class S3Store:
 
     def stat(self, key: str) -> StoredObject | None:
         at = self._at(key)
-        with translated_s3("read", self._uri(key)):
+        with s3_errors("read", self._uri(key)):
             head = self._head(at)
         return None if head is None else self._stored(key, head["ContentLength"], head)
 
     def download(self, key: str, target: Path) -> StoredObject:
         at, uri = self._at(key), self._uri(key)
-        with translated_s3("download", uri):
+        with s3_errors("download", uri):
             head = self._head(at)
             if head is None:
                 raise self._missing(key)
             size = int(head["ContentLength"])
-            with translated(f"download to {target}", uri, target.parent, size):
-                with beside(target) as (partial, sink):
+            with file_errors(f"download to {target}", uri, target.parent, size):
+                with partial_file(target) as (partial, sink):
                     with synced_meanwhile(sink):
                         fetch(self._client, at, head, sink.fileno())
                     sync(sink)
@@ -104,9 +110,9 @@ class S3Store:
 
     def upload(self, source: Path, key: str) -> StoredObject:
         at, uri = self._at(key), self._uri(key)
-        with translated(f"upload {source} to", uri), source.open("rb") as stream:
+        with file_errors(f"upload {source} to", uri), source.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            with translated_s3(f"upload {source} to", uri):
+            with s3_errors(f"upload {source} to", uri):
                 send(self._client, at, stream)
         stored = self.stat(key)
         if stored is None or stored.size != size:
@@ -116,7 +122,7 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         at, fault = self._at(key), None
-        with translated_s3("read", self._uri(key)):
+        with s3_errors("read", self._uri(key)):
             for _ in tries():
                 try:
                     answer = self._client.get_object(**at)
@@ -135,7 +141,7 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> StoredObject:
         at = self._at(key)
-        with translated_s3("write", self._uri(key)):
+        with s3_errors("write", self._uri(key)):
             return self._stored(key, len(data), self._client.put_object(**at, Body=data))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
@@ -145,7 +151,7 @@ class S3Store:
         """
         at, token = self._at(key), uuid.uuid4().hex
         once = {**at, "Body": data, "IfNoneMatch": "*", "Metadata": {_WRITER: token}}
-        with translated_s3("write", self._uri(key)):
+        with s3_errors("write", self._uri(key)):
             for _ in tries():
                 try:
                     self._client.put_object(**once)
@@ -161,7 +167,7 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         at = self._at(key)
-        with translated_s3("delete", self._uri(key)):
+        with s3_errors("delete", self._uri(key)):
             try:
                 self._client.delete_object(**at)
             except ClientError as error:
@@ -217,7 +223,7 @@ class S3Store:
 
     def _first_keys(self, prefix: str) -> tuple[str, ...]:
         try:
-            with translated_s3("list", self._uri(prefix)):
+            with s3_errors("list", self._uri(prefix)):
                 answer = self._client.list_objects_v2(
                     Bucket=self.bucket, Prefix=self.prefix + prefix, MaxKeys=MOST_COMPARED
                 )
@@ -271,7 +277,7 @@ def _make_client(bucket: str, options: S3Options) -> Any:
         # A proxy for the internet would not find a server of this machine.
         proxies={} if endpoint.hostname in _LOOPBACK else None,
     )
-    with translated_s3("open", f"s3://{bucket}"):
+    with s3_errors("open", f"s3://{bucket}"):
         # A session of its own: boto3's default one keeps the first credentials it found.
         return boto3.session.Session().client(
             "s3",

@@ -7,6 +7,7 @@
       TrainingError (RuntimeError)  the training program failed; carries its last lines
       ServiceError                  an outside system failed: worth a retry
         StorageError  TrackingError  ServingError
+          PromotionInProgressError  (ServingError) wait, then try again
 
 Every error pickles (Prefect and multiprocessing send them between processes), so
 none has an `__init__` of its own. A message says what, which, where and what to do.
@@ -47,3 +48,7 @@ class TrackingError(ServiceError):
 
 class ServingError(ServiceError):
     """The model server or the gateway before it failed."""
+
+
+class PromotionInProgressError(ServingError):
+    """Another promotion or rollback is moving the served model now."""

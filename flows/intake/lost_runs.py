@@ -31,7 +31,9 @@ _HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 _SLOW_START = 5
 """A process may take that many times longer to start than to send a heartbeat."""
 _PASSING = (
-    *("ServiceError", "StorageError", "TrackingError", "ServingError", "PromotionUnderWayError"),
+    *("ServiceError", "StorageError", "TrackingError", "ServingError", "PromotionInProgressError"),
+    # The previous name of `PromotionInProgressError`, in states stored by earlier versions.
+    "PromotionUnderWayError",
     # Prefect's own server, away for longer than its client tries.
     *("ConnectError", "ReadError", "ReadTimeout", "RemoteProtocolError", "PrefectHTTPStatusError"),
 )

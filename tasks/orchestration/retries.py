@@ -5,8 +5,7 @@ from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
 
-from intent_core.errors import ServiceError
-from tasks.serving.targets.local import PromotionUnderWayError
+from intent_core.errors import PromotionInProgressError, ServiceError
 from tasks.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ def worth_a_retry(task: Any, run: TaskRun, state: State[Any]) -> bool:
 
 def only_waits(task: Any, run: TaskRun, state: State[Any]) -> bool:
     """A `retry_condition_fn`: somebody else is at it; whatever was tried and failed stays so."""
-    return _is_error_of(state, PromotionUnderWayError)
+    return _is_error_of(state, PromotionInProgressError)
 
 
 def _is_error_of(state: State[Any], kind: type[ServiceError]) -> bool:

@@ -3,14 +3,14 @@
 import datetime
 from collections.abc import Sequence
 
-from intent_core.errors import ServingError
+from intent_core.errors import PromotionInProgressError, ServingError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.orchestration.events import NOT_PROMOTED, PROMOTED, ROLLED_BACK, publish_model_event
 from tasks.serving.golden import GoldenAnswer
 from tasks.serving.targets import fleet
 from tasks.serving.targets import local as serving
-from tasks.serving.targets.local import PromotionUnderWayError, ServedModel, ServingState
+from tasks.serving.targets.local import ServedModel, ServingState
 from tasks.settings import Settings
 
 
@@ -59,7 +59,7 @@ def promote(
     turn = fleet.promote_in_fleet if settings.fleet else serving.promote_model
     try:
         now = turn(settings, served)
-    except PromotionUnderWayError:
+    except PromotionInProgressError:
         raise  # the other one tells what becomes of it
     except ServingError as error:
         publish_model_event(settings, NOT_PROMOTED, served, former, str(error))

@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 
-from intent_core.errors import ConfigError, IntentError
+from intent_core.errors import ConfigError, IntentError, PromotionInProgressError
 from tasks.serving.golden import require_golden
 from tasks.serving.targets.fleet import (
     ReplicaReport,
@@ -18,7 +18,6 @@ from tasks.serving.targets.fleet import (
     write_report,
 )
 from tasks.serving.targets.local import (
-    PromotionUnderWayError,
     ServedModel,
     ServingState,
     adopt_state,
@@ -85,7 +84,7 @@ class Follower:
         fault = ""
         try:
             self._obey(wish)
-        except PromotionUnderWayError:
+        except PromotionInProgressError:
             pass  # `intent serve` itself is starting a server
         except IntentError as error:
             fault = f"{type(error).__name__}: {error}"

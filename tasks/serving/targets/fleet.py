@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from intent_core.errors import ConfigError, ServingError
+from intent_core.errors import ConfigError, PromotionInProgressError, ServingError
 from intent_core.recipe.config import fingerprint
 from tasks.serving.golden import require_golden
-from tasks.serving.targets.local import PromotionUnderWayError, ServedModel, ServingState, is_same
+from tasks.serving.targets.local import ServedModel, ServingState, is_same
 from tasks.settings import Settings
 from tasks.settings.pai import read_public_key
 from tasks.storage.objects import MissingObjectError
@@ -108,8 +108,8 @@ def read_fleet_state(settings: Settings) -> ServingState:
 def promote_in_fleet(settings: Settings, served: ServedModel) -> ServedModel:
     """Have every replica serve this model; any failure leaves them with the former one.
 
-    Raises `ServingError` naming the replica that could not, `PromotionUnderWayError` when somebody
-    else is at it.
+    Raises `ServingError` naming the replica that could not, `PromotionInProgressError` when
+    another process promotes.
     """
     if served.alias != settings.fleet:
         raise ConfigError(
@@ -181,7 +181,7 @@ class _Move:
             key = read_public_key(self._settings)
             endpoint = self._settings.endpoint
             require_golden(endpoint, key, served.alias, served.artifact, served.golden)
-        except PromotionUnderWayError:
+        except PromotionInProgressError:
             raise  # the other one's wish stands
         except BaseException:
             self._write(former.model_copy(update={"candidate": None}), promoter="")
@@ -243,8 +243,8 @@ def _explain(
     return f"after {waited_s:.0f} s the model is not {what} on {slow}"
 
 
-def _under_way() -> PromotionUnderWayError:
-    return PromotionUnderWayError(
+def _under_way() -> PromotionInProgressError:
+    return PromotionInProgressError(
         "another promotion or rollback is under way: try again when it has ended"
     )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from intent_core.errors import ConfigError, ServingError
+from intent_core.errors import ConfigError, PromotionInProgressError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import AliasFile, write_aliases
@@ -45,10 +45,6 @@ from tasks.system.processes import (
 )
 
 logger = logging.getLogger(__name__)
-
-
-class PromotionUnderWayError(ServingError):
-    """Somebody else moves the served model at this moment."""
 
 
 class ServedModel(BaseModel):
@@ -150,7 +146,7 @@ def only_one(settings: Settings) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise PromotionUnderWayError(
+            raise PromotionInProgressError(
                 "another promotion or rollback is under way: try again when it has ended"
             ) from error
         yield
@@ -161,7 +157,7 @@ def is_promoting(settings: Settings) -> bool:
     try:
         with only_one(settings):
             return False
-    except PromotionUnderWayError:
+    except PromotionInProgressError:
         return True
 
 

@@ -12,11 +12,12 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from intent_core.errors import PromotionInProgressError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.serving.golden import ask_golden, golden_prefix
 from tasks.serving.promotion import promote_release
-from tasks.serving.targets.local import PromotionUnderWayError, is_served, read_state, reconcile
+from tasks.serving.targets.local import is_served, read_state, reconcile
 from tasks.serving.vllm.server import ensure_model_server, server_name
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, write_finished
@@ -43,7 +44,7 @@ class World(NamedTuple):
         """False while somebody else is at it."""
         try:
             return promote_release(self.settings, artifact.name).artifact == artifact
-        except PromotionUnderWayError:
+        except PromotionInProgressError:
             return False
 
     def is_right(self, told: Told) -> bool:

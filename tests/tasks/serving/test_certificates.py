@@ -14,13 +14,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from intent_core.errors import ConfigError
+from intent_core.errors import ConfigError, PromotionInProgressError
 from tasks.local_services.services import start_services
 from tasks.local_services.supervisor import supervise
 from tasks.maintenance.examination import Examination
 from tasks.serving.gateway.certificates import check_certificate, renew_certificate
 from tasks.serving.gateway.nginx import certificate_file, gateway_folder, serving_now, turn_gateway
-from tasks.serving.targets.local import PromotionUnderWayError, only_one
+from tasks.serving.targets.local import only_one
 from tasks.settings import Settings
 from tasks.system.processes import choose_free_port, find_process, processes_folder, stop_process
 from tests.support.builders.tls_certificates import get, make_pair, trusting, write_pair
@@ -131,7 +131,7 @@ def take_turn(settings: Settings) -> contextlib.ExitStack | None:
     turn = contextlib.ExitStack()
     try:
         turn.enter_context(only_one(settings))
-    except PromotionUnderWayError:
+    except PromotionInProgressError:
         return None
     return turn
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from intent_core.errors import ConfigError, ServingError
+from intent_core.errors import ConfigError, PromotionInProgressError, ServingError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.serving.golden import GoldenAnswer, ask_golden
@@ -25,7 +25,7 @@ from tasks.serving.moving import (
     roll_back,
 )
 from tasks.serving.targets.fleet import read_reports, read_wish
-from tasks.serving.targets.local import PromotionUnderWayError, ServedModel
+from tasks.serving.targets.local import ServedModel
 from tasks.settings import Settings, get_settings
 from tests.support.builders.random_models import UTTERANCES, store_model
 from tests.support.scenarios.concurrent_callers import Callers
@@ -141,7 +141,7 @@ def test_replicas_turn_together_and_none_is_ever_wrong(
         with ThreadPoolExecutor(2) as pool:
             ends = [pool.submit(serve, commander, one) for _ in range(2)]
         refused = [end.exception() for end in ends if end.exception()]
-        assert all(isinstance(error, PromotionUnderWayError) for error in refused)
+        assert all(isinstance(error, PromotionInProgressError) for error in refused)
         assert len(refused) < 2
         assert second.callers.ask(UTTERANCES[0]).model == one.name
     everything = first.callers.told + second.callers.told

@@ -26,7 +26,7 @@ from intent_core.datasets.splits import (
 )
 from intent_core.errors import DataError
 from intent_core.exports.records import Record
-from intent_core.files import read_jsonl, to_jsonl, write_jsonl, write_whole
+from intent_core.files import read_jsonl, to_jsonl, write_atomically, write_jsonl
 from intent_core.language.calls import Call, parse_calls
 from intent_core.language.intent_schema import IntentSchema, list_intents
 from intent_core.quality.coverage import check_quality
@@ -163,7 +163,7 @@ def build_dataset(
         num_left_out=len(placement.left_out),
         findings=findings,
     )
-    write_whole(out_dir / "manifest.json", _to_json(manifest.model_dump(mode="json")))
+    write_atomically(out_dir / "manifest.json", _to_json(manifest.model_dump(mode="json")))
     return manifest
 
 
@@ -286,7 +286,7 @@ def _check_not_empty(
 def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) -> Split:
     ordered = sorted(examples, key=lambda example: example.id)
     content = to_jsonl(example.model_dump(exclude_defaults=True) for example in ordered)
-    write_whole(out_dir / f"{name}.jsonl", content)
+    write_atomically(out_dir / f"{name}.jsonl", content)
     digest = hashlib.sha256(content).hexdigest()
     return Split(file=f"{name}.jsonl", num_examples=len(ordered), sha256=digest)
 

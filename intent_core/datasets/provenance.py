@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from intent_core.datasets.splits import SplitName, hash_text, normalise_utterance
 from intent_core.errors import DataError
 from intent_core.exports.records import Record
-from intent_core.files import to_jsonl, write_whole
+from intent_core.files import to_jsonl, write_atomically
 from intent_core.recipe.config import fingerprint
 
 ORIGINS_FOLDER = "origins"
@@ -95,7 +95,7 @@ def write_origins(
         if len(sources) == 1 or (number == 1) == (origin.split == "test")
     )
     head = to_jsonl([_Head(sources=tuple(sources))])
-    write_whole(folder / ORIGINS_FOLDER / name, head + to_jsonl(origins))
+    write_atomically(folder / ORIGINS_FOLDER / name, head + to_jsonl(origins))
     return f"{ORIGINS_FOLDER}/{name}"
 
 

@@ -23,7 +23,7 @@ from intent_core.datasets.splits import normalise_utterance
 from intent_core.errors import DataError
 from intent_core.exports.json_rows import MAX_RAW
 from intent_core.exports.label_results import name_type, parse_json, shorten
-from intent_core.files import write_whole
+from intent_core.files import write_atomically
 from intent_core.language.conversation import (
     begins_with_speaker,
     flatten_turns,
@@ -108,7 +108,7 @@ def write_manifest(utterances: Iterable[str], path: Path, field: str = "instruct
         except _Unusable as fault:
             raise DataError(f"utterance {number} cannot be labelled: {fault}") from fault
         lines.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-    write_whole(path, b"".join(lines))
+    write_atomically(path, b"".join(lines))
     return len(lines)
 
 

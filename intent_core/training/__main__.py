@@ -9,7 +9,6 @@ signal with a checkpoint from which the same job goes on, 1 anything else.
 
 import contextlib
 import ctypes
-import fcntl
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from types import ModuleType
 from typing import cast
 
 from intent_core.errors import ConfigError, DataError, TrainingError
+from intent_core.files import file_lock
 from intent_core.json_logs import say_what_it_is_about, write_json_lines
 from intent_core.training.protocol import FAULT_FILE, Fault, FaultKind, TrainingJob
 
@@ -72,9 +72,7 @@ def only_trainer(folder: Path) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(folder / ".lock"):
         yield
 
 

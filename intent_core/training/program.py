@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, EarlyStoppingCallback, set_seed
 
 from intent_core.datasets.build import read_split
 from intent_core.errors import ConfigError, DataError, TrainingError
+from intent_core.files import write_atomically
 from intent_core.language.prompt import encode_completion, encode_prompt, find_end_token
 from intent_core.models.base_model import unpack_base_model
 from intent_core.recipe.batch_size import BatchPlan, plan_batches, recommend_seq_length
@@ -138,9 +139,7 @@ def run(job: TrainingJob) -> TrainingResult:
         ),
     )
     if is_first:
-        beside = job.output_dir / f".{RESULT_FILE}"
-        beside.write_text(result.model_dump_json(indent=2), encoding="utf-8")
-        beside.replace(job.output_dir / RESULT_FILE)
+        write_atomically(job.output_dir / RESULT_FILE, result.model_dump_json(indent=2))
     return result
 
 

@@ -9,6 +9,7 @@ import httpx
 from pydantic import SecretStr
 
 from intent_core.errors import ConfigError, ServiceError, TrackingError
+from intent_core.files import file_lock
 from tasks.serving.gateway.certificates import renew_certificate
 from tasks.serving.gateway.nginx import (
     gateway_command,
@@ -22,7 +23,6 @@ from tasks.system.processes import (
     end_leftovers,
     find_process,
     list_processes,
-    locked,
     processes_folder,
     require_free_port,
     start_process,
@@ -58,7 +58,7 @@ def start_services(
         finish_restore(settings)
     get_store(settings)
     settings.read_api_key()
-    with locked(settings.home / "services.lock"):
+    with file_lock(settings.home / "services.lock"):
         require_same_listeners(settings)
         if not only:
             # `supervise` looks after it otherwise, and goes on with the former one.

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from intent_core.errors import ConfigError
+from intent_core.files import write_atomically
 from tasks.settings.environment import prepare_environment
 from tasks.settings.log_setup import prepare_logging
 from tasks.settings.maintenance import UpkeepSettings
@@ -237,18 +238,10 @@ class Settings(UpkeepSettings):
 
 
 def _make_once(path: Path, content: str) -> None:
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.touch(mode=0o600)
-    beside.write_text(content)
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        pass  # another process was first: its key is the key
-    finally:
-        beside.unlink()
+    """Of several processes the first one's key is the key."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(path, content, 0o600, overwrite=False)
 
 
 @lru_cache(maxsize=1)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from intent_core.errors import StorageError
+from intent_core.files import write_atomically
 from tasks.storage.objects import MissingObjectError, StoredObject, check_key, is_partial
-from tasks.storage.transfers import copy, file_errors, partial_file, sync, sync_directory, transfer
+from tasks.storage.transfers import copy, file_errors, transfer
 
 MOST_COMPARED = 1000
 
@@ -57,29 +58,14 @@ class DirectoryStore:
     def put(self, key: str, data: bytes) -> StoredObject:
         path = self._path(key)
         with file_errors("write", self._uri(key), path.parent, len(data)):
-            with partial_file(path) as (partial, stream):
-                stream.write(data)
-                sync(stream)
-                partial.replace(path)
-            sync_directory(path.parent)
+            write_atomically(path, data)
         return self._stored(key, len(data), hashlib.sha256(data).hexdigest())
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; of several writers one is told True."""
         path = self._path(key)
         with file_errors("write", self._uri(key), path.parent, len(data)):
-            with partial_file(path) as (partial, stream):
-                stream.write(data)
-                sync(stream)
-                try:
-                    # A link, unlike a rename, refuses to replace what is there.
-                    os.link(partial, path)
-                except FileExistsError:
-                    if path.is_dir():
-                        raise
-                    return False
-            sync_directory(path.parent)
-        return True
+            return write_atomically(path, data, overwrite=False)
 
     def delete(self, key: str) -> None:
         path = self._path(key)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from intent_core.errors import StorageError
+from intent_core.files import open_atomically
 from tasks.storage.objects import PARTIAL
 
 CHUNK = 1 << 20
@@ -35,14 +36,12 @@ def file_errors(
 
 def transfer(source: Path, target: Path) -> tuple[int, str]:
     """Copy beside the target, verify the size, and move into place."""
-    with source.open("rb") as stream, partial_file(target) as (partial, sink):
+    with source.open("rb") as stream, open_atomically(target) as sink:
         size, etag = copy(stream, sink)
-        sync(sink)
-        written, expected = partial.stat().st_size, os.fstat(stream.fileno()).st_size
+        sink.flush()
+        written, expected = (os.fstat(file.fileno()).st_size for file in (sink, stream))
         if not written == size == expected:
             raise StorageError(f"{source} changed: {written} of {expected} bytes at {target}")
-        partial.replace(target)
-    sync_directory(target.parent)
     return size, etag
 
 

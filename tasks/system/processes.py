@@ -1,7 +1,6 @@
 """Servers that outlive the command which starts them; each is stopped by its own record."""
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from intent_core.errors import ConfigError, ServiceError
+from intent_core.files import file_lock, write_atomically
 from tasks.settings import Settings, child_environment
 
 # They are meant to outlive us; dropped, Python would complain that they still run.
@@ -46,20 +46,9 @@ def processes_folder(settings: Settings) -> Path:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file while others wait; the kernel frees that of a killed process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
 def in_use(folder: Path, name: str) -> Iterator[None]:
     """While this lasts nobody stops that process as left over; several may hold it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.in-use").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
+    with file_lock(folder / f"{name}.in-use", shared=True):
         yield
 
 
@@ -67,12 +56,11 @@ def is_in_use(folder: Path, name: str) -> bool:
     path = folder / f"{name}.in-use"
     if not path.exists():
         return False
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    try:
+        with file_lock(path, blocking=False):
+            return False
+    except BlockingIOError:
+        return True
 
 
 def start_process(
@@ -215,14 +203,3 @@ def choose_free_port(host: str) -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Readers see the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

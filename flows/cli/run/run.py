@@ -1,7 +1,6 @@
 """One pipeline run in this process, for a person at a terminal."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -22,6 +21,7 @@ from prefect.states import Cancelled, Cancelling
 from flows.pipeline.flow import PipelineOutcome, intent_pipeline
 from flows.recipes import find_recipe
 from intent_core.errors import ConfigError, ServiceError
+from intent_core.files import file_lock
 from intent_core.recipe.loader import load_config
 from tasks.models.base_models import require_base_model
 from tasks.orchestration.run_liveness import hold
@@ -40,15 +40,13 @@ _UNFINISHED = [
 def only_run(settings: Settings) -> Iterator[None]:
     """Two runs on one machine would fight for its cores and ports. The kernel frees the lock."""
     path = settings.home / "run.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = stack.enter_context(file_lock(path, blocking=False))
         except BlockingIOError as error:
-            lock.seek(0)
             raise ConfigError(
-                f"another run is under way (pid {lock.read().strip() or 'unknown'}): wait for it "
-                "or stop it with Ctrl-C in its terminal, then start this one again"
+                f"another run is under way (pid {path.read_text().strip() or 'unknown'}): wait for "
+                "it or stop it with Ctrl-C in its terminal, then start this one again"
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))

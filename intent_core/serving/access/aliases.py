@@ -13,9 +13,7 @@ Beside them an alias may have a `trial` of another model:
                          "min_requests": 50}}
 """
 
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +29,7 @@ from pydantic import (
 )
 
 from intent_core.errors import DataError, ServingError
+from intent_core.files import write_atomically
 from intent_core.serving.access.watched_file import FollowedFile
 
 _CONTENT_NAME = re.compile(r"(?:intent|base)-[0-9a-f]{12}")
@@ -137,29 +136,10 @@ def write_aliases(path: Path, aliases: Mapping[str, Target]) -> None:
         text = content.model_dump_json(indent=2, exclude_none=True).encode() + b"\n"
     except ValidationError as error:
         raise DataError(f"not aliases to serve: {_describe(error)}") from error
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with beside.open("wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        write_atomically(path, text)
     except OSError as error:
         raise ServingError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name outlives a power cut only once its folder is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _parse(content: bytes) -> Mapping[str, Target]:

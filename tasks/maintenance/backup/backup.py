@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from intent_core.errors import ConfigError, StorageError
+from intent_core.files import open_atomically
 from tasks.maintenance.backup.archive import ArchiveWriter
 from tasks.maintenance.backup.databases import SERVERS, Database, copy_database, find_database
 from tasks.orchestration.run_liveness import runs_folder
@@ -23,7 +24,6 @@ from tasks.storage.directory import DirectoryStore
 from tasks.storage.objects import is_partial, open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
 from tasks.storage.survey import survey
-from tasks.storage.transfers import partial_file, sync, sync_directory
 
 STAGING, REPLACED = ".restoring", ".replaced-"
 """Of a restore, in a store: what is on its way in, and what was there before."""
@@ -80,15 +80,12 @@ def _write(
     settings: Settings, path: Path, databases: list[Database], announce: Callable[[str], None]
 ) -> int:
     try:
-        with partial_file(path) as (partial, stream):
-            partial.chmod(0o600)
+        with open_atomically(path, 0o600) as stream:
             about = _describe(settings, databases)
             with ArchiveWriter(stream, about) as archive:
                 _fill(settings, archive, databases, announce)
-            sync(stream)
-            size = partial.stat().st_size
-            os.replace(partial, path)
-        sync_directory(path.parent)
+            stream.flush()
+            size = os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise StorageError(f"the backup {path} cannot be written: {error.strerror}") from error
     return size

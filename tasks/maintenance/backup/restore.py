@@ -20,6 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from intent_core.errors import ConfigError, DataError, StorageError
+from intent_core.files import file_lock, sync_folder, write_atomically
 from tasks.maintenance.backup.archive import ArchiveManifest, extract_archive, verify_archive
 from tasks.maintenance.backup.backup import STAGING
 from tasks.maintenance.backup.databases import SERVERS, find_database, has_content, load_dump
@@ -28,8 +29,7 @@ from tasks.settings import Settings
 from tasks.storage.directory import DirectoryStore
 from tasks.storage.objects import open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
-from tasks.storage.transfers import sync_directory
-from tasks.system.processes import list_processes, locked, processes_folder, write_atomically
+from tasks.system.processes import list_processes, processes_folder
 
 _READY = "ready.json"
 _PARTS = ("serving.json", "prefect", "mlflow", "runs")
@@ -54,7 +54,7 @@ def restore(
     and `replace` was not said, or where something runs.
     """
     _require_still(settings)
-    with locked(settings.home / "restore.lock"):
+    with file_lock(settings.home / "restore.lock"):
         _finish(settings)
         with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
             path = _fetch(source, Path(folder))
@@ -76,7 +76,7 @@ def finish_restore(settings: Settings) -> bool:
 
     Waits for one that is under way.
     """
-    with locked(settings.home / "restore.lock"):
+    with file_lock(settings.home / "restore.lock"):
         return _finish(settings)
 
 
@@ -102,7 +102,7 @@ def _finish(settings: Settings) -> bool:
         for part in sorted(folder.iterdir()) if folder.is_dir() else ():
             _move(part, root / part.name, root / f".{pending.replaced}" / part.name)
         shutil.rmtree(folder, ignore_errors=True)
-    sync_directory(home)
+    sync_folder(home)
     (staging / _READY).unlink()
     shutil.rmtree(staging, ignore_errors=True)
     return True
@@ -184,7 +184,7 @@ def _stage(settings: Settings, path: Path, manifest: ArchiveManifest) -> None:
     for folder in _store_staging(settings):
         _sync_below(folder)
     write_atomically(staging / _READY, pending.model_dump_json())
-    sync_directory(staging)
+    sync_folder(staging)
 
 
 def _move(staged: Path, place: Path, aside: Path) -> None:
@@ -208,7 +208,7 @@ def _sync_below(folder: Path) -> None:
         for name in names:
             with open(Path(parent, name), "rb") as file:
                 os.fsync(file.fileno())
-        sync_directory(Path(parent))
+        sync_folder(Path(parent))
 
 
 def _staging(settings: Settings) -> Path:

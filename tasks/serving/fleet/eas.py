@@ -8,12 +8,11 @@ the services' specifications, nowhere else.
 
 import datetime
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from intent_core.errors import ConfigError, IntentError
+from intent_core.files import write_atomically
 from tasks.alibaba.eas import EasService, EasServices
 from tasks.alibaba.eas_specs import MODEL_VARIABLE, describe_fleet, describe_vllm
 from tasks.serving.golden import require_golden
@@ -62,7 +61,7 @@ def admit_token(settings: Settings, pai: PaiSettings, service: EasService) -> No
         keys.put(_KEYS, now.encode())
     if settings.inference_keys is None:
         path = settings.ensure_inference_keys()
-        _write_secret(path, _with_first(line, path.read_text(encoding="utf-8")))
+        write_atomically(path, _with_first(line, path.read_text(encoding="utf-8")), 0o600)
 
 
 class ModelGroup:
@@ -200,10 +199,3 @@ def _with_first(line: str, text: str) -> str:
     name = line.split()[0]
     others = [one for one in text.splitlines() if one.split()[:1] != [name]]
     return "\n".join([line, *others]) + "\n"
-
-
-def _write_secret(path: Path, content: str) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.touch(mode=0o600)
-    beside.write_text(content, encoding="utf-8")
-    beside.replace(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography import x509
 
 from intent_core.errors import ConfigError
+from intent_core.files import open_atomically
 from tasks.maintenance.examination import Examination, Finding, leave
 from tasks.serving.gateway.nginx import (
     certificate_file,
@@ -121,18 +122,10 @@ def _read(setting: str, path: Path, pattern: re.Pattern[bytes]) -> bytes:
 def _put(settings: Settings, pair: bytes) -> None:
     """Replace our copy in one step, once nginx itself has found nothing wrong with it."""
     kept = certificate_file(settings)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    beside = kept.with_name(f".{kept.name}.{_mine()}")
-    beside.unlink(missing_ok=True)
-    try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(pair)
-            file.flush()
-            os.fsync(file.fileno())
-        _require_usable(settings, beside)
-        os.replace(beside, kept)
-    finally:
-        beside.unlink(missing_ok=True)
+    with open_atomically(kept, 0o600) as file:
+        file.write(pair)
+        file.flush()
+        _require_usable(settings, Path(file.name))
 
 
 def _require_usable(settings: Settings, certificate: Path) -> None:

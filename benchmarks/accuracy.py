@@ -23,7 +23,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.recipes import find_recipe
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.evaluation.evaluate import Prediction, evaluate
 from intent_core.exports.formats.itag import iter_export
 from intent_core.exports.records import Record

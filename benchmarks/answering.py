@@ -16,7 +16,7 @@ import psutil
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.language.prompt import encode_prompt
 from intent_core.models.artifact import MANIFEST_FILE, ModelArtifact, content_name, digest_folder
 from intent_core.recipe.config import PipelineConfig

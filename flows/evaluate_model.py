@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import EvaluateConfig, ServeConfig

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.recipe.config import DataConfig
 from tasks.datasets.prepare import build, pull_export
 from tasks.orchestration.run_liveness import hold_run

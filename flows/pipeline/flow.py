@@ -21,7 +21,7 @@ from flows.prepare import prepare
 from flows.promote import promote
 from flows.recipes import find_recipe, list_recipes
 from flows.remote import hand_off
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import TrackingError
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.checks import GateDecision, approve, decide

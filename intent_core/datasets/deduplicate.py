@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from intent_core.datasets.splits import normalise_utterance
 from intent_core.exports.records import Record
+from intent_core.language.utterances import normalise_utterance
 from intent_core.recipe.config import DataConfig
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from intent_core.datasets.splits import normalise_utterance
 from intent_core.exports.records import Record, Rejection
+from intent_core.language.utterances import normalise_utterance
 
 MESSAGE = "a person asked for its removal; its text is not kept"
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)

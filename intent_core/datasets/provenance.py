@@ -12,10 +12,11 @@ from typing import NamedTuple
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from intent_core.datasets.splits import SplitName, hash_text, normalise_utterance
+from intent_core.datasets.splits import SplitName
 from intent_core.errors import DataError
 from intent_core.exports.records import Record
 from intent_core.files import to_jsonl, write_atomically
+from intent_core.language.utterances import hash_text, normalise_utterance
 from intent_core.recipe.config import fingerprint
 
 ORIGINS_FOLDER = "origins"

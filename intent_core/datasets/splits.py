@@ -11,14 +11,13 @@ Stratified it is in expectation: each intent is cut by the same shares, and an i
 no test row is a finding of the data check.
 """
 
-import hashlib
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from intent_core.language.near_duplicates import iter_near_duplicates, keep_distinct
+from intent_core.language.utterances import hash_text
 from intent_core.recipe.config import DataConfig
 
 SplitName = Literal["train", "validation", "test"]
@@ -47,17 +46,6 @@ class Placement(NamedTuple):
     left_out: list[LeftOut]
     num_near_duplicates: int
     """Placed training and validation utterances that have a near-duplicate."""
-
-
-def normalise_utterance(utterance: str) -> str:
-    """What two spellings of one utterance have in common: width, case and blanks are dropped."""
-    folded = unicodedata.normalize("NFKC", utterance).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
-
-
-def hash_text(*parts: str) -> str:
-    """Sixteen hex digits that name some texts."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def place_utterances(

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.evaluation.prediction import Prediction, match_predictions
 from intent_core.evaluation.report import RiskPoint
 from intent_core.evaluation.scoring import score_answer

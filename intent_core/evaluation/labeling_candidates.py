@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from intent_core.datasets.build import Example
-from intent_core.datasets.splits import normalise_utterance
+from intent_core.datasets.manifest import Example
 from intent_core.errors import ConfigError
 from intent_core.evaluation.evaluate import Prediction, evaluate
 from intent_core.language.near_duplicates import keep_distinct
+from intent_core.language.utterances import normalise_utterance
 
 
 def choose_for_labelling(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.errors import DataError
 
 MOST_NAMED = 5

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.errors import CallSyntaxError, DataError
 from intent_core.evaluation.call_matching import Pair, Slot, match_calls, slots_of
 from intent_core.evaluation.prediction import Prediction

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.evaluation.report import IntentScore, Measure, SliceScore
 from intent_core.evaluation.statistics import Integers, clustered_interval
 

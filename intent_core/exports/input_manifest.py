@@ -19,7 +19,6 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from intent_core.datasets.splits import normalise_utterance
 from intent_core.errors import DataError
 from intent_core.exports.json_rows import MAX_RAW
 from intent_core.exports.label_results import name_type, parse_json, shorten
@@ -30,6 +29,7 @@ from intent_core.language.conversation import (
     join_turns,
     split_line,
 )
+from intent_core.language.utterances import normalise_utterance
 
 _ROWS = re.compile(r'\s*(\{\s*"|\[\s*[{"])')
 _ARRAY_GAP = re.compile(r"[\s,\]]*")

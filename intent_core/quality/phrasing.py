@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from intent_core.datasets.splits import normalise_utterance
 from intent_core.language.calls import Call
+from intent_core.language.utterances import normalise_utterance
 
 _SLOT = "{}"
 

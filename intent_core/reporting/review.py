@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from intent_core.datasets.build import DatasetManifest, Example
+from intent_core.datasets.manifest import DatasetManifest, Example
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.checks import GateDecision
 from intent_core.models.artifact import ModelArtifact

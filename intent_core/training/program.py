@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoTokenizer, EarlyStoppingCallback, set_seed
 
-from intent_core.datasets.build import read_split
+from intent_core.datasets.manifest import read_split
 from intent_core.errors import ConfigError, DataError, TrainingError
 from intent_core.files import write_atomically
 from intent_core.language.prompt import encode_completion, encode_prompt, find_end_token

@@ -10,7 +10,7 @@ import yaml
 from transformers import AutoModelForCausalLM
 from transformers.trainer_utils import get_last_checkpoint
 
-from intent_core.datasets.build import read_split
+from intent_core.datasets.manifest import read_split
 from intent_core.errors import TrainingError
 from intent_core.language.prompt import encode_prompt
 from intent_core.models.artifact import PROMPT_PROBE_FILE, PromptProbe

@@ -9,14 +9,14 @@ from typing import NamedTuple
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from intent_core.datasets.build import (
+from intent_core.datasets.build import build_dataset
+from intent_core.datasets.erasure import ForgetList
+from intent_core.datasets.manifest import (
     FINDINGS_FILE,
     REJECTIONS_FILE,
     REPORTS_FILE,
     DatasetManifest,
-    build_dataset,
 )
-from intent_core.datasets.erasure import ForgetList
 from intent_core.datasets.provenance import ExportSource
 from intent_core.errors import DataError
 from intent_core.exports.formats.itag import iter_export

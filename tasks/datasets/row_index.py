@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from intent_core.datasets.build import DatasetManifest, Example
+from intent_core.datasets.manifest import DatasetManifest, Example
 from intent_core.datasets.provenance import ORIGINS_FOLDER, FoundOrigin, read_origins
 from intent_core.datasets.splits import SplitName
 from intent_core.errors import ConfigError

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.evaluation.prediction import Prediction
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
-from intent_core.datasets.build import DatasetManifest, Example, read_split
+from intent_core.datasets.manifest import DatasetManifest, Example, read_split
 from intent_core.datasets.splits import SplitName
 from intent_core.evaluation.abstention import choose_threshold
 from intent_core.evaluation.evaluate import evaluate

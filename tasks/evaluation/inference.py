@@ -11,7 +11,7 @@ import openai
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion import ChoiceLogprobs
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.errors import CallSyntaxError, ServingError
 from intent_core.evaluation.prediction import Prediction
 from intent_core.language.calls import parse_calls

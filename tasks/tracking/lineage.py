@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.models.artifact import ModelArtifact
 from tasks.settings import Settings
 from tasks.storage.objects import ObjectStore

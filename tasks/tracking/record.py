@@ -10,7 +10,7 @@ from prefect import runtime, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.datasets.provenance import ORIGINS_FOLDER
 from intent_core.errors import ConfigError
 from intent_core.evaluation.report import EvaluationReport

@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import task
 
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import IntentError, ServiceError, TrainingError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import TrainConfig, fingerprint

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from pydantic import BaseModel, ConfigDict
 
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import (
     ConfigError,
     DataError,

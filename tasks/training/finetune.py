@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import (
     ConfigError,
     DataError,

@@ -8,16 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.terminal import show_counts
-from intent_core.datasets.build import (
+from intent_core.datasets.build import describe_suspicions, make_corpus
+from intent_core.datasets.deduplicate import Settled, settle
+from intent_core.datasets.manifest import (
     CONFLICTS_FILE,
     FINDINGS_FILE,
     LABEL_ERRORS_FILE,
     REJECTIONS_FILE,
     REPORTS_FILE,
-    describe_suspicions,
-    make_corpus,
 )
-from intent_core.datasets.deduplicate import Settled, settle
 from intent_core.datasets.splits import place_utterances
 from intent_core.exports.formats.itag import read_export
 from intent_core.exports.records import ExportReading, check_rejections

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from intent_core.datasets.build import Example, read_split
+from intent_core.datasets.manifest import Example, read_split
 from intent_core.errors import ServingError
 from intent_core.evaluation.evaluate import Prediction
 from intent_core.evaluation.labeling_candidates import choose_for_labelling, choose_least_certain

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.errors import DataError
 from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.report import EvaluationReport, Measure

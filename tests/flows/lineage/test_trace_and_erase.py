@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from intent_core.datasets.build import REJECTIONS_FILE, DatasetManifest
+from intent_core.datasets.manifest import REJECTIONS_FILE, DatasetManifest
 from intent_core.datasets.provenance import name_example
 from tasks.settings import Settings, get_settings
 from tasks.storage.step_results import get_store, write_finished

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from prefect.client.orchestration import get_client
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.evaluation.labeling_candidates import choose_least_certain
 from intent_core.evaluation.prediction import Prediction
 from intent_core.language.calls import parse_calls

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import get_client
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.errors import ServingError
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.recipe.config import EvaluateConfig

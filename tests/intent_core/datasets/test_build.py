@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from intent_core.datasets.build import DatasetManifest, read_split
-from intent_core.datasets.splits import normalise_utterance
+from intent_core.datasets.manifest import DatasetManifest, read_split
 from intent_core.errors import DataError
 from intent_core.exports.records import Record, Rejection
 from intent_core.files import write_jsonl
 from intent_core.language.intent_schema import IntentSchema
+from intent_core.language.utterances import normalise_utterance
 from tests.support.builders.records import build, many, record, say, utterances
 
 DATA = Path(__file__).parents[2] / "data"

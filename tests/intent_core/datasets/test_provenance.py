@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from intent_core.datasets.build import DatasetManifest, read_split
+from intent_core.datasets.manifest import DatasetManifest, read_split
 from intent_core.datasets.provenance import ExportSource, FoundOrigin, name_example, read_origins
 from intent_core.datasets.splits import SPLITS
 from intent_core.errors import DataError

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from intent_core.datasets.splits import normalise_utterance
 from intent_core.errors import DataError
 from intent_core.language.near_duplicates import find_near_duplicates
+from intent_core.language.utterances import normalise_utterance
 from tests.support.builders.records import build, many, real_records, record, say, utterances
 
 

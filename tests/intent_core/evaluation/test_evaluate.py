@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.errors import DataError
 from intent_core.evaluation.evaluate import Prediction, evaluate
 from intent_core.evaluation.report import (

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.errors import DataError
 from intent_core.evaluation.evaluate import Prediction, evaluate
 from intent_core.evaluation.report import EvaluationReport

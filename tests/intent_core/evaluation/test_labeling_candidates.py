@@ -2,7 +2,7 @@
 
 import pytest
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.errors import ConfigError, DataError
 from intent_core.evaluation.evaluate import Prediction
 from intent_core.evaluation.labeling_candidates import choose_for_labelling, choose_least_certain

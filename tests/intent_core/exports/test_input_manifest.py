@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intent_core.datasets.splits import normalise_utterance
 from intent_core.errors import DataError
 from intent_core.exports.input_manifest import UtteranceReading, read_utterances, write_manifest
+from intent_core.language.utterances import normalise_utterance
 from tests.support.builders.conversations import (
     CHINESE,
     CHINESE_INSTRUCTION,

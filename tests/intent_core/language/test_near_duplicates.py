@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intent_core.datasets.build import normalise_utterance
 from intent_core.errors import ConfigError
 from intent_core.language import near_duplicates as duplicates
 from intent_core.language.near_duplicates import NearDuplicate, find_near_duplicates, keep_distinct
+from intent_core.language.utterances import normalise_utterance
 
 DATA = Path(__file__).parents[2] / "data"
 

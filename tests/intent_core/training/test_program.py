@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from intent_core.datasets.build import read_split
+from intent_core.datasets.manifest import read_split
 from intent_core.errors import ConfigError, DataError, TrainingError
 from intent_core.language.prompt import encode_prompt
 from intent_core.models.artifact import PROMPT_PROBE_FILE, PromptProbe

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from intent_core.datasets.build import DatasetManifest, build_dataset, read_split
+from intent_core.datasets.build import build_dataset
+from intent_core.datasets.manifest import DatasetManifest, read_split
 from intent_core.datasets.provenance import ExportSource
 from intent_core.exports.records import Record
 from intent_core.recipe.config import DataConfig

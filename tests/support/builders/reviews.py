@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from intent_core.datasets.build import DatasetManifest, Example, Split
+from intent_core.datasets.manifest import DatasetManifest, Example, Split
 from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import ConfusionCell, EvaluationReport, Failure

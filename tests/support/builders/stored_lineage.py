@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.recipe.config import DataConfig
 from tasks.datasets.prepare import fetch_export, prepare_dataset
 from tasks.settings import Settings

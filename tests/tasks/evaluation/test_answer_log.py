@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from intent_core.datasets.build import Example
+from intent_core.datasets.manifest import Example
 from intent_core.evaluation.prediction import Prediction
 from tasks.evaluation.answer_log import KeptAnswers
 

@@ -12,7 +12,7 @@ pytest.importorskip("alibabacloud_eas20210701")
 
 from alibabacloud_pai_dlc20201203 import models
 
-from intent_core.datasets.build import DatasetManifest
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import ConfigError, DataError, ServiceError, TrainingError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import TrainConfig

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from flows.lineage.trace import TracedModel, make_trace
 from intent_core.datasets.provenance import name_example
 from intent_core.errors import DataError, ServiceError
-from intent_core.exports.formats.itag import iter_export
 from intent_core.exports.json_rows import parse_line
+from intent_core.exports.reader import iter_export
 from intent_core.exports.records import Record
 from intent_core.recipe.config import DataConfig
 from tasks.datasets.erasure_list import recall, remember

@@ -24,7 +24,7 @@ import orjson
 
 from intent_core.errors import ConfigError, DataError
 from intent_core.exports.blocks import Block, Span, read_blocks, split_lines
-from intent_core.exports.formats.itag import BlockReader
+from intent_core.exports.reader import BlockReader
 from intent_core.exports.records import Rejection, RowReport, Tally, check_rejections, report_notes
 from intent_core.files import open_atomically
 from intent_core.recipe.config import DataConfig

@@ -1,6 +1,6 @@
 """Rows that look like the ones before them, read at a fraction of the cost.
 
-An export's rows differ in few places. From a row that `answers.read_answer` has read without a
+An export's rows differ in few places. From a row that `reader.read_answer` has read without a
 note this learns what its rows look like: the keys, and the text around the answer in a result.
 A row of that look is decoded into just the fields that decide (msgspec), and its answer is cut
 out from between the known texts. Whatever is not exactly as learned, disagrees, is abandoned or
@@ -15,9 +15,11 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
-from intent_core.exports.label_results import RowRefused, read_mark_result, read_stage, read_version
+from intent_core.exports.formats.itag import split_label_key
+from intent_core.exports.json_rows import RowRefused
+from intent_core.exports.label_results import read_mark_result, read_stage, read_version
 from intent_core.exports.records import Record
-from intent_core.exports.row_answer import Answer, split_label_key
+from intent_core.exports.row_answer import RowAnswer
 from intent_core.language.calls import is_plain
 from intent_core.recipe.choices import Stage
 from intent_core.recipe.config import DataConfig
@@ -51,7 +53,7 @@ class UsualRows:
         self._keys: dict[str, None] = {}
         self._lessons = 0
 
-    def learn(self, line: bytes, row: object, answer: Answer) -> None:
+    def learn(self, line: bytes, row: object, answer: RowAnswer) -> None:
         """Take a row that was read without a note as the usual one from now on."""
         if self._lessons == _MAX_LESSONS or answer.notes or not isinstance(row, dict):
             return

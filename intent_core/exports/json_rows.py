@@ -4,12 +4,12 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import orjson
+from pydantic import BaseModel, ConfigDict
 
 from intent_core.exports.blocks import BOM, MAX_LINE_BYTES, Block
-from intent_core.exports.row_answer import Refusal
 from intent_core.recipe.choices import Leniency
 
 MAX_OBJECTS_A_LINE = 1000
@@ -22,7 +22,40 @@ _DECODER = json.JSONDecoder(
     parse_int=lambda digits: int(digits) if len(digits) < _MAX_DIGITS else math.inf
 )
 
+Reason = Literal[
+    Leniency,
+    "not-json",
+    "truncated",
+    "too-long",
+    "bad-encoding",
+    "not-an-object",
+    "no-utterance",
+    "empty-utterance",
+    "bad-characters",
+    "abandoned",
+    "unlabelled",
+    "bad-label",
+    "no-answer",
+    "empty-answer",
+    "annotators-disagree",
+    "bad-calls",
+    "forgotten",
+]
+
 Slips = tuple[tuple[Leniency, str], ...]
+
+
+class RowFault(BaseModel):
+    """Why a row is unusable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Reason
+    message: str
+
+
+class RowRefused(Exception):
+    """Carries (reason, message) to `read_answer`, which makes a value of it."""
 
 
 class Row(NamedTuple):
@@ -32,7 +65,7 @@ class Row(NamedTuple):
     offset: int
     raw: str
     value: object = None
-    fault: Refusal | None = None
+    fault: RowFault | None = None
     slips: Slips = ()
     """Departures from the format: (kind, message)."""
 
@@ -92,7 +125,28 @@ def refuse_cut(line: bytes, number: int, offset: int) -> Row:
     """The row of a line that was too long to be read."""
     message = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
     raw = line[:MAX_RAW].decode("utf-8", "replace")
-    return Row(number, offset, raw, fault=Refusal(reason="too-long", message=message))
+    return Row(number, offset, raw, fault=RowFault(reason="too-long", message=message))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse by orjson, and by the slower parser what only that one takes (lone surrogates)."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)
+
+
+def refuse_row(reason: Reason, message: str) -> NoReturn:
+    raise RowRefused(reason, message)
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
+
+
+def name_type(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "text", type(None): "null"}
+    return names.get(type(value), "a number or boolean")
 
 
 def _parse_values(text: str, line: int, offset: int, is_last: bool) -> Iterator[Row]:
@@ -104,7 +158,7 @@ def _parse_values(text: str, line: int, offset: int, is_last: bool) -> Iterator[
         num_objects += 1
         if num_objects > MAX_OBJECTS_A_LINE:
             message = f"over {MAX_OBJECTS_A_LINE} objects on one line: the rest is not read"
-            fault = Refusal(reason="too-long", message=message)
+            fault = RowFault(reason="too-long", message=message)
             yield Row(line, offset, text[start : start + MAX_RAW], fault=fault)
             return
         try:
@@ -150,9 +204,9 @@ def _count_utf8(text: str) -> int:
     return len(text.encode("utf-8", "surrogateescape"))
 
 
-def _json_fault(error: Exception, is_last: bool) -> Refusal:
+def _json_fault(error: Exception, is_last: bool) -> RowFault:
     if isinstance(error, RecursionError):
-        return Refusal(reason="not-json", message="nested too deeply")
+        return RowFault(reason="not-json", message="nested too deeply")
     if is_last:
-        return Refusal(reason="truncated", message=f"the file ends inside a row: {error}")
-    return Refusal(reason="not-json", message=str(error))
+        return RowFault(reason="truncated", message=f"the file ends inside a row: {error}")
+    return RowFault(reason="not-json", message=str(error))

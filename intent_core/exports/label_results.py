@@ -5,41 +5,14 @@ exports, `{"MarkResult": {"annotations": [{"labels": {title: answer}}]}}` in new
 `MarkResult` is JSON text, an object or a list. An answer is found by its question's title.
 """
 
-import json
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-import orjson
-
+from intent_core.exports.json_rows import RowRefused, name_type, parse_json, refuse_row
 from intent_core.recipe.choices import Leniency
-
-Reason = Literal[
-    Leniency,
-    "not-json",
-    "truncated",
-    "too-long",
-    "bad-encoding",
-    "not-an-object",
-    "no-utterance",
-    "empty-utterance",
-    "bad-characters",
-    "abandoned",
-    "unlabelled",
-    "bad-label",
-    "no-answer",
-    "empty-answer",
-    "annotators-disagree",
-    "bad-calls",
-    "forgotten",
-]
-
 
 _MAX_RESULTS = 1000
 _LONGEST_ID = 64
-
-
-class RowRefused(Exception):
-    """Carries (reason, message) to `answers.read_answer`, which makes a value of it."""
 
 
 class GivenAnswer(NamedTuple):
@@ -112,14 +85,6 @@ def _annotations(marked: object) -> list[Any]:
     return marked if isinstance(marked, list) else []
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Parse by orjson, and by the slower parser what only that one takes (lone surrogates)."""
-    try:
-        return orjson.loads(text)
-    except ValueError:
-        return json.loads(text)
-
-
 def read_value(value: object, version: int | None) -> GivenAnswer:
     slips: tuple[Leniency, ...] = ()
     if isinstance(value, list) and len(value) == 1:
@@ -151,16 +116,3 @@ def read_mark_result(value: object) -> str:
 def is_set(flag: object) -> bool:
     """Whether one of iTAG's flags is on: 1, true, or either as text."""
     return flag in (1, "1", "true", "True")
-
-
-def refuse_row(reason: Reason, message: str) -> NoReturn:
-    raise RowRefused(reason, message)
-
-
-def shorten(text: str, limit: int = 80) -> str:
-    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
-
-
-def name_type(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "text", type(None): "null"}
-    return names.get(type(value), "a number or boolean")

@@ -8,9 +8,8 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import DataError
-from intent_core.exports.extras import Tags
-from intent_core.exports.label_results import Reason
-from intent_core.exports.row_answer import AnswerStage, Note
+from intent_core.exports.json_rows import Reason
+from intent_core.exports.row_answer import AnswerStage, Note, Tags
 
 MOST_REASONS = 10
 

@@ -19,7 +19,7 @@ from intent_core.datasets.manifest import (
 )
 from intent_core.datasets.provenance import ExportSource
 from intent_core.errors import DataError
-from intent_core.exports.formats.itag import iter_export
+from intent_core.exports.reader import iter_export
 from intent_core.exports.records import ExportReading, Record, check_rejections
 from intent_core.files import write_jsonl
 from intent_core.quality.findings import render_findings

@@ -18,7 +18,7 @@ from intent_core.datasets.manifest import (
     REPORTS_FILE,
 )
 from intent_core.datasets.splits import place_utterances
-from intent_core.exports.formats.itag import read_export
+from intent_core.exports.reader import read_export
 from intent_core.exports.records import ExportReading, check_rejections
 from intent_core.files import write_jsonl
 from intent_core.language.calls import parse_calls

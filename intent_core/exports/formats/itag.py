@@ -1,119 +1,136 @@
-"""An iTAG export, in either format, to records and rejections.
+"""iTAG's rows: `data`, and labels under `label-<id>`, `label-<id>-check`, `-verify`, `-system`."""
 
-Rows of both formats, of JSONL and of training JSON are told apart one by one. A row that cannot
-be used becomes a `Rejection` that says where and why. Nothing is dropped in silence: every
-object of a file becomes one record or one rejection, and that is checked block by block.
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any, cast
 
-    for item in iter_export(path, config):    # any number of lines, in little memory
-    reading = read_export(path, config)       # the whole export at once
-"""
-
-import io
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
-
-from intent_core.errors import DataError
-from intent_core.exports.blocks import Block, read_blocks
-from intent_core.exports.fast_path import UsualRows
-from intent_core.exports.json_rows import MAX_RAW, Row, parse_array, parse_line, refuse_cut
-from intent_core.exports.records import ExportReading, Record, Rejection
-from intent_core.exports.row_answer import Answer, Refusal, read_answer
+from intent_core.exports.json_rows import RowRefused, refuse_row, shorten
+from intent_core.exports.label_repair import canonicalise_label
+from intent_core.exports.label_results import GivenAnswer, StageAnswers, is_set, read_stage
+from intent_core.exports.row_answer import (
+    Note,
+    RowAnswer,
+    choose_answer,
+    finish_answer,
+    pick_tags,
+    read_utterance,
+    tolerate,
+)
+from intent_core.recipe.choices import Stage
 from intent_core.recipe.config import DataConfig
 
-
-def iter_export(path: Path, config: DataConfig) -> Iterator[Record | Rejection]:
-    """Read row by row, in order; `DataError` when the file cannot be read or holds no rows."""
-    reader = BlockReader(path.name, config)
-    is_empty = True
-    for block in read_blocks(path):
-        records, rejections = reader.read(block)
-        items: list[Record | Rejection] = [*records, *rejections]
-        if rejections:
-            items.sort(key=lambda item: item.byte_offset)
-        is_empty = is_empty and not items
-        yield from items
-    if is_empty:
-        raise DataError(f"{path} holds no rows: export the labelled data again")
+_LABEL_KEY = re.compile(r"label-(.+?)(?:-(check|verify|system))?", re.DOTALL)
 
 
-def read_export(path: Path, config: DataConfig) -> ExportReading:
-    """Read every row; `DataError` when the file cannot be read or holds no rows."""
-    return ExportReading(iter_export(path, config))
+def is_itag_row(row: Mapping[str, Any]) -> bool:
+    return "data" in row
 
 
-class BlockItems(NamedTuple):
-    """What a block's objects became, each list in the order of the file."""
+def read_itag_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
+    """Read the latest job's most trusted stage."""
+    utterance = read_utterance(row.get("data"), config.utterance_field)
+    labels = _choose_job(row, config, notes)
+    _refuse_abandoned(row, labels, config)
+    stage, answers = _choose_stage(labels, config)
+    given = choose_answer(answers, config, notes)
+    _note_disagreements(labels, stage, given, config, notes)
+    tags = pick_tags(row["data"], config.tag_fields)
+    return finish_answer(utterance, given, stage, config, notes).model_copy(update={"tags": tags})
 
-    records: list[Record]
-    rejections: list[Rejection]
+
+@functools.lru_cache(maxsize=256)
+def split_label_key(key: str) -> tuple[str, Stage] | None:
+    """`label-17-check` -> `("17", "check")`; None for another key."""
+    match = _LABEL_KEY.fullmatch(key)
+    return (match[1], cast(Stage, match[2] or "label")) if match else None
 
 
-class BlockReader:
-    """Reads the blocks of one file, and gets faster with what it learns of the rows' look."""
-
-    def __init__(self, source: str, config: DataConfig) -> None:
-        self._source = source
-        self._config = config
-        self._usual = UsualRows(source, config)
-
-    def read(self, block: Block) -> BlockItems:
-        """One record or rejection for every object in the block."""
-        items = BlockItems([], [])
-        num_objects = 0
-        if block.is_array:
-            for row in parse_array(block):
-                num_objects += 1
-                self._judge(row, items)
-        else:
-            number, offset = block.line, block.offset
-            cut_at = offset + len(block.content) if block.is_cut else -1
-            read_usual, keep = self._usual.read, items.records.append
-            for line in io.BytesIO(block.content):
-                if cut_at == offset + len(line):
-                    num_objects += 1
-                    self._judge(refuse_cut(line, number, offset), items)
-                elif usual := read_usual(line, number, offset):
-                    num_objects += 1
-                    keep(usual)
-                else:
-                    for row in parse_line(line, number, offset):
-                        num_objects += 1
-                        if answer := self._judge(row, items):
-                            self._usual.learn(line, row.value, answer)
-                            read_usual = self._usual.read
-                number += 1
-                offset += len(line)
-        if len(items.records) + len(items.rejections) != num_objects:
-            raise AssertionError(f"{num_objects} objects became {items}")
-        return items
-
-    def _judge(self, row: Row, items: BlockItems) -> Answer | None:
-        """Read one object into the items; give its answer, if it has one."""
-        answer = row.fault or read_answer(row.value, self._config, row.slips)
-        if isinstance(answer, Refusal):
-            rejection = Rejection(
-                source=self._source,
-                line=row.line,
-                byte_offset=row.offset,
-                reason=answer.reason,
-                message=answer.message,
-                raw=row.raw[:MAX_RAW].encode("utf-8", "replace").decode("utf-8"),
-            )
-            items.rejections.append(rejection)
-            return None
-        record = Record(
-            utterance=answer.utterance,
-            output=answer.output,
-            source=self._source,
-            line=row.line,
-            byte_offset=row.offset,
-            stage=answer.stage,
-            version=answer.version,
-            notes=answer.notes,
-            alternatives=answer.alternatives,
-            tags=answer.tags,
-            mark_result=answer.mark_result,
+def _choose_job(
+    row: Mapping[str, object], config: DataConfig, notes: list[Note]
+) -> dict[Stage, object]:
+    """The labels by stage of the latest job that has results: ids grow with time."""
+    jobs: dict[str, dict[Stage, object]] = {}
+    for key, label in row.items():
+        split = split_label_key(key)
+        if split and label is not None:
+            jobs.setdefault(split[0], {})[split[1]] = label
+    if not jobs:
+        refuse_row(
+            "unlabelled", "no 'label-<id>' key holds a label: exported before it was labelled"
         )
-        items.records.append(record)
-        return answer
+    answered = [job for job, labels in jobs.items() if any(map(_has_results, labels.values()))]
+    latest = max(answered or jobs, key=lambda job: (job.isdecimal(), len(job), job))
+    if len(jobs) > 1:
+        listed = ", ".join(shorten(job) for job in jobs)
+        tolerate("several-jobs", f"jobs {listed}; {shorten(latest)} is read", config, notes)
+    return jobs[latest]
+
+
+def _has_results(label: object) -> bool:
+    return bool(label.get("results")) if isinstance(label, dict) else True
+
+
+def _refuse_abandoned(
+    row: Mapping[str, object], labels: Mapping[Stage, object], config: DataConfig
+) -> None:
+    for place in (row, *(labels.values() if config.abandoned == "any" else ())):
+        if isinstance(place, dict) and is_set(place.get("abandonFlag")):
+            remark = place.get("abandonRemark") or row.get("abandonRemark")
+            why = shorten(remark) if isinstance(remark, str) else "no remark"
+            refuse_row("abandoned", f"discarded by the annotator: {why}")
+
+
+def _choose_stage(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, StageAnswers]:
+    titles: list[str] = []
+    for stage in _rank_stages(labels, config):
+        answers = read_stage(labels.get(stage), config.question_title)
+        if answers.given or answers.faults:
+            return stage, answers
+        titles += answers.titles
+    if titles:
+        there = ", ".join(dict.fromkeys(shorten(title) for title in titles))
+        refuse_row(
+            "no-answer",
+            f"no question titled {config.question_title!r} (there is {there}); "
+            "see data.question_title",
+        )
+    refuse_row("unlabelled", f"none of the stages {', '.join(config.stages)} holds a result")
+
+
+def _rank_stages(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, ...]:
+    """The stages by how much they are believed; a correction marked as such outranks the label."""
+    system = labels.get("system")
+    fixed = isinstance(system, dict) and is_set(system.get("fixedFlag"))
+    stages = config.stages
+    if not fixed or config.fixed_flag == "ignore" or not {"system", "label"} <= set(stages):
+        return stages
+    if stages.index("system") < stages.index("label"):
+        return stages
+    others: list[Stage] = [stage for stage in stages if stage != "system"]
+    others.insert(others.index("label"), "system")
+    return tuple(others)
+
+
+def _note_disagreements(
+    labels: Mapping[Stage, object],
+    winner: Stage,
+    given: GivenAnswer,
+    config: DataConfig,
+    notes: list[Note],
+) -> None:
+    canonical = canonicalise_label(given.text)
+    for stage in [stage for stage in config.stages if stage != winner]:
+        said = _say(labels.get(stage), config)
+        if said is not None and canonicalise_label(said) != canonical:
+            message = f"{winner} says {shorten(given.text, 500)}, {stage} says {shorten(said, 500)}"
+            notes.append(Note(kind="stages-disagree", message=f"{message}; {winner} is believed"))
+
+
+def _say(label: object, config: DataConfig) -> str | None:
+    """What a stage that was not believed says; None when it says nothing."""
+    try:
+        return choose_answer(read_stage(label, config.question_title), config, []).text
+    except RowRefused as refused:
+        reason, message = refused.args
+        return str(message) if reason == "annotators-disagree" else None

@@ -9,7 +9,7 @@ import pytest
 
 from intent_core.datasets.erasure import MESSAGE, ForgetList, ForgottenRow
 from intent_core.errors import DataError
-from intent_core.exports.formats.itag import iter_export
+from intent_core.exports.reader import iter_export
 from intent_core.exports.records import ExportReading, Record, Rejection, check_rejections
 from intent_core.recipe.config import DataConfig
 from tests.support.builders.export_rows import read, row, survey

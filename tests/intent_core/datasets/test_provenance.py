@@ -9,7 +9,7 @@ from intent_core.datasets.manifest import DatasetManifest, read_split
 from intent_core.datasets.provenance import ExportSource, FoundOrigin, name_example, read_origins
 from intent_core.datasets.splits import SPLITS
 from intent_core.errors import DataError
-from intent_core.exports.formats.itag import read_export
+from intent_core.exports.reader import read_export
 from intent_core.recipe.config import DataConfig
 from tests.support.builders.records import DATA, build, many, record
 

@@ -9,7 +9,7 @@ import pytest
 
 from intent_core.errors import DataError
 from intent_core.exports import blocks
-from intent_core.exports.formats.itag import read_export
+from intent_core.exports.reader import read_export
 from intent_core.recipe.config import DataConfig
 from tests.support.builders.export_rows import kinds, outputs, read, reasons, row, survey
 

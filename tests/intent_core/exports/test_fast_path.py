@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intent_core.exports.fast_path import UsualRows
-from intent_core.exports.row_answer import Answer, read_answer
+from intent_core.exports.reader import read_answer
+from intent_core.exports.row_answer import RowAnswer
 from intent_core.recipe.config import DataConfig
 
 DATA = Path(__file__).parents[2] / "data"
@@ -33,7 +34,7 @@ def taught(*rows: dict[str, Any], config: DataConfig = CONFIG) -> UsualRows:
     usual = UsualRows("e", config)
     for row in rows:
         answer = read_answer(row, config)
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, RowAnswer)
         usual.learn(json.dumps(row).encode(), row, answer)
     return usual
 
@@ -44,7 +45,7 @@ def agrees(usual: UsualRows, line: bytes, config: DataConfig = CONFIG) -> bool:
     if read is None:
         return False
     answer = read_answer(json.loads(line), config)
-    assert isinstance(answer, Answer), answer
+    assert isinstance(answer, RowAnswer), answer
     assert not answer.notes
     assert (read.utterance, read.output, read.stage, read.version, read.mark_result) == (
         *(answer.utterance, answer.output, answer.stage),
@@ -73,7 +74,7 @@ def test_a_dirty_export_is_never_read_wrongly(name: str) -> None:
             continue
         agrees(usual, line)
         answer = read_answer(row, CONFIG)
-        if isinstance(answer, Answer):
+        if isinstance(answer, RowAnswer):
             usual.learn(line, row, answer)
 
 
@@ -126,7 +127,7 @@ def test_it_never_says_anything_else(
         line = json.dumps(row).encode()
         if not agrees(usual, line, config):
             answer = read_answer(json.loads(line), config)
-            if isinstance(answer, Answer):
+            if isinstance(answer, RowAnswer):
                 usual.learn(line, json.loads(line), answer)
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from intent_core.exports.row_answer import Answer, Refusal, read_answer
+from intent_core.exports.json_rows import RowFault
+from intent_core.exports.reader import read_answer
+from intent_core.exports.row_answer import RowAnswer
 from intent_core.recipe.config import DataConfig
 from tests.support.builders.export_rows import row, survey
 
@@ -17,23 +19,23 @@ def open_group(answer: str, encode: Any = json.dumps) -> dict[str, Any]:
     }
 
 
-def read(row: Any, **config: Any) -> Answer:
+def read(row: Any, **config: Any) -> RowAnswer:
     answer = read_answer(row, DataConfig(**config))
-    assert isinstance(answer, Answer), answer
+    assert isinstance(answer, RowAnswer), answer
     return answer
 
 
-def refuse(row: Any, **config: Any) -> Refusal:
+def refuse(row: Any, **config: Any) -> RowFault:
     refusal = read_answer(row, DataConfig(**config))
-    assert isinstance(refusal, Refusal), refusal
+    assert isinstance(refusal, RowFault), refusal
     return refusal
 
 
-def output(answer: Answer) -> str:
+def output(answer: RowAnswer) -> str:
     return answer.output
 
 
-def kinds(answer: Answer) -> list[str]:
+def kinds(answer: RowAnswer) -> list[str]:
     return [note.kind for note in answer.notes]
 
 

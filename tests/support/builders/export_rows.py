@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from intent_core.exports.formats.itag import read_export
+from intent_core.exports.reader import read_export
 from intent_core.exports.records import ExportReading
 from intent_core.recipe.config import DataConfig
 

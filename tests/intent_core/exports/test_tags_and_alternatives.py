@@ -8,7 +8,7 @@ import pytest
 from intent_core.datasets.build import build_dataset
 from intent_core.datasets.manifest import read_split
 from intent_core.datasets.provenance import ExportSource
-from intent_core.exports.formats.itag import read_export
+from intent_core.exports.reader import read_export
 from intent_core.exports.records import Record
 from intent_core.recipe.config import DataConfig
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intent_core.errors import DataError
-from intent_core.exports.formats.itag import read_export
+from intent_core.exports.reader import read_export
 from intent_core.exports.records import check_rejections
 from intent_core.recipe.config import DataConfig
 from tests.support.builders.export_rows import outputs, read, reasons, row, survey

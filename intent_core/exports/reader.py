@@ -1,0 +1,152 @@
+"""An export to records and rejections.
+
+The format of each row is detected by its content (`formats`). A row that cannot
+be used becomes a `Rejection` that says where and why. Nothing is dropped in silence: every
+object of a file becomes one record or one rejection, and that is checked block by block.
+
+    for item in iter_export(path, config):    # any number of lines, in little memory
+    reading = read_export(path, config)       # the whole export at once
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from intent_core.errors import DataError
+from intent_core.exports.blocks import Block, read_blocks
+from intent_core.exports.fast_path import UsualRows
+from intent_core.exports.formats import FORMATS
+from intent_core.exports.json_rows import (
+    MAX_RAW,
+    Row,
+    RowFault,
+    RowRefused,
+    name_type,
+    parse_array,
+    parse_line,
+    refuse_cut,
+    refuse_row,
+)
+from intent_core.exports.records import ExportReading, Record, Rejection
+from intent_core.exports.row_answer import Note, RowAnswer, tolerate
+from intent_core.recipe.choices import Leniency
+from intent_core.recipe.config import DataConfig
+
+
+def iter_export(path: Path, config: DataConfig) -> Iterator[Record | Rejection]:
+    """Read row by row, in order; `DataError` when the file cannot be read or holds no rows."""
+    reader = BlockReader(path.name, config)
+    is_empty = True
+    for block in read_blocks(path):
+        records, rejections = reader.read(block)
+        items: list[Record | Rejection] = [*records, *rejections]
+        if rejections:
+            items.sort(key=lambda item: item.byte_offset)
+        is_empty = is_empty and not items
+        yield from items
+    if is_empty:
+        raise DataError(f"{path} holds no rows: export the labelled data again")
+
+
+def read_export(path: Path, config: DataConfig) -> ExportReading:
+    """Read every row; `DataError` when the file cannot be read or holds no rows."""
+    return ExportReading(iter_export(path, config))
+
+
+def read_answer(
+    row: object, config: DataConfig, slips: Sequence[tuple[Leniency, str]] = ()
+) -> RowAnswer | RowFault:
+    """Read one row; a row that cannot be used is a `RowFault`, not an exception.
+
+    `slips` are departures from the format that were seen in reading the row: (kind, message).
+    """
+    notes: list[Note] = []
+    try:
+        if not isinstance(row, dict):
+            refuse_row("not-an-object", f"a JSON object was expected, not {name_type(row)}")
+        row_format = next((known for known in FORMATS if known.detect(row)), FORMATS[0])
+        answer = row_format.read(row, config, notes)
+        for kind, message in slips:
+            tolerate(kind, message, config, notes)
+    except RowRefused as refused:
+        reason, message = refused.args
+        return RowFault(reason=reason, message=message)
+    return answer.model_copy(update={"notes": tuple(notes)}) if notes else answer
+
+
+class BlockItems(NamedTuple):
+    """What a block's objects became, each list in the order of the file."""
+
+    records: list[Record]
+    rejections: list[Rejection]
+
+
+class BlockReader:
+    """Reads the blocks of one file, and gets faster with what it learns of the rows' look."""
+
+    def __init__(self, source: str, config: DataConfig) -> None:
+        self._source = source
+        self._config = config
+        self._usual = UsualRows(source, config)
+
+    def read(self, block: Block) -> BlockItems:
+        """One record or rejection for every object in the block."""
+        items = BlockItems([], [])
+        num_objects = 0
+        if block.is_array:
+            for row in parse_array(block):
+                num_objects += 1
+                self._judge(row, items)
+        else:
+            number, offset = block.line, block.offset
+            cut_at = offset + len(block.content) if block.is_cut else -1
+            read_usual, keep = self._usual.read, items.records.append
+            for line in io.BytesIO(block.content):
+                if cut_at == offset + len(line):
+                    num_objects += 1
+                    self._judge(refuse_cut(line, number, offset), items)
+                elif usual := read_usual(line, number, offset):
+                    num_objects += 1
+                    keep(usual)
+                else:
+                    for row in parse_line(line, number, offset):
+                        num_objects += 1
+                        if answer := self._judge(row, items):
+                            self._usual.learn(line, row.value, answer)
+                            read_usual = self._usual.read
+                number += 1
+                offset += len(line)
+        if len(items.records) + len(items.rejections) != num_objects:
+            raise AssertionError(f"{num_objects} objects became {items}")
+        return items
+
+    def _judge(self, row: Row, items: BlockItems) -> RowAnswer | None:
+        """Read one object into the items; give its answer, if it has one."""
+        answer = row.fault or read_answer(row.value, self._config, row.slips)
+        if isinstance(answer, RowFault):
+            rejection = Rejection(
+                source=self._source,
+                line=row.line,
+                byte_offset=row.offset,
+                reason=answer.reason,
+                message=answer.message,
+                raw=row.raw[:MAX_RAW].encode("utf-8", "replace").decode("utf-8"),
+            )
+            items.rejections.append(rejection)
+            return None
+        record = Record(
+            utterance=answer.utterance,
+            output=answer.output,
+            source=self._source,
+            line=row.line,
+            byte_offset=row.offset,
+            stage=answer.stage,
+            version=answer.version,
+            notes=answer.notes,
+            alternatives=answer.alternatives,
+            tags=answer.tags,
+            mark_result=answer.mark_result,
+        )
+        items.records.append(record)
+        return answer

@@ -10,7 +10,8 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from intent_core.evaluation.report import EvaluationReport
-from intent_core.gate.checks import Approval, GateDecision, render_decision
+from intent_core.gate.decision import Approval, GateDecision
+from intent_core.gate.render import render_decision
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from flows.remote import hand_off
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import TrackingError
 from intent_core.evaluation.report import EvaluationReport
-from intent_core.gate.checks import GateDecision, approve, decide
+from intent_core.gate.decide import approve, decide
+from intent_core.gate.decision import GateDecision
 from intent_core.json_logs import say_what_it_is_about
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, ServeConfig

@@ -1,40 +1,22 @@
-"""The gate: may this candidate take traffic? A no is a value, not an error.
-
-Every rule of the recipe becomes a `Check`, and the candidate passes when all of them do. Whether
-what passes is promoted at once, or when a person approves, or not at all, is the mode's business.
-"""
+"""The checks of the gate. Each judges one rule of the recipe; `CHECKS` lists them."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import scipy
 
 from intent_core.errors import CallSyntaxError
 from intent_core.evaluation.abstention import OUT_OF_SCOPE, is_out_of_scope
-from intent_core.evaluation.paired_comparison import PairedRate, compare_reports, list_broken
+from intent_core.evaluation.paired_comparison import PairedComparison, list_broken
 from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure, pick
 from intent_core.evaluation.statistics import holm
-from intent_core.gate.decision import (
-    TOLERANCE,
-    Approval,
-    Bound,
-    Check,
-    GateDecision,
-    approve,
-    explain,
-    find_margin,
-    format_number,
-    is_enough,
-    is_promoted,
-    render_decision,
-)
+from intent_core.gate.decision import TOLERANCE, Bound, CheckResult, find_margin, is_enough
+from intent_core.gate.render import format_number
 from intent_core.language.calls import Call, parse_calls
 from intent_core.quality.findings import Finding
-from intent_core.recipe.choices import Rule
 from intent_core.recipe.config import GateConfig
-
-__all__ = ["Approval", "Check", "GateDecision", "approve", "decide", "render_decision"]
 
 SIGNIFICANT = 0.05
 MOST_UTTERANCES = 20
@@ -56,46 +38,24 @@ class _Number(NamedTuple):
 UNKNOWN = _Number(math.nan, math.nan, math.nan)
 
 
-def decide(
-    candidate: EvaluationReport,
-    champion: EvaluationReport | None,
-    config: GateConfig,
-    findings: Sequence[Finding] = (),
-    hours_behind: float = 0.0,
-) -> GateDecision:
-    """Hold the candidate against the recipe's rules, the champion and what the data check found.
+@dataclass(frozen=True)
+class Evidence:
+    """What the checks judge by."""
 
-    `hours_behind` is how much earlier the candidate's run was asked for than the champion's.
-    """
-    comparison = compare_reports(candidate, champion) if champion else None
-    checks = [*_minimum_checks(candidate, config)]
-    if champion and comparison:
-        for rate in (comparison.intent_accuracy, comparison.parameter_accuracy):
-            broken = list_broken(candidate, champion, rate.name)
-            checks.append(_regression_check(rate, broken, config))
-    if config.min_per_intent is not None:
-        checks.append(_intent_check(candidate, config.min_per_intent, config))
-    checks += _slice_checks(candidate, config)
-    if config.max_latency_p95_ms is not None:
-        checks.append(_latency_check(candidate, config.max_latency_p95_ms))
-    checks += [_finding_check(rule, findings) for rule in dict.fromkeys(config.blocking_findings)]
-    if hours_behind > 0:
-        checks.append(_order_check(hours_behind))
-    passed = all(check.passed for check in checks)
-    return GateDecision(
-        promote=is_promoted(passed, config.mode),
-        passed=passed,
-        mode=config.mode,
-        checks=tuple(checks),
-        reason=explain(checks, config.mode),
-        candidate_digest=candidate.artifact_digest,
-        champion_digest=champion.artifact_digest if champion else None,
-        test_fingerprint=candidate.test_fingerprint,
-        comparison=comparison,
-    )
+    config: GateConfig
+    candidate: EvaluationReport
+    champion: EvaluationReport | None
+    comparison: PairedComparison | None
+    """Of the two reports; None without a champion."""
+    findings: Sequence[Finding]
+    """What the data check found."""
+    hours_behind: float
+    """How much earlier the candidate's run was created than the champion's."""
 
 
-def _minimum_checks(report: EvaluationReport, config: GateConfig) -> Iterator[Check]:
+def check_minimums(evidence: Evidence) -> Iterator[CheckResult]:
+    """Every metric reaches its minimum."""
+    report, config = evidence.candidate, evidence.config
     minimums = (
         ("intent_accuracy", config.min_intent_accuracy),
         ("parameter_accuracy", config.min_parameter_accuracy),
@@ -111,29 +71,41 @@ def _minimum_checks(report: EvaluationReport, config: GateConfig) -> Iterator[Ch
             unknown=UNDEFINED.get(metric, NO_NUMBER) if number is None else NO_NUMBER,
             culprits=_culprits(report, metric),
         )
-    count = report.num_examples
-    yield _check("min_test_examples", _exactly(count), config.min_test_examples)
 
 
-def _regression_check(rate: PairedRate, broken: Sequence[str], config: GateConfig) -> Check:
-    # A rate that is not a number has no difference, whatever the outcomes say.
-    known = math.isfinite(rate.candidate) and math.isfinite(rate.champion)
-    number = _Number(rate.difference, rate.low, rate.high) if known else UNKNOWN
-    # Where nothing broke there is no regression to be unsure of.
-    careful = config.compare == "lower_bound" and rate.broken > 0
-    return _check(
-        f"{rate.name}_regression",
-        number,
-        0.0 - config.max_regression,
-        compared=number.low if careful else None,
-        remark=f", {rate.fixed} fixed and {rate.broken} broken",
-        culprits=broken,
-    )
+def check_test_size(evidence: Evidence) -> Iterator[CheckResult]:
+    """The test split is large enough."""
+    count = _exactly(evidence.candidate.num_examples)
+    yield _check("min_test_examples", count, evidence.config.min_test_examples)
 
 
-def _intent_check(report: EvaluationReport, floor: float, config: GateConfig) -> Check:
-    """Rejects for an intent below the floor only where chance does not explain it."""
-    enough = config.min_per_intent_support
+def check_regressions(evidence: Evidence) -> Iterator[CheckResult]:
+    """Neither accuracy falls too far below the champion's."""
+    config, comparison = evidence.config, evidence.comparison
+    if evidence.champion is None or comparison is None:
+        return
+    for rate in (comparison.intent_accuracy, comparison.parameter_accuracy):
+        # A rate that is not a number has no difference, whatever the outcomes say.
+        known = math.isfinite(rate.candidate) and math.isfinite(rate.champion)
+        number = _Number(rate.difference, rate.low, rate.high) if known else UNKNOWN
+        # Where nothing broke there is no regression to be unsure of.
+        careful = config.compare == "lower_bound" and rate.broken > 0
+        yield _check(
+            f"{rate.name}_regression",
+            number,
+            0.0 - config.max_regression,
+            compared=number.low if careful else None,
+            remark=f", {rate.fixed} fixed and {rate.broken} broken",
+            culprits=list_broken(evidence.candidate, evidence.champion, rate.name),
+        )
+
+
+def check_intents(evidence: Evidence) -> Iterator[CheckResult]:
+    """No intent is below the floor, beyond what chance explains."""
+    report, config = evidence.candidate, evidence.config
+    floor, enough = config.min_per_intent, config.min_per_intent_support
+    if floor is None:
+        return
     tested = [score for score in report.per_intent if score.exact_match.total >= enough]
     below = sorted(
         (p_value, score.exact_match.value, score.intent, score.exact_match.total)
@@ -149,7 +121,7 @@ def _intent_check(report: EvaluationReport, floor: float, config: GateConfig) ->
     intents = {intent for _, _, intent, _ in below}
     level = f"{len(below)} of {len(tested)} intents below {format_number(floor)} beyond chance"
     message = f"{level}: {', '.join(named)}" if below else level
-    return _check(
+    yield _check(
         "min_per_intent",
         _exactly(len(below)),
         0,
@@ -163,43 +135,66 @@ def _intent_check(report: EvaluationReport, floor: float, config: GateConfig) ->
     )
 
 
+def check_slices(evidence: Evidence) -> Iterator[CheckResult]:
+    """Every slice that the recipe names reaches its minimum."""
+    measured = {f"{s.name}={s.value}": s.exact_match for s in evidence.candidate.slices}
+    for name, minimum in evidence.config.min_per_slice.items():
+        number = _number(measured.get(name))
+        yield _check(
+            f"slice:{name}",
+            number or UNKNOWN,
+            minimum,
+            compared=number.low if number and evidence.config.compare == "lower_bound" else None,
+            unknown="the test has no such utterance" if number is None else NO_NUMBER,
+        )
+
+
+def check_latency(evidence: Evidence) -> Iterator[CheckResult]:
+    """The slowest answers but a twentieth are fast enough."""
+    latency, maximum = evidence.candidate.latency, evidence.config.max_latency_p95_ms
+    if maximum is not None:
+        number = _exactly(latency.p95_ms) if latency else UNKNOWN
+        unknown = NO_NUMBER if latency else "no latency was measured"
+        yield _check("max_latency_p95_ms", number, maximum, bound="max", unknown=unknown)
+
+
+def check_findings(evidence: Evidence) -> Iterator[CheckResult]:
+    """The rules of the data check that the recipe makes binding are kept."""
+    for rule in dict.fromkeys(evidence.config.blocking_findings):
+        broken = [f.message for f in evidence.findings if f.rule == rule and f.is_broken]
+        message = "; ".join(broken) or "the rule is kept"
+        yield _check(f"data:{rule}", _exactly(len(broken)), 0, bound="max", message=message)
+
+
+def check_order(evidence: Evidence) -> Iterator[CheckResult]:
+    """A run that ended late, or was started again, takes no traffic from a newer one's model."""
+    if evidence.hours_behind > 0:
+        hours = _exactly(evidence.hours_behind)
+        message = (
+            "hours before the run whose model is served; to serve this one all the same, run anew"
+        )
+        yield _check("newest_run", hours, 0, bound="max", message=message)
+
+
+CHECKS: tuple[Callable[[Evidence], Iterator[CheckResult]], ...] = (
+    check_minimums,
+    check_test_size,
+    check_regressions,
+    check_intents,
+    check_slices,
+    check_latency,
+    check_findings,
+    check_order,
+)
+"""In the order of a decision's results. A new check is a function above and a line here."""
+
+
 def _chance(score: IntentScore, floor: float) -> float:
     """How likely so few are right where the true rate is the floor."""
     rate = score.exact_match
     return float(
         scipy.stats.binomtest(rate.successes, rate.total, floor, alternative="less").pvalue
     )
-
-
-def _slice_checks(report: EvaluationReport, config: GateConfig) -> Iterator[Check]:
-    measured = {f"{score.name}={score.value}": score.exact_match for score in report.slices}
-    for name, minimum in config.min_per_slice.items():
-        number = _number(measured.get(name))
-        yield _check(
-            f"slice:{name}",
-            number or UNKNOWN,
-            minimum,
-            compared=number.low if number and config.compare == "lower_bound" else None,
-            unknown="the test has no such utterance" if number is None else NO_NUMBER,
-        )
-
-
-def _latency_check(report: EvaluationReport, maximum: float) -> Check:
-    number = _exactly(report.latency.p95_ms) if report.latency else UNKNOWN
-    unknown = NO_NUMBER if report.latency else "no latency was measured"
-    return _check("max_latency_p95_ms", number, maximum, bound="max", unknown=unknown)
-
-
-def _finding_check(rule: Rule, findings: Iterable[Finding]) -> Check:
-    broken = [f.message for f in findings if f.rule == rule and f.is_broken]
-    message = "; ".join(broken) or "the rule is kept"
-    return _check(f"data:{rule}", _exactly(len(broken)), 0, bound="max", message=message)
-
-
-def _order_check(hours_behind: float) -> Check:
-    """A run that ended late, or was started again, takes no traffic from a newer one's model."""
-    message = "hours before the run whose model is served; to serve this one all the same, run anew"
-    return _check("newest_run", _exactly(hours_behind), 0, bound="max", message=message)
 
 
 def _check(
@@ -213,7 +208,7 @@ def _check(
     remark: str = "",
     unknown: str = NO_NUMBER,
     culprits: Iterable[str] = (),
-) -> Check:
+) -> CheckResult:
     """`message` is given, or the margin with a `remark`, or why the number is `unknown`."""
     margin = find_margin(number.value if compared is None else compared, threshold, bound)
     passed = is_enough(number.value, margin)
@@ -223,7 +218,7 @@ def _check(
         message = f"{_distance(margin, bound)}{remark}"
         if compared is not None and compared != number.value:
             message = f"lower bound {format_number(compared)} {message}"
-    return Check(
+    return CheckResult(
         name=name,
         value=number.value,
         low=number.low,

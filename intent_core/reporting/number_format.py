@@ -2,7 +2,7 @@
 
 import math
 
-from intent_core.gate.decision import format_number
+from intent_core.gate.render import format_number
 
 ABSENT = "–"
 _ROUNDING = 1e-9

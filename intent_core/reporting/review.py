@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from intent_core.datasets.manifest import DatasetManifest, Example
 from intent_core.evaluation.report import EvaluationReport
-from intent_core.gate.checks import GateDecision
+from intent_core.gate.decision import GateDecision
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from intent_core.evaluation.report import EvaluationReport, Failure, IntentScore, Reason, SliceScore
-from intent_core.gate.decision import Check
+from intent_core.gate.decision import CheckResult
 from intent_core.recipe.config import PipelineConfig
 from intent_core.reporting.review import Review
 from intent_core.reporting.summary import intents_of, list_outputs
@@ -76,7 +76,7 @@ class ScoreRow:
 class CheckRow:
     """A check of the gate, and the utterances it failed on."""
 
-    check: Check
+    check: CheckResult
     culprits: tuple[Text, ...]
 
 

@@ -14,7 +14,8 @@ from intent_core.datasets.manifest import DatasetManifest
 from intent_core.datasets.provenance import ORIGINS_FOLDER
 from intent_core.errors import ConfigError
 from intent_core.evaluation.report import EvaluationReport
-from intent_core.gate.checks import GateDecision, render_decision
+from intent_core.gate.decision import GateDecision
+from intent_core.gate.render import render_decision
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, fingerprint
 from intent_core.reporting.figures import draw_figures

@@ -15,7 +15,7 @@ from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import TrackingError
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure, SliceScore
-from intent_core.gate.checks import GateDecision
+from intent_core.gate.decision import GateDecision
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig
 from intent_core.training.protocol import TrainingResult

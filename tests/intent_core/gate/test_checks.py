@@ -1,7 +1,7 @@
 import math
 from collections.abc import Sequence
 
-from intent_core.gate.checks import decide
+from intent_core.gate.decide import decide
 from intent_core.quality.findings import Finding, note, warn
 from tests.support.builders.evaluation_reports import (
     LENIENT,

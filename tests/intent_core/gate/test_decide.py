@@ -4,7 +4,8 @@ import pytest
 
 from intent_core.errors import DataError
 from intent_core.evaluation.report import EvaluationReport, Measure
-from intent_core.gate.checks import GateDecision, decide
+from intent_core.gate.decide import decide
+from intent_core.gate.decision import GateDecision
 from intent_core.recipe.config import GateConfig
 from tests.support.builders.evaluation_reports import (
     LENIENT,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intent_core.gate.checks import Approval, GateDecision, approve, decide
+from intent_core.gate.decide import approve, decide
+from intent_core.gate.decision import Approval, GateDecision
 from intent_core.recipe.config import GateConfig
 from tests.support.builders.evaluation_reports import Scored, by_level, lenient, report_of, verdicts
 

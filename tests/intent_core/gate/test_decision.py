@@ -10,15 +10,9 @@ from pydantic import ValidationError
 
 from intent_core.errors import DataError
 from intent_core.evaluation.report import EvaluationReport, Failure
-from intent_core.gate.checks import decide
-from intent_core.gate.decision import (
-    Approval,
-    Check,
-    GateDecision,
-    approve,
-    format_number,
-    render_decision,
-)
+from intent_core.gate.decide import approve, decide
+from intent_core.gate.decision import Approval, CheckResult, GateDecision
+from intent_core.gate.render import format_number, render_decision
 from intent_core.recipe.config import GateConfig
 from tests.support.builders.evaluation_reports import Scored, by_level, report_of
 
@@ -38,9 +32,9 @@ def decided(candidate: EvaluationReport, **settings: Any) -> GateDecision:
     return decide(candidate, None, GateConfig.model_validate(rules))
 
 
-def check(**changes: Any) -> Check:
+def check(**changes: Any) -> CheckResult:
     fields = {"name": "x", "value": 0.5, "low": 0.4, "high": 0.6, "threshold": 0.5}
-    return Check.model_validate({**fields, "passed": True, "message": "just met", **changes})
+    return CheckResult.model_validate({**fields, "passed": True, "message": "just met", **changes})
 
 
 # The modes and the approval

@@ -16,7 +16,7 @@ from intent_core.evaluation.report import (
     SlotScore,
 )
 from intent_core.evaluation.statistics import clustered_interval
-from intent_core.gate.checks import Check, GateDecision
+from intent_core.gate.decision import CheckResult, GateDecision
 from intent_core.language.calls import parse_calls
 from intent_core.recipe.config import GateConfig
 
@@ -155,5 +155,5 @@ def verdicts(decision: GateDecision) -> dict[str, bool]:
     return {check.name: check.passed for check in decision.checks}
 
 
-def check_of(decision: GateDecision, name: str) -> Check:
+def check_of(decision: GateDecision, name: str) -> CheckResult:
     return next(check for check in decision.checks if check.name == name)

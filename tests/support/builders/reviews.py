@@ -7,7 +7,7 @@ from intent_core.datasets.manifest import DatasetManifest, Example, Split
 from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import ConfusionCell, EvaluationReport, Failure
-from intent_core.gate.checks import decide
+from intent_core.gate.decide import decide
 from intent_core.language.calls import parse_calls
 from intent_core.language.intent_schema import list_intents
 from intent_core.models.artifact import ModelArtifact

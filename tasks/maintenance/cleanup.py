@@ -30,7 +30,7 @@ from tasks.storage.step_results import MANIFEST, get_store
 from tasks.storage.survey import Seen, survey
 from tasks.system.processes import is_in_use, list_processes, processes_folder
 from tasks.tracking.registry import ARTIFACT_TAG, REMOVED_TAG
-from tasks.tracking.runs import make_client, translated
+from tasks.tracking.runs import make_client, mlflow_errors
 from tasks.training.finetune import training_lock
 
 _DAY_S = 86_400
@@ -154,7 +154,7 @@ def _remove_model(settings: Settings, name: str, objects: list[Seen], trainings:
 def tag_removed(settings: Settings, name: str) -> None:
     """Its versions in the registry say when it went, so that nobody calls it missing."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with translated(settings.mlflow_tracking_url):
+    with mlflow_errors(settings.mlflow_tracking_url):
         client = make_client(settings)
         for version in client.search_model_versions(f"tags.`{ARTIFACT_TAG}` = '{name}'"):
             client.set_model_version_tag(version.name, version.version, REMOVED_TAG, now)

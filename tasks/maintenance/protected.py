@@ -29,7 +29,7 @@ from tasks.storage.step_results import MANIFEST, get_store
 from tasks.storage.survey import survey
 from tasks.tracking.record_queue import QUEUE
 from tasks.tracking.registry import ARTIFACT_TAG
-from tasks.tracking.runs import make_client, translated
+from tasks.tracking.runs import make_client, mlflow_errors
 
 _NAME = re.compile(r"intent-[0-9a-f]{12}")
 _AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
@@ -103,7 +103,7 @@ def _names_in(data: bytes, key: str) -> set[str]:
 
 
 def _find_named(settings: Settings) -> frozenset[str]:
-    with translated(settings.mlflow_tracking_url):
+    with mlflow_errors(settings.mlflow_tracking_url):
         client = make_client(settings)
         aliased = {
             (model.name, str(version))

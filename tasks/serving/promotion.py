@@ -14,7 +14,7 @@ from tasks.serving.releases import read_golden, require_release
 from tasks.serving.targets.local import ServedModel
 from tasks.settings import Settings, get_settings
 from tasks.tracking.registry import find_champion, set_champion
-from tasks.tracking.runs import make_client, translated
+from tasks.tracking.runs import make_client, mlflow_errors
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def follow(settings: Settings, served: ServedModel) -> None:
 def read_champion(settings: Settings, project: str) -> str | None:
     """The registry's `champion`; None when there is none or the registry does not answer."""
     try:
-        with translated(settings.mlflow_tracking_url):
+        with mlflow_errors(settings.mlflow_tracking_url):
             return find_champion(make_client(settings), project)
     except TrackingError as error:
         logger.debug("%s", error)
@@ -103,5 +103,5 @@ def read_champion(settings: Settings, project: str) -> str | None:
 def point_champion(settings: Settings, served: ServedModel) -> None:
     if not served.version:
         return  # it is not registered yet; `record_queue` points to it when it is
-    with translated(settings.mlflow_tracking_url):
+    with mlflow_errors(settings.mlflow_tracking_url):
         set_champion(make_client(settings), served.project, served.version)

@@ -16,7 +16,7 @@ from tasks.settings import Settings
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import MANIFEST, read_finished, write_finished
 from tasks.tracking.record import RecordedRun, RunRecord
-from tasks.tracking.runs import make_client, name_verdict, run_url, translated
+from tasks.tracking.runs import make_client, mlflow_errors, name_verdict, run_url
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def list_models(store: ObjectStore) -> list[ModelLineage]:
 
 def ask_registry(settings: Settings, model: ModelLineage) -> ModelLineage:
     """The same with what MLflow knows of it. Raises `TrackingError` when MLflow fails."""
-    with translated(settings.mlflow_tracking_url):
+    with mlflow_errors(settings.mlflow_tracking_url):
         client = make_client(settings)
         versions = client.search_model_versions(f"tags.`intent.digest` = '{model.digest}'")
         if not versions:

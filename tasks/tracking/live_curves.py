@@ -10,7 +10,13 @@ from intent_core.errors import ServiceError, TrackingError
 from intent_core.training.protocol import Progress
 from tasks.orchestration.run_liveness import current_root_run
 from tasks.settings import Settings
-from tasks.tracking.runs import ensure_experiment, find_open_run, make_client, open_run, translated
+from tasks.tracking.runs import (
+    ensure_experiment,
+    find_open_run,
+    make_client,
+    mlflow_errors,
+    open_run,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,7 +78,7 @@ class LiveCurves:
     def _or_quiet(self) -> Iterator[None]:
         """One warning, and no further request: each would wait its time-out."""
         try:
-            with translated(self._url):
+            with mlflow_errors(self._url):
                 yield
         except TrackingError as error:
             self._client = None

@@ -39,9 +39,9 @@ from tasks.tracking.runs import (
     log_tables,
     log_verdict,
     make_client,
+    mlflow_errors,
     open_run,
     run_url,
-    translated,
 )
 from tasks.training.finetune import training_prefix
 
@@ -104,7 +104,7 @@ def record_run(record: RunRecord) -> RecordedRun:
 def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
     """The person's answer, in place of the verdict that waited for it."""
     settings = get_settings()
-    with translated(settings.mlflow_tracking_url):
+    with mlflow_errors(settings.mlflow_tracking_url):
         client = make_client(settings)
         with tempfile.TemporaryDirectory() as folder:
             review = gather_review(get_store(settings), record, {"MLflow run": recorded.url})
@@ -118,7 +118,7 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
     """The run and the version, made or completed. Raises `TrackingError` when MLflow fails."""
     store = get_store(settings)
     config, dataset, artifact = record.config, record.dataset, record.artifact
-    with translated(settings.mlflow_tracking_url):
+    with mlflow_errors(settings.mlflow_tracking_url):
         client = make_client(settings)
         experiment = ensure_experiment(client, config.project)
         run_id = find_run(client, experiment, record.key)

@@ -38,7 +38,7 @@ MOST_ROWS = 20_000
 
 
 @contextlib.contextmanager
-def translated(url: str) -> Iterator[None]:
+def mlflow_errors(url: str) -> Iterator[None]:
     """MLflow's failures as `TrackingError`, naming the server."""
     from mlflow.exceptions import MlflowException
 

@@ -15,7 +15,7 @@ from tasks.serving.targets import local as serving
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import MANIFEST, get_store
 from tasks.tracking.registry import ARTIFACT_TAG, MISSING_TAG, REMOVED_TAG, find_champion
-from tasks.tracking.runs import make_client, translated
+from tasks.tracking.runs import make_client, mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +26,7 @@ def check_versions(examination: Examination) -> Iterator[Finding]:
     settings, name = examination.settings, "versions"
     store = get_store(settings)
     try:
-        with translated(settings.mlflow_tracking_url):
+        with mlflow_errors(settings.mlflow_tracking_url):
             client = make_client(settings)
             for version in client.search_model_versions():
                 artifact = version.tags.get(ARTIFACT_TAG)
@@ -88,7 +88,7 @@ def check_champion(examination: Examination) -> Iterator[Finding]:
     if served is None or not served.version:
         return
     try:
-        with translated(settings.mlflow_tracking_url):
+        with mlflow_errors(settings.mlflow_tracking_url):
             champion = find_champion(make_client(settings), served.project)
     except TrackingError as error:
         yield note("champion", f"not looked at: {error}", "ask again when MLflow answers")

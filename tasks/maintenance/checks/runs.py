@@ -24,7 +24,7 @@ from tasks.maintenance.examination import Examination, Finding, leave, note
 from tasks.orchestration.heartbeats import last_heartbeat
 from tasks.orchestration.run_liveness import forget_run, list_held
 from tasks.system.processes import find_process, processes_folder
-from tasks.tracking.runs import FLOW_RUN_TAG, KEY_TAG, TRAINING_TAG, make_client, translated
+from tasks.tracking.runs import FLOW_RUN_TAG, KEY_TAG, TRAINING_TAG, make_client, mlflow_errors
 
 # A server may be other people's too: only these are ours to judge.
 FLOWS = (
@@ -77,7 +77,7 @@ def check_tracking_runs(examination: Examination) -> Iterator[Finding]:
     """
     name, settings = "mlflow-runs", examination.settings
     try:
-        with translated(settings.mlflow_tracking_url), get_client(sync_client=True) as prefect:
+        with mlflow_errors(settings.mlflow_tracking_url), get_client(sync_client=True) as prefect:
             client = make_client(settings)
             experiments = [one.experiment_id for one in client.search_experiments()]
             wanted = f"attributes.status = 'RUNNING' and tags.`{TRAINING_TAG}` != ''"

@@ -3,12 +3,15 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from intent_core.datasets.manifest import Example
-from intent_core.errors import DataError
+from intent_core.errors import CallSyntaxError, DataError
+from intent_core.language.calls import parse_calls
 
+PREDICTIONS_FILE = "predictions.jsonl"
 MOST_NAMED = 5
 
 
@@ -34,6 +37,35 @@ class Prediction(BaseModel):
     def is_absent(self) -> bool:
         """Whether the model never answered, rather than badly."""
         return self.error is not None and not self.text.strip()
+
+
+def read_answer(example_id: str, text: str, latency_ms: float | None = None) -> Prediction:
+    """A prediction from a model's answer; one that does not parse has an `error`."""
+    text, error = text.strip(), None
+    try:
+        parse_calls(text)
+    except CallSyntaxError as fault:
+        error = str(fault)
+    return Prediction(example_id=example_id, text=text, error=error, latency_ms=latency_ms)
+
+
+def measure_confidence(logprobs: Sequence[float]) -> float | None:
+    """The probability of an answer from those of its tokens; None when the server gave none."""
+    total = sum(logprobs)
+    return min(1.0, math.exp(total)) if logprobs and not math.isnan(total) else None
+
+
+def read_complete_predictions(path: Path) -> list[Prediction]:
+    """The predictions of a JSONL file up to the first incomplete line."""
+    if not path.exists():
+        return []
+    predictions = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            predictions.append(Prediction.model_validate_json(line))
+        except ValidationError:
+            break
+    return predictions
 
 
 def match_predictions(

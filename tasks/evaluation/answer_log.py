@@ -5,10 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import ValidationError
-
 from intent_core.datasets.manifest import Example
-from intent_core.evaluation.prediction import Prediction
+from intent_core.evaluation.prediction import Prediction, read_complete_predictions
 
 
 class KeptAnswers:
@@ -16,7 +14,7 @@ class KeptAnswers:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._by_id = {p.example_id: p for p in read_whole_lines(path)}
+        self._by_id = {p.example_id: p for p in read_complete_predictions(path)}
         # Rewritten, lest the next line be appended to half a one.
         lines = "".join(_to_line(prediction) for prediction in self._by_id.values())
         path.write_text(lines, encoding="utf-8")
@@ -49,19 +47,6 @@ class KeptAnswers:
     def of(self, examples: Sequence[Example]) -> list[Prediction]:
         """The answers to these examples, in their order."""
         return [self._by_id[example.id] for example in examples]
-
-
-def read_whole_lines(path: Path) -> list[Prediction]:
-    """The answers of a file up to the first line that is none."""
-    if not path.exists():
-        return []
-    predictions = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            predictions.append(Prediction.model_validate_json(line))
-        except ValidationError:
-            break
-    return predictions
 
 
 def _to_line(prediction: Prediction) -> str:

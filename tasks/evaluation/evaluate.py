@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from pathlib import Path
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
-from intent_core.datasets.manifest import DatasetManifest, Example, read_split
+from intent_core.datasets.manifest import DatasetManifest, Example
 from intent_core.datasets.splits import SplitName
 from intent_core.evaluation.abstention import choose_threshold
 from intent_core.evaluation.evaluate import evaluate
-from intent_core.evaluation.prediction import Prediction
+from intent_core.evaluation.prediction import PREDICTIONS_FILE, Prediction
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.language.intent_schema import IntentSchema, write_regex
 from intent_core.models.artifact import ModelArtifact
@@ -35,11 +34,9 @@ from tasks.serving.vllm.server import (
     stop_model_server,
 )
 from tasks.settings import Settings, get_settings
-from tasks.storage.objects import ObjectStore
-from tasks.storage.step_results import get_store, work_folder, write_finished
+from tasks.storage.step_results import get_store, read_examples, work_folder, write_finished
 from tasks.system.processes import in_use, processes_folder
 
-PREDICTIONS_FILE = "predictions.jsonl"
 REPORT_VERSION = 2
 """Goes up when the same answers are judged or reported otherwise: old reports are not reused."""
 
@@ -76,16 +73,16 @@ def evaluate_served(
     prefix = evaluation_prefix(artifact, dataset, config, serve)
     folder = work_folder(settings, prefix)
     with borrowed_server(settings, artifact, serve) as server:
-        asked = Asked(settings, server, artifact, config, folder, dataset.intents)
+        collector = AnswerCollector(settings, server, artifact, config, folder, dataset.intents)
         threshold = None
         if config.abstain_below == "auto":
-            threshold = choose_threshold(held_out, asked.ask(held_out, "validation"), config)
+            threshold = choose_threshold(held_out, collector.ask(held_out, "validation"), config)
         key = settings.read_api_key()
         before, started = read_first_token(server.address, key), time.monotonic()
-        predictions = asked.ask(examples, "test")
+        predictions = collector.ask(examples, "test")
         seconds = time.monotonic() - started
         after = read_first_token(server.address, key)
-        golden = asked.ask_golden(held_out or examples)
+        golden = collector.ask_golden(held_out or examples)
     write_finished(store, golden_prefix(artifact, serve), golden)
     report = evaluate(
         examples,
@@ -97,7 +94,7 @@ def evaluate_served(
         threshold=threshold,
         chosen_on="validation" if threshold is not None else "recipe",
         # Of a resumed evaluation only a part was asked in this time.
-        seconds=seconds * len(examples) / asked.num_new if asked.num_new else None,
+        seconds=seconds * len(examples) / collector.num_new if collector.num_new else None,
     )
     report = with_first_token(report, before, after)
     lines = "".join(prediction.model_dump_json() + "\n" for prediction in predictions)
@@ -136,7 +133,7 @@ def borrowed_server(
         stop_model_server(settings, artifact, serve)
 
 
-class Asked:
+class AnswerCollector:
     """The answers of one server, each kept as it comes, so that none is asked for twice."""
 
     def __init__(
@@ -168,7 +165,7 @@ class Asked:
                 kept.add(prediction)
                 tracker.update(len(kept), len(examples), "utterances")
 
-            asked = predict(
+            answers = predict(
                 missing,
                 self._server.url,
                 key,
@@ -178,7 +175,7 @@ class Asked:
                 pattern=self._pattern,
                 on_answer=note,
             )
-            asyncio.run(asked)
+            asyncio.run(answers)
             return kept.of(examples)
 
     def ask_golden(self, examples: Sequence[Example]) -> GoldenAnswers:
@@ -195,11 +192,3 @@ def with_first_token(report: EvaluationReport, before: Buckets, after: Buckets) 
     half, most = (quantile_ms(before, after, share) for share in (0.5, 0.95))
     update = {"first_token_p50_ms": half, "first_token_p95_ms": most}
     return report.model_copy(update={"latency": report.latency.model_copy(update=update)})
-
-
-def read_examples(store: ObjectStore, dataset: DatasetManifest, split: SplitName) -> list[Example]:
-    """A split of a dataset in the store."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "split.jsonl"
-        store.download(f"{dataset.uri}/{dataset.splits[split].file}", path)
-        return list(read_split(path))

@@ -1,7 +1,6 @@
 """Asking a served model: many utterances for an evaluation, one for a person."""
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import cast
@@ -9,12 +8,10 @@ from typing import cast
 import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
-from openai.types.chat.chat_completion import ChoiceLogprobs
 
 from intent_core.datasets.manifest import Example
-from intent_core.errors import CallSyntaxError, ServingError
-from intent_core.evaluation.prediction import Prediction
-from intent_core.language.calls import parse_calls
+from intent_core.errors import ServingError
+from intent_core.evaluation.prediction import Prediction, measure_confidence, read_answer
 from intent_core.language.prompt import build_messages
 from intent_core.recipe.config import EvaluateConfig
 from tasks.settings.tracing import trace_headers
@@ -78,37 +75,21 @@ async def predict(
             return Prediction(example_id=example.id, text="", error=str(error))
         latency = (time.perf_counter() - started) * 1000
         choice = answer.choices[0]
-        judged = judge(example.id, choice.message.content or "", latency)
-        return judged.model_copy(update={"confidence": measure_confidence(choice.logprobs)})
+        prediction = read_answer(example.id, choice.message.content or "", latency)
+        tokens = (choice.logprobs.content if choice.logprobs else None) or ()
+        confidence = measure_confidence([token.logprob for token in tokens])
+        return prediction.model_copy(update={"confidence": confidence})
 
     async with make_client(base_url, api_key, config.request_timeout_s) as client:
         try:
             async with asyncio.TaskGroup() as group:
-                asked = [group.create_task(ask_one(example)) for example in examples]
+                answers = [group.create_task(ask_one(example)) for example in examples]
         except* (openai.OpenAIError, httpx2.HTTPError) as errors:
             first = errors.exceptions[0]
             raise ServingError(
                 f"{model} at {base_url} failed after {done} of {len(examples)} answers: {first}"
             ) from first
-    return [task.result() for task in asked]
-
-
-def measure_confidence(logprobs: ChoiceLogprobs | None) -> float | None:
-    """The probability of an answer, all its tokens together; None when the server gave none."""
-    if logprobs is None or not logprobs.content:
-        return None
-    total = sum(token.logprob for token in logprobs.content)
-    return None if math.isnan(total) else min(1.0, math.exp(total))
-
-
-def judge(example_id: str, text: str, latency_ms: float | None) -> Prediction:
-    """An answer that does not parse stays in the evaluation, as an error."""
-    text = text.strip()
-    try:
-        parse_calls(text)
-    except CallSyntaxError as error:
-        return Prediction(example_id=example_id, text=text, error=str(error), latency_ms=latency_ms)
-    return Prediction(example_id=example_id, text=text, latency_ms=latency_ms)
+    return [answer.result() for answer in answers]
 
 
 async def stream_answer(

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from intent_core.errors import CallSyntaxError, ConfigError, DataError, ServingError
 from intent_core.evaluation.abstention import OUT_OF_SCOPE
+from intent_core.evaluation.prediction import measure_confidence
 from intent_core.language.calls import Call, parse_calls
 from intent_core.recipe.config import EvaluateConfig
-from tasks.evaluation.inference import measure_confidence
 
 MAX_COMPLETION_TOKENS = EvaluateConfig().max_new_tokens
 
@@ -135,7 +135,8 @@ class _Asking(ABC):
                 f"{self._alias!r} at {self._base_url} answered with no completion: {body[:200]!r}"
             ) from error
         text = (choice.message.content or "").strip()
-        confidence = measure_confidence(choice.logprobs)
+        tokens = (choice.logprobs.content if choice.logprobs else None) or ()
+        confidence = measure_confidence([token.logprob for token in tokens])
         calls, problem = _read_calls(text, is_cut=choice.finish_reason == "length")
         if self._abstain_below is not None:
             if confidence is None and text:

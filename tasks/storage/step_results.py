@@ -4,11 +4,14 @@ A manifest's key is the fingerprint of all that went into the step. Its presence
 the step is complete, so a step that finds it has nothing to do, on whatever machine it runs.
 """
 
+import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from intent_core.datasets.manifest import DatasetManifest, Example, read_split
+from intent_core.datasets.splits import SplitName
 from intent_core.errors import StorageError
 from tasks.settings import Settings
 from tasks.storage.objects import MissingObjectError, ObjectStore, open_store
@@ -51,3 +54,11 @@ def work_folder(settings: Settings, *parts: str) -> Path:
     folder = settings.home.resolve().joinpath("work", *parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def read_examples(store: ObjectStore, dataset: DatasetManifest, split: SplitName) -> list[Example]:
+    """A split of a dataset in the store."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "split.jsonl"
+        store.download(f"{dataset.uri}/{dataset.splits[split].file}", path)
+        return list(read_split(path))

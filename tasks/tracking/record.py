@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.datasets.provenance import ORIGINS_FOLDER
 from intent_core.errors import ConfigError
+from intent_core.evaluation.prediction import PREDICTIONS_FILE, read_complete_predictions
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.decision import GateDecision
 from intent_core.gate.render import render_decision
@@ -21,14 +22,13 @@ from intent_core.recipe.config import PipelineConfig, fingerprint
 from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.page import Review, render_review
 from intent_core.training.protocol import RESULT_FILE, TrainingResult
-from tasks.evaluation.answer_log import read_whole_lines
-from tasks.evaluation.evaluate import PREDICTIONS_FILE, evaluation_prefix, read_examples
+from tasks.evaluation.evaluate import evaluation_prefix
 from tasks.orchestration.retries import retry_delays, worth_a_retry
 from tasks.orchestration.run_liveness import current_root_run
 from tasks.serving.vllm.server import fetch_model
 from tasks.settings import Settings, get_settings
 from tasks.storage.objects import ObjectStore
-from tasks.storage.step_results import get_store, require_finished
+from tasks.storage.step_results import get_store, read_examples, require_finished
 from tasks.tracking.registry import describe_version, register_candidate
 from tasks.tracking.runs import (
     ensure_experiment,
@@ -155,7 +155,7 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
                 prefix = evaluation_prefix(artifact, dataset, config.evaluate, config.serve)
                 answers = folder / PREDICTIONS_FILE
                 store.download(f"{prefix}/{PREDICTIONS_FILE}", answers)
-                log_tables(client, run_id, review.report, read_whole_lines(answers))
+                log_tables(client, run_id, review.report, read_complete_predictions(answers))
                 write_documents(review, folder)
                 log_verdict(client, run_id, record.decision, folder)
             finish_run(client, run_id)

@@ -13,8 +13,8 @@ from rich.table import Table
 from intent_core.datasets.manifest import Example
 from intent_core.errors import DataError
 from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import read_answer
 from intent_core.evaluation.report import EvaluationReport, Measure
-from tasks.evaluation.inference import judge
 
 _RATES = ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate")
 
@@ -38,7 +38,7 @@ def score_files(gold: Path, predictions: Path) -> dict[str, Any]:
         Example(id=identity, instruction=row.instruction, output=row.output)
         for identity, row in identify(expected)
     ]
-    answers = [judge(identity, row.output, None) for identity, row in identify(answered)]
+    answers = [read_answer(identity, row.output) for identity, row in identify(answered)]
     report = evaluate(examples, answers)
     missing = len(examples) - len(answers)
     return {**summarise(report), "num_missing_predictions": missing}

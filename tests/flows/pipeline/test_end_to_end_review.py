@@ -17,7 +17,7 @@ from intent_core.datasets.manifest import Example
 from intent_core.errors import ServingError
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.recipe.config import EvaluateConfig
-from tasks.evaluation.evaluate import Asked
+from tasks.evaluation.evaluate import AnswerCollector
 from tasks.local_services.services import running_services
 from tasks.serving.targets.local import read_state
 from tasks.serving.vllm.server import find_model_server
@@ -150,11 +150,11 @@ def test_an_evaluation_whose_server_dies_goes_on_with_what_is_missing(
         for number in range(300)
     ]
 
-    def make_asked() -> Asked:
+    def make_asked() -> AnswerCollector:
         server = find_model_server(platform, served.artifact, served.serve)
         assert server is not None
         config = EvaluateConfig(concurrency=1)
-        return Asked(platform, server, served.artifact, config, tmp_path, ())
+        return AnswerCollector(platform, server, served.artifact, config, tmp_path, ())
 
     (name,) = [name for name in running_services(platform) if name.startswith("vllm")]
     kept = tmp_path / "test.answers.jsonl"

@@ -24,7 +24,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.recipes import find_recipe
 from intent_core.datasets.manifest import Example
-from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import Prediction
 from intent_core.exports.reader import iter_export
 from intent_core.exports.records import Record
 from intent_core.language.prompt import encode_prompt

@@ -1,37 +1,25 @@
 """Predictions against examples: the report that the gate decides on.
 
 Every example counts. An answer that does not parse, one that came with an error, and one
-that never came are wrong; none is dropped. The rates:
-
-    intent_accuracy      the utterance's intents are right, in any order
-    parameter_accuracy   and so are every call's arguments, by position or name
-    exact_match          and so is the order of the calls
-    parse_rate           the answer is a list of calls at all
-    unknown_intent_rate  the answer has an intent that training never showed
-    slots                micro precision, recall and F1 over (intent, position or name, value)
-
-`ordered_calls`, `normalise_values` and an example's alternatives make them stricter or milder;
-the documents' two numbers stay what they are, of the answer as it came against `output`.
+that never came are wrong; none is dropped. The metrics are those of
+`metrics.METRICS`; the documents' two numbers stay what they are, of the answer as it came against
+`output`.
 """
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from intent_core.datasets.manifest import Example
-from intent_core.evaluation.abstention import (
-    OUT_OF_SCOPE,
-    abstain,
-    is_below,
-    is_out_of_scope,
-    risk_coverage,
-)
+from intent_core.evaluation.abstention import OUT_OF_SCOPE, abstain, is_below, risk_coverage
 from intent_core.evaluation.call_matching import Pair
+from intent_core.evaluation.metrics import ScoredExample, ScoredExamples, compute_metrics
 from intent_core.evaluation.prediction import Prediction, match_predictions
 from intent_core.evaluation.report import (
+    RATES,
     Abstention,
     ConfusionCell,
     DocumentsScore,
@@ -41,42 +29,10 @@ from intent_core.evaluation.report import (
     Outcomes,
     Reason,
     RiskPoint,
-    SlotScore,
 )
 from intent_core.evaluation.scoring import documents_score, score_answer
-from intent_core.evaluation.slices import (
-    Flags,
-    Rates,
-    measure,
-    measure_some,
-    score_intents,
-    score_slices,
-)
-from intent_core.evaluation.statistics import f1_interval, number_groups
+from intent_core.evaluation.slices import Flags, score_intents, score_slices
 from intent_core.recipe.config import EvaluateConfig
-
-__all__ = ["Prediction", "evaluate"]
-
-
-class _Row(NamedTuple):
-    """What is kept of one example."""
-
-    intents: tuple[str, ...]
-    has_slots: bool
-    intents_right: bool
-    parameters_right: bool
-    exact: bool
-    slot_hits: int
-    slots_expected: int
-    slots_found: int
-    parsed: bool
-    unknown: bool
-    out_of_scope: bool
-    answered_out_of_scope: bool
-    abstained: bool
-    right_unabstained: bool
-    confidence: float | None
-    documents: tuple[int, int]
 
 
 def evaluate(
@@ -99,45 +55,36 @@ def evaluate(
     by_id = match_predictions(examples, predictions)
     if threshold is None:
         threshold = config.abstain_below if isinstance(config.abstain_below, float) else 0.0
-    tally = _Tally(config, threshold, known_intents)
+    # An answer that was given up is no invention of the model's.
+    given_up = {OUT_OF_SCOPE} if threshold > 0 else set[str]()
+    tally = _Tally(config, threshold)
     for example in examples:
         tally.add(example, by_id.get(example.id))
     rows = tally.rows
-    groups = _name_groups(examples, config.group_by)
-    codes = number_groups(groups, len(rows))
-    rates = Rates(
-        _flags(r.intents_right for r in rows),
-        _flags(r.parameters_right for r in rows),
-        _flags(r.exact for r in rows),
-        codes,
-    )
-    outcomes = _outcomes(examples, rows, rates, groups)
-    right = rates.intents_right
+    known = None if known_intents is None else frozenset(known_intents) | given_up
+    scored = ScoredExamples(rows, _name_groups(examples, config.group_by), known)
+    metrics = compute_metrics(scored)
+    fields: dict[str, Any] = {name: metrics.get(name) for name in RATES}
     return EvaluationReport(
+        **fields,
+        metrics=metrics,
         artifact_digest=artifact_digest,
         test_fingerprint=test_fingerprint,
         num_examples=len(rows),
-        intent_accuracy=measure(rates.intents_right, codes),
-        parameter_accuracy=measure(rates.parameters_right, codes),
-        exact_match=measure(rates.exact, codes),
-        parse_rate=measure(_flags(r.parsed for r in rows), codes),
-        slots=_score_slots(outcomes),
-        unknown_intent_rate=None
-        if known_intents is None
-        else measure(_flags(r.unknown for r in rows), codes),
-        out_of_scope_recall=measure_some(right, _flags(r.out_of_scope for r in rows), codes),
-        out_of_scope_precision=measure_some(
-            right, _flags(r.answered_out_of_scope for r in rows), codes
-        ),
+        slots=scored.slots,
         documents=DocumentsScore(
             intent_accuracy=sum(r.documents[0] for r in rows) / len(rows),
             parameter_accuracy=sum(r.documents[1] for r in rows) / len(rows),
         ),
-        per_intent=score_intents((r.intents for r in rows), rates),
-        slices=score_slices(examples, ((len(r.intents), r.has_slots) for r in rows), rates),
+        per_intent=score_intents(([call.intent for call in r.gold] for r in rows), scored.rates),
+        slices=score_slices(
+            examples,
+            ((len(r.gold), any(call.arguments for call in r.gold)) for r in rows),
+            scored.rates,
+        ),
         confusion=_confusion(tally.pairs),
         failures=tuple(tally.failures),
-        outcomes=outcomes,
+        outcomes=_outcomes(examples, scored),
         latency=_measure_latency(predictions, seconds),
         abstention=Abstention(
             threshold=threshold,
@@ -153,15 +100,10 @@ def evaluate(
 class _Tally:
     """Scores example after example and keeps what the report needs."""
 
-    def __init__(
-        self, config: EvaluateConfig, threshold: float, known_intents: Collection[str] | None
-    ) -> None:
+    def __init__(self, config: EvaluateConfig, threshold: float) -> None:
         self._config = config
         self._threshold = threshold
-        # An answer that was given up is no invention of the model's.
-        given_up = {OUT_OF_SCOPE} if threshold > 0 else set[str]()
-        self._known = frozenset(known_intents or ()) | given_up
-        self.rows: list[_Row] = []
+        self.rows: list[ScoredExample] = []
         self.pairs: Counter[Pair] = Counter()
         self.failures: list[Failure] = []
 
@@ -173,31 +115,19 @@ class _Tally:
         abstained = prediction is not None and is_below(prediction, self._threshold)
         if prediction is not None and abstained:
             scored = score_answer(example, abstain(prediction), self._config)
-        gold, answer, compared = scored
         self.rows.append(
-            _Row(
-                intents=tuple(call.intent for call in gold),
-                has_slots=any(call.arguments for call in gold),
-                intents_right=compared.intents_right,
-                parameters_right=compared.parameters_right,
-                exact=compared.exact,
-                slot_hits=compared.slot_hits,
-                slots_expected=compared.slots_expected,
-                slots_found=compared.slots_found,
-                parsed=answer is not None,
-                unknown=any(call.intent not in self._known for call in answer or ()),
-                out_of_scope=is_out_of_scope(gold),
-                answered_out_of_scope=answer is not None and is_out_of_scope(answer),
+            ScoredExample(
+                *scored,
                 abstained=abstained,
                 right_unabstained=right_unabstained,
                 confidence=prediction.confidence if prediction else None,
                 documents=documents,
             )
         )
-        self.pairs.update(compared.pairs)
-        if compared.reason is not None:
+        self.pairs.update(scored.comparison.pairs)
+        if scored.comparison.reason is not None:
             answered = f"{OUT_OF_SCOPE}()" if abstained else raw
-            self.failures.append(_failure(example, answered, compared.reason))
+            self.failures.append(_failure(example, answered, scored.comparison.reason))
 
 
 def _failure(example: Example, answered: str, reason: Reason) -> Failure:
@@ -210,10 +140,6 @@ def _failure(example: Example, answered: str, reason: Reason) -> Failure:
     )
 
 
-def _flags(outcomes: Iterable[bool]) -> Flags:
-    return np.fromiter(outcomes, dtype=np.bool_)
-
-
 def _name_groups(examples: Sequence[Example], tag: str | None) -> tuple[str, ...]:
     """Each example's source by name; nothing where no two share one."""
     if tag is None:
@@ -222,39 +148,23 @@ def _name_groups(examples: Sequence[Example], tag: str | None) -> tuple[str, ...
     return names if len(set(names)) < len(names) else ()
 
 
-def _outcomes(
-    examples: Sequence[Example], rows: Sequence[_Row], rates: Rates, groups: tuple[str, ...]
-) -> Outcomes:
+def _outcomes(examples: Sequence[Example], scored: ScoredExamples) -> Outcomes:
+    comparisons = [row.comparison for row in scored.rows]
     return Outcomes(
         ids=tuple(e.id for e in examples),
-        intents_right=_digits(rates.intents_right),
-        parameters_right=_digits(rates.parameters_right),
-        exact=_digits(rates.exact),
-        slot_hits=tuple(r.slot_hits for r in rows),
-        slots_expected=tuple(r.slots_expected for r in rows),
-        slots_found=tuple(r.slots_found for r in rows),
-        confidence=tuple(r.confidence for r in rows),
-        groups=groups,
+        intents_right=_digits(scored.rates.intents_right),
+        parameters_right=_digits(scored.rates.parameters_right),
+        exact=_digits(scored.rates.exact),
+        slot_hits=tuple(c.slot_hits for c in comparisons),
+        slots_expected=tuple(c.slots_expected for c in comparisons),
+        slots_found=tuple(c.slots_found for c in comparisons),
+        confidence=tuple(row.confidence for row in scored.rows),
+        groups=scored.groups,
     )
 
 
 def _digits(flags: Flags) -> str:
     return (flags + np.uint8(ord("0"))).astype(np.uint8).tobytes().decode("ascii")
-
-
-def _score_slots(outcomes: Outcomes) -> SlotScore:
-    """With no slot expected and none found, nothing is wrong; with one of them none is right."""
-    columns = outcomes.slot_hits, outcomes.slots_expected, outcomes.slots_found
-    hits, expected, found = map(sum, columns)
-    low, high = f1_interval(*columns, outcomes.groups)
-    nothing = 0.0 if expected + found else 1.0
-    return SlotScore(
-        precision=hits / found if found else nothing,
-        recall=hits / expected if expected else nothing,
-        f1=2 * hits / (expected + found) if expected + found else nothing,
-        low=low,
-        high=high,
-    )
 
 
 def _confusion(pairs: Counter[Pair]) -> tuple[ConfusionCell, ...]:
@@ -287,6 +197,6 @@ def _percentile(ordered: Sequence[float], percent: int) -> float:
     return ordered[math.ceil(len(ordered) * percent / 100) - 1]
 
 
-def _draw_risk(rows: Sequence[_Row]) -> tuple[RiskPoint, ...]:
+def _draw_risk(rows: Sequence[ScoredExample]) -> tuple[RiskPoint, ...]:
     known = [(r.confidence, r.right_unabstained) for r in rows if r.confidence is not None]
     return risk_coverage([confidence for confidence, _ in known], [right for _, right in known])

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from intent_core.datasets.manifest import Example
 from intent_core.errors import ConfigError
-from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import Prediction
 from intent_core.language.near_duplicates import keep_distinct
 from intent_core.language.utterances import normalise_utterance
 

@@ -114,8 +114,8 @@ def _compare_rate(
     fixed, broken = int(np.sum(mine > theirs)), int(np.sum(mine < theirs))
     return PairedRate(
         name=rate,
-        candidate=getattr(candidate, rate).value,
-        champion=getattr(champion, rate).value,
+        candidate=candidate.metrics[rate].value,
+        champion=champion.metrics[rate].value,
         difference=difference,
         low=low,
         high=high,

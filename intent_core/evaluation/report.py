@@ -1,9 +1,9 @@
 """What an evaluation finds: `EvaluationReport`, which the gate decides on and a reviewer reads."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Reason = Literal[
     "malformed",
@@ -16,6 +16,18 @@ Reason = Literal[
     "wrong_value",
     "wrong_order",
 ]
+
+
+RATES = (
+    "intent_accuracy",
+    "parameter_accuracy",
+    "exact_match",
+    "parse_rate",
+    "unknown_intent_rate",
+    "out_of_scope_recall",
+    "out_of_scope_precision",
+)
+"""The metrics that have a field of a report, too."""
 
 
 class Value(BaseModel):
@@ -32,6 +44,15 @@ class Measure(Value):
     high: float
     successes: int
     total: int
+
+
+class Estimate(Value):
+    """A number with its 95 % interval, where it is no share of utterances or answers."""
+
+    value: float
+    low: float
+    high: float
+    total: None = None
 
 
 class IntentScore(Value):
@@ -138,6 +159,13 @@ class Outcomes(Value):
     groups: tuple[str, ...] = ()
 
 
+def _metrics_of_fields(fields: dict[str, Any]) -> dict[str, Measure | Estimate]:
+    """The metrics of a report from before it had a map of them."""
+    slots: SlotScore = fields["slots"]
+    metrics = {name: fields[name] for name in RATES if fields[name] is not None}
+    return {**metrics, "slot_f1": Estimate(value=slots.f1, low=slots.low, high=slots.high)}
+
+
 class EvaluationReport(Value):
     """How well one artifact answers one test split."""
 
@@ -165,6 +193,8 @@ class EvaluationReport(Value):
     abstention: Abstention | None
     risk_coverage: tuple[RiskPoint, ...]
     """By exact match, from the most confident answers to all; empty without confidences."""
+    metrics: dict[str, Measure | Estimate] = Field(default_factory=_metrics_of_fields)
+    """Every metric of `evaluation/metrics.py` that the test split defines."""
 
     @property
     def correct_ids(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from intent_core.recipe.config import EvaluateConfig
 Calls = tuple[Call, ...]
 
 
-class Comparison(NamedTuple):
+class CallComparison(NamedTuple):
     """An answer compared with a label. Slots count in calls of the same intent only."""
 
     intents_right: bool
@@ -43,7 +43,7 @@ class ScoredAnswer(NamedTuple):
 
     gold: Calls
     answer: Calls | None
-    comparison: Comparison
+    comparison: CallComparison
 
 
 def score_answer(
@@ -73,16 +73,16 @@ def score_answer(
 
 def compare_calls(
     gold: Sequence[Call], predicted: Sequence[Call], *, ordered: bool = False
-) -> Comparison:
+) -> CallComparison:
     """Compare as multisets of calls, or in order where `ordered`, and then to the letter."""
     expected = _num_slots(gold)
     if gold is predicted or tuple(gold) == tuple(predicted):
         pairs = tuple((call.intent, call.intent) for call in gold)
-        return Comparison(True, True, True, None, expected, expected, expected, pairs)
+        return CallComparison(True, True, True, None, expected, expected, expected, pairs)
     intents = [call.intent for call in gold], [call.intent for call in predicted]
     contents = [_content(call) for call in gold], [_content(call) for call in predicted]
     matching = match_calls(gold, predicted)
-    return Comparison(
+    return CallComparison(
         intents_right=_alike(*intents, ordered=ordered),
         # A matching that pairs only equal calls exists exactly when the multisets are equal.
         parameters_right=_alike(*contents, ordered=ordered),
@@ -105,10 +105,10 @@ def documents_score(gold: str, predicted: str) -> tuple[int, int]:
     first = gold.partition(";")[0]
     if first.partition("(")[0] != predicted.partition("(")[0]:
         return 0, 0
-    expected, found = _documents_values(first), _documents_values(predicted)
-    if expected is None or found is None:
+    expected, answered = _documents_values(first), _documents_values(predicted)
+    if expected is None or answered is None:
         return 0, 0
-    return 1, int(expected == found)
+    return 1, int(expected == answered)
 
 
 def _documents_values(text: str) -> frozenset[str] | None:
@@ -147,12 +147,12 @@ def _parse_call(text: str) -> Call:
     return parse_calls(text)[0]
 
 
-def _unusable(gold: Calls, reason: Reason) -> Comparison:
+def _unusable(gold: Calls, reason: Reason) -> CallComparison:
     pairs = tuple((call.intent, None) for call in gold)
-    return Comparison(False, False, False, reason, 0, _num_slots(gold), 0, pairs)
+    return CallComparison(False, False, False, reason, 0, _num_slots(gold), 0, pairs)
 
 
-def _nearness(comparison: Comparison) -> tuple[bool, bool, bool, int]:
+def _nearness(comparison: CallComparison) -> tuple[bool, bool, bool, int]:
     return (
         comparison.exact,
         comparison.parameters_right,
@@ -191,11 +191,11 @@ def _alike(mine: Sequence[object], theirs: Sequence[object], *, ordered: bool) -
 
 def _explain(gold: Sequence[Call], predicted: Sequence[Call]) -> Reason:
     """The first thing that is wrong, intents before values before order."""
-    expected, found = Counter(c.intent for c in gold), Counter(c.intent for c in predicted)
-    if expected != found:
-        if expected - found and found - expected:
+    expected, answered = Counter(c.intent for c in gold), Counter(c.intent for c in predicted)
+    if expected != answered:
+        if expected - answered and answered - expected:
             return "wrong_intent"
-        return "missing_call" if expected - found else "extra_call"
+        return "missing_call" if expected - answered else "extra_call"
     wanted, given = _values(gold), _values(predicted)
     if wanted != given:
         if wanted - given and given - wanted:

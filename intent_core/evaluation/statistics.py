@@ -48,13 +48,13 @@ def clustered_interval(outcomes: npt.ArrayLike, groups: Groups = None) -> Interv
 
 
 def f1_interval(
-    hits: npt.ArrayLike, expected: npt.ArrayLike, found: npt.ArrayLike, groups: Groups = None
+    hits: npt.ArrayLike, expected: npt.ArrayLike, answered: npt.ArrayLike, groups: Groups = None
 ) -> Interval:
     """95 % percentile bootstrap interval of micro F1 over utterances, or over their groups.
 
     Where every utterance scored the same there is nothing to draw from: it is a point.
     """
-    scores = np.concatenate([_f1(sums) for sums in _resample((hits, expected, found), groups)])
+    scores = np.concatenate([_f1(sums) for sums in _resample((hits, expected, answered), groups)])
     return _percentiles(scores)
 
 

@@ -3,39 +3,22 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import scipy
 
-from intent_core.errors import CallSyntaxError
-from intent_core.evaluation.abstention import OUT_OF_SCOPE, is_out_of_scope
+from intent_core.evaluation.metrics import METRICS, NO_NUMBER, read_calls, require_metrics
 from intent_core.evaluation.paired_comparison import PairedComparison, list_broken
-from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure, pick
+from intent_core.evaluation.report import Estimate, EvaluationReport, IntentScore, Measure
 from intent_core.evaluation.statistics import holm
 from intent_core.gate.decision import TOLERANCE, Bound, CheckResult, find_margin, is_enough
 from intent_core.gate.render import format_number
-from intent_core.language.calls import Call, parse_calls
 from intent_core.quality.findings import Finding
 from intent_core.recipe.config import GateConfig
 
 SIGNIFICANT = 0.05
 MOST_UTTERANCES = 20
 MOST_INTENTS = 5
-NO_NUMBER = "not a number"
-UNDEFINED = {
-    "out_of_scope_recall": "no utterance of the test is out of scope",
-    "out_of_scope_precision": f"no answer was {OUT_OF_SCOPE}()",
-}
-"""Why a metric has no value."""
-
-
-class _Number(NamedTuple):
-    value: float
-    low: float
-    high: float
-
-
-UNKNOWN = _Number(math.nan, math.nan, math.nan)
+UNKNOWN = Estimate(value=math.nan, low=math.nan, high=math.nan)
 
 
 @dataclass(frozen=True)
@@ -56,20 +39,16 @@ class Evidence:
 def check_minimums(evidence: Evidence) -> Iterator[CheckResult]:
     """Every metric reaches its minimum."""
     report, config = evidence.candidate, evidence.config
-    minimums = (
-        ("intent_accuracy", config.min_intent_accuracy),
-        ("parameter_accuracy", config.min_parameter_accuracy),
-        *config.minimums.items(),
-    )
-    for metric, minimum in minimums:
-        number = _measured(report, metric)
+    require_metrics(config.required)
+    for name, minimum in config.required.items():
+        measured, metric = _if_any(report.metrics.get(name)), METRICS[name]
         yield _check(
-            f"min_{metric}",
-            number or UNKNOWN,
+            f"min_{name}",
+            measured or UNKNOWN,
             minimum,
-            compared=number.low if number and config.compare == "lower_bound" else None,
-            unknown=UNDEFINED.get(metric, NO_NUMBER) if number is None else NO_NUMBER,
-            culprits=_culprits(report, metric),
+            compared=measured.low if measured and config.compare == "lower_bound" else None,
+            unknown=NO_NUMBER if measured else metric.undefined,
+            culprits=metric.culprits(report),
         )
 
 
@@ -87,7 +66,9 @@ def check_regressions(evidence: Evidence) -> Iterator[CheckResult]:
     for rate in (comparison.intent_accuracy, comparison.parameter_accuracy):
         # A rate that is not a number has no difference, whatever the outcomes say.
         known = math.isfinite(rate.candidate) and math.isfinite(rate.champion)
-        number = _Number(rate.difference, rate.low, rate.high) if known else UNKNOWN
+        number = UNKNOWN
+        if known:
+            number = Estimate(value=rate.difference, low=rate.low, high=rate.high)
         # Where nothing broke there is no regression to be unsure of.
         careful = config.compare == "lower_bound" and rate.broken > 0
         yield _check(
@@ -130,7 +111,7 @@ def check_intents(evidence: Evidence) -> Iterator[CheckResult]:
         culprits=[
             failure.example_id
             for failure in report.failures
-            if any(call.intent in intents for call in _calls(failure.expected))
+            if any(call.intent in intents for call in read_calls(failure.expected))
         ],
     )
 
@@ -139,13 +120,13 @@ def check_slices(evidence: Evidence) -> Iterator[CheckResult]:
     """Every slice that the recipe names reaches its minimum."""
     measured = {f"{s.name}={s.value}": s.exact_match for s in evidence.candidate.slices}
     for name, minimum in evidence.config.min_per_slice.items():
-        number = _number(measured.get(name))
+        rate = _if_any(measured.get(name))
         yield _check(
             f"slice:{name}",
-            number or UNKNOWN,
+            rate or UNKNOWN,
             minimum,
-            compared=number.low if number and evidence.config.compare == "lower_bound" else None,
-            unknown="the test has no such utterance" if number is None else NO_NUMBER,
+            compared=rate.low if rate and evidence.config.compare == "lower_bound" else None,
+            unknown=NO_NUMBER if rate else "the test has no such utterance",
         )
 
 
@@ -199,7 +180,7 @@ def _chance(score: IntentScore, floor: float) -> float:
 
 def _check(
     name: str,
-    number: _Number,
+    number: Measure | Estimate,
     threshold: float,
     *,
     bound: Bound = "min",
@@ -240,49 +221,10 @@ def _distance(margin: float, bound: Bound) -> str:
     return f"{'above' if bound == 'min' else 'under'} by {format_number(margin)}"
 
 
-def _measured(report: EvaluationReport, metric: str) -> _Number | None:
-    if metric == "slot_f1":
-        return _Number(report.slots.f1, report.slots.low, report.slots.high)
-    return _number(getattr(report, metric))
+def _if_any(measured: Measure | Estimate | None) -> Measure | Estimate | None:
+    """Nothing in place of a share of nothing."""
+    return None if measured is None or measured.total == 0 else measured
 
 
-def _number(measure: Measure | None) -> _Number | None:
-    if measure is None or measure.total == 0:
-        return None
-    return _Number(measure.value, measure.low, measure.high)
-
-
-def _exactly(value: float) -> _Number:
-    return _Number(float(value), float(value), float(value))
-
-
-def _culprits(report: EvaluationReport, metric: str) -> tuple[str, ...]:
-    """The examples a metric lost on, as far as the report tells."""
-    outcomes, failures = report.outcomes, report.failures
-    match metric:
-        case "intent_accuracy":
-            return _wrong(outcomes.ids, outcomes.intents_right)
-        case "parameter_accuracy" | "slot_f1":
-            return _wrong(outcomes.ids, outcomes.parameters_right)
-        case "parse_rate":
-            unread = ("malformed", "missing_prediction")
-            return tuple(f.example_id for f in failures if f.reason in unread)
-        case "out_of_scope_recall":
-            scope = {f.example_id for f in failures if is_out_of_scope(_calls(f.expected))}
-            return tuple(i for i in _culprits(report, "intent_accuracy") if i in scope)
-        case "out_of_scope_precision":
-            scope = {f.example_id for f in failures if is_out_of_scope(_calls(f.predicted))}
-            return tuple(i for i in _culprits(report, "intent_accuracy") if i in scope)
-    return _wrong(outcomes.ids, outcomes.exact)
-
-
-def _wrong(ids: Sequence[str], flags: str) -> tuple[str, ...]:
-    right = set(pick(ids, flags))
-    return tuple(i for i in ids if i not in right)
-
-
-def _calls(text: str) -> tuple[Call, ...]:
-    try:
-        return parse_calls(text)
-    except CallSyntaxError:
-        return ()
+def _exactly(value: float) -> Estimate:
+    return Estimate(value=value, low=value, high=value)

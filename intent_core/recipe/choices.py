@@ -18,9 +18,6 @@ Leniency = Literal[
 """Departures from the export's format or the call syntax that have one sensible reading."""
 Normalisation = Literal["nfkc", "full-width", "case", "spaces", "numerals"]
 """Differences between two values that an evaluation may overlook."""
-Metric = Literal[
-    "exact_match", "parse_rate", "slot_f1", "out_of_scope_recall", "out_of_scope_precision"
-]
 Rule = Literal[
     "few-utterances",
     "few-for-comfort",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intent_core.evaluation.report import EvaluationReport
+from intent_core.evaluation.report import Estimate, EvaluationReport, Measure
 from intent_core.reporting.confusion import NONE, ConfusionTable, tabulate_confusion
-from intent_core.reporting.headline_metrics import Estimate, find_axis, list_headlines
+from intent_core.reporting.headline_metrics import find_axis, list_headlines
 from intent_core.reporting.plot_style import (
     LIGHT,
     Palette,
@@ -48,7 +48,7 @@ def draw_figures(
 
 def _draw_intervals(review: Review, palette: Palette) -> Figure:
     rows = list_headlines(review)
-    start = find_axis(rows)
+    start = find_axis(rows, review.report.num_examples)
     rows = [row for row in rows if row.candidate.value >= start]
     figure, axes = start_figure(6.4, 0.9 + 0.42 * len(rows), palette)
     offset = 0.14 if review.champion else 0.0
@@ -77,7 +77,7 @@ def _draw_intervals(review: Review, palette: Palette) -> Figure:
 
 
 def _add_intervals(
-    axes: Axes, estimates: Sequence[tuple[float, Estimate]], colour: str, label: str
+    axes: Axes, estimates: Sequence[tuple[float, Measure | Estimate]], colour: str, label: str
 ) -> None:
     lower = [100 * max(0.0, e.value - e.low) for _, e in estimates]
     upper = [100 * max(0.0, e.high - e.value) for _, e in estimates]

@@ -2,33 +2,12 @@
 
 from dataclasses import dataclass
 
+from intent_core.evaluation.metrics import METRICS, Metric
 from intent_core.evaluation.paired_comparison import PairedDifference, PairedRate
-from intent_core.evaluation.report import EvaluationReport, Measure, SlotScore
+from intent_core.evaluation.report import Estimate, Measure
 from intent_core.reporting.review import Review
 
-_RATES = (
-    ("intent_accuracy", "Intent accuracy", "the intents are right, in any order"),
-    ("parameter_accuracy", "Parameter accuracy", "and so are all values"),
-    ("exact_match", "Exact match", "and so is the order of the calls"),
-    ("slot_f1", "Slot F1", "values found, and found values right"),
-    ("parse_rate", "Parse rate", "the answer is a list of calls at all"),
-    ("out_of_scope_recall", "Out-of-scope recall", "of these utterances, so answered"),
-    ("out_of_scope_precision", "Out-of-scope precision", "of these answers, rightly so"),
-    ("unknown_intent_rate", "Unknown intents", "an intent never trained; less is better"),
-)
-_USUAL = ("intent_accuracy", "parameter_accuracy", "exact_match", "slot_f1", "parse_rate")
 SIGNIFICANT = 0.05
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    total: int | None
-    """Utterances, or answers, of which it is a share."""
 
 
 @dataclass(frozen=True)
@@ -52,57 +31,58 @@ class Headline:
     name: str
     label: str
     explanation: str
-    candidate: Estimate
-    champion: Estimate | None
+    candidate: Measure | Estimate
+    champion: Measure | Estimate | None
     difference: Difference | None
 
 
 def list_headlines(review: Review) -> list[Headline]:
     """A row for each metric that the candidate's report has."""
     rows = []
-    for name, label, explanation in _RATES:
-        candidate = _estimate(review.report, name)
+    for name, metric in METRICS.items():
+        candidate = review.report.metrics.get(name)
         if candidate is None:
             continue
-        champion = _estimate(review.champion, name) if review.champion else None
+        champion = review.champion.metrics.get(name) if review.champion else None
         rows.append(
             Headline(
                 name=name,
-                label=label,
-                explanation=explanation,
+                label=metric.label,
+                explanation=metric.explanation
+                + ("" if metric.higher_is_better else "; less is better"),
                 candidate=candidate,
                 champion=champion,
-                difference=_differ(review, name, candidate, champion),
+                difference=_differ(review, metric, candidate, champion),
             )
         )
     return rows
 
 
-def find_axis(rows: list[Headline]) -> float:
+def find_axis(rows: list[Headline], num_examples: int) -> float:
     """Where an axis that ends at 1 begins, in tenths, so that every usual metric is on it.
 
     What is measured on few utterances, or small when all is well, would press the rest together.
     """
-    both = [e for row in rows if row.name in _USUAL for e in (row.candidate, row.champion)]
-    return int(min([0.9, *(e.low for e in both if e is not None)]) * 10 + 1e-9) / 10
-
-
-def _estimate(report: EvaluationReport, name: str) -> Estimate | None:
-    found: Measure | SlotScore | None = report.slots if name == "slot_f1" else getattr(report, name)
-    if found is None:
-        return None
-    if isinstance(found, SlotScore):
-        return Estimate(found.f1, found.low, found.high, None)
-    return Estimate(found.value, found.low, found.high, found.total)
+    both = [
+        estimate
+        for row in rows
+        if METRICS[row.name].higher_is_better
+        for estimate in (row.candidate, row.champion)
+        if estimate is not None and estimate.total in (None, num_examples)
+    ]
+    return int(min([0.9, *(estimate.low for estimate in both)]) * 10 + 1e-9) / 10
 
 
 def _differ(
-    review: Review, name: str, candidate: Estimate, champion: Estimate | None
+    review: Review,
+    metric: Metric,
+    candidate: Measure | Estimate,
+    champion: Measure | Estimate | None,
 ) -> Difference | None:
     if champion is None:
         return None
     comparison = review.decision.comparison
-    paired: PairedDifference | None = getattr(comparison, name, None)
+    paired: PairedDifference | None = getattr(comparison, metric.name, None)
     if paired is None:
         value = candidate.value - champion.value
         return Difference(value, None, None, None, None, None, "")
@@ -115,12 +95,12 @@ def _differ(
         p_value=p_value,
         fixed=rate.fixed if rate else None,
         broken=rate.broken if rate else None,
-        trend=_name_trend(paired, p_value),
+        trend=_name_trend(paired, p_value, metric),
     )
 
 
-def _name_trend(paired: PairedDifference, p_value: float | None) -> str:
+def _name_trend(paired: PairedDifference, p_value: float | None, metric: Metric) -> str:
     beyond_chance = paired.low > 0 or paired.high < 0 if p_value is None else p_value < SIGNIFICANT
     if not beyond_chance or not paired.difference:
         return ""
-    return "better" if paired.difference > 0 else "worse"
+    return "better" if (paired.difference > 0) == metric.higher_is_better else "worse"

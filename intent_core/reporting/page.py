@@ -46,7 +46,7 @@ def render_review(review: Review) -> str:
             reason=shorten(review.decision.reason, _LONGEST_REASON),
             summary=summarise(review),
             headlines=headlines,
-            axis=find_axis(headlines),
+            axis=find_axis(headlines, review.report.num_examples),
             broken=broken,
             fixed=fixed,
             checks=tables.list_checks(review, texts),

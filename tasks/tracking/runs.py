@@ -13,6 +13,7 @@ import requests
 
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import TrackingError
+from intent_core.evaluation.metrics import METRICS
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure, SliceScore
 from intent_core.gate.decision import GateDecision
@@ -125,8 +126,10 @@ def log_run(
     tags: Mapping[str, str],
 ) -> None:
     """Parameters, metrics, what is missing of the curves, and the dataset's lineage."""
-    from mlflow.entities import RunTag
+    from mlflow.entities import Metric, RunTag
 
+    now = int(time.time() * 1000)
+    final = [Metric(k, v, now, 0) for k, v in final_metrics(report, training).items()]
     client.update_run(run_id, name=f"{config.project}-{artifact.name}")
     all_tags = {
         **tags,
@@ -139,7 +142,7 @@ def log_run(
     }
     client.log_batch(
         run_id,
-        metrics=_metrics(report, training) + _missing_points(client, run_id, training),
+        metrics=final + _missing_points(client, run_id, training),
         params=_parameters(config),
         tags=[RunTag(k, v) for k, v in all_tags.items()],
     )
@@ -191,33 +194,23 @@ def name_verdict(decision: GateDecision) -> str:
     return "dry_run" if decision.mode == "dry_run" else "declined"
 
 
-def finish_run(client: "MlflowClient", run_id: str) -> None:
-    client.set_terminated(run_id, "FINISHED")
-
-
-def _metrics(report: EvaluationReport, training: TrainingResult) -> "list[Metric]":
-    from mlflow.entities import Metric
-
+def final_metrics(report: EvaluationReport, training: TrainingResult) -> dict[str, float]:
+    """What a run is compared by: every metric of the report, its latency, the training's speed."""
     final = {
-        "intent_accuracy": report.intent_accuracy.value,
-        "parameter_accuracy": report.parameter_accuracy.value,
-        "exact_match": report.exact_match.value,
-        "parse_rate": report.parse_rate.value,
-        "slot_f1": report.slots.f1,
+        **{name: report.metrics[name].value for name in METRICS if name in report.metrics},
         "documents_intent_accuracy": report.documents.intent_accuracy,
         "documents_parameter_accuracy": report.documents.parameter_accuracy,
         "train_seconds": training.seconds,
         "train_samples_per_second": training.samples_per_second,
     }
-    for name in ("unknown_intent_rate", "out_of_scope_recall", "out_of_scope_precision"):
-        measure: Measure | None = getattr(report, name)
-        if measure is not None:
-            final[name] = measure.value
     if report.latency is not None:
         final["latency_p50_ms"] = report.latency.p50_ms
         final["latency_p95_ms"] = report.latency.p95_ms
-    now = int(time.time() * 1000)
-    return [Metric(name, value, now, 0) for name, value in final.items()]
+    return final
+
+
+def finish_run(client: "MlflowClient", run_id: str) -> None:
+    client.set_terminated(run_id, "FINISHED")
 
 
 def _missing_points(

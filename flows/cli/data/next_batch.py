@@ -5,8 +5,8 @@ from pathlib import Path
 
 from intent_core.datasets.manifest import Example, read_split
 from intent_core.errors import ServingError
-from intent_core.evaluation.evaluate import Prediction
 from intent_core.evaluation.labeling_candidates import choose_for_labelling, choose_least_certain
+from intent_core.evaluation.prediction import Prediction
 from intent_core.files import read_jsonl
 from intent_core.recipe.config import EvaluateConfig
 from tasks.settings import Settings

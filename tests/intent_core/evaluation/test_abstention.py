@@ -13,7 +13,8 @@ from intent_core.evaluation.abstention import (
     is_out_of_scope,
     risk_coverage,
 )
-from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import Abstention, RiskPoint
 from intent_core.language.calls import parse_calls
 from intent_core.recipe.config import EvaluateConfig

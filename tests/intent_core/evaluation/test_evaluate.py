@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from intent_core.datasets.manifest import Example
 from intent_core.errors import DataError
-from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import (
     ConfusionCell,
     EvaluationReport,

@@ -4,7 +4,8 @@ import pytest
 
 from intent_core.datasets.manifest import Example
 from intent_core.errors import DataError
-from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.recipe.config import EvaluateConfig
 

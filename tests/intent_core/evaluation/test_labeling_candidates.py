@@ -4,8 +4,8 @@ import pytest
 
 from intent_core.datasets.manifest import Example
 from intent_core.errors import ConfigError, DataError
-from intent_core.evaluation.evaluate import Prediction
 from intent_core.evaluation.labeling_candidates import choose_for_labelling, choose_least_certain
+from intent_core.evaluation.prediction import Prediction
 
 DISTINCT = ["play some jazz", "weather in Hangzhou", "set an alarm", "turn the lights off"]
 DISTINCT += ["who wrote Hamlet", "call my mother"]

@@ -1,7 +1,8 @@
 import pytest
 
 from intent_core.datasets.manifest import Example
-from intent_core.evaluation.evaluate import Prediction, evaluate
+from intent_core.evaluation.evaluate import evaluate
+from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import SliceScore
 from intent_core.evaluation.slices import bound_length, guess_language
 

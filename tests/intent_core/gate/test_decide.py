@@ -17,6 +17,7 @@ from tests.support.builders.evaluation_reports import (
     report_of,
     right,
     verdicts,
+    with_rates,
     wrong,
 )
 
@@ -29,14 +30,12 @@ def report(intents: int, parameters: int, total: int, *, test: str = "t1") -> Ev
     return report_of(rows, digest=f"d{intents}-{parameters}", test=test)
 
 
-def with_rates(intent: float, parameter: float) -> EvaluationReport:
+def of_accuracies(intent: float, parameter: float) -> EvaluationReport:
     rates = [
         Measure(value=rate, low=0.95, high=0.97, successes=96, total=100)
         for rate in (intent, parameter)
     ]
-    return report(96, 96, 100).model_copy(
-        update={"intent_accuracy": rates[0], "parameter_accuracy": rates[1]}
-    )
+    return with_rates(report(96, 96, 100), intent_accuracy=rates[0], parameter_accuracy=rates[1])
 
 
 # The minimums
@@ -70,7 +69,7 @@ def test_one_example_below_a_minimum_rejects_and_says_by_how_much() -> None:
 
 def test_a_tiny_shortfall_is_never_shown_as_none() -> None:
     rate = Measure(value=0.89999, low=0.89, high=0.91, successes=89_999, total=100_000)
-    candidate = report(96, 96, 100).model_copy(update={"intent_accuracy": rate})
+    candidate = with_rates(report(96, 96, 100), intent_accuracy=rate)
     assert "short by 1e-05" in decide(candidate, None, GateConfig()).reason
 
 
@@ -232,14 +231,14 @@ def test_reports_on_different_test_splits_are_not_compared() -> None:
 @pytest.mark.parametrize("compare", ["value", "lower_bound"])
 @pytest.mark.parametrize("which", ["intent", "parameter", "champion", "champion parameter"])
 def test_nan_never_promotes(compare: str, which: str) -> None:
-    good = with_rates(0.96, 0.96)
+    good = of_accuracies(0.96, 0.96)
     candidate = {
-        "intent": with_rates(math.nan, 0.96),
-        "parameter": with_rates(0.96, math.nan),
+        "intent": of_accuracies(math.nan, 0.96),
+        "parameter": of_accuracies(0.96, math.nan),
     }.get(which, good)
     champion = {
-        "champion": with_rates(math.nan, 0.96),
-        "champion parameter": with_rates(0.96, math.nan),
+        "champion": of_accuracies(math.nan, 0.96),
+        "champion parameter": of_accuracies(0.96, math.nan),
     }.get(which)
     config = GateConfig.model_validate({"compare": compare})
     assert decide(good, good, config).promote
@@ -252,7 +251,7 @@ def test_nan_never_promotes(compare: str, which: str) -> None:
 
 def test_a_nan_lower_bound_never_promotes() -> None:
     blind = measured([True] * 96 + [False] * 4).model_copy(update={"low": math.nan})
-    candidate = report(96, 96, 100).model_copy(update={"intent_accuracy": blind})
+    candidate = with_rates(report(96, 96, 100), intent_accuracy=blind)
     decision = decide(candidate, None, GateConfig(compare="lower_bound"))
     assert not decision.promote
     again = GateDecision.model_validate_json(decision.model_dump_json())

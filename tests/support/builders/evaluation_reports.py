@@ -122,6 +122,11 @@ def report_of(
     )
 
 
+def with_rates(report: EvaluationReport, **rates: Measure) -> EvaluationReport:
+    """The report with other values of these rates, in its fields and in its map."""
+    return report.model_copy(update={**rates, "metrics": {**report.metrics, **rates}})
+
+
 def _rates(rows: Sequence[Scored], belongs: Callable[[Scored], bool]) -> dict[str, Measure | int]:
     chosen = [row for row in rows if belongs(row)]
     return {

@@ -155,7 +155,8 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score answers against a test set; a missing answer counts as wrong."""
-    from flows.cli.model.score import score_files, show_report
+    from flows.cli.model.score import show_report
+    from intent_core.evaluation.score_files import score_files
 
     with reported():
         report = score_files(gold, predictions)

@@ -23,6 +23,8 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     # Eight processes, 2 GB, for scorers of traces: nothing here starts such a job.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    # Seconds for one batch with its retries: a collector that is down delays a run's end this long.
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "5",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # By its silence a run whose process was killed is known (`flows.intake.lost_runs`).
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,7 +89,29 @@ def test_a_run_is_one_trace_and_its_lines_name_it(platform: Settings) -> None:
 def test_a_collector_that_is_away_costs_a_line(platform: Settings, closed_port: int) -> None:
     nowhere = f"http://127.0.0.1:{closed_port}"
     lines = run_logged("-c", FLOW, OTEL_EXPORTER_OTLP_ENDPOINT=nowhere)
-    assert any("did not take" in line["message"] for line in lines)
+    assert any("Failed to export spans" in line["message"] for line in lines)
+
+
+def test_a_collector_that_is_down_delays_the_end_of_a_process_by_seconds_only(
+    tmp_path: Path, closed_port: int
+) -> None:
+    code = """
+        import time
+        from opentelemetry import trace
+        from tasks.settings import get_settings
+        from tasks.settings.tracing import traced
+        get_settings()
+        begin = time.monotonic()
+        with traced("a step"):
+            pass
+        assert time.monotonic() - begin < 1
+        trace.get_tracer_provider().shutdown()
+        assert time.monotonic() - begin < 7
+    """
+    nowhere = f"http://127.0.0.1:{closed_port}"
+    environment = {"INTENT_HOME": str(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere}
+    lines = run_logged("-c", textwrap.dedent(code), **environment)
+    assert lines[-1]["message"].startswith("Failed to export spans")
 
 
 def test_a_fault_is_a_line_too(platform: Settings) -> None:

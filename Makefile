@@ -42,10 +42,10 @@ walk: setup  ## Every command of the users' pages as written, in a fresh clone (
 soak: setup  ## Twenty minutes of work while processes are killed; MINUTES=3 for less
 	@PYTHONPATH=. .venv/bin/python -m tests.support.soak.soak --minutes $(MINUTES)
 
-check: $(PIPELINE)  ## Linters, types and import rules only
+check: $(PIPELINE)  ## Linters, types, import rules and generated docs only
 	@.venv/bin/pre-commit run --all-files
 
-docs: $(PIPELINE)  ## Make the tables of docs/recipes.md anew, from the models and docs/fields.yaml
+docs: $(PIPELINE)  ## Write the tables of recipe keys and settings in docs/ again, from the models and docs/fields.yaml
 	@PYTHONPATH=. .venv/bin/python docs/generate.py
 
 status: $(PIPELINE)  ## What is served, and what runs

@@ -1,4 +1,4 @@
-"""`make docs`: the tables of recipes.md and recipes.zh.md, every key of a recipe, every setting.
+"""`make docs`: the tables of recipe keys and settings; with `--check` a stale one is an error.
 
 Names, values, defaults and what a key does come from the models, what a recipe sets from
 `deployments/recipes`. `fields.yaml` has the advice and the Chinese; each translation names the
@@ -25,12 +25,15 @@ from field_tables import (
     table,
 )
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings
 
 from intent_core.recipe.config import PipelineConfig
 from tasks.settings import Settings
+from tasks.settings.pai import PaiSettings
 
 HERE = Path(__file__).parent
 PAGES: dict[Language, Path] = {"en": HERE / "recipes.md", "zh": HERE / "recipes.zh.md"}
+PAI_PAGE = HERE / "pai.md"
 _BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _CODE = re.compile(r"`[^`\n]+`")
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.])\d+(?:\.\d+)?(?:e-?\d+)?", re.ASCII)
@@ -75,11 +78,15 @@ class Texts(BaseModel):
 
 
 class Models(NamedTuple):
-    """JSON schemas: sections by name, keys by dotted name, settings by variable."""
+    """JSON schemas: sections by name, keys by dotted name, settings by variable.
+
+    The settings of PAI have a page in English only, so no entry in `fields.yaml`.
+    """
 
     sections: dict[str, Schema]
     keys: dict[str, Schema]
     settings: dict[str, Schema]
+    pai: dict[str, Schema]
 
 
 def read_models() -> Models:
@@ -89,21 +96,25 @@ def read_models() -> Models:
     for name, schema in top["properties"].items():
         if "$ref" in schema:
             sections[name] = top["$defs"][schema["$ref"].rpartition("/")[2]]
-            keys |= {f"{name}.{key}": one for key, one in sections[name]["properties"].items()}
+            keys |= {f"{name}.{key}": field for key, field in sections[name]["properties"].items()}
         else:
             keys[name] = schema
-    settings = {
-        f"INTENT_{name.upper()}": _without_null(schema)
-        for name, schema in Settings.model_json_schema()["properties"].items()
+    return Models(sections, keys, _read_settings(Settings), _read_settings(PaiSettings))
+
+
+def _read_settings(model: type[BaseSettings]) -> dict[str, Schema]:
+    prefix = model.model_config["env_prefix"]
+    return {
+        f"{prefix}{name.upper()}": _without_null(schema)
+        for name, schema in model.model_json_schema()["properties"].items()
     }
-    return Models(sections, keys, settings)
 
 
 def _without_null(schema: Schema) -> Schema:
     """In the environment nothing is the empty text."""
     if "anyOf" not in schema:
         return schema
-    kinds = [one for one in schema["anyOf"] if one != {"type": "null"}]
+    kinds = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
     return {**schema, "anyOf": kinds, "default": schema["default"] or ""}
 
 
@@ -126,7 +137,23 @@ def make_pages(models: Models, texts: Texts) -> dict[Path, str]:
         for language, path in PAGES.items()
     }
     _require([fault for path, text in pages.items() for fault in strangers(path.name, text, known)])
+    pages[PAI_PAGE] = fill(PAI_PAGE.read_text(encoding="utf-8"), {"pai": _show_pai(models)})
     return pages
+
+
+def _show_pai(models: Models) -> str:
+    entries = [
+        Entry(name, schema, {"en": _read_description(schema), "zh": ""}, {"en": "", "zh": ""}, "")
+        for name, schema in models.pai.items()
+    ]
+    bare = [entry.name for entry in entries if not entry.what["en"]]
+    _require([f"{name}: a text is missing, in its model" for name in bare])
+    rows = [show_row(entry, entry.name, "en")[:-1] for entry in entries]
+    return table(WORDS["en"]["setting"], rows)
+
+
+def _read_description(schema: Schema) -> str:
+    return " ".join(schema.get("description", "").split())
 
 
 def _require(faults: Sequence[str]) -> None:
@@ -135,11 +162,15 @@ def _require(faults: Sequence[str]) -> None:
 
 
 def _find_missing(models: Models, texts: Texts) -> Iterator[str]:
-    for part, there in models._asdict().items():
-        written = getattr(texts, "recipe" if part == "keys" else part)
-        for name in sorted(there.keys() - written):
+    parts = (
+        (models.sections, texts.sections),
+        (models.keys, texts.recipe),
+        (models.settings, texts.settings),
+    )
+    for there, written in parts:
+        for name in sorted(there.keys() - written.keys()):
             yield f"{name}: fields.yaml has no text for it"
-        for name in sorted(written - there.keys()):
+        for name in sorted(written.keys() - there.keys()):
             yield f"{name}: in fields.yaml, and no such field"
 
 
@@ -150,8 +181,7 @@ def merge(models: Models, texts: Texts) -> dict[str, Entry]:
     for name, schema in {**models.sections, **models.keys, **models.settings}.items():
         zh = plain[name] if name in plain else texts.recipe[name].zh
         advice = "" if name in plain else texts.recipe[name].when
-        described = " ".join(schema.get("description", "").split())
-        what: dict[Language, str] = {"en": described, "zh": zh.what}
+        what: dict[Language, str] = {"en": _read_description(schema), "zh": zh.what}
         entries[name] = Entry(name, schema, what, {"en": advice, "zh": zh.when}, zh.of)
     return entries
 
@@ -185,7 +215,7 @@ def strangers(where: str, text: str, known: set[str]) -> Iterator[str]:
 def _list_names(models: Models) -> set[str]:
     parts = {part for key in models.keys for part in key.split(".")}
     choices = {str(name) for names in list_choices([*models.keys.values()]) for name in names}
-    return {*models.keys, *models.settings, *parts, *choices, *_OF_VLLM}
+    return {*models.keys, *models.settings, *models.pai, *parts, *choices, *_OF_VLLM}
 
 
 def fill(page: str, blocks: Mapping[str, str]) -> str:
@@ -193,7 +223,7 @@ def fill(page: str, blocks: Mapping[str, str]) -> str:
     there = [name for _, name, _ in _BLOCK.findall(page)]
     _require([f"no <!-- made: {name} --> in the page" for name in blocks if name not in there])
     _require([f"<!-- made: {name} -->: nobody makes it" for name in there if name not in blocks])
-    return _BLOCK.sub(lambda found: f"{found[1]}{blocks[found[2]]}\n{found[3]}", page)
+    return _BLOCK.sub(lambda match: f"{match[1]}{blocks[match[2]]}\n{match[3]}", page)
 
 
 def make_blocks(models: Models, entries: Mapping[str, Entry], language: Language) -> dict[str, str]:
@@ -212,12 +242,15 @@ def make_blocks(models: Models, entries: Mapping[str, Entry], language: Language
 
 
 def main() -> None:
-    """Write both pages anew, or say what does not agree."""
+    """Write the pages again, or say what does not agree."""
     try:
         pages = make_pages(read_models(), read_texts())
     except DriftError as drift:
         sys.exit(str(drift))
-    for path, text in pages.items():
+    stale = {path: text for path, text in pages.items() if path.read_text("utf-8") != text}
+    if sys.argv[1:] == ["--check"]:
+        sys.exit("\n".join(f"{path.name}: stale, run `make docs`" for path in stale) or None)
+    for path, text in stale.items():
         path.write_text(text, encoding="utf-8")
 
 

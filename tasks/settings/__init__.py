@@ -4,7 +4,7 @@ import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
@@ -13,151 +13,111 @@ from intent_core.errors import ConfigError
 from intent_core.files import write_atomically
 from tasks.settings.environment import prepare_environment
 from tasks.settings.log_setup import prepare_logging
-from tasks.settings.maintenance import UpkeepSettings
+from tasks.settings.maintenance import MaintenanceSettings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
 
 
-class Settings(UpkeepSettings):
+class Settings(MaintenanceSettings):
     """Every setting is an environment variable `INTENT_<NAME>`."""
 
     model_config = SettingsConfigDict(
         env_prefix="INTENT_", frozen=True, extra="ignore", env_ignore_empty=True
     )
 
-    home: Path = Field(
-        default=CHECKOUT / ".intent",
-        description="Folder of this machine's state: servers, caches, the embedded store.",
-    )
-    store: str = Field(default="", description="Object store URI; empty: a directory below `home`.")
-    s3_endpoint_url: str = Field(
-        default="", description="S3-compatible server for s3:// stores; empty: AWS."
-    )
-    s3_region: str = Field(default="", description="Region of s3:// stores; empty: boto3's own.")
-    s3_addressing_style: Literal["auto", "path", "virtual"] = Field(
-        default="auto", description="How a bucket stands in a URL; OSS through S3 wants `virtual`."
-    )
-    s3_signature_version: Literal["s3v4", "s3"] = Field(
-        default="s3v4", description="How s3:// requests are signed."
-    )
-    oss_endpoint: str = Field(
-        default="",
-        description="Endpoint of oss:// stores, as https://oss-cn-hangzhou.aliyuncs.com.",
-    )
-    oss_region: str = Field(
-        default="", description="Region of oss:// stores, as cn-hangzhou; V4 signatures need it."
-    )
-    host: str = Field(default="127.0.0.1", description="Address the embedded services bind.")
-    prefect_port: int = Field(default=4200, description="Port of the embedded Prefect server.")
-    mlflow_port: int = Field(default=5000, description="Port of the embedded MLflow server.")
-    gateway_port: int = Field(default=8000, description="Public port of the served model.")
-    gateway_local_port: int = Field(
-        default=8001, description="With TLS: the gateway's port without it, on loopback only."
-    )
-    tls_certificate: Path | None = Field(
-        default=None,
-        description="PEM file of the gateway's certificate and its chain, taken again when it "
-        "changes; unset: no TLS.",
-    )
-    tls_key: Path | None = Field(
-        default=None, description="PEM file of that certificate's key, without a passphrase."
-    )
-    prefect_url: str = Field(default="", description="A Prefect server of yours, else embedded.")
-    mlflow_url: str = Field(default="", description="An MLflow server of yours, else embedded.")
-    prefect_database_url: SecretStr | None = Field(
-        default=None,
-        description="PostgreSQL database of the Prefect server, as "
-        "postgresql://user:password@host/prefect: the embedded one runs on it (unset: SQLite below "
-        "`home`), and `intent backup` reads it.",
-    )
-    mlflow_database_url: SecretStr | None = Field(
-        default=None,
-        description="The same of the MLflow server; another database than Prefect's.",
-    )
-    mlflow_weights: Literal["copy", "store"] = Field(
-        default="copy",
-        description="What the registry holds: a copy of a model's files, or the URI of those in an "
-        "s3:// or oss:// store, for large models.",
-    )
-    api_key: SecretStr | None = Field(
-        default=None,
-        description="The operator's key to the model servers; unset: made once below `home`.",
-    )
-    inference_keys: Path | None = Field(
-        default=None,
-        description="File of the callers' keys, a `name key` a line, read again when it changes; "
-        "unset: made once below `home`.",
-    )
-    vllm_python: Path = Field(
-        default=CHECKOUT / ".venv-vllm" / "bin" / "python",
-        description="Interpreter of the environment vLLM is installed in.",
-    )
-    finetune_deployment: str = Field(
-        default="", description="Prefect deployment that fine-tunes (finetune/gpu); empty: here."
-    )
-    evaluate_deployment: str = Field(
-        default="", description="Prefect deployment that evaluates; empty: here."
-    )
-    serves_here: bool = Field(
-        default=True,
-        description="Whether promoted models are served by this machine; a GPU worker elsewhere "
-        "sets it to false and stops a server when its evaluation is done.",
-    )
-    keep_models: int = Field(
-        default=5, ge=0, description="Models kept on disk beside the served one and its forerunner."
-    )
-    fleet: str = Field(
-        default="",
-        description="Public alias of a model that replicas (`intent serve --follow`) serve as the "
-        "store says; elsewhere it is what promotions and rollbacks command.",
-    )
-    public_url: str = Field(
-        default="",
-        description="Base URL of the served model where that is not this machine's gateway, as "
-        "https://intent.example/v1.",
-    )
-    commit: str = Field(
-        default="", description="Commit of the code, for an image that carries no git folder."
-    )
-    itag_endpoint: str = Field(
-        default="", description="OpenITag endpoint, as openitag.cn-hangzhou.aliyuncs.com."
-    )
-    itag_tenant: str = Field(default="", description="iTAG tenant whose tasks are exported.")
-    pipeline_deployment: str = Field(
-        default="intent-pipeline/cpu", description="Deployment that takes an export that arrives."
-    )
-    projects: Path = Field(
-        default=CHECKOUT / "deployments" / "projects.yaml",
-        description="The projects whose exports are watched.",
-    )
-    receiver_token: SecretStr | None = Field(
-        default=None, description="Bearer token of those who may send notifications."
-    )
-    receiver_secret: SecretStr | None = Field(
-        default=None, description="Secret they sign notifications with."
-    )
-    receiver_store_token: SecretStr | None = Field(
-        default=None, description="Bearer token of stores that cannot sign (SeaweedFS)."
-    )
-    hub_endpoint: str = Field(
-        default="", description="Model hub base models come from; empty: huggingface.co."
-    )
-    candidate_key: SecretStr | None = Field(
-        default=None, description="Key of another server that `intent try` asks beside ours."
-    )
-    notification_block: str = Field(
-        default="",
-        description="Prefect block that is told of promotions, refusals and runs that fail or "
-        "hang, as slack-webhook/on-call; empty: nobody is.",
-    )
-    log_format: Literal["text", "json"] = Field(
-        default="text",
-        description="How log lines look: `json` is an object a line, for collectors.",
-    )
-    retry_delays_s: tuple[float, ...] = Field(
-        default=(5, 15, 30, 60), description="Waits before another try of a failed service."
-    )
+    home: Path = CHECKOUT / ".intent"
+    """Folder of this machine's state: servers, caches, the embedded store."""
+    store: str = ""
+    """Object store URI; empty: a directory below `home`."""
+    s3_endpoint_url: str = ""
+    """S3-compatible server for s3:// stores; empty: AWS."""
+    s3_region: str = ""
+    """Region of s3:// stores; empty: boto3's own."""
+    s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    """How a bucket stands in a URL; OSS through S3 wants `virtual`."""
+    s3_signature_version: Literal["s3v4", "s3"] = "s3v4"
+    """How s3:// requests are signed."""
+    oss_endpoint: str = ""
+    """Endpoint of oss:// stores, as https://oss-cn-hangzhou.aliyuncs.com."""
+    oss_region: str = ""
+    """Region of oss:// stores, as cn-hangzhou; V4 signatures need it."""
+    host: str = "127.0.0.1"
+    """Address the embedded services bind."""
+    prefect_port: int = 4200
+    """Port of the embedded Prefect server."""
+    mlflow_port: int = 5000
+    """Port of the embedded MLflow server."""
+    gateway_port: int = 8000
+    """Public port of the served model."""
+    gateway_local_port: int = 8001
+    """With TLS: the gateway's port without it, on loopback only."""
+    tls_certificate: Path | None = None
+    """PEM file of the gateway's certificate and its chain, taken again when it changes; unset: no
+    TLS."""
+    tls_key: Path | None = None
+    """PEM file of that certificate's key, without a passphrase."""
+    prefect_url: str = ""
+    """A Prefect server of yours, else embedded."""
+    mlflow_url: str = ""
+    """An MLflow server of yours, else embedded."""
+    prefect_database_url: SecretStr | None = None
+    """PostgreSQL database of the Prefect server, as postgresql://user:password@host/prefect: the
+    embedded one runs on it (unset: SQLite below `home`), and `intent backup` reads it."""
+    mlflow_database_url: SecretStr | None = None
+    """The same of the MLflow server; another database than Prefect's."""
+    mlflow_weights: Literal["copy", "store"] = "copy"
+    """What the registry holds: a copy of a model's files, or the URI of those in an s3:// or oss://
+    store, for large models."""
+    api_key: SecretStr | None = None
+    """The operator's key to the model servers; unset: made once below `home`."""
+    inference_keys: Path | None = None
+    """File of the callers' keys, a `name key` a line, read again when it changes; unset: made once
+    below `home`."""
+    vllm_python: Path = CHECKOUT / ".venv-vllm" / "bin" / "python"
+    """Interpreter of the environment vLLM is installed in."""
+    finetune_deployment: str = ""
+    """Prefect deployment that fine-tunes (finetune/gpu); empty: here."""
+    evaluate_deployment: str = ""
+    """Prefect deployment that evaluates; empty: here."""
+    serves_here: bool = True
+    """Whether promoted models are served by this machine; a GPU worker elsewhere sets it to false
+    and stops a server when its evaluation is done."""
+    keep_models: Annotated[int, Field(ge=0)] = 5
+    """Models kept on disk beside the served one and its forerunner."""
+    fleet: str = ""
+    """Public alias of a model that replicas (`intent serve --follow`) serve as the store says;
+    elsewhere it is what promotions and rollbacks command."""
+    public_url: str = ""
+    """Base URL of the served model where that is not this machine's gateway, as
+    https://intent.example/v1."""
+    commit: str = ""
+    """Commit of the code, for an image that carries no git folder."""
+    itag_endpoint: str = ""
+    """OpenITag endpoint, as openitag.cn-hangzhou.aliyuncs.com."""
+    itag_tenant: str = ""
+    """iTAG tenant whose tasks are exported."""
+    pipeline_deployment: str = "intent-pipeline/cpu"
+    """Deployment that takes an export that arrives."""
+    projects: Path = CHECKOUT / "deployments" / "projects.yaml"
+    """The projects whose exports are watched."""
+    receiver_token: SecretStr | None = None
+    """Bearer token of those who may send notifications."""
+    receiver_secret: SecretStr | None = None
+    """Secret they sign notifications with."""
+    receiver_store_token: SecretStr | None = None
+    """Bearer token of stores that cannot sign (SeaweedFS)."""
+    hub_endpoint: str = ""
+    """Model hub base models come from; empty: huggingface.co."""
+    candidate_key: SecretStr | None = None
+    """Key of another server that `intent try` asks beside ours."""
+    notification_block: str = ""
+    """Prefect block that is told of promotions, refusals and runs that fail or hang, as
+    slack-webhook/on-call; empty: nobody is."""
+    log_format: Literal["text", "json"] = "text"
+    """How log lines look: `json` is an object a line, for collectors."""
+    retry_delays_s: tuple[float, ...] = (5, 15, 30, 60)
+    """Waits before another try of a failed service."""
 
     @property
     def store_uri(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import generate
 import pytest
-from generate import DriftError, Models, Texts
+from generate import DriftError, Texts
 
 from flows.cli.terminal import split_overrides
 from flows.recipes import find_recipe
@@ -81,8 +81,8 @@ def change(name: str, **texts: str) -> Texts:
 
 
 def without(name: str) -> Texts:
-    left = {key: one for key, one in TEXTS.recipe.items() if key != name}
-    return TEXTS.model_copy(update={"recipe": left})
+    others = {key: advice for key, advice in TEXTS.recipe.items() if key != name}
+    return TEXTS.model_copy(update={"recipe": others})
 
 
 def with_one_more(name: str) -> Texts:
@@ -110,9 +110,27 @@ def test_what_drifted_is_told(make: Callable[[], Texts], fault: str) -> None:
 
 def test_a_field_without_a_docstring_is_told() -> None:
     bare = {"default": 1, "type": "integer"}
-    models = Models(MODELS.sections, {**MODELS.keys, "train.seed": bare}, MODELS.settings)
+    models = MODELS._replace(keys={**MODELS.keys, "train.seed": bare})
     with pytest.raises(DriftError, match=r"train\.seed: a text is missing"):
         generate.make_pages(models, TEXTS)
+
+
+def test_a_setting_of_pai_without_a_docstring_is_told() -> None:
+    models = MODELS._replace(
+        pai={**MODELS.pai, "INTENT_PAI_VPC": {"default": "", "type": "string"}}
+    )
+    with pytest.raises(DriftError, match="INTENT_PAI_VPC: a text is missing"):
+        generate.make_pages(models, TEXTS)
+
+
+def test_make_check_fails_on_a_stale_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "pai.md"
+    page.write_text(generate.PAI_PAGE.read_text("utf-8").replace("Id of the VPC", "Id of a VPC"))
+    monkeypatch.setattr(generate, "PAI_PAGE", page)
+    monkeypatch.setattr("sys.argv", ["generate.py", "--check"])
+    with pytest.raises(SystemExit, match=r"pai\.md: stale, run `make docs`"):
+        generate.main()
+    assert "Id of a VPC" in page.read_text("utf-8"), "a check writes nothing"
 
 
 def test_a_page_without_a_table_is_told() -> None:

@@ -89,8 +89,8 @@ class AlibabaApi:
         self._signed_in = False
 
     @contextmanager
-    def asking(self, action: str, where: str = "") -> Iterator[str]:
-        """Give what cannot be done, for messages of ours; `where` is told beside the endpoint."""
+    def alibaba_errors(self, action: str, where: str = "") -> Iterator[str]:
+        """Raise what an SDK raises as ours; yields the start of the message, with the endpoint."""
         from alibabacloud_credentials.exceptions import CredentialException
         from darabonba.exceptions import ResponseException, RetryError, UnretryableException
 
@@ -98,8 +98,8 @@ class AlibabaApi:
         try:
             yield what
         except ResponseException as error:
-            answer = error.data if isinstance(error.data, dict) else {}
-            message = answer.get("Message") or answer.get("message") or ""
+            body = error.data if isinstance(error.data, dict) else {}
+            message = body.get("Message") or body.get("message") or ""
             raise self.refusal(
                 what, error.status_code, error.code, message, error.request_id
             ) from None
@@ -139,7 +139,7 @@ class AlibabaApi:
         return ConfigError(said)
 
 
-def wanted(what: str, part: Any, name: str) -> str:
+def require_field(what: str, part: Any, name: str) -> str:
     """A field that an answer must have."""
     value = getattr(part, name, None)
     if value is None or value == "":

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.alibaba.client import AlibabaApi, Plane, wanted
+from tasks.alibaba.client import AlibabaApi, Plane, require_field
 from tasks.settings.pai import PaiSettings
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ _PLANE = Plane(
     correct="Correct the workspace, the quota or the image; PAI's console names them",
 )
 _PAGE = 100
-_WELL = {"Succeeded", "SucceededReserving"}
-_BADLY = {"Failed", "FailedReserving"}
+_SUCCEEDED = {"Succeeded", "SucceededReserving"}
+_FAILED = {"Failed", "FailedReserving"}
 _STOPPED = {"Stopping", "Stopped"}
 
 
@@ -46,13 +46,13 @@ class DlcJob(BaseModel):
     pods: tuple[TrainingPod, ...] = ()
 
     @property
-    def is_living(self) -> bool:
+    def is_active(self) -> bool:
         """Also in a state that this software does not know."""
-        return self.status not in _WELL | _BADLY | _STOPPED
+        return self.status not in _SUCCEEDED | _FAILED | _STOPPED
 
     @property
     def has_succeeded(self) -> bool:
-        return self.status in _WELL
+        return self.status in _SUCCEEDED
 
     @property
     def was_stopped(self) -> bool:
@@ -71,7 +71,7 @@ class DlcJobs:
 
     def find(self, name: str) -> list[DlcJob]:
         """Those of that very display name, the oldest first."""
-        found, page = [], 1
+        matches, page = [], 1
         while True:
             # The service's own search takes a name as a pattern.
             request = self._models.ListJobsRequest(
@@ -82,28 +82,28 @@ class DlcJobs:
                 sort_by="GmtCreateTime",
                 order="asc",
             )
-            with self._api.asking(f"look for jobs named {name!r}"):
+            with self._api.alibaba_errors(f"look for jobs named {name!r}"):
                 jobs = self._client.list_jobs(request).body.jobs or []
-            found += [_describe(job) for job in jobs if job.display_name == name]
+            matches += [_describe(job) for job in jobs if job.display_name == name]
             if len(jobs) < _PAGE:
-                return sorted(found, key=lambda job: (job.created, job.job_id))
+                return sorted(matches, key=lambda job: (job.created, job.job_id))
             page += 1
 
     def submit(self, request: dict[str, Any]) -> str:
         """Start a job, by the names of the service's CreateJob, and give its id."""
         body = self._models.CreateJobRequest().from_map({"WorkspaceId": self._workspace, **request})
-        with self._api.asking(f"start job {request['DisplayName']!r}") as what:
-            return wanted(what, self._client.create_job(body).body, "job_id")
+        with self._api.alibaba_errors(f"start job {request['DisplayName']!r}") as what:
+            return require_field(what, self._client.create_job(body).body, "job_id")
 
     def ask(self, job_id: str) -> DlcJob:
-        with self._api.asking(f"ask for job {job_id}") as what:
+        with self._api.alibaba_errors(f"ask for job {job_id}") as what:
             request = self._models.GetJobRequest(need_detail=True)
             job = self._client.get_job(job_id, request).body
-            wanted(what, job, "status")
+            require_field(what, job, "status")
         return _describe(job)
 
     def stop(self, job_id: str) -> None:
-        with self._api.asking(f"stop job {job_id}"):
+        with self._api.alibaba_errors(f"stop job {job_id}"):
             self._client.stop_job(job_id)
         logger.info("job %s is being stopped", job_id)
 
@@ -112,7 +112,7 @@ class DlcJobs:
         failed = [pod for pod in job.pods if pod.status == "Failed"]
         for pod in (failed or list(job.pods))[:1]:
             request = self._models.GetPodLogsRequest(max_lines=lines)
-            with self._api.asking(f"read the log of job {job.job_id}"):
+            with self._api.alibaba_errors(f"read the log of job {job.job_id}"):
                 logs = self._client.get_pod_logs(job.job_id, pod.pod_id, request).body.logs
             return [str(line).rstrip("\n") for line in logs or []][-lines:]
         return []

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, SecretStr
 
 from intent_core.errors import IntentError, ServiceError, ServingError
-from tasks.alibaba.client import AlibabaApi, Plane, wanted
+from tasks.alibaba.client import AlibabaApi, Plane, require_field
 from tasks.settings.pai import PaiSettings
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class EasServices:
             request = self._models.ListServicesRequest(
                 filter=name, page_number=page, page_size=_PAGE
             )
-            with self._api.asking(f"look for service {name!r}"):
+            with self._api.alibaba_errors(f"look for service {name!r}"):
                 services = self._client.list_services(request).body.services or []
             if any(one.service_name == name and one.status != "Deleted" for one in services):
                 return self.ask(name)
@@ -92,9 +92,9 @@ class EasServices:
             page += 1
 
     def ask(self, name: str) -> EasService:
-        with self._api.asking(f"ask for service {name!r}") as what:
+        with self._api.alibaba_errors(f"ask for service {name!r}") as what:
             found = self._client.describe_service(self._pai.region, name).body
-            wanted(what, found, "status")
+            require_field(what, found, "status")
         return _describe(found)
 
     def put(self, spec: Spec) -> EasService | None:
@@ -103,11 +103,11 @@ class EasServices:
         former, body = self.find(name), json.dumps(spec)
         if former is None:
             request = self._models.CreateServiceRequest(body=body, workspace_id=self._pai.workspace)
-            with self._api.asking(f"create service {name!r}"):
+            with self._api.alibaba_errors(f"create service {name!r}"):
                 self._client.create_service(request)
         else:
             change = self._models.UpdateServiceRequest(update_type="replace", body=body)
-            with self._api.asking(f"update service {name!r}"):
+            with self._api.alibaba_errors(f"update service {name!r}"):
                 self._client.update_service(self._pai.region, name, change)
         logger.info("service %s is being %s", name, "updated" if former else "created")
         return former
@@ -152,16 +152,16 @@ class EasServices:
         request = self._models.ReleaseServiceRequest(
             traffic_state=traffic, weight=share if share else None
         )
-        with self._api.asking(f"give service {name!r} {share} % of its group's requests"):
+        with self._api.alibaba_errors(f"give service {name!r} {share} % of its group's requests"):
             self._client.release_service(self._pai.region, name, request)
         logger.info("service %s takes %d %% of the requests", name, share)
 
     def find_door(self, group: str) -> Door:
         """Where a group is asked."""
-        with self._api.asking(f"ask for group {group!r}") as what:
+        with self._api.alibaba_errors(f"ask for group {group!r}") as what:
             found = self._client.describe_group(self._pai.region, group).body
             endpoint = found.internet_endpoint or found.intranet_endpoint
-            token = SecretStr(wanted(what, found, "access_token"))
+            token = SecretStr(require_field(what, found, "access_token"))
         return Door(url=f"{(endpoint or '').rstrip('/')}/v1", token=token)
 
     def _explain(self, name: str) -> str:
@@ -170,7 +170,7 @@ class EasServices:
             event_type="Warning", page_num="1", page_size=str(_EVENTS)
         )
         try:
-            with self._api.asking(f"read the events of service {name!r}"):
+            with self._api.alibaba_errors(f"read the events of service {name!r}"):
                 body = self._client.describe_service_event(self._pai.region, name, request).body
                 events = body.events or []
         except IntentError as error:

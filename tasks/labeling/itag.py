@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from intent_core.errors import ConfigError, ServiceError
-from tasks.alibaba.client import AlibabaApi, Plane, wanted
+from tasks.alibaba.client import AlibabaApi, Plane, require_field
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class LabellingService:
         with self._asking(f"start an export of task {task_id!r}") as what:
             task = _checked("task", task_id)
             body = self._client.export_annotations(self.tenant, task, request).body
-            job_id = wanted(what, self._accepted(what, body).flow_job, "job_id")
+            job_id = require_field(what, self._accepted(what, body).flow_job, "job_id")
         logger.info("task %s is being exported by job %s", task_id, job_id)
         return job_id
 
@@ -105,12 +105,12 @@ class LabellingService:
             asked, fault = time.monotonic(), ""
             try:
                 job = self._job(what, job_id)
-                status = wanted(what, job, "status").lower()
+                status = require_field(what, job, "status").lower()
             except ServiceError as error:
                 status, fault = UNANSWERED, f" ({error})"
                 logger.warning("%s; asking again in %g s", error, poll_s)
             if status == "succ":
-                return _oss_uri(what, wanted(what, job.job_result, "result_link"))
+                return _oss_uri(what, require_field(what, job.job_result, "result_link"))
             if status == "fail":
                 raise ExportFailedError(f"{what} failed: its reason stands in iTAG's task center")
             if status in ("pause", "stop"):
@@ -131,7 +131,9 @@ class LabellingService:
         """Whether all stages of the task are over: its status is FINISHED."""
         with self._asking(f"ask for the status of task {task_id!r}") as what:
             body = self._client.get_task_status(self.tenant, _checked("task", task_id)).body
-            return wanted(what, self._accepted(what, body), "task_status").upper() == "FINISHED"
+            return (
+                require_field(what, self._accepted(what, body), "task_status").upper() == "FINISHED"
+            )
 
     def _job(self, what: str, job_id: str) -> Any:
         request = self._models.GetJobRequest(job_type=JOB_TYPE)
@@ -140,7 +142,7 @@ class LabellingService:
             return self._accepted(asking, self._client.get_job(self.tenant, job, request).body).job
 
     def _asking(self, action: str) -> AbstractContextManager[str]:
-        return self._api.asking(action, f"tenant {self.tenant} at ")
+        return self._api.alibaba_errors(action, f"tenant {self.tenant} at ")
 
     def _accepted(self, what: str, body: Any) -> Any:
         """The body, unless it is absent or says that the request failed."""

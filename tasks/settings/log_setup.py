@@ -31,18 +31,18 @@ def find_run() -> dict[str, str]:
     context = sys.modules.get("prefect.context")
     if context is None:  # nothing of Prefect runs here
         return {}
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     if (flow := context.FlowRunContext.get()) and flow.flow_run:
-        found |= {"flow_run_id": str(flow.flow_run.id), "flow_run_name": flow.flow_run.name}
+        fields |= {"flow_run_id": str(flow.flow_run.id), "flow_run_name": flow.flow_run.name}
     if (task := context.TaskRunContext.get()) and task.task_run:
-        found |= {"task_run_id": str(task.task_run.id), "task_run_name": task.task_run.name}
+        fields |= {"task_run_id": str(task.task_run.id), "task_run_name": task.task_run.name}
         if task.task_run.flow_run_id:
-            found["flow_run_id"] = str(task.task_run.flow_run_id)
+            fields["flow_run_id"] = str(task.task_run.flow_run_id)
     traces = sys.modules.get("opentelemetry.trace")
     span = traces.get_current_span().get_span_context() if traces else None
     if span and span.is_valid:
-        found |= {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
-    return found
+        fields |= {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
+    return fields
 
 
 class OurErrors(logging.Filter):

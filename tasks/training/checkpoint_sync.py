@@ -57,8 +57,8 @@ class CheckpointMirror:
     def forget(self) -> None:
         """The training is finished: its checkpoints have no use."""
         if not isinstance(self._store, DirectoryStore):
-            for found in list(self._store.list(f"{self._prefix}/")):
-                self._store.delete(found.key)
+            for file in list(self._store.list(f"{self._prefix}/")):
+                self._store.delete(file.key)
 
     def _keep_up(self) -> None:
         while not self._ended.wait(_LOOK_EVERY_S):
@@ -68,9 +68,9 @@ class CheckpointMirror:
         if self._list_local():
             return
         whole = [
-            found.key.split("/")[-2]
-            for found in self._store.list(f"{self._prefix}/")
-            if found.key.endswith(f"/{_LAST}")
+            file.key.split("/")[-2]
+            for file in self._store.list(f"{self._prefix}/")
+            if file.key.endswith(f"/{_LAST}")
         ]
         if whole:
             newest = max(whole, key=_step)
@@ -81,8 +81,8 @@ class CheckpointMirror:
 
     def _list_local(self) -> list[str]:
         """Whole checkpoints here, the newest last."""
-        found = (self._folder / CHECKPOINTS_FOLDER).glob(f"checkpoint-*/{_LAST}")
-        return sorted((path.parent.name for path in found), key=_step)
+        states = (self._folder / CHECKPOINTS_FOLDER).glob(f"checkpoint-*/{_LAST}")
+        return sorted((path.parent.name for path in states), key=_step)
 
     def _push(self) -> None:
         local = self._list_local()
@@ -97,9 +97,9 @@ class CheckpointMirror:
                 self._folder / CHECKPOINTS_FOLDER / newest, staged, copy_function=os.link
             )
             upload_folder(self._store, staged, f"{self._prefix}/{newest}", last=_LAST)
-            for found in list(self._store.list(f"{self._prefix}/")):
-                if found.key.split("/")[-2] != newest:
-                    self._store.delete(found.key)
+            for file in list(self._store.list(f"{self._prefix}/")):
+                if file.key.split("/")[-2] != newest:
+                    self._store.delete(file.key)
         except (StorageError, OSError, shutil.Error) as error:
             logger.warning("%s is not in the store yet: %s", newest, error)
         else:

@@ -25,7 +25,8 @@ from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import get_store, read_finished, require_finished, work_folder
 from tasks.tracking.live_curves import LiveCurves, live_curves
 from tasks.training.dlc_job import put_request, read_fault, read_progress
-from tasks.training.finetune import show_progress, training_prefix
+from tasks.training.finetune import training_prefix
+from tasks.training.process import show_progress
 
 logger = logging.getLogger(__name__)
 
@@ -92,18 +93,23 @@ class PaiTraining:
         return self._judge(job)
 
     def _find(self) -> str:
-        living = [job for job in self._jobs.find(self._name) if job.is_living]
-        if living:
-            logger.info("job %s trains this already: waiting for it", living[0].job_id)
-        return living[0].job_id if living else ""
+        active = self._list_active()
+        if not active:
+            return ""
+        logger.info("job %s trains this already: waiting for it", active[0])
+        return active[0]
+
+    def _list_active(self) -> list[str]:
+        """Ids of the jobs of this name that have not ended, the oldest first."""
+        return [job.job_id for job in self._jobs.find(self._name) if job.is_active]
 
     def _submit(self) -> str:
         job_id = self._jobs.submit(self._request)
         # Two that found none at once have started two: the older one stays.
-        living = [job.job_id for job in self._jobs.find(self._name) if job.is_living]
-        if living and living[0] != job_id and job_id in living:
+        active = self._list_active()
+        if active and active[0] != job_id and job_id in active:
             self._jobs.stop(job_id)
-            return living[0]
+            return active[0]
         logger.info("job %s (%s) trains it on PAI", job_id, self._name)
         return job_id
 
@@ -117,7 +123,7 @@ class PaiTraining:
                     logger.info("job %s is %s%s", job_id, status, why)
                 self._progress.write_bytes(read_progress(self._store, self._prefix))
                 shown = show_progress(self._progress, shown, tracker, curves)
-                if not job.is_living:
+                if not job.is_active:
                     return job
                 answered = time.monotonic()
             except ServiceError as error:
@@ -129,9 +135,8 @@ class PaiTraining:
     def _cancel(self, job_id: str) -> None:
         """Of a submission whose answer was not waited for, the id must be found."""
         try:
-            found = [job.job_id for job in self._jobs.find(self._name) if job.is_living]
-            for one in {*found, *([job_id] if job_id else [])}:
-                self._jobs.stop(one)
+            for active in {*self._list_active(), *([job_id] if job_id else [])}:
+                self._jobs.stop(active)
         except IntentError as error:
             logger.error("job %s goes on and costs money: %s", job_id or self._name, error)
 

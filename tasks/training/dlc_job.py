@@ -99,9 +99,9 @@ def do_training(settings: Settings, prefix: str) -> ModelArtifact:
         raise
 
 
-def _require_same(request: TrainingRequest, found: str, wanted: str) -> None:
+def _require_same(request: TrainingRequest, prefix: str, requested: str) -> None:
     """Else the model would lie where nobody looks for it."""
-    if found == wanted:
+    if prefix == requested:
         return
     here = library_versions()
     other = [
@@ -110,7 +110,7 @@ def _require_same(request: TrainingRequest, found: str, wanted: str) -> None:
         if here.get(name) != version
     ]
     raise ConfigError(
-        f"this image would train {found}, and {wanted} was asked for: "
+        f"this image would train {prefix}, and {requested} was asked for: "
         f"{', '.join(other) or 'its code or its base model is another one'}. Set "
         "INTENT_PAI_TRAIN_IMAGE to an image of the commit and the requirements that the run has"
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from alibabacloud_credentials.utils import auth_util
 
+from intent_core.datasets.manifest import DatasetManifest, Split
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.serving.fleet import eas as pai_serving
@@ -44,6 +45,27 @@ class Scene(NamedTuple):
         golden = GoldenAnswers(answers=(GoldenAnswer(utterance="play", text="play_music()"),))
         write_finished(self.store, golden_prefix(artifact, config), golden)
         return artifact
+
+
+def describe_dataset() -> DatasetManifest:
+    """A dataset whose only file is its manifest."""
+    split = Split(file="train.jsonl", num_examples=1, sha256="c" * 64)
+    return DatasetManifest(
+        uri="datasets/fedcba9876543210",
+        fingerprint="fedcba9876543210",
+        test_fingerprint="t1",
+        source="exports/music.manifest",
+        source_sha256="e" * 64,
+        splits={"train": split},
+        intents=(),
+        num_records=1,
+        num_rejections=0,
+        num_duplicates=0,
+        num_conflicts=0,
+        num_near_duplicates=0,
+        num_left_out=0,
+        findings=(),
+    )
 
 
 def describe_artifact(name: str) -> ModelArtifact:

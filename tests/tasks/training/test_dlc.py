@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ pytest.importorskip("alibabacloud_eas20210701")
 
 from alibabacloud_pai_dlc20201203 import models
 
-from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import ConfigError, DataError, ServiceError, TrainingError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import TrainConfig
@@ -24,18 +24,23 @@ from tasks.training.dlc import PaiTraining, describe_job, job_name
 from tasks.training.dlc_job import JobFault, do_training, put_request
 from tests.support.alibaba.acs_signatures import KEY, SECRET, TOKEN
 from tests.support.alibaba.pai_emulator import JOBS, refuse
-from tests.support.alibaba.pai_environment import ROLE, Scene, describe_artifact
+from tests.support.alibaba.pai_environment import (
+    ROLE,
+    Scene,
+    describe_artifact,
+    describe_dataset,
+)
 from tests.support.alibaba.sdk_models import check_request
 
 pytestmark = pytest.mark.service
 
 PREFIX = "trainings/0123456789abcdef"
-DATASET = DatasetManifest.model_construct(uri="datasets/fedcba9876543210")
+DATASET = describe_dataset()
 ARTIFACT = describe_artifact("intent-0123456789ab")
 
 
-class Told:
-    """A tracker that remembers."""
+class RecordingTracker:
+    """A tracker that keeps every step."""
 
     def __init__(self) -> None:
         self.steps: list[float] = []
@@ -44,9 +49,9 @@ class Told:
         self.steps.append(done)
 
 
-def run(scene: Scene, told: Told | None = None) -> ModelArtifact:
+def run(scene: Scene, tracker: RecordingTracker | None = None) -> ModelArtifact:
     training = PaiTraining(scene.settings, scene.pai, scene.store, PREFIX)
-    return training.run(DATASET, TrainConfig(), told or Told(), None)  # type: ignore[arg-type]
+    return training.run(DATASET, TrainConfig(), tracker or RecordingTracker(), None)  # type: ignore[arg-type]
 
 
 def leave_model(scene: Scene) -> None:
@@ -81,9 +86,9 @@ def test_a_job_is_submitted_followed_and_its_model_found(scene: Scene) -> None:
         ended(state)
 
     scene.plane.on_state = when
-    told = Told()
-    assert run(scene, told) == ARTIFACT
-    assert told.steps == [3]
+    tracker = RecordingTracker()
+    assert run(scene, tracker) == ARTIFACT
+    assert tracker.steps == [3]
     (job,) = scene.plane.jobs
     assert job["DisplayName"] == job_name(scene.settings, PREFIX)
     assert job["UserCommand"] == f"exec python -m flows pai work {PREFIX}"
@@ -141,17 +146,18 @@ def test_another_store_or_training_is_another_job(scene: Scene) -> None:
 
 
 def test_of_two_that_start_at_once_the_older_one_stays(scene: Scene) -> None:
-    jobs = DlcJobs(scene.pai)
-    older = jobs.submit(describe_job(scene.settings, scene.pai, PREFIX))
-    training = PaiTraining(scene.settings, scene.pai, scene.store, PREFIX)
-    assert training._submit() == older
-    assert [job["Status"] for job in scene.plane.jobs] == ["Creating", "Stopped"]
+    DlcJobs(scene.pai).submit(describe_job(scene.settings, scene.pai, PREFIX))
+    # The first look for a job is before that one is listed.
+    scene.plane.refusals["ListJobs"] = [(200, {"Jobs": [], "RequestId": "x"})]
+    leave_model(scene)
+    assert run(scene) == ARTIFACT
+    assert [job["Status"] for job in scene.plane.jobs] == ["Succeeded", "Stopped"]
 
 
 def test_a_cancelled_run_stops_its_job(scene: Scene) -> None:
     scene.plane.job_states = ["Running"]
 
-    class Cancelled(Told):
+    class Cancelled(RecordingTracker):
         def update(self, done: float, total: float, message: str = "") -> None:
             raise KeyboardInterrupt
 
@@ -226,16 +232,16 @@ def test_refusals_are_worth_a_retry_or_not(
         run(scene)
 
 
-def test_the_job_refuses_to_train_what_nobody_would_find(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tasks.training import dlc_job as pai_work
-
-    put_request(scene.store, PREFIX, DATASET, TrainConfig())
-    monkeypatch.setattr(pai_work, "require_finished", lambda *_: DATASET)
-    monkeypatch.setattr(pai_work, "training_prefix", lambda *_: "trainings/another")
-    monkeypatch.setattr(pai_work, "library_versions", lambda: {"torch": "1.0"})
-    with pytest.raises(ConfigError, match=r"torch 1\.0 instead of .*INTENT_PAI_TRAIN_IMAGE"):
+def test_the_job_refuses_to_train_what_no_run_would_find(scene: Scene, tiny_model: Path) -> None:
+    write_finished(scene.store, DATASET.uri, DATASET)
+    put_request(scene.store, PREFIX, DATASET, TrainConfig(base_model=str(tiny_model)))
+    with pytest.raises(ConfigError, match="its code or its base model is another one"):
+        do_training(scene.settings, PREFIX)
+    key = f"{PREFIX}/request.json"
+    request = json.loads(scene.store.read(key))
+    request["versions"]["torch"] = "1.0"
+    scene.store.put(key, json.dumps(request).encode())
+    with pytest.raises(ConfigError, match=r"torch .* instead of 1\.0.*INTENT_PAI_TRAIN_IMAGE"):
         do_training(scene.settings, PREFIX)
     fault = JobFault.model_validate_json(scene.store.read(f"{PREFIX}/{FAULT_FILE}"))
     assert fault.kind == "ConfigError"

@@ -8,7 +8,8 @@ import pytest
 from intent_core.errors import ConfigError, DataError, IntentError, ServiceError, TrainingError
 from intent_core.recipe.config import TrainConfig
 from intent_core.training.protocol import FAULT_FILE, RESULT_FILE, Fault, FaultKind
-from tasks.training.finetune import TrainingStopped, judge_exit, require_disk
+from tasks.training.finetune import require_disk
+from tasks.training.process import TrainingStopped, judge_exit
 
 
 def test_no_space_left_for_the_model_is_said_before_training(tmp_path: Path) -> None:

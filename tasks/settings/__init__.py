@@ -1,17 +1,16 @@
 """Where things are: the only reader of the environment. What a model is stands in a recipe."""
 
 import os
-import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from intent_core.errors import ConfigError
-from intent_core.files import write_atomically
-from tasks.settings.environment import prepare_environment
+from tasks.settings.api_keys import KeySettings
+from tasks.settings.environment import load_settings, prepare_environment
 from tasks.settings.log_setup import prepare_logging
 from tasks.settings.maintenance import MaintenanceSettings
 
@@ -19,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
 
 
-class Settings(MaintenanceSettings):
+class Settings(MaintenanceSettings, KeySettings):
     """Every setting is an environment variable `INTENT_<NAME>`."""
 
     model_config = SettingsConfigDict(
@@ -69,11 +68,6 @@ class Settings(MaintenanceSettings):
     mlflow_weights: Literal["copy", "store"] = "copy"
     """What the registry holds: a copy of a model's files, or the URI of those in an s3:// or oss://
     store, for large models."""
-    api_key: SecretStr | None = None
-    """The operator's key to the model servers; unset: made once below `home`."""
-    inference_keys: Path | None = None
-    """File of the callers' keys, a `name key` a line, read again when it changes; unset: made once
-    below `home`."""
     vllm_python: Path = CHECKOUT / ".venv-vllm" / "bin" / "python"
     """Interpreter of the environment vLLM is installed in."""
     finetune_deployment: str = ""
@@ -160,61 +154,11 @@ class Settings(MaintenanceSettings):
             return f"http://{LOOPBACK}:{self.gateway_local_port}/v1"
         return f"http://{self.host}:{self.gateway_port}/v1"
 
-    def read_api_key(self) -> str:
-        """The operator's key; made and kept (mode 0600) the first time."""
-        if self.api_key is not None:
-            return self.api_key.get_secret_value()
-        _make_once(self.api_key_file, secrets.token_urlsafe(32))
-        return self.api_key_file.read_text().strip()
-
-    @property
-    def api_key_file(self) -> Path:
-        return self.home / "secrets" / "api_key"
-
-    @property
-    def inference_keys_file(self) -> Path:
-        return self.inference_keys or self.home / "secrets" / "inference_keys"
-
-    def ensure_inference_keys(self) -> Path:
-        """The file of the callers' keys; one of ours is made with a first key, mode 0600."""
-        # Links stay: Kubernetes updates a mounted Secret by turning one.
-        path = self.inference_keys_file.absolute()
-        if self.inference_keys is None:
-            _make_once(path, f"default {secrets.token_urlsafe(32)}\n")
-        elif not path.is_file():
-            raise ConfigError(
-                f"INTENT_INFERENCE_KEYS={path}: no such file; write a `name key` a line into it"
-            )
-        return path
-
-    def read_inference_key(self) -> str:
-        """The first of the callers' keys, for a caller on this machine."""
-        path = self.ensure_inference_keys()
-        for line in path.read_text(encoding="utf-8").splitlines():
-            fields = line.split()
-            if len(fields) == 2 and not line.startswith("#"):
-                return fields[1]
-        raise ConfigError(f"{path} has no key: write a `name key` line into it")
-
-
-def _make_once(path: Path, content: str) -> None:
-    """Of several processes the first one's key is the key."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(path, content, 0o600, overwrite=False)
-
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """This process's settings, with the clients of Prefect and MLflow pointed accordingly."""
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        faults = (
-            f"INTENT_{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        )
-        raise ConfigError("wrong settings in the environment: " + "; ".join(faults)) from error
+    settings = load_settings(Settings)
     prepare_environment(settings.prefect_api_url, settings.home)
     prepare_logging(settings.log_format == "json")
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):

@@ -1,11 +1,20 @@
-"""What our dependencies read from the environment: set before any of them is imported.
+"""The environment: our settings are read from it, and those of our dependencies are set in it.
 
-For this process and all it starts, unless a person has set it otherwise; the images have the same.
+The latter before any of them is imported, for this process and all that it starts, unless a person
+has set them otherwise; the images have the same.
 """
 
 import contextlib
 import os
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+from intent_core.errors import ConfigError
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 # Nothing is told to anybody: tests/flows/test_no_outbound_connections.py watches that it is not.
 QUIET = {
@@ -48,3 +57,16 @@ def prepare_environment(prefect_api_url: str, home: Path) -> None:
         os.environ[name] = ",".join(
             dict.fromkeys([*filter(None, [os.environ.get(name)]), "127.0.0.1", "localhost"])
         )
+
+
+def load_settings(model: type[SettingsT]) -> SettingsT:
+    """Read the environment; a `ConfigError` lists every wrong variable."""
+    try:
+        return model()
+    except ValidationError as error:
+        faults = (
+            f"{model.model_config['env_prefix']}{str(fault['loc'][0]).upper()}={fault['input']!r}: "
+            f"{fault['msg']}"
+            for fault in error.errors(include_url=False)
+        )
+        raise ConfigError("wrong settings in the environment: " + "; ".join(faults)) from error

@@ -4,13 +4,16 @@ Beside `tasks.settings` the only reader of the environment. No secret is among t
 PAI has a RAM role, and its keys are files of an OSS folder that is mounted.
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from intent_core.errors import ConfigError
-from tasks.settings import Settings
+from tasks.settings.environment import load_settings
+
+if TYPE_CHECKING:
+    from tasks.settings import Settings
 
 
 class PaiSettings(BaseSettings):
@@ -98,17 +101,10 @@ class PaiSettings(BaseSettings):
 
 def get_pai_settings() -> PaiSettings:
     """This process's. Raises `ConfigError` for what is malformed."""
-    try:
-        return PaiSettings()
-    except ValidationError as error:
-        faults = (
-            f"INTENT_PAI_{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        )
-        raise ConfigError("wrong settings in the environment: " + "; ".join(faults)) from error
+    return load_settings(PaiSettings)
 
 
-def describe_store(settings: Settings, pai: PaiSettings) -> dict[str, str]:
+def describe_store(settings: "Settings", pai: PaiSettings) -> dict[str, str]:
     """The environment by which what runs on PAI finds our store; its role is its key."""
     if not settings.store_uri.startswith("oss://"):
         raise ConfigError(
@@ -123,13 +119,3 @@ def describe_store(settings: Settings, pai: PaiSettings) -> dict[str, str]:
         "INTENT_COMMIT": settings.commit,
     }
     return {name: value for name, value in found.items() if value}
-
-
-def read_public_key(settings: Settings) -> str:
-    """What our own questions at a fleet's public address carry.
-
-    EAS takes its token alone, which `intent pai deploy` has put before the callers' keys.
-    """
-    if get_pai_settings().service:
-        return settings.read_inference_key()
-    return settings.read_api_key()

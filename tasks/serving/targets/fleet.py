@@ -20,7 +20,6 @@ from intent_core.recipe.config import fingerprint
 from tasks.serving.golden import require_golden
 from tasks.serving.targets.local import ServedModel, ServingState, is_same
 from tasks.settings import Settings
-from tasks.settings.pai import read_public_key
 from tasks.storage.objects import MissingObjectError
 from tasks.storage.step_results import get_store, read_finished, write_finished
 
@@ -178,7 +177,7 @@ class _Move:
             self._wait(lambda report: name in (report.warm, report.serving), "warm", limit_s)
             self._go_on(Wish(current=served, previous=previous, candidate=served, at=_now()))
             self._wait(lambda report: report.serving == name, "served", _SWITCH_S)
-            key = read_public_key(self._settings)
+            key = self._settings.read_public_key()
             endpoint = self._settings.endpoint
             require_golden(endpoint, key, served.alias, served.artifact, served.golden)
         except PromotionInProgressError:

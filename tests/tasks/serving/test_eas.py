@@ -19,7 +19,7 @@ from tasks.alibaba.eas import EasServices
 from tasks.alibaba.eas_specs import describe_fleet, describe_vllm
 from tasks.serving.fleet.eas import ModelGroup, deploy_fleet
 from tasks.serving.targets.local import ServedModel
-from tasks.settings.pai import PaiSettings, read_public_key
+from tasks.settings.pai import PaiSettings
 from tests.support.alibaba.acs_signatures import KEY, SECRET, TOKEN
 from tests.support.alibaba.pai_emulator import GROUP, check_spec, model_of, refuse
 from tests.support.alibaba.pai_environment import ROLE, Scene
@@ -77,9 +77,9 @@ def test_questions_at_the_public_address_carry_the_token(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy_fleet(scene.settings, scene.pai)
-    assert read_public_key(scene.settings) == scene.settings.read_api_key()
+    assert scene.settings.read_public_key() == scene.settings.read_api_key()
     monkeypatch.setenv("INTENT_PAI_SERVICE", GROUP)
-    assert read_public_key(scene.settings) == f"token-of-{GROUP}"
+    assert scene.settings.read_public_key() == f"token-of-{GROUP}"
 
 
 def test_the_first_model_takes_all_requests(scene: Scene) -> None:

@@ -1,0 +1,39 @@
+"""Keys are created once, readable by their owner only."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from intent_core.errors import ConfigError
+from tasks.settings import Settings
+
+
+def test_all_that_start_at_once_have_one_key(tmp_path: Path) -> None:
+    homes = [Settings(home=tmp_path) for _ in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        keys = set(pool.map(lambda settings: settings.read_api_key(), homes))
+        callers = set(pool.map(lambda settings: settings.read_inference_key(), homes))
+    assert len(keys) == len(callers) == 1 and keys != callers
+    folder = homes[0].api_key_file.parent
+    assert folder.stat().st_mode & 0o077 == 0
+    assert {path.name for path in folder.iterdir()} == {"api_key", "inference_keys"}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+def test_a_file_of_the_user_s_is_read_and_never_created(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", inference_keys=tmp_path / "keys")
+    with pytest.raises(ConfigError, match=r"INTENT_INFERENCE_KEYS=.*keys: no such file"):
+        settings.read_inference_key()
+    (tmp_path / "keys").write_text("# name key\n\nshop first-key\nweb second-key\n")
+    assert settings.read_inference_key() == "first-key"
+    (tmp_path / "keys").write_text("# name key\n")
+    with pytest.raises(ConfigError, match="has no key: write a `name key` line"):
+        settings.read_inference_key()
+
+
+def test_eas_takes_its_token_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(home=tmp_path)
+    assert settings.read_public_key() == settings.read_api_key()
+    monkeypatch.setenv("INTENT_PAI_SERVICE", "intent_service")
+    assert settings.read_public_key() == settings.read_inference_key()

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from flows.recipes import find_recipe
 from intent_core.errors import ConfigError
-from intent_core.recipe.section import Section
+from intent_core.recipe.config import Section
 from tasks.settings import get_settings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]

@@ -1,4 +1,4 @@
-"""Records to a dataset: settled, checked, split, fingerprinted, written.
+"""Records to a dataset: deduplicated, checked, split, fingerprinted, written.
 
 Two utterances are one when they differ only in width, case or blanks (NFKC, casefold); which
 split one is in follows from itself alone (`splits.py`). The same records and recipe give the
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from intent_core.datasets.deduplicate import Settled, settle
+from intent_core.datasets.deduplicate import Deduplication, deduplicate
 from intent_core.datasets.manifest import (
     CONFLICTS_FILE,
     LABEL_ERRORS_FILE,
@@ -48,27 +48,27 @@ def build_dataset(
     test_source: ExportSource | None = None,
     forgotten: Sequence[str] = (),
 ) -> DatasetManifest:
-    """Write the splits, what was settled or left out, the origins, and `manifest.json` last.
+    """Write the splits, the conflicts, what was left out, the origins, and `manifest.json` last.
 
     An `external_test` is the test split as it stands; its utterances leave the other two.
     `forgotten` are the entries of the forget list that the records were rid of.
     Raises `DataError` when a split is empty or a rule of `config.stop_on` is broken.
     """
-    settled = settle(records, config)
+    unique = deduplicate(records, config)
     tested = [normalise_utterance(record.utterance) for record in external_test or ()]
-    placement = place_utterances(list(settled.kept), config, tested)
-    splits = _make_examples(settled, placement, external_test)
+    placement = place_utterances(list(unique.kept), config, tested)
+    splits = _make_examples(unique, placement, external_test)
     _check_not_empty(splits, external_test is not None, len(placement.left_out))
-    corpus = _gather(splits, settled, placement, tested)
+    corpus = _gather(splits, unique, placement, tested)
     findings = check_quality(corpus)
     stop_on_findings(findings, config.stop_on)
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / "manifest.json").unlink(missing_ok=True)
     written = {name: _write_split(splits[name], out_dir, name) for name in SPLITS}
-    write_jsonl(settled.conflicts, out_dir / CONFLICTS_FILE)
+    write_jsonl(unique.conflicts, out_dir / CONFLICTS_FILE)
     write_jsonl(describe_suspicions(corpus), out_dir / LABEL_ERRORS_FILE)
     left_out = [
-        {**one._asdict(), "records": _locate(settled, one.utterance)} for one in placement.left_out
+        {**one._asdict(), "records": _locate(unique, one.utterance)} for one in placement.left_out
     ]
     write_jsonl(left_out, out_dir / LEFT_OUT_FILE)
     tested_too = [(test_source, external_test)] if test_source and external_test else []
@@ -88,8 +88,8 @@ def build_dataset(
         intents=list_intents(parse_calls(e.output) for e in splits["train"]),
         num_records=len(records),
         num_rejections=num_rejections,
-        num_duplicates=settled.num_duplicates,
-        num_conflicts=len(settled.conflicts),
+        num_duplicates=unique.num_duplicates,
+        num_conflicts=len(unique.conflicts),
         num_near_duplicates=placement.num_near_duplicates,
         num_left_out=len(placement.left_out),
         findings=findings,
@@ -99,10 +99,10 @@ def build_dataset(
 
 
 def _make_examples(
-    settled: Settled, placement: Placement, external_test: Sequence[Record] | None
+    unique: Deduplication, placement: Placement, external_test: Sequence[Record] | None
 ) -> dict[SplitName, list[Example]]:
     records = {
-        name: [record for utterance in placement.splits[name] for record in settled.kept[utterance]]
+        name: [record for utterance in placement.splits[name] for record in unique.kept[utterance]]
         for name in SPLITS
     }
     if external_test is not None:
@@ -139,7 +139,7 @@ def _list_placed(splits: Mapping[SplitName, Sequence[Example]]) -> dict[str, Pla
 
 def _gather(
     splits: Mapping[SplitName, Sequence[Example]],
-    settled: Settled,
+    unique: Deduplication,
     placement: Placement,
     tested: Sequence[str],
 ) -> Corpus:
@@ -147,20 +147,20 @@ def _gather(
     corpus = make_corpus(
         [example.instruction for example in checked],
         [parse_calls(example.output) for example in checked],
-        settled,
+        unique,
         placement,
     )
     return corpus._replace(
         test=[parse_calls(example.output) for example in splits["test"]],
         num_left_out=len(placement.left_out),
-        num_overlap=len(set(tested) & settled.kept.keys()),
+        num_overlap=len(set(tested) & unique.kept.keys()),
     )
 
 
 def make_corpus(
     utterances: Sequence[str],
     labels: Sequence[tuple[Call, ...]],
-    settled: Settled,
+    unique: Deduplication,
     placement: Placement,
 ) -> Corpus:
     """What is checked of some utterances: their labels, and what came before them."""
@@ -168,10 +168,10 @@ def make_corpus(
     return Corpus(
         utterances=utterances,
         labels=labels,
-        num_duplicates=settled.num_duplicates,
+        num_duplicates=unique.num_duplicates,
         num_near_duplicates=placement.num_near_duplicates,
-        num_conflicts=len(settled.conflicts),
-        num_unresolved=sum(conflict["kept"] is None for conflict in settled.conflicts),
+        num_conflicts=len(unique.conflicts),
+        num_unresolved=sum(conflict["kept"] is None for conflict in unique.conflicts),
         suspicions=find_label_errors(utterances, names),
     )
 
@@ -181,9 +181,9 @@ def describe_suspicions(corpus: Corpus) -> list[dict[str, object]]:
     return [{"utterance": corpus.utterances[s.row], **s._asdict()} for s in corpus.suspicions]
 
 
-def _locate(settled: Settled, utterance: str) -> list[dict[str, object]]:
+def _locate(unique: Deduplication, utterance: str) -> list[dict[str, object]]:
     fields = ("utterance", "output", "source", "line")
-    return [{name: getattr(r, name) for name in fields} for r in settled.kept[utterance]]
+    return [{name: getattr(r, name) for name in fields} for r in unique.kept[utterance]]
 
 
 def _check_not_empty(

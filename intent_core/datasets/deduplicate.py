@@ -9,8 +9,8 @@ from intent_core.language.utterances import normalise_utterance
 from intent_core.recipe.config import DataConfig
 
 
-class Settled(NamedTuple):
-    """Records by normalised utterance, and what was settled on the way."""
+class Deduplication(NamedTuple):
+    """Records by normalised utterance, and the conflicts between them."""
 
     kept: dict[str, list[Record]]
     """One record each, or its repeats too when the recipe keeps duplicates."""
@@ -20,12 +20,12 @@ class Settled(NamedTuple):
     """Utterances labelled in different ways, with all their records."""
 
 
-def settle(records: Iterable[Record], config: DataConfig) -> Settled:
+def deduplicate(records: Iterable[Record], config: DataConfig) -> Deduplication:
     """Group records by utterance and keep what the recipe says of each group."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(normalise_utterance(record.utterance), []).append(record)
-    settled = Settled({}, 0, [])
+    unique = Deduplication({}, 0, [])
     num_duplicates = 0
     for normalised, group in sorted(groups.items()):
         # Spelling and order of the export must not decide the bytes written.
@@ -35,10 +35,10 @@ def settle(records: Iterable[Record], config: DataConfig) -> Settled:
         kept = group[0] if len(outputs) == 1 else _resolve(group, outputs, config)
         if kept:
             same = [record for record in group if record.output == kept.output]
-            settled.kept[normalised] = same if config.duplicates == "keep" else [kept]
+            unique.kept[normalised] = same if config.duplicates == "keep" else [kept]
         if len(outputs) > 1:
-            settled.conflicts.append(_describe(group, kept))
-    return settled._replace(num_duplicates=num_duplicates)
+            unique.conflicts.append(_describe(group, kept))
+    return unique._replace(num_duplicates=num_duplicates)
 
 
 def _resolve(group: Sequence[Record], outputs: Counter[str], config: DataConfig) -> Record | None:

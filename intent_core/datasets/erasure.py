@@ -20,7 +20,7 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _CUT_STRING = re.compile(r'"(?:[^"\\]|\\.)*\\?\Z', re.DOTALL)
 
 
-class ForgottenRow(BaseModel):
+class ErasedRow(BaseModel):
     """An entry of the list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,10 +33,10 @@ class ForgottenRow(BaseModel):
     since: AwareDatetime
 
 
-class ForgetList:
+class ErasureList:
     """What must not be learned any more."""
 
-    def __init__(self, salt: bytes, rows: Iterable[ForgottenRow] = ()) -> None:
+    def __init__(self, salt: bytes, rows: Iterable[ErasedRow] = ()) -> None:
         self._salt = salt
         self.rows = tuple(rows)
         self._utterances = {row.utterance: row.name for row in self.rows if row.utterance}

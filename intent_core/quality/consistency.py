@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from intent_core.language.calls import Call
 from intent_core.language.intent_schema import list_intents
+from intent_core.language.utterances import normalise_utterance
 from intent_core.quality.findings import Corpus, Finding, count_intents, list_some, note, warn
-from intent_core.quality.phrasing import find_foreign_values
 
 RARE = 3
 """Calls under which a number of values is rare for an intent."""
@@ -121,3 +122,13 @@ def _check_splits(corpus: Corpus) -> Iterable[Finding]:
             "Label more of these, or raise data.test_fraction.",
             num_intents=len(untested),
         )
+
+
+def find_foreign_values(utterance: str, calls: Iterable[Call]) -> list[str]:
+    """The values that do not occur in the utterance, whatever their width, case and blanks."""
+    said = _squeeze(utterance)
+    return [a.value for call in calls for a in call.arguments if _squeeze(a.value) not in said]
+
+
+def _squeeze(text: str) -> str:
+    return normalise_utterance(text).replace(" ", "")

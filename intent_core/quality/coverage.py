@@ -9,10 +9,11 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
+from intent_core.language.calls import Call
 from intent_core.language.conversation import begins_with_speaker
+from intent_core.language.utterances import normalise_utterance
 from intent_core.quality.consistency import check_consistency
 from intent_core.quality.findings import Corpus, Finding, count_intents, list_some, note, warn
-from intent_core.quality.phrasing import make_template
 from intent_core.recipe.batch_size import recommend_batch, recommend_seq_length
 
 MIN_UTTERANCES_PER_INTENT = 50
@@ -131,6 +132,16 @@ def _check_phrasings(corpus: Corpus) -> Iterable[Finding]:
             num_intents=len(poor),
             least_share=min(poor.values()),
         )
+
+
+def make_template(utterance: str, calls: Iterable[Call]) -> str:
+    """The normalised utterance with `{}` for each value: its phrasing."""
+    template = normalise_utterance(utterance)
+    values = {normalise_utterance(a.value) for call in calls for a in call.arguments}
+    # The longest first: a value may hold another.
+    for value in sorted(values - {""}, key=len, reverse=True):
+        template = template.replace(value, "{}")
+    return template
 
 
 def _check_size(corpus: Corpus) -> Iterable[Finding]:

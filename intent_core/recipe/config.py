@@ -1,4 +1,4 @@
-"""What a recipe may say: one `PipelineConfig` tree. `recipe.py` reads it from YAML.
+"""What a recipe may say: one `PipelineConfig` tree. `loader.py` reads it from YAML.
 
 A recipe defines the model and the rules it must meet. Where things are (servers, stores,
 keys) is not in it: see `tasks/settings/__init__.py`. Hyper-parameters carry the names of Alibaba's
@@ -9,11 +9,20 @@ import hashlib
 from typing import Annotated, Literal, Self, get_args
 
 import orjson
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from intent_core.language.prompt import DEFAULT_SYSTEM_PROMPT
 from intent_core.recipe.choices import Leniency, Normalisation, Rule, Stage
-from intent_core.recipe.section import Rate, Section
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A frozen part of the recipe; an unknown key is a mistake, not an extension."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(Section):

@@ -28,12 +28,8 @@ from intent_core.serving.protocol.asgi import (
 )
 from intent_core.serving.protocol.errors import Headers, Reason, Refusal
 from intent_core.serving.protocol.exchange import Exchange, HeldAnswer
-from intent_core.serving.protocol.request_body import (
-    OlderRequest,
-    Question,
-    read_question,
-    requested_model,
-)
+from intent_core.serving.protocol.legacy_api import LegacyRequest
+from intent_core.serving.protocol.request_body import Question, read_question, requested_model
 from intent_core.serving.protocol.response_ids import (
     REQUEST_ID,
     make_request_id,
@@ -59,7 +55,7 @@ _CLIENT_LEFT = 499
 _REPLACED = frozenset({b"authorization", b"content-length", b"transfer-encoding", REQUEST_ID})
 
 
-class Doorkeeper:
+class ServingApp:
     """A pure ASGI application around vLLM's."""
 
     def __init__(
@@ -164,7 +160,7 @@ class Doorkeeper:
         if body is None:
             return
         question = read_question(route, body)
-        name = predicted_alias(scope) if question.older else requested_model(question.fields)
+        name = predicted_alias(scope) if question.legacy else requested_model(question.fields)
         target = self._resolve(exchange, name)
         part = self._trials.find_part(exchange.alias, target, exchange.caller, question.user)
         if part is None:
@@ -214,8 +210,8 @@ class Doorkeeper:
         since = self._clock()
         self._metrics.enter(exchange.model)
         try:
-            if question.older:
-                texts = await self._ask_for_older(exchange, question.older, inner, again)
+            if question.legacy:
+                texts = await self._ask_for_legacy(exchange, question.legacy, inner, again)
             else:
                 exchange.judged = question.expects_calls
                 exchange.constrained = question.is_constrained
@@ -234,10 +230,10 @@ class Doorkeeper:
         most_tokens = self._settings.max_new_tokens
         return question.to_body(asked.model, system_prompt, most_tokens, is_copy=is_copy)
 
-    async def _ask_for_older(
-        self, exchange: Exchange, older: OlderRequest, scope: Scope, receive: BodyAgain
+    async def _ask_for_legacy(
+        self, exchange: Exchange, legacy: LegacyRequest, scope: Scope, receive: BodyAgain
     ) -> list[str]:
-        """Ask for a chat and answer in the older form; the texts of the chat's answer."""
+        """Ask for a chat and answer in the legacy form; the texts of the chat's answer."""
         headers = [h for h in scope["headers"] if h[0].lower() != b"content-type"]
         headers.append((b"content-type", b"application/json"))
         chat = {"path": CHAT_PATH, "raw_path": CHAT_PATH.encode(), "headers": headers}
@@ -245,7 +241,7 @@ class Doorkeeper:
         await self._app({**scope, **chat}, receive, held.send)
         # To a client that left vLLM answers `null`, which is nothing to convert.
         if not receive.client_left:
-            await held.pass_on(exchange.send, older.to_answer)
+            await held.pass_on(exchange.send, legacy.to_answer)
         return held.read_texts()
 
     def _resolve(self, exchange: Exchange, name: str) -> Target:
@@ -288,7 +284,7 @@ class Doorkeeper:
 
 
 def _read_token(headers: Headers, bare: bool) -> bytes:
-    """The key of a request, b"" without one; `bare`: the older service took it without a scheme."""
+    """The key of a request, b"" without one; `bare`: the legacy service took one without a scheme."""
     values = find_values(headers, b"authorization")
     if len(values) > 1:
         raise Refusal(Reason.AUTHORIZATION, "more than one Authorization header")

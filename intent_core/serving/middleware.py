@@ -3,25 +3,25 @@
 import logging
 import os
 
-from intent_core.serving.app import ACCESS_LOG, Doorkeeper
+from intent_core.serving.app import ACCESS_LOG, ServingApp
 from intent_core.serving.metrics import process_metrics
 from intent_core.serving.protocol.asgi import App, Receive, Scope, Send
 from intent_core.serving.settings import read_settings
 
 
 class ServingMiddleware:
-    """A `Doorkeeper` set up from the environment.
+    """A `ServingApp` set up from the environment.
 
     The one place of `intent_core` that reads the environment: vLLM constructs the class itself
     and hands it nothing but the application. The variables are those of `read_settings`.
     """
 
     def __init__(self, app: App) -> None:
-        self._doorkeeper = Doorkeeper(app, read_settings(os.environ), process_metrics())
+        self._app = ServingApp(app, read_settings(os.environ), process_metrics())
         _show_access_log()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._doorkeeper(scope, receive, send)
+        await self._app(scope, receive, send)
 
 
 def _show_access_log() -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from intent_core.datasets.erasure import ForgetList, ForgottenRow
+from intent_core.datasets.erasure import ErasedRow, ErasureList
 from intent_core.errors import StorageError
 from intent_core.recipe.config import fingerprint
 from tasks.storage.objects import MissingObjectError, ObjectStore
@@ -14,19 +14,19 @@ _ROWS = "forgotten/rows"
 _SALT = "forgotten/salt"
 
 
-def read_forget_list(store: ObjectStore) -> ForgetList:
+def read_forget_list(store: ObjectStore) -> ErasureList:
     """What must not be learned any more. `StorageError` for an entry that cannot be read:
     a dataset made without it would hold what was to be forgotten."""
     rows = []
     for found in store.list(f"{_ROWS}/"):
         try:
-            rows.append(ForgottenRow.model_validate_json(store.read(found.key)))
+            rows.append(ErasedRow.model_validate_json(store.read(found.key)))
         except ValidationError as error:
             raise StorageError(
                 f"{found.uri} is no entry of the forget list: it was written by other software; "
                 "forget the row again and remove this object"
             ) from error
-    return ForgetList(_read_salt(store) if rows else b"", rows)
+    return ErasureList(_read_salt(store) if rows else b"", rows)
 
 
 def remember(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
@@ -48,18 +48,18 @@ def recall(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
     return [entry.name for entry in entries]
 
 
-def _make_entries(store: ObjectStore, utterance: str, mark_result: str) -> list[ForgottenRow]:
+def _make_entries(store: ObjectStore, utterance: str, mark_result: str) -> list[ErasedRow]:
     now, entries = datetime.now(UTC), []
     if utterance:
-        digest = ForgetList(_make_salt(store)).digest(utterance)
-        entries.append(ForgottenRow(name=fingerprint(digest), utterance=digest, since=now))
+        digest = ErasureList(_make_salt(store)).digest(utterance)
+        entries.append(ErasedRow(name=fingerprint(digest), utterance=digest, since=now))
     if mark_result:
         name = fingerprint("mark-result", mark_result)
-        entries.append(ForgottenRow(name=name, mark_result=mark_result, since=now))
+        entries.append(ErasedRow(name=name, mark_result=mark_result, since=now))
     return entries
 
 
-def _key(entry: ForgottenRow) -> str:
+def _key(entry: ErasedRow) -> str:
     return f"{_ROWS}/{entry.name}.json"
 
 

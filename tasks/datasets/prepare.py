@@ -10,7 +10,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from intent_core.datasets.build import build_dataset
-from intent_core.datasets.erasure import ForgetList
+from intent_core.datasets.erasure import ErasureList
 from intent_core.datasets.manifest import (
     FINDINGS_FILE,
     REJECTIONS_FILE,
@@ -120,7 +120,7 @@ def _render(manifest: DatasetManifest) -> str:
 
 
 def _read_test(
-    test: ExportFile, config: DataConfig, forget_list: ForgetList, taken: set[str]
+    test: ExportFile, config: DataConfig, forget_list: ErasureList, taken: set[str]
 ) -> list[Record]:
     """A fixed test set must be sound to the last row: it is what models are measured by."""
     reading = ExportReading(forget_list.take_out(iter_export(test.path, config), taken))

@@ -109,20 +109,23 @@ def check(
     were never said), each with numbers and what to do. Exit code 3 when a rule of the recipe's
     `data.stop_on` is broken.
     """
-    from flows.cli.data.check import check_export, show_check
+    from flows.cli.data.check import count_sample_tokens, show_check
+    from intent_core.datasets.check_export import check_export
     from intent_core.quality.findings import stop_on_findings
 
     with reported():
         config = read_config(recipe, override, max_rejection_rate)
         with Console(stderr=True).status("checking"):
-            found = check_export(export, config, with_tokens=tokens, out=out)
+            outcome = check_export(
+                export, config, count_tokens=count_sample_tokens if tokens else None, out=out
+            )
         if as_json:
-            print_json(found.model_dump(mode="json"))
+            print_json(outcome.model_dump(mode="json"))
         else:
-            show_check(console, export, found)
+            show_check(console, export, outcome)
             if not out:
                 console.print("--out FOLDER keeps the rows behind these findings")
-        stop_on_findings(found.findings, config.data.stop_on)
+        stop_on_findings(outcome.findings, config.data.stop_on)
 
 
 @export_app.command()

@@ -1,22 +1,15 @@
-"""What callers send and what vLLM is asked; the older service's requests and answers."""
+"""What callers send, and what is sent to vLLM."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.legacy_api import LegacyRequest, parse_legacy_request
 from intent_core.serving.protocol.request_limits import require_modest
-from intent_core.serving.protocol.routes import CHAT_PATH, Route
+from intent_core.serving.protocol.routes import Route
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-
-# The older service's names of what is passed on as it stands.
-_SAMPLING = {
-    "max_new_tokens": "max_tokens",
-    "temperature": "temperature",
-    "top_k": "top_k",
-    "top_p": "top_p",
-}
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -75,68 +68,12 @@ def bound_length(fields: dict[str, Any], most_tokens: int) -> None:
 
 
 @dataclass(frozen=True)
-class OlderRequest:
-    """A request of the older service, `POST /api/predict/<alias>`, and what it asks."""
-
-    prompt: str
-    system_prompt: str
-    history: list[list[str]]
-    sampling: dict[str, int | float]
-
-    def to_chat(self, default_system_prompt: str) -> dict[str, Any]:
-        """The same as a chat."""
-        messages = []
-        system_prompt = self.system_prompt or default_system_prompt
-        if system_prompt:
-            messages.append({"role": "system", "content": system_prompt})
-        for asked, answered in self.history:
-            messages.append({"role": "user", "content": asked})
-            messages.append({"role": "assistant", "content": answered})
-        messages.append({"role": "user", "content": self.prompt})
-        return {"messages": messages, **self.sampling}
-
-    def to_answer(self, chat_answer: bytes) -> bytes:
-        """The older service's answer, from a chat's; `Refusal` if that is none."""
-        try:
-            text = json.loads(chat_answer)["choices"][0]["message"]["content"] or ""
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise Refusal(Reason.ANSWER, "the model server's answer is no chat answer") from None
-        history = [*self.history, [self.prompt, text]]
-        return json.dumps({"response": text, "history": history}).encode()
-
-
-def parse_older_request(fields: dict[str, Any]) -> OlderRequest:
-    """Check an older request; fields it does not know are left aside, as that service did."""
-    if fields.get("use_stream_chat"):
-        message = f"'use_stream_chat' is not served: use POST {CHAT_PATH} with 'stream': true"
-        raise Refusal(Reason.BODY, message)
-    prompt = fields.get("prompt")
-    if not isinstance(prompt, str):
-        raise Refusal(Reason.BODY, "'prompt' must be a text")
-    system_prompt = fields.get("system_prompt") or ""
-    if not isinstance(system_prompt, str):
-        raise Refusal(Reason.BODY, "'system_prompt' must be a text")
-    history = fields.get("history") or []
-    if not isinstance(history, list) or not all(map(_is_exchange, history)):
-        raise Refusal(Reason.BODY, "'history' must be a list of [prompt, answer] pairs of texts")
-    sampling: dict[str, int | float] = {}
-    for older, name in _SAMPLING.items():
-        value = fields.get(older)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Refusal(Reason.BODY, f"{older!r} must be a number")
-        sampling[name] = value
-    return OlderRequest(prompt, system_prompt, history, sampling)
-
-
-@dataclass(frozen=True)
 class Question:
     """What a caller asks, ready to be put to any model."""
 
     route: Route
     fields: dict[str, Any]
-    older: OlderRequest | None
+    legacy: LegacyRequest | None
 
     @property
     def user(self) -> str:
@@ -156,8 +93,8 @@ class Question:
         self, model: str, system_prompt: str, most_tokens: int, *, is_copy: bool = False
     ) -> bytes:
         """What vLLM is sent; a copy is neither streamed nor has the caller's own request id."""
-        if self.older:
-            fields = self.older.to_chat(system_prompt)
+        if self.legacy:
+            fields = self.legacy.to_chat(system_prompt)
         else:
             fields = dict(self.fields)
             if self.route is Route.CHAT:
@@ -174,11 +111,7 @@ class Question:
 def read_question(route: Route, body: bytes) -> Question:
     """The question in a body; `Refusal` for what is none."""
     fields = parse_object(body)
-    older = parse_older_request(fields) if route is Route.PREDICT else None
-    if older is None:
+    legacy = parse_legacy_request(fields) if route is Route.PREDICT else None
+    if legacy is None:
         require_modest(fields)
-    return Question(route, fields, older)
-
-
-def _is_exchange(pair: object) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, str) for x in pair)
+    return Question(route, fields, legacy)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from intent_core.datasets.erasure import MESSAGE, ForgetList, ForgottenRow
+from intent_core.datasets.erasure import MESSAGE, ErasedRow, ErasureList
 from intent_core.errors import DataError
 from intent_core.exports.reader import iter_export
 from intent_core.exports.records import ExportReading, Record, Rejection, check_rejections
@@ -19,16 +19,16 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SALT = b"0123456789abcdef"
 
 
-def forget(*utterances: str, mark_results: tuple[str, ...] = ()) -> ForgetList:
+def forget(*utterances: str, mark_results: tuple[str, ...] = ()) -> ErasureList:
     by_text = [
-        ForgottenRow(name=f"u{i}", utterance=ForgetList(SALT).digest(text), since=NOW)
+        ErasedRow(name=f"u{i}", utterance=ErasureList(SALT).digest(text), since=NOW)
         for i, text in enumerate(utterances)
     ]
-    by_id = [ForgottenRow(name=f"m{one}", mark_result=one, since=NOW) for one in mark_results]
-    return ForgetList(SALT, [*by_text, *by_id])
+    by_id = [ErasedRow(name=f"m{one}", mark_result=one, since=NOW) for one in mark_results]
+    return ErasureList(SALT, [*by_text, *by_id])
 
 
-def take_out(some: ForgetList, *items: Record | Rejection) -> tuple[list[Any], set[str]]:
+def take_out(some: ErasureList, *items: Record | Rejection) -> tuple[list[Any], set[str]]:
     taken: set[str] = set()
     return list(some.take_out(items, taken)), taken
 
@@ -60,7 +60,7 @@ def test_others_stay_as_they_are() -> None:
 
 
 def test_digests_differ_from_store_to_store() -> None:
-    assert ForgetList(b"a").digest("你好") != ForgetList(b"b").digest("你好")
+    assert ErasureList(b"a").digest("你好") != ErasureList(b"b").digest("你好")
     listed = forget("给王小明打电话").rows[0].model_dump_json()
     assert "王小明" not in listed
 
@@ -105,7 +105,7 @@ def test_half_a_text_that_cannot_be_compared_is_cut_off() -> None:
     )
     [kept], taken = take_out(forget("给王小明打电话"), broken)
     assert (kept.raw, kept.reason, taken) == ('{"data": {"instruction": ', "truncated", set())
-    assert take_out(ForgetList(b""), broken)[0] == [broken], "without a list nothing changes"
+    assert take_out(ErasureList(b""), broken)[0] == [broken], "without a list nothing changes"
 
 
 def test_forgotten_rows_are_no_fault_of_the_export(tmp_path: Path) -> None:

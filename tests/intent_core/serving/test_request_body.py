@@ -5,11 +5,11 @@ import pytest
 
 from intent_core.errors import ConfigError
 from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.legacy_api import parse_legacy_request
 from intent_core.serving.protocol.request_body import (
     bound_length,
     format_object,
     parse_object,
-    parse_older_request,
     put_system_prompt,
     requested_model,
 )
@@ -115,7 +115,7 @@ def test_no_more_tokens_are_asked_for_than_the_model_has_room_for(name: str) -> 
 
 def test_an_older_request_becomes_a_chat() -> None:
     """The very fields of the documents' client."""
-    older = parse_older_request(
+    older = parse_legacy_request(
         {
             "prompt": "and tomorrow?",
             "system_prompt": "You are an intent recognition expert.",
@@ -151,7 +151,7 @@ def test_an_older_request_becomes_a_chat() -> None:
 
 
 def test_an_older_request_may_be_its_prompt_alone() -> None:
-    older = parse_older_request({"prompt": "hi", "history": None, "langchain": True})
+    older = parse_legacy_request({"prompt": "hi", "history": None, "langchain": True})
     assert older.to_chat("Say calls.") == {
         "messages": [
             {"role": "system", "content": "Say calls."},
@@ -181,21 +181,21 @@ def test_an_older_request_may_be_its_prompt_alone() -> None:
 )
 def test_an_older_request_is_checked(field: str, value: object) -> None:
     with pytest.raises(Refusal) as refused:
-        parse_older_request({"prompt": "hi", field: value})
+        parse_legacy_request({"prompt": "hi", field: value})
     assert refused.value.status == 400
     assert field in refused.value.message
 
 
 def test_an_older_stream_is_sent_elsewhere() -> None:
     with pytest.raises(Refusal) as refused:
-        parse_older_request({"prompt": "hi", "use_stream_chat": True})
+        parse_legacy_request({"prompt": "hi", "use_stream_chat": True})
     assert "/v1/chat/completions" in refused.value.message
 
 
 @pytest.mark.parametrize("answer", [b"null", b"{", b"[]", b'{"choices": []}', b"[" * 9999])
 def test_an_answer_of_another_kind_is_a_bad_gateway(answer: bytes) -> None:
     with pytest.raises(Refusal) as refused:
-        parse_older_request({"prompt": "hi"}).to_answer(answer)
+        parse_legacy_request({"prompt": "hi"}).to_answer(answer)
     assert refused.value.status == 502
 
 

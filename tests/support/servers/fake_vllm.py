@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from intent_core.serving.access.aliases import Target, Trial, write_aliases
-from intent_core.serving.app import Doorkeeper
+from intent_core.serving.app import ServingApp
 from intent_core.serving.metrics import Metrics
 from intent_core.serving.protocol.asgi import App, Message, Receive, Scope, Send
 from intent_core.serving.settings import ServingSettings
@@ -145,7 +145,7 @@ class Door:
             operator_key=OPERATOR_KEY,
             **settings,
         )
-        self.app: App = Doorkeeper(self.model, chosen, self.metrics, self.read_clock)
+        self.app: App = ServingApp(self.model, chosen, self.metrics, self.read_clock)
 
     def read_clock(self) -> float:
         return self.now + self.model.spent

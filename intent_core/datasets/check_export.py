@@ -1,0 +1,98 @@
+"""The data check of an export, as a run would do it, without a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from intent_core.datasets.build import describe_suspicions, make_corpus
+from intent_core.datasets.deduplicate import Deduplication, deduplicate
+from intent_core.datasets.manifest import (
+    CONFLICTS_FILE,
+    FINDINGS_FILE,
+    LABEL_ERRORS_FILE,
+    REJECTIONS_FILE,
+    REPORTS_FILE,
+)
+from intent_core.datasets.splits import place_utterances
+from intent_core.exports.reader import read_export
+from intent_core.exports.records import ExportReading, check_rejections
+from intent_core.files import write_jsonl
+from intent_core.language.calls import parse_calls
+from intent_core.language.intent_schema import list_intents
+from intent_core.quality.coverage import check_quality
+from intent_core.quality.findings import Corpus, Finding, render_findings
+from intent_core.recipe.config import PipelineConfig, TrainConfig
+
+Sample = tuple[str, str]
+"""(utterance, output)"""
+TokenCounter = Callable[[list[Sample], TrainConfig], list[int]]
+"""Tokens of each whole sample, prompt and answer, for the recipe's base model."""
+
+
+class ExportCheck(BaseModel):
+    """What became of an export's rows, and what the data check finds in the usable ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    objects: int
+    records: int
+    rejections: int
+    reasons: dict[str, int]
+    reports: dict[str, int]
+    utterances: int
+    intents: int
+    findings: tuple[Finding, ...]
+
+
+def check_export(
+    path: Path,
+    config: PipelineConfig,
+    *,
+    count_tokens: TokenCounter | None = None,
+    out: Path | None = None,
+) -> ExportCheck:
+    """Read and check an export as a run would, short of splitting it.
+
+    The rows behind the findings go to the folder `out`. Without `count_tokens` the samples' lengths
+    are not checked. Raises `DataError` when the file cannot
+    be read or too many rows are unusable.
+    """
+    reading = read_export(path, config.data)
+    check_rejections(reading.tally, path, config.data.max_rejection_rate)
+    unique = deduplicate(reading.records, config.data)
+    records = [record for group in unique.kept.values() for record in group]
+    # Nothing is split off here: all utterances stand on one side.
+    whole = config.data.model_copy(update={"test_fraction": 0.0, "validation_fraction": 0.0})
+    labels = [parse_calls(record.output) for record in records]
+    placement = place_utterances(list(unique.kept), whole)
+    utterances = [record.utterance for record in records]
+    corpus = make_corpus(utterances, labels, unique, placement)
+    fixed = config.train.seq_length
+    corpus = corpus._replace(seq_length=None if fixed == "auto" else fixed)
+    if count_tokens:
+        samples = [(record.utterance, record.output) for record in records]
+        corpus = corpus._replace(lengths=count_tokens(samples, config.train))
+    findings = check_quality(corpus)
+    if out:
+        _write_rows(out, reading, unique, corpus)
+        text = render_findings(findings, f"Data check of {path.name}")
+        (out / FINDINGS_FILE).write_text(text, encoding="utf-8")
+    return ExportCheck(
+        objects=reading.tally.num_objects,
+        records=len(reading.records),
+        rejections=len(reading.rejections),
+        reasons=dict(reading.tally.reasons),
+        reports=dict(reading.tally.reports),
+        utterances=len(records),
+        intents=len(list_intents(labels)),
+        findings=findings,
+    )
+
+
+def _write_rows(out: Path, reading: ExportReading, unique: Deduplication, corpus: Corpus) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_jsonl(reading.rejections, out / REJECTIONS_FILE)
+    write_jsonl(reading.reports, out / REPORTS_FILE)
+    write_jsonl(unique.conflicts, out / CONFLICTS_FILE)
+    write_jsonl(describe_suspicions(corpus), out / LABEL_ERRORS_FILE)

@@ -1,0 +1,76 @@
+"""The legacy service's requests and answers, `POST /api/predict/<alias>`."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.routes import CHAT_PATH
+
+# The legacy service's names of what is passed on as it stands.
+_SAMPLING = {
+    "max_new_tokens": "max_tokens",
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+}
+
+
+@dataclass(frozen=True)
+class LegacyRequest:
+    """A request of the legacy service, `POST /api/predict/<alias>`, and what it asks."""
+
+    prompt: str
+    system_prompt: str
+    history: list[list[str]]
+    sampling: dict[str, int | float]
+
+    def to_chat(self, default_system_prompt: str) -> dict[str, Any]:
+        """The same as a chat."""
+        messages = []
+        system_prompt = self.system_prompt or default_system_prompt
+        if system_prompt:
+            messages.append({"role": "system", "content": system_prompt})
+        for asked, answered in self.history:
+            messages.append({"role": "user", "content": asked})
+            messages.append({"role": "assistant", "content": answered})
+        messages.append({"role": "user", "content": self.prompt})
+        return {"messages": messages, **self.sampling}
+
+    def to_answer(self, chat_answer: bytes) -> bytes:
+        """The legacy service's answer, from a chat's; `Refusal` if that is none."""
+        try:
+            text = json.loads(chat_answer)["choices"][0]["message"]["content"] or ""
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise Refusal(Reason.ANSWER, "the model server's answer is no chat answer") from None
+        history = [*self.history, [self.prompt, text]]
+        return json.dumps({"response": text, "history": history}).encode()
+
+
+def parse_legacy_request(fields: dict[str, Any]) -> LegacyRequest:
+    """Check a legacy request; fields it does not know are left aside, as that service did."""
+    if fields.get("use_stream_chat"):
+        message = f"'use_stream_chat' is not served: use POST {CHAT_PATH} with 'stream': true"
+        raise Refusal(Reason.BODY, message)
+    prompt = fields.get("prompt")
+    if not isinstance(prompt, str):
+        raise Refusal(Reason.BODY, "'prompt' must be a text")
+    system_prompt = fields.get("system_prompt") or ""
+    if not isinstance(system_prompt, str):
+        raise Refusal(Reason.BODY, "'system_prompt' must be a text")
+    history = fields.get("history") or []
+    if not isinstance(history, list) or not all(map(_is_exchange, history)):
+        raise Refusal(Reason.BODY, "'history' must be a list of [prompt, answer] pairs of texts")
+    sampling: dict[str, int | float] = {}
+    for legacy, name in _SAMPLING.items():
+        value = fields.get(legacy)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Refusal(Reason.BODY, f"{legacy!r} must be a number")
+        sampling[name] = value
+    return LegacyRequest(prompt, system_prompt, history, sampling)
+
+
+def _is_exchange(pair: object) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, str) for x in pair)

@@ -284,7 +284,7 @@ class ServingApp:
 
 
 def _read_token(headers: Headers, bare: bool) -> bytes:
-    """The key of a request, b"" without one; `bare`: the legacy service took one without a scheme."""
+    """A request's key, b"" if it has none; `bare`: the legacy service took one without scheme."""
     values = find_values(headers, b"authorization")
     if len(values) > 1:
         raise Refusal(Reason.AUTHORIZATION, "more than one Authorization header")

@@ -1,12 +1,14 @@
 """The whole walk for real: a tiny model trained, served by vLLM, promoted, called, rolled back.
 
-The steps build on one another, as they do for a user, so they stand in one order.
+Each stage is a fixture that builds on the one before, so a test can also run alone. The tests are
+in the order of the stages: a later stage changes what is served.
 """
 
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -41,6 +43,25 @@ def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPath
     return prepare_walk(tmp_path_factory.mktemp("walk"), tiny_model)
 
 
+@pytest.fixture(scope="module")
+def rejected(walk: Path) -> dict[str, Any]:
+    """The outcome of a run whose gate cannot be passed."""
+    return outcome_of(run_walk(walk, "gate.min_test_examples=100000", code=1))
+
+
+@pytest.fixture(scope="module")
+def promoted(walk: Path, rejected: dict[str, Any]) -> dict[str, Any]:
+    """The outcome of a run with the recipe's own gate."""
+    return outcome_of(run_walk(walk))
+
+
+@pytest.fixture(scope="module")
+def replaced(walk: Path, promoted: dict[str, Any]) -> dict[str, Any]:
+    """The outcome of a second model's run, and what was served before it."""
+    before = json.loads(intent("status", "--json"))["served"]
+    return {"before": before, **outcome_of(run_walk(walk, "train.seed=7"))}
+
+
 def test_nothing_is_served_before_the_first_promotion(platform: Settings) -> None:
     key = platform.read_api_key()
     answer = httpx.get(f"{platform.endpoint}/models", headers={"Authorization": f"Bearer {key}"})
@@ -49,8 +70,8 @@ def test_nothing_is_served_before_the_first_promotion(platform: Settings) -> Non
     intent("ask", "play Angie", code=4)
 
 
-def test_a_strict_gate_rejects_and_serves_nothing(walk: Path, platform: Settings) -> None:
-    outcome = outcome_of(run_walk(walk, "gate.min_test_examples=100000", code=1))
+def test_a_strict_gate_rejects_and_serves_nothing(rejected: dict[str, Any]) -> None:
+    outcome = rejected
     assert outcome["decision"]["promote"] is False
     assert "short by" in outcome["decision"]["reason"]
     assert outcome["served"] is None
@@ -64,9 +85,9 @@ def test_a_strict_gate_rejects_and_serves_nothing(walk: Path, platform: Settings
 
 
 def test_the_same_recipe_with_its_own_gate_is_promoted_without_training(
-    walk: Path, platform: Settings
+    promoted: dict[str, Any],
 ) -> None:
-    outcome = outcome_of(run_walk(walk))
+    outcome = promoted
     assert outcome["decision"]["promote"] is True
     assert reused_steps(outcome)["fine-tune"] is True
     assert reused_steps(outcome)["evaluate"] is True
@@ -75,6 +96,7 @@ def test_the_same_recipe_with_its_own_gate_is_promoted_without_training(
     assert outcome["served"]["artifact"]["digest"] == outcome["artifact"]["digest"]
 
 
+@pytest.mark.usefixtures("promoted")
 def test_the_served_model_answers_under_its_alias_with_a_key(platform: Settings) -> None:
     asked = json.loads(intent("ask", "play Yesterday for me", "--json"))
     assert asked["text"] == "play_music(Yesterday)"
@@ -85,6 +107,7 @@ def test_the_served_model_answers_under_its_alias_with_a_key(platform: Settings)
     assert httpx.post(url, json=body).status_code == 401
 
 
+@pytest.mark.usefixtures("promoted")
 def test_answers_and_rows_lead_to_the_version_and_its_run(walk: Path, platform: Settings) -> None:
     """Whole, streamed and in the older form; a caller's own id comes back and names nothing."""
     from mlflow import MlflowClient
@@ -145,6 +168,7 @@ def ask_all(settings: Settings, utterances: list[str], pattern: str | None) -> l
     return asyncio.run(asked)
 
 
+@pytest.mark.usefixtures("promoted")
 def test_a_constrained_answer_is_within_the_catalogue(platform: Settings) -> None:
     pattern = write_regex(list_intents([parse_calls("order_tea(green)"), parse_calls("sleep()")]))
     for free in ask_all(platform, ODD, None):
@@ -153,6 +177,7 @@ def test_a_constrained_answer_is_within_the_catalogue(platform: Settings) -> Non
         assert answer.text.startswith(("order_tea(", "sleep()"))
 
 
+@pytest.mark.usefixtures("promoted")
 def test_the_served_model_says_what_to_label_next(walk: Path, platform: Settings) -> None:
     utterances = ["play Yesterday for me", *ODD[:3], "查一下北京的天气"]
     sure = [answer.confidence for answer in ask_all(platform, utterances, None)]
@@ -165,6 +190,7 @@ def test_the_served_model_says_what_to_label_next(walk: Path, platform: Settings
     assert chosen == doubtful
 
 
+@pytest.mark.usefixtures("promoted")
 @pytest.mark.parametrize("path", ["/invocations", "/tokenize", "/v1/load_lora_adapter", "/docs"])
 def test_no_other_path_is_reachable(platform: Settings, path: str) -> None:
     headers = {"Authorization": f"Bearer {platform.read_api_key()}"}
@@ -172,6 +198,7 @@ def test_no_other_path_is_reachable(platform: Settings, path: str) -> None:
     assert httpx.post(url, json={}, headers=headers).status_code == 403
 
 
+@pytest.mark.usefixtures("promoted")
 def test_a_second_run_reuses_every_step(walk: Path) -> None:
     before = json.loads(intent("status", "--json"))
     outcome = outcome_of(run_walk(walk))
@@ -181,6 +208,7 @@ def test_a_second_run_reuses_every_step(walk: Path) -> None:
     assert after["services"] == before["services"], "no server was started or stopped"
 
 
+@pytest.mark.usefixtures("promoted")
 def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform: Settings) -> None:
     from mlflow import MlflowClient
 
@@ -193,28 +221,29 @@ def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform:
     runs = client.search_runs([experiment.experiment_id])
     verdicts = sorted(run.data.tags["intent.verdict"] for run in runs)
     assert verdicts == ["promote", "rejected"], "one run per outcome, a repetition adds none"
-    promoted, rejected = sorted(runs, key=lambda run: str(run.data.tags["intent.verdict"]))
+    accepted, refused = sorted(runs, key=lambda run: str(run.data.tags["intent.verdict"]))
     whole, live = (
-        client.get_metric_history(r.info.run_id, "train_loss") for r in (promoted, rejected)
+        client.get_metric_history(r.info.run_id, "train_loss") for r in (accepted, refused)
     )
     assert [(m.step, m.value) for m in whole] == [(m.step, m.value) for m in live] != []
     assert live[0].timestamp < live[-1].timestamp, "shown while it trained"
-    assert promoted.data.params["train.learning_rate"] == "0.003"
-    assert promoted.data.metrics["intent_accuracy"] >= 0.8
-    dataset = promoted.inputs.dataset_inputs[0].dataset
+    assert accepted.data.params["train.learning_rate"] == "0.003"
+    assert accepted.data.metrics["intent_accuracy"] >= 0.8
+    dataset = accepted.inputs.dataset_inputs[0].dataset
     assert dataset.digest == served["artifact"]["dataset_fingerprint"]
     assert json.loads(dataset.source)["uri"].endswith("export.manifest")
-    told = {f.path for f in client.list_artifacts(promoted.info.run_id, "dataset")}
+    told = {f.path for f in client.list_artifacts(accepted.info.run_id, "dataset")}
     assert {
         *("dataset/data_check.md", "dataset/rejections.jsonl", "dataset/reports.jsonl"),
         *("dataset/conflicts.jsonl", "dataset/left_out.jsonl", "dataset/label_errors.jsonl"),
     } < told
-    held = {f.path for f in client.list_artifacts(promoted.info.run_id)}
+    held = {f.path for f in client.list_artifacts(accepted.info.run_id)}
     assert {"report.html", "report.json", "decision.md", "dataset", "figures", "tables"} <= held
     weights = client.download_artifacts(champion.run_id, "model/model.safetensors")
     assert Path(weights).stat().st_size > 100_000
 
 
+@pytest.mark.usefixtures("promoted")
 def test_data_check_curve_and_scores_are_on_the_prefect_run() -> None:
     assert "| few-utterances |" in read_artifact("data-check")
     assert "music_exit" in read_artifact("data-check")
@@ -222,9 +251,9 @@ def test_data_check_curve_and_scores_are_on_the_prefect_run() -> None:
     assert "weather_search" in read_artifact("evaluation")
 
 
-def test_a_second_model_replaces_the_first(walk: Path) -> None:
-    before = json.loads(intent("status", "--json"))["served"]
-    assert reused_steps(outcome_of(run_walk(walk, "train.seed=7")))["fine-tune"] is False
+def test_a_second_model_replaces_the_first(replaced: dict[str, Any]) -> None:
+    before = replaced["before"]
+    assert reused_steps(replaced)["fine-tune"] is False
     status = json.loads(intent("status", "--json"))
     assert status["served"]["artifact"]["digest"] != before["artifact"]["digest"]
     assert status["previous"]["artifact"]["digest"] == before["artifact"]["digest"]
@@ -233,6 +262,7 @@ def test_a_second_model_replaces_the_first(walk: Path) -> None:
     assert json.loads(intent("ask", "play Angie", "--json"))["text"] == "play_music(Angie)"
 
 
+@pytest.mark.usefixtures("replaced")
 def test_a_run_that_was_asked_for_earlier_takes_no_traffic_from_a_newer_one(
     walk: Path, platform: Settings
 ) -> None:
@@ -251,6 +281,7 @@ def test_a_run_that_was_asked_for_earlier_takes_no_traffic_from_a_newer_one(
     assert json.loads(intent("status", "--json"))["served"] == served
 
 
+@pytest.mark.usefixtures("replaced")
 def test_rollback_serves_the_first_model_again(walk: Path, platform: Settings) -> None:
     from mlflow import MlflowClient
 
@@ -269,6 +300,7 @@ def test_rollback_serves_the_first_model_again(walk: Path, platform: Settings) -
     assert asked["model"] == after["served"]["artifact"]["name"]
 
 
+@pytest.mark.usefixtures("promoted")
 def test_no_secret_in_logs_parameters_or_artifacts(platform: Settings) -> None:
     """The key that opened the endpoint all along is in its own file, and nowhere else."""
     key = platform.read_api_key().encode()

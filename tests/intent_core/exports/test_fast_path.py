@@ -65,17 +65,18 @@ def test_nearly_all_rows_of_an_export_are_usual(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["snips_en", "crosswoz_zh"])
 def test_a_dirty_export_is_never_read_wrongly(name: str) -> None:
-    usual = taught(make_row("a()"))
+    usual, num_fast = taught(make_row("a()")), 0
     for line in (DATA / name / "export-dirty.manifest").read_bytes().splitlines():
         try:
             row = json.loads(line)
         except ValueError:
             assert usual.read(line, 1, 0) is None
             continue
-        agrees(usual, line)
+        num_fast += agrees(usual, line)
         answer = read_answer(row, CONFIG)
         if isinstance(answer, RowAnswer):
             usual.learn(line, row, answer)
+    assert num_fast > 0
 
 
 STAGES = st.sampled_from(["label-1", "label-1-check", "label-1-verify", "label-1-system"])
@@ -132,9 +133,10 @@ def test_it_never_says_anything_else(
 
 
 @pytest.mark.parametrize("key", ['na"me', "a\\b", "tab\t", "\x00", "键", "label-"])
-def test_keys_that_cannot_be_field_names_teach_nothing(key: str) -> None:
+def test_keys_that_json_escapes_are_read_the_thorough_way(key: str) -> None:
     usual = taught(make_row("a()", **{key: 1}), make_row("a()"))
-    agrees(usual, json.dumps(make_row("b()", **{key: 1})).encode())
+    is_fast = agrees(usual, json.dumps(make_row("b()", **{key: 1})).encode())
+    assert is_fast == (key in ("键", "label-"))
 
 
 def test_the_bare_answer_to_another_question_is_not_the_label() -> None:
@@ -148,10 +150,12 @@ def test_the_bare_answer_to_another_question_is_not_the_label() -> None:
 
 @pytest.mark.parametrize("version", [1000.0, 1e3, "-0", "1.0", "1e3", "007", -1, "17", 17, None])
 def test_versions_are_read_alike(version: Any) -> None:
-    usual = taught(make_row("a()"))
+    """One look teaches: the second row of it, if it is read the fast way, has the same version."""
     row = make_row("b()")
     row["label-1"]["results"][0]["Version"] = version
-    agrees(usual, json.dumps(row).encode())
+    usual = taught(make_row("a()"), row)
+    is_fast = agrees(usual, json.dumps(row).encode())
+    assert is_fast or version not in ("17", 17)
 
 
 def test_rows_of_another_look_are_learned() -> None:

@@ -96,10 +96,9 @@ def test_the_operator_sees_what_is_without_a_trial(door: Door) -> None:
     assert (found["requests"], found["champion"]["requests"]) == (0, 0)
 
 
-def test_without_a_trial_nothing_is_looked_at(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_trial_nobody_counts(door: Door) -> None:
     door.promote(OLD)
-    for name in ("trial.trial.is_chosen", "app.judge", "app.own_scope"):
-        monkeypatch.setattr(f"intent_core.serving.{name}", lambda *_: pytest.fail("no trial"))
+    door.model.text = "no calls at all"
     assert (chat(door).status, door.trial()) == (200, None)
     assert door.ask("POST", PREDICT, {"prompt": "x"}).status == 200
     assert "intent_trial_requests_total{" not in generate_latest(door.registry).decode()
@@ -217,11 +216,7 @@ def test_no_caller_can_end_a_trial(door: Door) -> None:
 def test_a_caller_lost_within_the_answer_is_not_the_candidates_fault(door: Door) -> None:
     door.promote(OLD, trial=trial(min_requests=1, max_parse_failure_rate=0))
 
-    async def server(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        raise OSError("the caller's connection is gone")
-
-    door.app._app = server  # type: ignore[attr-defined]
+    door.model.fault_within = OSError("the caller's connection is gone")
     with pytest.raises(OSError, match="gone"):
         chat(door)
     assert door.trial()["requests"] == 0

@@ -58,6 +58,7 @@ class ModelServer:
         self.status = 200
         self.raw: bytes | None = None
         self.fault: Exception | None = None
+        self.fault_within: Exception | None = None
         self.waits_for_client = False
         self.client_left = False
         self.started = asyncio.Event()
@@ -93,6 +94,8 @@ class ModelServer:
         headers = [(b"content-type", kind), (b"x-request-id", b"1")]
         status = self.statuses.get(model, self.status)
         await send({"type": "http.response.start", "status": status, "headers": headers})
+        if self.fault_within:
+            raise self.fault_within
         for chunk in self.stream or [self._answer(scope, self.texts.get(model, self.text))]:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})

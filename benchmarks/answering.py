@@ -25,7 +25,7 @@ from tasks.local_services.services import stop_services
 from tasks.serving.vllm.server import ModelServer, ensure_model_server
 from tasks.settings import Settings, get_settings
 from tasks.storage.step_results import get_store, write_finished
-from tasks.system.processes import find_process, processes_folder
+from tasks.system.processes import find_process
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -51,12 +51,12 @@ class Served(NamedTuple):
     @property
     def dtype(self) -> str:
         """As the server itself has logged it."""
-        log = processes_folder(self.settings) / f"{self.server.name}.log"
+        log = self.settings.layout.processes / f"{self.server.name}.log"
         found = re.search(r"dtype=torch\.(\w+)", log.read_text(encoding="utf-8", errors="replace"))
         return found[1] if found else "unknown"
 
     def cpu_seconds(self) -> float:
-        record = find_process(processes_folder(self.settings), self.server.name)
+        record = find_process(self.settings.layout.processes, self.server.name)
         if record is None:
             raise SystemExit(f"{self.server.name} has ended")
         leader = psutil.Process(record.pid)

@@ -98,7 +98,7 @@ class Promoted:
 
     def stop(self) -> None:
         stop_services(self._settings, lambda line: None)
-        (self._settings.home / "serving.json").unlink(missing_ok=True)
+        self._settings.layout.serving_state.unlink(missing_ok=True)
 
 
 class LoadInplace:
@@ -127,7 +127,7 @@ class LoadInplace:
         """The adapter where an operator would put it: beside the last one, or in its place."""
         if self._inplace != "same":
             self._placed += 1
-        folder = self._settings.home.resolve() / "inplace" / f"adapter-{self._placed}"
+        folder = self._settings.layout.work / "inplace" / f"adapter-{self._placed}"
         return shutil.copytree(self._adapter(version), folder, dirs_exist_ok=True)
 
     def _serve(self) -> None:

@@ -50,8 +50,8 @@ class Round(NamedTuple):
 
 
 def start_both(settings: Settings, options: argparse.Namespace) -> dict[str, Target]:
-    base = choose_base(options.base, settings.home / "tiny")
-    artifact = make_version(settings, base, settings.home / "version", seed=0)
+    base = choose_base(options.base, settings.layout.work / "tiny")
+    artifact = make_version(settings, base, settings.layout.work / "version", seed=0)
     serve = ServeConfig(max_model_len=256, dtype=options.dtype)
     ours = ensure_model_server(settings, artifact, serve)
     key, prompt = settings.read_inference_key(), artifact.system_prompt

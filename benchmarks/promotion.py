@@ -180,8 +180,8 @@ def find_contenders(
 
 
 def compare(settings: Settings, options: argparse.Namespace) -> dict[str, Value]:
-    base = choose_base(options.base, settings.home / "tiny")
-    folders = [settings.home / "versions" / str(seed) for seed in SEEDS]
+    base = choose_base(options.base, settings.layout.work / "tiny")
+    folders = [settings.layout.work / "versions" / str(seed) for seed in SEEDS]
     artifacts = [make_version(settings, base, *one) for one in zip(folders, SEEDS, strict=True)]
     known: dict[str, Known] = {}
     found: dict[str, Value] = {}

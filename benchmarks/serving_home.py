@@ -13,7 +13,6 @@ from pydantic import JsonValue
 from intent_core.errors import ServingError
 from intent_core.recipe.config import ServeConfig
 from tasks.local_services.services import answers, stop_services
-from tasks.models.adapters import adapters_folder
 from tasks.serving.gateway.nginx import gateway_command, serving_now, write_gateway_config
 from tasks.serving.vllm.options import (
     HOST,
@@ -27,7 +26,6 @@ from tasks.system.processes import (
     ProcessRecord,
     choose_free_port,
     find_process,
-    processes_folder,
     start_process,
     stop_process,
     wait_until_ready,
@@ -60,7 +58,7 @@ def temporary_home() -> Iterator[Settings]:
 def start_gateway(settings: Settings) -> None:
     """The one service of the platform that serving needs, with nothing behind it yet."""
     write_gateway_config(settings)
-    folder = processes_folder(settings)
+    folder = settings.layout.processes
     record = start_process(folder, "gateway", gateway_command(settings), settings.gateway_port)
     wait_until_ready(record, lambda: serving_now(settings) == "", 20, ServingError)
 
@@ -70,7 +68,7 @@ class PlainServer:
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings, self._name = settings, name
-        self._folder = processes_folder(settings)
+        self._folder = settings.layout.processes
         self._port = choose_free_port(HOST)
 
     @property
@@ -99,7 +97,7 @@ class PlainServer:
         write_server_config(file, options)
         module = "vllm.entrypoints.openai.api_server"
         python = str(self._settings.vllm_python)
-        environment = server_environment(serve, adapters_folder(self._settings))
+        environment = server_environment(serve, self._settings.layout.adapters)
         # Names are given to it by hand here.
         environment.pop("VLLM_LORA_RESOLVER_CACHE_DIR", None)
         record = start_process(

@@ -116,7 +116,7 @@ def _train_tokenizer(texts: list[str]) -> Any:
 def make_version(settings: Settings, base: str, folder: Path, seed: int) -> ModelArtifact:
     """A random adapter of that seed, and the weights it is merged into, in the store."""
     source = fetch_base_model(settings, base)
-    weights = unpack_base_model(source, settings.home.resolve() / "cache" / "base-models")
+    weights = unpack_base_model(source, settings.layout.base_models)
     tokenizer: Any = AutoTokenizer.from_pretrained(weights)
     _write_weights(weights, folder, seed)
     utterances = tuple(read_utterances(3))

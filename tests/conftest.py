@@ -68,10 +68,12 @@ def platform(settings) -> Iterator[object]:  # type: ignore[no-untyped-def]
     import shutil
 
     from tasks.local_services.services import start_services, stop_services
+    from tests.support.home_paths import find_unknown
 
     try:
         start_services(settings, lambda line: None)
         yield settings
+        assert not find_unknown(settings.home), "see tasks/settings/home_layout.py"
     finally:
         stop_services(settings, lambda line: None)
         shutil.rmtree(settings.home, ignore_errors=True)

@@ -17,7 +17,7 @@ from tasks.serving.targets.local import discard_candidate
 from tasks.serving.vllm.server import ensure_model_server, find_model_server, server_name
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, read_finished
-from tasks.system.processes import in_use, is_in_use, processes_folder
+from tasks.system.processes import in_use, is_in_use
 
 _TIMEOUT_S = 30
 # A person waits: what is down is said soon rather than tried for long.
@@ -82,7 +82,7 @@ def open_candidate(settings: Settings, candidate: str, alias: str = "") -> Itera
         yield _find_elsewhere(settings, candidate, alias)
         return
     artifact, serve, version = _find_candidate(settings, candidate)
-    name, folder = server_name(artifact, serve), processes_folder(settings)
+    name, folder = server_name(artifact, serve), settings.layout.processes
     ran_before = find_model_server(settings, artifact, serve) is not None
     try:
         with in_use(folder, name):

@@ -106,7 +106,7 @@ def _stream_holds(stream: SupportsRead, needles: Iterable[bytes]) -> bool:
 
 def _search_home(settings: Settings, holds: Callable[[Path], bool], seen: set[str]) -> list[str]:
     held = []
-    for path in sorted(settings.home.resolve().rglob("*")):
+    for path in sorted(settings.layout.root.rglob("*")):
         is_text = path.is_file() and not path.is_symlink() and not path.name.endswith(_NO_TEXTS)
         if is_text and not is_partial(path.name) and path.as_uri() not in seen:
             try:

@@ -35,7 +35,7 @@ from tasks.serving.vllm.server import (
 )
 from tasks.settings import Settings, get_settings
 from tasks.storage.step_results import get_store, read_examples, work_folder, write_finished
-from tasks.system.processes import in_use, processes_folder
+from tasks.system.processes import in_use
 
 REPORT_VERSION = 2
 """Goes up when the same answers are judged or reported otherwise: old reports are not reused."""
@@ -121,7 +121,7 @@ def borrowed_server(
     It is stopped when what is done with it fails, or when nothing is served on this machine.
     """
     ran_before = find_model_server(settings, artifact, serve) is not None
-    with in_use(processes_folder(settings), server_name(artifact, serve)):
+    with in_use(settings.layout.processes, server_name(artifact, serve)):
         server = ensure_model_server(settings, artifact, serve)
         try:
             yield server

@@ -23,7 +23,6 @@ from tasks.system.processes import (
     end_leftovers,
     find_process,
     list_processes,
-    processes_folder,
     require_free_port,
     start_process,
     stop_process,
@@ -52,18 +51,18 @@ def start_services(
     Raises `ConfigError` when a port is taken by a program that is not ours, when the gateway runs
     under other settings, or when its certificate cannot be used.
     """
-    if (settings.home / ".restoring").exists():
+    if settings.layout.restoring.exists():
         from tasks.maintenance.backup.restore import finish_restore  # it imports Prefect
 
         finish_restore(settings)
     get_store(settings)
     settings.read_api_key()
-    with file_lock(settings.home / "services.lock"):
+    with file_lock(settings.layout.services_lock):
         require_same_listeners(settings)
         if not only:
             # `supervise` looks after it otherwise, and goes on with the former one.
             renew_certificate(settings)
-        folder, services = processes_folder(settings), _services(settings)
+        folder, services = settings.layout.processes, _services(settings)
         if only:
             services = [service for service in services if service.name in only]
         missing = [s for s in services if find_process(folder, s.name) is None]
@@ -102,7 +101,7 @@ def _set_up_prefect(settings: Settings, announce: Callable[[str], None]) -> None
 
 def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:
     """Stop every process this home has started, model servers included, and nothing else."""
-    folder = processes_folder(settings)
+    folder = settings.layout.processes
     for path in folder.glob("*.json"):
         end_leftovers(folder, path.stem)
     records = list_processes(folder)
@@ -114,7 +113,7 @@ def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:
 
 def running_services(settings: Settings) -> dict[str, int]:
     """Name and pid of every process this home has started."""
-    return {record.name: record.pid for record in list_processes(processes_folder(settings))}
+    return {record.name: record.pid for record in list_processes(settings.layout.processes)}
 
 
 def answers(url: str) -> bool:
@@ -125,9 +124,9 @@ def answers(url: str) -> bool:
 
 
 def _wait_for(settings: Settings, service: Service) -> None:
-    record = find_process(processes_folder(settings), service.name)
+    record = find_process(settings.layout.processes, service.name)
     if record is None:
-        log = processes_folder(settings) / f"{service.name}.log"
+        log = settings.layout.processes / f"{service.name}.log"
         raise ServiceError(f"{service.name} ended while starting; see {log}")
     error = TrackingError if service.name == "mlflow" else ServiceError
     wait_until_ready(record, lambda: answers(service.health_url), _STARTUP_S, error)
@@ -144,7 +143,7 @@ def _services(settings: Settings) -> list[Service]:
 
 
 def _prefect(settings: Settings) -> Service:
-    home = settings.home.resolve() / "prefect"
+    layout = settings.layout
     return Service(
         name="prefect",
         port=settings.prefect_port,
@@ -154,9 +153,11 @@ def _prefect(settings: Settings) -> Service:
             *("--host", settings.host, "--port", str(settings.prefect_port)),
         ],
         environment={
-            "PREFECT_HOME": str(home),
+            "PREFECT_HOME": str(layout.prefect),
             "PREFECT_API_DATABASE_CONNECTION_URL": _database(
-                settings.prefect_database_url, "asyncpg", f"sqlite+aiosqlite:///{home}/prefect.db"
+                settings.prefect_database_url,
+                "asyncpg",
+                f"sqlite+aiosqlite:///{layout.prefect_database}",
             ),
             # Else a server that is killed forgets who holds which limit, and nobody frees it.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
@@ -165,28 +166,28 @@ def _prefect(settings: Settings) -> Service:
             # The server looks its own API up under this address.
             "PREFECT_API_URL": settings.prefect_api_url,
         },
-        prepare=lambda: home.mkdir(parents=True, exist_ok=True),
+        prepare=lambda: layout.prefect.mkdir(parents=True, exist_ok=True),
     )
 
 
 def _mlflow(settings: Settings) -> Service:
-    home = settings.home.resolve() / "mlflow"
+    layout = settings.layout
     return Service(
         name="mlflow",
         port=settings.mlflow_port,
         health_url=f"{settings.mlflow_tracking_url}/health",
         command=[
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-            *("--artifacts-destination", str(home / "artifacts")),
+            *("--artifacts-destination", str(layout.mlflow_artifacts)),
             *("--host", settings.host, "--port", str(settings.mlflow_port)),
         ],
         environment={
             # A command line, which a flag would stand in, is readable by everybody.
             "MLFLOW_BACKEND_STORE_URI": _database(
-                settings.mlflow_database_url, "psycopg2", f"sqlite:///{home}/mlflow.db"
+                settings.mlflow_database_url, "psycopg2", f"sqlite:///{layout.mlflow_database}"
             ),
         },
-        prepare=lambda: home.mkdir(parents=True, exist_ok=True),
+        prepare=lambda: layout.mlflow.mkdir(parents=True, exist_ok=True),
     )
 
 

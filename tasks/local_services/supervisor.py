@@ -10,7 +10,7 @@ from tasks.serving.gateway.certificates import renew_certificate
 from tasks.serving.gateway.nginx import serving_now
 from tasks.serving.targets.local import does_answer, read_state, reconcile
 from tasks.settings import Settings
-from tasks.system.processes import list_processes, processes_folder, stop_process
+from tasks.system.processes import list_processes, stop_process
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class _Repeated:
 
 def stop_serving(settings: Settings) -> None:
     """Stop the gateway, then the model servers; nothing else of this home."""
-    folder = processes_folder(settings)
+    folder = settings.layout.processes
     records = [r for r in list_processes(folder) if r.name == "gateway" or r.name[:5] == "vllm-"]
     for record in sorted(records, key=lambda r: r.name != "gateway"):
         stop_process(folder, record)

@@ -28,7 +28,7 @@ from tasks.settings import Settings
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import MANIFEST, get_store
 from tasks.storage.survey import Seen, survey
-from tasks.system.processes import is_in_use, list_processes, processes_folder
+from tasks.system.processes import is_in_use, list_processes
 from tasks.tracking.registry import ARTIFACT_TAG, REMOVED_TAG
 from tasks.tracking.runs import make_client, mlflow_errors
 from tasks.training.finetune import training_lock
@@ -60,15 +60,15 @@ def plan_local(settings: Settings) -> Iterator[Removal]:
     for path in find_forgettable(settings, served)[1]:
         size = _removal("", path).size
         yield Removal(f"{path}, which is in the store", size, partial(remove_folder, path))
-    folder = processes_folder(settings)
+    folder = settings.layout.processes
     if not any(list_held(settings).values()):
-        work = settings.home.resolve() / "work"
-        for path in sorted([*work.glob("trainings/*"), *work.glob("evaluations/*")]):
+        layout = settings.layout
+        for path in sorted([*layout.trainings.glob("*"), *layout.evaluations.glob("*")]):
             if not is_in_use(folder, training_lock(path)) and _is_stale(
                 path, settings.keep_work_days
             ):
                 yield _removal(f"{path}, which a run never ended", path)
-        for path in sorted(work.glob("exports/*")):
+        for path in sorted(layout.exports.glob("*")):
             if _is_stale(path, settings.keep_work_days):
                 yield _removal(f"{path}, a copy", path)
     living = {record.log for record in list_processes(folder)}

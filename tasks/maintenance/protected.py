@@ -82,7 +82,7 @@ def find_served(settings: Settings) -> set[str]:
     """
     state = read_state(settings)
     found = {one.artifact.name for one in (state.current, state.previous) if one}
-    for path in (settings.home.resolve() / "aliases").glob("*.json"):
+    for path in settings.layout.aliases.glob("*.json"):
         for target in AliasFile(path).read().values():
             found |= {target.model, target.trial.model} if target.trial else {target.model}
     store = get_store(settings)

@@ -14,10 +14,6 @@ from tasks.settings import Settings
 _ADAPTER, _CONFIG = "adapter", "adapter_config.json"
 
 
-def adapters_folder(settings: Settings) -> Path:
-    return settings.home.resolve() / "adapters"
-
-
 def fetch_base(settings: Settings, artifact: ModelArtifact) -> Path:
     """The base model an adapter was trained on. Raises `ServingError` when it has changed."""
     source = fetch_base_model(settings, artifact.base_model)
@@ -27,12 +23,12 @@ def fetch_base(settings: Settings, artifact: ModelArtifact) -> Path:
             f"{artifact.base_model_digest[:12]}, and what is there now has {source.digest[:12]}: "
             "bring the former back, or train again"
         )
-    return unpack_base_model(source, settings.home.resolve() / "cache" / "base-models")
+    return unpack_base_model(source, settings.layout.base_models)
 
 
 def is_placed(settings: Settings, artifact: ModelArtifact) -> bool:
     """Whether a server that runs already finds it."""
-    return (adapters_folder(settings) / artifact.name / _CONFIG).exists()
+    return (settings.layout.adapters / artifact.name / _CONFIG).exists()
 
 
 def place_adapter(settings: Settings, artifact: ModelArtifact, model: Path, base: Path) -> None:
@@ -40,7 +36,7 @@ def place_adapter(settings: Settings, artifact: ModelArtifact, model: Path, base
 
     vLLM takes it only if it names its base model by the very path the server has loaded.
     """
-    folder, source = adapters_folder(settings) / artifact.name, model / _ADAPTER
+    folder, source = settings.layout.adapters / artifact.name, model / _ADAPTER
     if not source.is_dir():
         raise ServingError(
             f"{artifact.name} has no adapter (method {artifact.method!r}): set serve.mode to "

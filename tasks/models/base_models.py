@@ -46,7 +46,7 @@ def fetch_base_model(settings: Settings, name: str) -> BaseModelSource:
     if not _is_stored(name) and not _is_hub(name):
         return locate_base_model(name)
     digest = identify_base_model(name)
-    folder = settings.home.resolve() / "cache" / "base-models"
+    folder = settings.layout.base_models
     target = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[-60:]}-{digest}"
     if not target.is_dir():
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,15 +10,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from intent_core.serving.access.aliases import AliasFile
-from tasks.models.adapters import adapters_folder
 from tasks.settings import Settings
-from tasks.system.processes import is_in_use, list_processes, processes_folder
+from tasks.system.processes import is_in_use, list_processes
 
 logger = logging.getLogger(__name__)
-
-
-def models_folder(settings: Settings) -> Path:
-    return settings.home.resolve() / "models"
 
 
 def forget_models(settings: Settings, needed: Collection[str]) -> list[str]:
@@ -34,24 +29,24 @@ def forget_models(settings: Settings, needed: Collection[str]) -> list[str]:
 
 def find_forgettable(settings: Settings, needed: Collection[str]) -> tuple[list[str], list[Path]]:
     """Names and folders of what `forget_models` would remove."""
-    folders = [path for path in models_folder(settings).glob("intent-*") if path.is_dir()]
+    folders = [path for path in settings.layout.models.glob("intent-*") if path.is_dir()]
     folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     used = {*needed, *_find_used(settings, [path.name for path in folders])}
     others = [path.name for path in folders if path.name not in used]
     kept = used | set(others[: settings.keep_models])
-    places = (models_folder(settings), adapters_folder(settings))
+    places = (settings.layout.models, settings.layout.adapters)
     found = [path for folder in places for path in sorted(folder.glob("intent-*"))]
     return others[settings.keep_models :], [path for path in found if path.name not in kept]
 
 
 def _find_used(settings: Settings, names: list[str]) -> set[str]:
     """Those with a server of their own, or held by somebody, or a server's alias stands for."""
-    folder = processes_folder(settings)
+    folder = settings.layout.processes
     servers = {record.name for record in list_processes(folder)}
     held = {path.stem for path in folder.glob("vllm-*.in-use") if is_in_use(folder, path.stem)}
     used = {name for name in names if any(f"-{name}-" in server for server in servers | held)}
     for server in servers:
-        path = settings.home.resolve() / "aliases" / f"{server}.json"
+        path = settings.layout.alias_file(server)
         for target in AliasFile(path).read().values() if path.exists() else ():
             used |= {target.model, target.trial.model} if target.trial else {target.model}
     return used

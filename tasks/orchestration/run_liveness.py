@@ -29,25 +29,21 @@ def hold(settings: Settings, run_id: str) -> None:
     if run_id in _held:
         return
     held = contextlib.ExitStack()
-    held.enter_context(in_use(runs_folder(settings), run_id))
+    held.enter_context(in_use(settings.layout.runs, run_id))
     _held[run_id] = held
-    atexit.register(_let_go, runs_folder(settings) / f"{run_id}{_SUFFIX}", held)
-
-
-def runs_folder(settings: Settings) -> Path:
-    return settings.home.resolve() / "runs"
+    atexit.register(_let_go, settings.layout.runs / f"{run_id}{_SUFFIX}", held)
 
 
 def list_held(settings: Settings) -> dict[str, bool]:
     """Runs that were begun by processes of this home, and whether such a process still lives."""
-    folder = runs_folder(settings)
+    folder = settings.layout.runs
     names = [path.name.removesuffix(_SUFFIX) for path in folder.glob(f"*{_SUFFIX}")]
     return {name: is_in_use(folder, name) for name in sorted(names)}
 
 
 def forget_run(settings: Settings, run_id: str) -> None:
     """Its process is gone and its end is known."""
-    (runs_folder(settings) / f"{run_id}{_SUFFIX}").unlink(missing_ok=True)
+    (settings.layout.runs / f"{run_id}{_SUFFIX}").unlink(missing_ok=True)
 
 
 @functools.lru_cache(maxsize=256)

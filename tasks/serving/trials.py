@@ -15,7 +15,6 @@ from tasks.serving.releases import Release, read_golden, require_release
 from tasks.serving.targets.local import ServedModel, is_served, only_one, read_state
 from tasks.serving.vllm.server import (
     ModelServer,
-    aliases_file,
     describe_target,
     ensure_model_server,
     find_model_server,
@@ -61,7 +60,7 @@ def stop_trial(settings: Settings) -> None:
 def read_trial(settings: Settings) -> dict[str, Any] | None:
     """The trial under way and what it has found, as the server tells it; None without one."""
     served, server = _require_served(settings)
-    if AliasFile(aliases_file(settings, server.name)).read()[served.alias].trial is None:
+    if AliasFile(settings.layout.alias_file(server.name)).read()[served.alias].trial is None:
         return None
     headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
     try:
@@ -97,4 +96,4 @@ def _write(
 ) -> None:
     target = describe_target(served.artifact, served.version)
     found = Target.model_validate({**dict(target), "trial": trial})
-    write_aliases(aliases_file(settings, server.name), {served.alias: found})
+    write_aliases(settings.layout.alias_file(server.name), {served.alias: found})

@@ -115,7 +115,7 @@ class Settings(MaintenanceSettings, KeySettings):
 
     @property
     def store_uri(self) -> str:
-        return self.store or (self.home.resolve() / "store").as_uri()
+        return self.store or self.layout.store.as_uri()
 
     @property
     def prefect_api_url(self) -> str:
@@ -159,7 +159,7 @@ class Settings(MaintenanceSettings, KeySettings):
 def get_settings() -> Settings:
     """This process's settings, with the clients of Prefect and MLflow pointed accordingly."""
     settings = load_settings(Settings)
-    prepare_environment(settings.prefect_api_url, settings.home)
+    prepare_environment(settings.prefect_api_url, settings.layout.prefect)
     prepare_logging(settings.log_format == "json")
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         from tasks.settings.tracing import prepare_traces

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from intent_core.errors import ConfigError
 from intent_core.files import write_atomically
+from tasks.settings.home_layout import HomeLayout
 from tasks.settings.pai import get_pai_settings
 
 
@@ -24,12 +25,17 @@ class KeySettings(BaseSettings):
     below `home`."""
 
     @property
+    def layout(self) -> HomeLayout:
+        """The paths below `home`."""
+        return HomeLayout(self.home)
+
+    @property
     def api_key_file(self) -> Path:
-        return self.home / "secrets" / "api_key"
+        return self.layout.api_key
 
     @property
     def inference_keys_file(self) -> Path:
-        return self.inference_keys or self.home / "secrets" / "inference_keys"
+        return self.inference_keys or self.layout.inference_keys
 
     def read_api_key(self) -> str:
         """The operator's key; created with mode 0600 the first time."""

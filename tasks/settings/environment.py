@@ -42,16 +42,15 @@ _DEFAULTS = {
 }
 
 
-def prepare_environment(prefect_api_url: str, home: Path) -> None:
+def prepare_environment(prefect_api_url: str, prefect_home: Path) -> None:
     """Point the clients of Prefect and MLflow to ours, and keep everybody quiet."""
     for name, value in {**_DEFAULTS, "PREFECT_API_URL": prefect_api_url}.items():
         os.environ.setdefault(name, value)
     if "PREFECT_HOME" not in os.environ:
-        folder = home.resolve() / "prefect"
-        os.environ["PREFECT_HOME"] = str(folder)
+        os.environ["PREFECT_HOME"] = str(prefect_home)
         # Prefect makes one level only, and warns when that does not do.
         with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
+            prefect_home.mkdir(parents=True, exist_ok=True)
     for name in ("NO_PROXY", "no_proxy"):
         # Our servers are on this machine; a proxy for the internet would not find them.
         os.environ[name] = ",".join(

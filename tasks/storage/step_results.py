@@ -51,7 +51,7 @@ def write_finished(store: ObjectStore, prefix: str, value: BaseModel) -> None:
 
 def work_folder(settings: Settings, *parts: str) -> Path:
     """A folder of this machine for what a step needs on disk."""
-    folder = settings.home.resolve().joinpath("work", *parts)
+    folder = settings.layout.work.joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from intent_core.errors import ConfigError, ServiceError
 from intent_core.files import file_lock, write_atomically
-from tasks.settings import Settings, child_environment
+from tasks.settings import child_environment
 
 # They are meant to outlive us; dropped, Python would complain that they still run.
 _started: "list[subprocess.Popen[bytes]]" = []
@@ -38,11 +38,6 @@ class ProcessRecord(BaseModel):
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
-
-
-def processes_folder(settings: Settings) -> Path:
-    """Where this home's records, logs and options of servers lie."""
-    return settings.home.resolve() / "processes"
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ from tasks.storage.step_results import (
     work_folder,
     write_finished,
 )
-from tasks.system.processes import in_use, processes_folder
+from tasks.system.processes import in_use
 from tasks.tracking.live_curves import live_curves
 from tasks.training.checkpoint_sync import CheckpointMirror
 from tasks.training.process import run_program
@@ -78,7 +78,7 @@ def finetune_model(
             mirror,
             live_curves(settings, project, prefix) as curves,
             traced("training program"),
-            in_use(processes_folder(settings), training_lock(folder)),
+            in_use(settings.layout.processes, training_lock(folder)),
         ):
             run_program(job, folder, tracker, curves)
     result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
@@ -150,7 +150,7 @@ def write_job(
         train_file=data / dataset.splits["train"].file,
         validation_file=data / validation.file if validation and validation.num_examples else None,
         output_dir=folder,
-        cache_dir=settings.home.resolve() / "cache" / "base-models",
+        cache_dir=settings.layout.base_models,
         log_fields={**find_run(), **read_what_it_is_about()}
         if settings.log_format == "json"
         else None,

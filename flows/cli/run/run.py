@@ -39,7 +39,7 @@ _UNFINISHED = [
 @contextlib.contextmanager
 def only_run(settings: Settings) -> Iterator[None]:
     """Two runs on one machine would fight for its cores and ports. The kernel frees the lock."""
-    path = settings.home / "run.lock"
+    path = settings.layout.run_lock
     with contextlib.ExitStack() as stack:
         try:
             lock = stack.enter_context(file_lock(path, blocking=False))

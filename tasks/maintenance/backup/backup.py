@@ -18,7 +18,6 @@ from intent_core.errors import ConfigError, StorageError
 from intent_core.files import open_atomically
 from tasks.maintenance.backup.archive import ArchiveWriter
 from tasks.maintenance.backup.databases import SERVERS, Database, copy_database, find_database
-from tasks.orchestration.run_liveness import runs_folder
 from tasks.settings import Settings
 from tasks.storage.directory import DirectoryStore
 from tasks.storage.objects import is_partial, open_store, split_uri
@@ -108,9 +107,9 @@ def _fill(
     announce: Callable[[str], None],
 ) -> None:
     """First what refers to other things, then those: they are only ever added to."""
-    home = settings.home.resolve()
-    if (home / "serving.json").exists():
-        archive.add(home / "serving.json", "serving.json")
+    layout = settings.layout
+    if layout.serving_state.exists():
+        archive.add(layout.serving_state, "serving.json")
     with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
         for database in databases:
             copy = Path(folder) / f"{database.server}.copy"
@@ -120,10 +119,10 @@ def _fill(
             copy.unlink()
     if any(one.server == "prefect" for one in databases):
         # Whoever restores it knows by them which runs cannot be alive any more.
-        for path in sorted(runs_folder(settings).glob("*")):
+        for path in sorted(layout.runs.glob("*")):
             archive.add_bytes(b"", f"runs/{path.name}")
     if any(one.server == "mlflow" and one.path for one in databases):
-        _add_folder(archive, home / "mlflow" / "artifacts", "mlflow/artifacts")
+        _add_folder(archive, layout.mlflow_artifacts, "mlflow/artifacts")
     _add_store(settings, archive, announce)
 
 

@@ -48,7 +48,8 @@ def find_database(settings: Settings, server: Server) -> Database:
             f"INTENT_{server.upper()}_DATABASE_URL to its PostgreSQL URL; or run `pg_dump "
             f"--format=custom` beside it, and leave it out here with --without {server}"
         )
-    return Database(server, settings.home.resolve() / server / f"{server}.db")
+    layout = settings.layout
+    return Database(server, layout.prefect_database if is_prefect else layout.mlflow_database)
 
 
 def copy_database(database: Database, target: Path) -> None:

@@ -29,10 +29,9 @@ from tasks.settings import Settings
 from tasks.storage.directory import DirectoryStore
 from tasks.storage.objects import open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
-from tasks.system.processes import list_processes, processes_folder
+from tasks.system.processes import list_processes
 
 _READY = "ready.json"
-_PARTS = ("serving.json", "prefect", "mlflow", "runs")
 
 
 class Pending(BaseModel):
@@ -54,7 +53,7 @@ def restore(
     and `replace` was not said, or where something runs.
     """
     _require_still(settings)
-    with file_lock(settings.home / "restore.lock"):
+    with file_lock(settings.layout.restore_lock):
         _finish(settings)
         with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
             path = _fetch(source, Path(folder))
@@ -68,7 +67,7 @@ def restore(
 
 def is_pending(settings: Settings) -> bool:
     """Was a restore cut off while it moved its files?"""
-    return (_staging(settings) / _READY).exists()
+    return (settings.layout.restoring / _READY).exists()
 
 
 def finish_restore(settings: Settings) -> bool:
@@ -76,12 +75,12 @@ def finish_restore(settings: Settings) -> bool:
 
     Waits for one that is under way.
     """
-    with file_lock(settings.home / "restore.lock"):
+    with file_lock(settings.layout.restore_lock):
         return _finish(settings)
 
 
 def _finish(settings: Settings) -> bool:
-    staging = _staging(settings)
+    staging = settings.layout.restoring
     if not is_pending(settings):
         for folder in (staging, *_store_staging(settings)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -94,22 +93,22 @@ def _finish(settings: Settings) -> bool:
         if (dump := staging / name).exists():
             load_dump(find_database(settings, server), dump)
             dump.unlink()
-    home = settings.home.resolve()
-    for name in _PARTS:
-        _move(staging / name, home / name, home / pending.replaced / name)
+    layout = settings.layout
+    for place in (layout.serving_state, layout.prefect, layout.mlflow, layout.runs):
+        _move(staging / place.name, place, layout.replaced(pending.replaced) / place.name)
     for folder in _store_staging(settings):
         root = folder.parent
         for part in sorted(folder.iterdir()) if folder.is_dir() else ():
             _move(part, root / part.name, root / f".{pending.replaced}" / part.name)
         shutil.rmtree(folder, ignore_errors=True)
-    sync_folder(home)
+    sync_folder(layout.root)
     (staging / _READY).unlink()
     shutil.rmtree(staging, ignore_errors=True)
     return True
 
 
 def _require_still(settings: Settings) -> None:
-    running = [record.name for record in list_processes(processes_folder(settings))]
+    running = [record.name for record in list_processes(settings.layout.processes)]
     if running:
         raise ConfigError(f"{', '.join(running)} run(s) here: `intent down` first")
     if any(list_held(settings).values()):
@@ -147,8 +146,8 @@ def _require_place(settings: Settings, manifest: ArchiveManifest, *, replace: bo
             )
         if has_content(database):
             there.append(f"{server}'s database")
-    home, store = settings.home.resolve(), get_store(settings)
-    if (home / "serving.json").exists():
+    store = get_store(settings)
+    if settings.layout.serving_state.exists():
         there.append("serving.json")
     if manifest.about.get("has_store"):
         if not isinstance(store, DirectoryStore):
@@ -159,13 +158,14 @@ def _require_place(settings: Settings, manifest: ArchiveManifest, *, replace: bo
             there.append(f"objects in {settings.store_uri}")
     if there and not replace:
         raise ConfigError(
-            f"{home} is not empty: it has {', '.join(there)}; with --replace they are moved aside"
+            f"{settings.layout.root} is not empty: it has {', '.join(there)}; with --replace they "
+            "are moved aside"
         )
 
 
 def _stage(settings: Settings, path: Path, manifest: ArchiveManifest) -> None:
     """Everything beside its place, then the word that it is whole."""
-    staging = _staging(settings)
+    staging = settings.layout.restoring
     staging.mkdir(parents=True)
     extract_archive(path, staging, manifest)
     for folder in _store_staging(settings):
@@ -209,10 +209,6 @@ def _sync_below(folder: Path) -> None:
             with open(Path(parent, name), "rb") as file:
                 os.fsync(file.fileno())
         sync_folder(Path(parent))
-
-
-def _staging(settings: Settings) -> Path:
-    return settings.home.resolve() / STAGING
 
 
 def _store_staging(settings: Settings) -> list[Path]:

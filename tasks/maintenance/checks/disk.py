@@ -47,7 +47,7 @@ def check_disk(examination: Examination) -> Iterator[Finding]:
 
 def _wants(settings: Settings, trained: int, model: int) -> Iterator[tuple[Path, int]]:
     """Which folder a run writes how much into."""
-    home = settings.home.resolve()
+    home = settings.layout.root
     home.mkdir(parents=True, exist_ok=True)
     yield home, trained + model  # the training, and the model that is served from there
     if not settings.mlflow_url and settings.mlflow_weights == "copy":

@@ -16,7 +16,6 @@ from tasks.system.processes import (
     ProcessRecord,
     is_in_use,
     list_processes,
-    processes_folder,
     stop_process,
 )
 from tasks.training.finetune import training_lock
@@ -31,7 +30,7 @@ def check_trainings(examination: Examination) -> Iterator[Finding]:
     trainings = work_folder(settings, "trainings")
     for process in _own_processes():
         folder = _folder_of(process, trainings)
-        if folder is None or is_in_use(processes_folder(settings), training_lock(folder)):
+        if folder is None or is_in_use(settings.layout.processes, training_lock(folder)):
             continue
         yield examination.repair(
             "orphans",
@@ -44,12 +43,12 @@ def check_trainings(examination: Examination) -> Iterator[Finding]:
 def check_model_servers(examination: Examination) -> Iterator[Finding]:
     """vLLM processes without a record, and servers that neither serve nor are being evaluated."""
     settings = examination.settings
-    folder = processes_folder(settings)
+    folder = settings.layout.processes
     if is_promoting(settings) or is_run_under_way(examination):
         return  # whoever is at it has servers that are nobody's yet
     known = list_processes(folder)
     leaders = {record.pid for record in known}
-    aliases = settings.home.resolve() / "aliases"
+    aliases = settings.layout.aliases
     for process in _own_processes():
         if _is_model_server(process, aliases) and not _belongs_to(process, leaders):
             yield examination.repair(
@@ -75,7 +74,7 @@ def check_model_servers(examination: Examination) -> Iterator[Finding]:
 def check_services(examination: Examination) -> Iterator[Finding]:
     """What was started here, was not stopped, and is gone."""
     settings = examination.settings
-    folder = processes_folder(settings)
+    folder = settings.layout.processes
     served = read_state(settings).current
     keep = server_name(served.artifact, served.serve) if served else ""
     for path in sorted(folder.glob("*.json")):

@@ -23,7 +23,7 @@ from intent_core.errors import ServiceError, TrackingError
 from tasks.maintenance.examination import Examination, Finding, leave, note
 from tasks.orchestration.heartbeats import last_heartbeat
 from tasks.orchestration.run_liveness import forget_run, list_held
-from tasks.system.processes import find_process, processes_folder
+from tasks.system.processes import find_process
 from tasks.tracking.runs import FLOW_RUN_TAG, KEY_TAG, TRAINING_TAG, make_client, mlflow_errors
 
 # A server may be other people's too: only these are ours to judge.
@@ -203,7 +203,7 @@ def _not_reached(examination: Examination, check: str, service: str, problem: st
     """A server that was stopped on purpose is no fault; one that should answer is."""
     settings = examination.settings
     theirs = settings.prefect_url if service == "prefect" else settings.mlflow_url
-    record = processes_folder(settings) / f"{service}.json"
+    record = settings.layout.processes / f"{service}.json"
     if theirs or record.exists() or find_process(record.parent, service):
         where = theirs or "the one started here"
         return leave(check, f"not looked at: {service} does not answer ({problem})", f"see {where}")

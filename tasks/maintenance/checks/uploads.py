@@ -74,8 +74,8 @@ def check_half_folders(examination: Examination) -> Iterator[Finding]:
 
 def check_scratch(examination: Examination) -> Iterator[Finding]:
     """Half-made folders of this machine."""
-    home = examination.settings.home.resolve()
-    places = (home / "models", home / "adapters", home / "cache" / "base-models")
+    layout = examination.settings.layout
+    places = (layout.models, layout.adapters, layout.base_models)
     for place, pattern in itertools.product(places, _SCRATCH):
         for path in sorted(place.glob(pattern)):
             if _is_old(examination, path.stat().st_mtime):

@@ -29,7 +29,7 @@ from tasks.serving.targets.local import (
 )
 from tasks.serving.vllm.server import ensure_model_server, server_name
 from tasks.settings import Settings
-from tasks.system.processes import in_use, processes_folder
+from tasks.system.processes import in_use
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Follower:
         self._let_go()
         # Else it would be stopped as left over before its turn comes.
         process = server_name(candidate.artifact, candidate.serve)
-        self._held.enter_context(in_use(processes_folder(self._here), process))
+        self._held.enter_context(in_use(self._here.layout.processes, process))
         self._holding = process
         server = ensure_model_server(self._here, candidate.artifact, candidate.serve)
         key, artifact = self._here.read_api_key(), candidate.artifact

@@ -19,14 +19,12 @@ from intent_core.errors import ConfigError
 from intent_core.files import open_atomically
 from tasks.maintenance.examination import Examination, Finding, leave
 from tasks.serving.gateway.nginx import (
-    certificate_file,
     format_gateway_config,
     gateway_command,
-    gateway_folder,
     reload_gateway,
 )
 from tasks.settings import Settings
-from tasks.system.processes import find_process, processes_folder
+from tasks.system.processes import find_process
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _NEAR_ITS_END = timedelta(days=14)
@@ -42,11 +40,11 @@ def renew_certificate(settings: Settings) -> bool:
     pair = read_pair(settings)
     if pair is None:
         return False
-    kept = certificate_file(settings)
+    kept = settings.layout.gateway_certificate
     changed = not kept.exists() or kept.read_bytes() != pair
     if changed:
         _put(settings, pair)
-    record = find_process(processes_folder(settings), "gateway")
+    record = find_process(settings.layout.processes, "gateway")
     shown = _shown_certificate(settings) if record else None
     wanted = _first_certificate(pair)
     # None: it does not answer yet, and a signal might end it before it knows that signal.
@@ -121,7 +119,7 @@ def _read(setting: str, path: Path, pattern: re.Pattern[bytes]) -> bytes:
 
 def _put(settings: Settings, pair: bytes) -> None:
     """Replace our copy in one step, once nginx itself has found nothing wrong with it."""
-    kept = certificate_file(settings)
+    kept = settings.layout.gateway_certificate
     with open_atomically(kept, 0o600) as file:
         file.write(pair)
         file.flush()
@@ -129,7 +127,7 @@ def _put(settings: Settings, pair: bytes) -> None:
 
 
 def _require_usable(settings: Settings, certificate: Path) -> None:
-    config = gateway_folder(settings) / f".nginx.conf.{_mine()}"
+    config = settings.layout.gateway_config.with_name(f".nginx.conf.{_mine()}")
     config.write_text(format_gateway_config(settings, certificate), encoding="utf-8")
     try:
         command = [*gateway_command(settings)[:-1], str(config), "-t", "-q"]

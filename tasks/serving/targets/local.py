@@ -11,7 +11,6 @@ import contextlib
 import datetime
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -25,7 +24,6 @@ from tasks.serving.gateway.nginx import is_turned_to, serving_now, turn_gateway,
 from tasks.serving.golden import GoldenAnswer, require_golden
 from tasks.serving.vllm.server import (
     ModelServer,
-    aliases_file,
     describe_target,
     ensure_model_server,
     find_model_server,
@@ -39,7 +37,6 @@ from tasks.system.processes import (
     find_process,
     is_in_use,
     list_processes,
-    processes_folder,
     stop_process,
 )
 
@@ -73,7 +70,7 @@ class ServingState(BaseModel):
 
 
 def read_state(settings: Settings) -> ServingState:
-    path = _state_path(settings)
+    path = settings.layout.serving_state
     return ServingState.model_validate_json(path.read_bytes()) if path.exists() else ServingState()
 
 
@@ -142,7 +139,7 @@ def only_one(settings: Settings) -> Iterator[None]:
     """One promotion or rollback at a time; the kernel frees the lock of a killed one."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(file_lock(settings.home / "serving.lock", blocking=False))
+            stack.enter_context(file_lock(settings.layout.serving_lock, blocking=False))
         except BlockingIOError as error:
             raise PromotionInProgressError(
                 "another promotion or rollback is under way: try again when it has ended"
@@ -173,7 +170,7 @@ def reconcile(settings: Settings) -> tuple[ServedModel | None, list[str]]:
     with only_one(settings):
         served = read_state(settings).current
         if served is None:
-            if find_process(processes_folder(settings), "gateway") and serving_now(settings):
+            if find_process(settings.layout.processes, "gateway") and serving_now(settings):
                 turn_gateway(settings, "", "")
                 repairs.append("took an unfinished first promotion back: nothing is served")
         elif not does_answer(settings, served):  # a server may live and hang
@@ -189,7 +186,7 @@ def is_served(settings: Settings, served: ServedModel) -> bool:
     server = find_model_server(settings, served.artifact, served.serve)
     if server is None or not is_turned_to(settings, server.address, server.name):
         return False
-    named = dict(AliasFile(aliases_file(settings, server.name)).read())
+    named = dict(AliasFile(settings.layout.alias_file(server.name)).read())
     target = describe_target(served.artifact, served.version)
     found = named.get(served.alias)
     # A trial beside it takes nothing from what is served.
@@ -211,7 +208,7 @@ def retire_others(settings: Settings, served: ServedModel | None) -> list[str]:
     that is being evaluated. Returns the names of those that were stopped.
     """
     keep = server_name(served.artifact, served.serve) if served else ""
-    folder = processes_folder(settings)
+    folder = settings.layout.processes
     others = [r for r in list_processes(folder) if r.name.startswith("vllm-") and r.name != keep]
     others = [record for record in others if not is_in_use(folder, record.name)]
     if others:
@@ -255,7 +252,7 @@ def _switch(settings: Settings, served: ServedModel, server: ModelServer) -> Non
 
 def _name(settings: Settings, served: ServedModel, server: ModelServer) -> None:
     target = describe_target(served.artifact, served.version)
-    write_aliases(aliases_file(settings, server.name), {served.alias: target})
+    write_aliases(settings.layout.alias_file(server.name), {served.alias: target})
 
 
 def _turn_back(settings: Settings, former: ServedModel | None, server: ModelServer) -> None:
@@ -266,18 +263,14 @@ def _turn_back(settings: Settings, former: ServedModel | None, server: ModelServ
         _switch(settings, former, theirs)
     else:
         turn_gateway(settings, "", "")
-        write_aliases(aliases_file(settings, server.name), {})
+        write_aliases(settings.layout.alias_file(server.name), {})
 
 
 def write_state(settings: Settings, state: ServingState) -> None:
-    write_atomically(_state_path(settings), state.model_dump_json(indent=1))
+    write_atomically(settings.layout.serving_state, state.model_dump_json(indent=1))
 
 
 def adopt_state(settings: Settings, state: ServingState) -> None:
     """Have this machine serve that from now on; `reconcile` makes it so."""
     with only_one(settings):
         write_state(settings, state)
-
-
-def _state_path(settings: Settings) -> Path:
-    return settings.home.resolve() / "serving.json"

@@ -87,11 +87,11 @@ def write_server_config(path: Path, options: dict[str, JsonValue]) -> None:
     path.write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
 
 
-def import_folder(home: Path) -> Path:
-    """A folder that holds `intent_core` alone: beside it may lie packages vLLM has otherwise."""
+def link_intent_core(folder: Path) -> Path:
+    """Make it hold `intent_core` alone: beside it may lie packages vLLM has otherwise."""
     import intent_core
 
-    folder, package = home / "vllm-path", Path(intent_core.__path__[0]).resolve()
+    package = Path(intent_core.__path__[0]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / "intent_core"
     if link.is_symlink() and link.resolve() == package:

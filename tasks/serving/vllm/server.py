@@ -21,12 +21,11 @@ from intent_core.models.artifact import (
 )
 from intent_core.recipe.config import ServeConfig, fingerprint
 from intent_core.serving.access.aliases import Target, write_aliases
-from tasks.models.adapters import adapters_folder, fetch_base, is_placed, place_adapter
-from tasks.models.local_cache import models_folder
+from tasks.models.adapters import fetch_base, is_placed, place_adapter
 from tasks.serving.vllm.options import (
     HOST,
     has_gpu,
-    import_folder,
+    link_intent_core,
     server_config,
     server_environment,
     write_server_config,
@@ -41,7 +40,6 @@ from tasks.system.processes import (
     choose_free_port,
     end_leftovers,
     find_process,
-    processes_folder,
     start_process,
     stop_process,
     wait_until_ready,
@@ -79,16 +77,11 @@ def server_name(artifact: ModelArtifact, config: ServeConfig) -> str:
     return f"vllm-{_weights(artifact, config)}-{fingerprint(config)[:6]}"
 
 
-def aliases_file(settings: Settings, server: str) -> Path:
-    """What names a server's callers may use; it reads the file again when that has changed."""
-    return settings.home.resolve() / "aliases" / f"{server}.json"
-
-
 def find_model_server(
     settings: Settings, artifact: ModelArtifact, config: ServeConfig
 ) -> ModelServer | None:
     """The living server of that model under those flags, if any."""
-    record = find_process(processes_folder(settings), server_name(artifact, config))
+    record = find_process(settings.layout.processes, server_name(artifact, config))
     return _describe(artifact, config, record) if record else None
 
 
@@ -106,7 +99,7 @@ def ensure_model_server(
     settings: Settings, artifact: ModelArtifact, config: ServeConfig
 ) -> ModelServer:
     """The server of this artifact, started and ready. Raises `ServingError` with its last lines."""
-    with file_lock(processes_folder(settings) / f"{server_name(artifact, config)}.lock"):
+    with file_lock(settings.layout.processes / f"{server_name(artifact, config)}.lock"):
         return _ensure(settings, artifact, config)
 
 
@@ -143,7 +136,7 @@ def _start_ready(
             record, lambda: is_ready(settings, server), config.startup_timeout_s, ServingError
         )
     except BaseException:
-        stop_process(processes_folder(settings), record)
+        stop_process(settings.layout.processes, record)
         raise
     logger.info("%s serves after %.0f s", server.weights, time.monotonic() - started)
     return server
@@ -151,14 +144,14 @@ def _start_ready(
 
 def stop_model_server(settings: Settings, artifact: ModelArtifact, config: ServeConfig) -> None:
     """Stop the server of that model under those flags; nothing happens when there is none."""
-    record = find_process(processes_folder(settings), server_name(artifact, config))
+    record = find_process(settings.layout.processes, server_name(artifact, config))
     if record:
-        stop_process(processes_folder(settings), record)
+        stop_process(settings.layout.processes, record)
 
 
 def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
     """The model on this machine's disk, its digest verified when it is brought here."""
-    folder = models_folder(settings) / artifact.name
+    folder = settings.layout.models / artifact.name
     if not (folder / MANIFEST_FILE).exists():
         download_folder(get_store(settings), artifact.uri, folder)
         found = digest_folder(folder)
@@ -182,31 +175,31 @@ def _start(
     settings: Settings, artifact: ModelArtifact, weights: Path, config: ServeConfig
 ) -> ProcessRecord:
     name, port = server_name(artifact, config), choose_free_port(HOST)
-    options = processes_folder(settings) / f"{name}.yaml"
+    options = settings.layout.processes / f"{name}.yaml"
     served_as = _weights(artifact, config)
     tracing, environment = server_traces()
     started_with = server_config(config, weights, served_as, has_gpu())
     write_server_config(options, {**started_with, **tracing})
-    environment |= server_environment(config, adapters_folder(settings))
+    environment |= server_environment(config, settings.layout.adapters)
     if settings.log_format == "json":
-        environment |= write_server_logging(processes_folder(settings) / "vllm-logging.json")
-    aliases = aliases_file(settings, name)
-    end_leftovers(processes_folder(settings), name)
+        environment |= write_server_logging(settings.layout.processes / "vllm-logging.json")
+    aliases = settings.layout.alias_file(name)
+    end_leftovers(settings.layout.processes, name)
     if config.mode == "merged":
         write_aliases(aliases, {config.alias: describe_target(artifact, "")})
-    adapters_folder(settings).mkdir(parents=True, exist_ok=True)
+    settings.layout.adapters.mkdir(parents=True, exist_ok=True)
     command = [
         # The `vllm` command breaks in the CPU package; the module works in both.
         *(str(settings.vllm_python), "-m", "vllm.entrypoints.openai.api_server"),
         *("--config", str(options), "--port", str(port)),
     ]
     return start_process(
-        processes_folder(settings),
+        settings.layout.processes,
         name,
         command,
         port,
         **environment,
-        PYTHONPATH=str(import_folder(settings.home.resolve())),
+        PYTHONPATH=str(link_intent_core(settings.layout.vllm_import_path)),
         # By environment, not by flag: a command line is readable by everybody.
         VLLM_API_KEY=settings.read_api_key(),
         INTENT_ALIASES_FILE=str(aliases),
@@ -228,10 +221,7 @@ def _describe(artifact: ModelArtifact, config: ServeConfig, record: ProcessRecor
 def _is_ready_soon(settings: Settings, server: ModelServer) -> bool:
     until = time.monotonic() + _BUSY_S
     while not is_ready(settings, server):
-        if (
-            time.monotonic() > until
-            or find_process(processes_folder(settings), server.name) is None
-        ):
+        if time.monotonic() > until or find_process(settings.layout.processes, server.name) is None:
             return False
         time.sleep(0.5)
     return True

@@ -29,12 +29,11 @@ from typing import NamedTuple
 import psutil
 
 from intent_core.errors import ServingError
-from tasks.models.adapters import adapters_folder
 from tasks.serving.golden import require_golden
 from tasks.serving.targets.local import ServedModel, read_state
 from tasks.serving.vllm.server import find_model_server
 from tasks.settings import Settings, get_settings
-from tasks.system.processes import ProcessRecord, find_process, processes_folder
+from tasks.system.processes import ProcessRecord, find_process
 from tests.support.fuzz.raw_http import Reply, Shot, send
 from tests.support.fuzz.request_generator import Shooter
 
@@ -87,7 +86,7 @@ def take_aim(settings: Settings) -> Aim:
     """At what is served now. Raises `ServingError` when nothing is."""
     served = read_state(settings).current
     server = find_model_server(settings, served.artifact, served.serve) if served else None
-    process = find_process(processes_folder(settings), server.name) if server else None
+    process = find_process(settings.layout.processes, server.name) if server else None
     if served is None or process is None:
         raise ServingError("nothing is served: `intent up`")
     return Aim(settings, served, process)
@@ -135,7 +134,7 @@ def canaries(settings: Settings) -> Iterator[Canaries]:
     """In the home, where adapters lie, and elsewhere; all gone afterwards."""
     with contextlib.ExitStack() as stack:
         # The last but one is named as a model is, and was never promoted.
-        places = (settings.home.resolve(), adapters_folder(settings), None)
+        places = (settings.home.resolve(), settings.layout.adapters, None)
         folders = [
             Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-", dir=place)))
             / "intent-ca0a41ca0a41"

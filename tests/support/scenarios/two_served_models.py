@@ -21,7 +21,7 @@ from tasks.serving.targets.local import is_served, read_state, reconcile
 from tasks.serving.vllm.server import ensure_model_server, server_name
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, write_finished
-from tasks.system.processes import in_use, processes_folder
+from tasks.system.processes import in_use
 from tests.support.builders.random_models import UTTERANCES, accept, store_model
 from tests.support.faults.kill_after_step import STEPS, promote_and_die
 from tests.support.scenarios.concurrent_callers import Callers, Told
@@ -70,7 +70,7 @@ def two_models(
         if serve.mode == "merged":
             # As if it was being evaluated: a server that stays saves its start every time.
             process = server_name(artifact, serve)
-            held.enter_context(in_use(processes_folder(settings), process))
+            held.enter_context(in_use(settings.layout.processes, process))
         server = ensure_model_server(settings, artifact, serve)
         golden = ask_golden(server.url, settings.read_api_key(), artifact, UTTERANCES[:2])
         write_finished(get_store(settings), golden_prefix(artifact, serve), golden)

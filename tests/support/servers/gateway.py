@@ -10,7 +10,6 @@ from tasks.serving.gateway.nginx import gateway_command, serving_now, write_gate
 from tasks.settings import Settings
 from tasks.system.processes import (
     find_process,
-    processes_folder,
     start_process,
     stop_process,
     wait_until_ready,
@@ -50,7 +49,7 @@ def running_server(name: str) -> Iterator[str]:
 def running_gateway(settings: Settings) -> Iterator[Settings]:
     """With nothing behind it yet."""
     write_gateway_config(settings)
-    folder = processes_folder(settings)
+    folder = settings.layout.processes
     record = start_process(folder, "gateway", gateway_command(settings), settings.gateway_port)
     try:
         wait_until_ready(record, lambda: serving_now(settings) == "", 20)

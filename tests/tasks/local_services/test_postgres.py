@@ -12,7 +12,7 @@ import pytest
 from intent_core.errors import ConfigError
 from tasks.local_services.services import start_services, stop_services
 from tasks.settings import Settings
-from tasks.system.processes import choose_free_port, find_process, processes_folder
+from tasks.system.processes import choose_free_port, find_process
 from tests.support.servers.postgres import PASSWORD, Postgres, running_postgres
 
 pytestmark = pytest.mark.e2e
@@ -74,7 +74,7 @@ def test_both_servers_keep_their_state_there_and_the_password_to_themselves(
     try:
         start_services(settings, lambda line: None, only=("prefect", "mlflow"))
         for name in ("prefect", "mlflow"):
-            record = find_process(processes_folder(settings), name)
+            record = find_process(settings.layout.processes, name)
             assert record is not None
             leader = psutil.Process(record.pid)
             for process in (leader, *leader.children(recursive=True)):

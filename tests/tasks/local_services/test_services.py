@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from intent_core.errors import ConfigError
 from tasks.local_services.services import running_services, start_services, stop_services
 from tasks.settings import Settings
-from tasks.system.processes import choose_free_port, find_process, processes_folder
+from tasks.system.processes import choose_free_port, find_process
 
 pytestmark = pytest.mark.service
 
@@ -31,7 +31,7 @@ def test_each_server_answers(platform: Settings) -> None:
 
 
 def test_mlflow_runs_no_job_processes(platform: Settings) -> None:
-    record = find_process(processes_folder(platform), "mlflow")
+    record = find_process(platform.layout.processes, "mlflow")
     assert record
     below = psutil.Process(record.pid).children(recursive=True)
     assert not [one.cmdline() for one in below if "mlflow.server.jobs" in " ".join(one.cmdline())]

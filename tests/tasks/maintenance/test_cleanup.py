@@ -19,7 +19,6 @@ from intent_core.serving.access.aliases import Target, Trial, write_aliases
 from tasks.maintenance import cleanup as cleaning
 from tasks.maintenance.cleanup import plan_cleaning
 from tasks.maintenance.protected import Needed
-from tasks.models.local_cache import models_folder
 from tasks.serving.releases import Release, release_prefix
 from tasks.serving.targets.fleet import Wish
 from tasks.serving.targets.local import ServedModel, ServingState, write_state
@@ -79,7 +78,7 @@ def put_model(settings: Settings, name: str, *, accepted: bool = False) -> None:
         path = settings.home / "store" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    folder = models_folder(settings) / name
+    folder = settings.layout.models / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights").write_bytes(b"x")
 
@@ -177,7 +176,7 @@ def test_no_policy_ever_costs_what_is_needed(
         # What is left is never half there.
         assert models_in(settings) == kept
         if knows:
-            local = {path.name for path in models_folder(settings).iterdir()}
+            local = {path.name for path in settings.layout.models.iterdir()}
             assert {champion, predecessor} <= local
     finally:
         shutil.rmtree(folder)
@@ -186,7 +185,7 @@ def test_no_policy_ever_costs_what_is_needed(
 def test_a_rejected_model_goes_when_it_is_old_and_its_training_is_forgotten(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, keep_candidate_days=3, keep_models=0)
     put_model(settings, NAMES[0])
-    assert clean(settings) == [f"{models_folder(settings) / NAMES[0]}, which is in the store"]
+    assert clean(settings) == [f"{settings.layout.models / NAMES[0]}, which is in the store"]
     age(tmp_path, 4)
     put_model(settings, NAMES[1])
     (removal, *_) = [r for r in plan_cleaning(settings, Needed()) if r.what.startswith("models/")]

@@ -30,7 +30,6 @@ from tasks.storage.step_results import get_store
 from tasks.system.processes import (
     ProcessRecord,
     in_use,
-    processes_folder,
     start_process,
     stop_process,
 )
@@ -179,7 +178,7 @@ def test_the_champion_follows_what_is_served_and_missing_models_are_tagged(home:
 
 
 def test_orphans_are_stopped_and_what_somebody_waits_for_is_not(home: Settings) -> None:
-    folder = processes_folder(home)
+    folder = home.layout.processes
     trainings = home.home / "work" / "trainings"
     jobs = [trainings / name / "job.json" for name in ("orphan", "waited")]
     for job in jobs:
@@ -211,7 +210,7 @@ def test_orphans_are_stopped_and_what_somebody_waits_for_is_not(home: Settings) 
 
 
 def test_records_of_what_is_gone(home: Settings) -> None:
-    folder = processes_folder(home)
+    folder = home.layout.processes
     folder.mkdir(parents=True)
     for name in ("gateway", "vllm-intent-000000000001-aaaaaa"):
         record = ProcessRecord(name=name, pid=1, created=1.0, port=1, log=folder / f"{name}.log")

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from intent_core.serving.access.aliases import Target, Trial, write_aliases
-from tasks.models.adapters import adapters_folder
-from tasks.models.local_cache import forget_models, models_folder
+from tasks.models.local_cache import forget_models
 from tasks.settings import Settings
-from tasks.system.processes import in_use, processes_folder, start_process, stop_process
+from tasks.system.processes import in_use, start_process, stop_process
 
 NAMES = [f"intent-{number:012x}" for number in range(8)]
 
@@ -19,10 +18,10 @@ def home(tmp_path: Path) -> Settings:
     """Eight models, the first the longest unused; the odd ones are adapters, too."""
     settings = Settings(home=tmp_path, keep_models=2)
     for number, name in enumerate(NAMES):
-        for folder in (models_folder(settings), adapters_folder(settings))[: 1 + number % 2]:
+        for folder in (settings.layout.models, settings.layout.adapters)[: 1 + number % 2]:
             (folder / name).mkdir(parents=True)
             (folder / name / "weights").write_text("x", encoding="utf-8")
-        os.utime(models_folder(settings) / name, (number, number))
+        os.utime(settings.layout.models / name, (number, number))
     return settings
 
 
@@ -32,8 +31,8 @@ def names_in(folder: Path) -> list[str]:
 
 def test_the_last_used_and_the_needed_stay(home: Settings) -> None:
     assert sorted(forget_models(home, NAMES[:2])) == NAMES[2:6]
-    assert names_in(models_folder(home)) == [*NAMES[:2], *NAMES[6:]]
-    assert names_in(adapters_folder(home)) == [NAMES[1], NAMES[7]]
+    assert names_in(home.layout.models) == [*NAMES[:2], *NAMES[6:]]
+    assert names_in(home.layout.adapters) == [NAMES[1], NAMES[7]]
     assert forget_models(home, NAMES[:2]) == []
 
 
@@ -45,10 +44,10 @@ def test_what_is_evaluated_served_or_tried_stays(home: Settings) -> None:
     # Of a server that is gone.
     old = Target(model=NAMES[1], version="1", system_prompt="")
     write_aliases(home.home / "aliases" / "vllm-base-ba9876543210-abcdef.json", {"intent": old})
-    record = start_process(processes_folder(home), server, ["sleep", "60"], 1)
+    record = start_process(home.layout.processes, server, ["sleep", "60"], 1)
     try:
-        with in_use(processes_folder(home), f"vllm-{NAMES[0]}-abcdef"):
+        with in_use(home.layout.processes, f"vllm-{NAMES[0]}-abcdef"):
             forget_models(home, [])
     finally:
-        stop_process(processes_folder(home), record)
-    assert names_in(models_folder(home)) == [NAMES[0], *NAMES[2:4], *NAMES[6:]]
+        stop_process(home.layout.processes, record)
+    assert names_in(home.layout.models) == [NAMES[0], *NAMES[2:4], *NAMES[6:]]

@@ -19,10 +19,10 @@ from tasks.local_services.services import start_services
 from tasks.local_services.supervisor import supervise
 from tasks.maintenance.examination import Examination
 from tasks.serving.gateway.certificates import check_certificate, renew_certificate
-from tasks.serving.gateway.nginx import certificate_file, gateway_folder, serving_now, turn_gateway
+from tasks.serving.gateway.nginx import serving_now, turn_gateway
 from tasks.serving.targets.local import only_one
 from tasks.settings import Settings
-from tasks.system.processes import choose_free_port, find_process, processes_folder, stop_process
+from tasks.system.processes import choose_free_port, find_process, stop_process
 from tests.support.builders.tls_certificates import get, make_pair, trusting, write_pair
 from tests.support.scenarios.two_machines import wait_for
 from tests.support.servers.gateway import running_gateway, running_server
@@ -122,7 +122,7 @@ def test_a_renewal_loses_no_request(gateway: Settings, tmp_path: Path) -> None:
                 caller.result(30)
     assert set(answers) == {"blue-blue"}
     assert len(answers) > 40
-    assert stat.S_IMODE(certificate_file(gateway).stat().st_mode) == 0o600
+    assert stat.S_IMODE(gateway.layout.gateway_certificate.stat().st_mode) == 0o600
     assert serving_now(gateway) == "blue"
 
 
@@ -155,9 +155,9 @@ def test_a_broken_renewal_is_reported_once_and_the_former_stays(
         with wait_for("its turn", lambda: take_turn(gateway), 20), running_server("blue") as blue:
             turn_gateway(gateway, blue, "blue")
             assert shown(gateway) == FIRST[0].decode()
-        record = find_process(processes_folder(gateway), "gateway")
+        record = find_process(gateway.layout.processes, "gateway")
         assert record
-        stop_process(processes_folder(gateway), record)
+        stop_process(gateway.layout.processes, record)
         wait_for("another gateway", lambda: serving_now(gateway) == "", 20)
         assert shown(gateway) == FIRST[0].decode()
         write_pair(tmp_path, SECOND)
@@ -192,8 +192,8 @@ def test_what_cannot_be_used_is_named_before_anything_starts(
     with pytest.raises(ConfigError, match=message) as caught:
         start_services(settings, lambda line: None)
     assert (FIRST[1][60:90].decode()) not in str(caught.value)
-    assert not certificate_file(settings).exists()
-    assert not (gateway_folder(settings) / "nginx.conf").exists()
+    assert not settings.layout.gateway_certificate.exists()
+    assert not (settings.layout.gateway / "nginx.conf").exists()
 
 
 def test_a_file_that_is_gone_is_named(settings: Settings) -> None:

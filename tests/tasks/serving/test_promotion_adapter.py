@@ -23,7 +23,7 @@ from tasks.serving.trials import read_trial
 from tasks.serving.vllm.server import find_model_server
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, write_finished
-from tasks.system.processes import find_process, processes_folder, stop_process
+from tasks.system.processes import find_process, stop_process
 from tests.support.browser.playground_page import open_page
 from tests.support.builders.random_models import UTTERANCES
 from tests.support.deployments.prometheus_metrics import expressions, metrics_of, shown_by
@@ -96,7 +96,7 @@ def test_what_hangs_or_dies_serves_the_same_again_from_the_first_request(
     """`intent serve` starts it again; what a promotion does meanwhile is what it keeps."""
     monkeypatch.setattr("tasks.serving.vllm.server._BUSY_S", 1)
     served = promote_release(world.settings, world.one.name)
-    folder = processes_folder(world.settings)
+    folder = world.settings.layout.processes
     server = find_model_server(world.settings, served.artifact, served.serve)
     assert server
     record, gateway = find_process(folder, server.name), find_process(folder, "gateway")

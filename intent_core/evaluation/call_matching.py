@@ -32,14 +32,14 @@ def match_calls(gold: Sequence[Call], predicted: Sequence[Call]) -> Matching:
     theirs = _positions(predicted)
     slots_hit = 0
     pairs: list[Pair] = []
-    left, right = dict(enumerate(gold)), dict(enumerate(predicted))
+    unmatched, unmatched_answers = dict(enumerate(gold)), dict(enumerate(predicted))
     for intent, mine in _positions(gold).items():
         for hits, row, column in _assign(gold, mine, predicted, theirs.get(intent, [])):
             slots_hit += hits
             pairs.append((intent, intent))
-            del left[row], right[column]
-    missed = [call.intent for call in left.values()]
-    extra = [call.intent for call in right.values()]
+            del unmatched[row], unmatched_answers[column]
+    missed = [call.intent for call in unmatched.values()]
+    extra = [call.intent for call in unmatched_answers.values()]
     pairs += zip(missed, extra, strict=False)
     pairs += [(intent, None) for intent in missed[len(extra) :]]
     pairs += [(None, intent) for intent in extra[len(missed) :]]

@@ -25,9 +25,9 @@ from intent_core.evaluation.report import (
     DocumentsScore,
     EvaluationReport,
     Failure,
+    FailureReason,
     Latency,
     Outcomes,
-    Reason,
     RiskPoint,
 )
 from intent_core.evaluation.scoring import documents_score, score_answer
@@ -57,10 +57,10 @@ def evaluate(
         threshold = config.abstain_below if isinstance(config.abstain_below, float) else 0.0
     # An answer that was given up is no invention of the model's.
     given_up = {OUT_OF_SCOPE} if threshold > 0 else set[str]()
-    tally = _Tally(config, threshold)
+    scorer = _Scorer(config, threshold)
     for example in examples:
-        tally.add(example, by_id.get(example.id))
-    rows = tally.rows
+        scorer.add(example, by_id.get(example.id))
+    rows = scorer.rows
     known = None if known_intents is None else frozenset(known_intents) | given_up
     scored = ScoredExamples(rows, _name_groups(examples, config.group_by), known)
     metrics = compute_metrics(scored)
@@ -82,8 +82,8 @@ def evaluate(
             ((len(r.gold), any(call.arguments for call in r.gold)) for r in rows),
             scored.rates,
         ),
-        confusion=_confusion(tally.pairs),
-        failures=tuple(tally.failures),
+        confusion=_confusion(scorer.pairs),
+        failures=tuple(scorer.failures),
         outcomes=_outcomes(examples, scored),
         latency=_measure_latency(predictions, seconds),
         abstention=Abstention(
@@ -97,7 +97,7 @@ def evaluate(
     )
 
 
-class _Tally:
+class _Scorer:
     """Scores example after example and keeps what the report needs."""
 
     def __init__(self, config: EvaluateConfig, threshold: float) -> None:
@@ -130,7 +130,7 @@ class _Tally:
             self.failures.append(_failure(example, answered, scored.comparison.reason))
 
 
-def _failure(example: Example, answered: str, reason: Reason) -> Failure:
+def _failure(example: Example, answered: str, reason: FailureReason) -> Failure:
     return Failure(
         example_id=example.id,
         instruction=example.instruction,

@@ -18,7 +18,7 @@ from intent_core.evaluation.statistics import (
     sum_by_group,
 )
 
-Rate = Literal["intent_accuracy", "parameter_accuracy", "exact_match"]
+RateName = Literal["intent_accuracy", "parameter_accuracy", "exact_match"]
 
 
 class PairedDifference(Value):
@@ -42,7 +42,7 @@ class PairedRate(PairedDifference):
     flip test over sources.
     """
 
-    name: Rate
+    name: RateName
     p_value: float
     fixed: int
     broken: int
@@ -73,7 +73,7 @@ def compare_reports(candidate: EvaluationReport, champion: EvaluationReport) -> 
 
 
 def list_fixed(
-    candidate: EvaluationReport, champion: EvaluationReport, rate: Rate
+    candidate: EvaluationReport, champion: EvaluationReport, rate: RateName
 ) -> tuple[str, ...]:
     """The examples that only the candidate gets right, in the candidate's order."""
     already = set(_right_ids(champion, rate))
@@ -81,7 +81,7 @@ def list_fixed(
 
 
 def list_broken(
-    candidate: EvaluationReport, champion: EvaluationReport, rate: Rate
+    candidate: EvaluationReport, champion: EvaluationReport, rate: RateName
 ) -> tuple[str, ...]:
     """The examples that only the champion gets right, in the candidate's order."""
     lost = set(_right_ids(champion, rate)).difference(_right_ids(candidate, rate))
@@ -106,7 +106,7 @@ def _require_same_test(candidate: EvaluationReport, champion: EvaluationReport) 
 
 
 def _compare_rate(
-    rate: Rate, candidate: EvaluationReport, champion: EvaluationReport
+    rate: RateName, candidate: EvaluationReport, champion: EvaluationReport
 ) -> PairedRate:
     mine, theirs = (_right(report, rate) for report in (candidate, champion))
     groups = _groups(candidate.outcomes)
@@ -143,7 +143,7 @@ def _compare_slots(candidate: EvaluationReport, champion: EvaluationReport) -> P
     )
 
 
-def _flags(outcomes: Outcomes, rate: Rate) -> str:
+def _flags(outcomes: Outcomes, rate: RateName) -> str:
     return {
         "intent_accuracy": outcomes.intents_right,
         "parameter_accuracy": outcomes.parameters_right,
@@ -151,11 +151,11 @@ def _flags(outcomes: Outcomes, rate: Rate) -> str:
     }[rate]
 
 
-def _right_ids(report: EvaluationReport, rate: Rate) -> tuple[str, ...]:
+def _right_ids(report: EvaluationReport, rate: RateName) -> tuple[str, ...]:
     return pick(report.outcomes.ids, _flags(report.outcomes, rate))
 
 
-def _right(report: EvaluationReport, rate: Rate) -> Integers:
+def _right(report: EvaluationReport, rate: RateName) -> Integers:
     flags = _flags(report.outcomes, rate)
     return np.array([flags[i] == "1" for i in _by_id(report.outcomes)], dtype=np.int64)
 

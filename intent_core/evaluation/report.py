@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Reason = Literal[
+FailureReason = Literal[
     "malformed",
     "missing_prediction",
     "wrong_intent",
@@ -104,7 +104,7 @@ class Failure(Value):
     instruction: str
     expected: str
     predicted: str
-    reason: Reason
+    reason: FailureReason
 
 
 class DocumentsScore(Value):

@@ -15,7 +15,7 @@ from intent_core.datasets.manifest import Example
 from intent_core.errors import CallSyntaxError, DataError
 from intent_core.evaluation.call_matching import Pair, Slot, match_calls, slots_of
 from intent_core.evaluation.prediction import Prediction
-from intent_core.evaluation.report import Reason
+from intent_core.evaluation.report import FailureReason
 from intent_core.evaluation.value_normalization import normalise_value
 from intent_core.language.calls import Call, is_plain, parse_calls
 from intent_core.recipe.choices import Normalisation
@@ -30,7 +30,7 @@ class CallComparison(NamedTuple):
     intents_right: bool
     parameters_right: bool
     exact: bool
-    reason: Reason | None
+    reason: FailureReason | None
     slot_hits: int
     slots_expected: int
     slots_found: int
@@ -147,7 +147,7 @@ def _parse_call(text: str) -> Call:
     return parse_calls(text)[0]
 
 
-def _unusable(gold: Calls, reason: Reason) -> CallComparison:
+def _unusable(gold: Calls, reason: FailureReason) -> CallComparison:
     pairs = tuple((call.intent, None) for call in gold)
     return CallComparison(False, False, False, reason, 0, _num_slots(gold), 0, pairs)
 
@@ -189,7 +189,7 @@ def _alike(mine: Sequence[object], theirs: Sequence[object], *, ordered: bool) -
     return mine == theirs if ordered else Counter(mine) == Counter(theirs)
 
 
-def _explain(gold: Sequence[Call], predicted: Sequence[Call]) -> Reason:
+def _explain(gold: Sequence[Call], predicted: Sequence[Call]) -> FailureReason:
     """The first thing that is wrong, intents before values before order."""
     expected, answered = Counter(c.intent for c in gold), Counter(c.intent for c in predicted)
     if expected != answered:

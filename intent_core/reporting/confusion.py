@@ -46,7 +46,7 @@ def tabulate_confusion(report: EvaluationReport) -> ConfusionTable:
     for cell in pairs:
         weights[cell.expected] += cell.count
         weights[cell.predicted] += cell.count
-    known = {one for cell in report.confusion for one in (cell.expected, cell.predicted)}
+    known = {name for cell in report.confusion for name in (cell.expected, cell.predicted)}
     intents = known - {None}
     confused = set(weights) - {None}
     shown = intents

@@ -64,7 +64,7 @@ def _compared(review: Review, comparison: PairedComparison) -> Iterator[str]:
         ("parameter accuracy", comparison.parameter_accuracy),
     )
     # What differs is said first.
-    for name, rate in sorted(rates, key=lambda one: one[1].p_value >= SIGNIFICANT):
+    for name, rate in sorted(rates, key=lambda pair: pair[1].p_value >= SIGNIFICANT):
         yield _differ(name, rate)
     outputs = list_outputs(review)
     fixed = _count_changed(comparison.fixed_ids, outputs, "fixed")
@@ -107,10 +107,10 @@ def _differ(name: str, rate: PairedRate) -> str:
 
 def _count_changed(ids: Sequence[str], outputs: dict[str, str], word: str) -> str:
     counted = f"{whole(len(ids))} {'utterance was' if len(ids) == 1 else 'utterances were'} {word}"
-    found = Counter(intent for i in ids if i in outputs for intent in intents_of(outputs[i]))
-    if not found:
+    counts = Counter(intent for i in ids if i in outputs for intent in intents_of(outputs[i]))
+    if not counts:
         return counted
-    intent, times = min(found.items(), key=lambda item: (-item[1], item[0]))
+    intent, times = min(counts.items(), key=lambda item: (-item[1], item[0]))
     named = shorten(intent, _LONGEST_NAME)
     if len(ids) == 1:
         return f"{counted}, in {named}"

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from intent_core.evaluation.report import EvaluationReport, Failure, IntentScore, Reason, SliceScore
+from intent_core.evaluation.report import (
+    EvaluationReport,
+    Failure,
+    FailureReason,
+    IntentScore,
+    SliceScore,
+)
 from intent_core.gate.decision import CheckResult
 from intent_core.recipe.config import PipelineConfig
 from intent_core.reporting.review import Review
@@ -19,7 +25,7 @@ MOST_SCORES = 200
 MOST_FINDINGS = 100
 MOST_CULPRITS = 10
 
-REASONS: Mapping[Reason, str] = {
+REASONS: Mapping[FailureReason, str] = {
     "malformed": "the answer is not a list of calls",
     "missing_prediction": "no answer came",
     "wrong_intent": "an intent stands for another",
@@ -56,7 +62,7 @@ class Changes:
 class FailureGroup:
     """The first failures of one reason, and how many there are."""
 
-    reason: Reason
+    reason: FailureReason
     explanation: str
     total: int
     rows: tuple[tuple[str, Text, Text, Text], ...]
@@ -122,11 +128,11 @@ def list_checks(review: Review, texts: Texts) -> list[CheckRow]:
 
 def group_failures(report: EvaluationReport, texts: Texts) -> list[FailureGroup]:
     """By reason, the most frequent first; a rare reason is shown whole before a frequent one."""
-    groups: defaultdict[Reason, list[Failure]] = defaultdict(list)
+    groups: defaultdict[FailureReason, list[Failure]] = defaultdict(list)
     for failure in report.failures:
         groups[failure.reason].append(failure)
     room, shown = MOST_FAILURES, {}
-    for rank, reason in enumerate(sorted(groups, key=lambda one: len(groups[one]))):
+    for rank, reason in enumerate(sorted(groups, key=lambda reason: len(groups[reason]))):
         shown[reason] = groups[reason][: room // (len(groups) - rank)]
         room -= len(shown[reason])
     return [
@@ -136,7 +142,7 @@ def group_failures(report: EvaluationReport, texts: Texts) -> list[FailureGroup]
             total=len(groups[reason]),
             rows=tuple(_show_failure(failure, texts) for failure in shown[reason]),
         )
-        for reason in sorted(groups, key=lambda one: (-len(groups[one]), one))
+        for reason in sorted(groups, key=lambda reason: (-len(groups[reason]), reason))
     ]
 
 

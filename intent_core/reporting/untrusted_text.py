@@ -25,8 +25,8 @@ _TOKEN = re.compile("[\u3040-\u30ff\u3400-\u9fff]|[^\\W\u3040-\u30ff\u3400-\u9ff
 
 
 @dataclass(frozen=True)
-class Part:
-    """A piece of a text, and whether it differs from the text beside it."""
+class TextPart:
+    """A piece of a text, and whether it differs from the text it is compared with."""
 
     text: str
     differs: bool
@@ -36,7 +36,7 @@ class Part:
 class Text:
     """A text as the page shows it, in no part when empty; `whole` where `parts` begin it only."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[TextPart, ...]
     whole: str = ""
     num_left_out: int = 0
     """Characters that not even `whole` has."""
@@ -49,15 +49,15 @@ class Texts:
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
 
-    def show(self, text: str, beside: str | None = None) -> Text:
-        """The text, what differs from `beside` marked; shortened, whole while there is room."""
+    def show(self, text: str, other: str | None = None) -> Text:
+        """The text, what differs from `other` marked; shortened, whole while there is room."""
         language = name_language(text)
         if len(text) <= LONGEST_SHOWN:
-            return Text(_compare(text, beside), language=language)
+            return Text(_compare(text, other), language=language)
         whole = text[: self._room]
         self._room -= len(whole)
         return Text(
-            (Part(shorten(text, LONGEST_SHOWN), False),),
+            (TextPart(shorten(text, LONGEST_SHOWN), False),),
             whole,
             len(text) - len(whole),
             language,
@@ -87,15 +87,15 @@ def _symbol(match: re.Match[str]) -> str:
     return "\u2421" if code == 0x7F else f"⟨U+{code:04X}⟩"
 
 
-def _compare(text: str, beside: str | None) -> tuple[Part, ...]:
+def _compare(text: str, other: str | None) -> tuple[TextPart, ...]:
     if not text:
         return ()
-    if beside is None or text == beside or len(beside) > LONGEST_COMPARED:
-        return (Part(text, False),)
-    mine, theirs = _TOKEN.findall(text), _TOKEN.findall(beside)
+    if other is None or text == other or len(other) > LONGEST_COMPARED:
+        return (TextPart(text, False),)
+    mine, theirs = _TOKEN.findall(text), _TOKEN.findall(other)
     matcher = SequenceMatcher(None, theirs, mine, autojunk=False)
     return tuple(
-        Part("".join(mine[start:end]), kind != "equal")
+        TextPart("".join(mine[start:end]), kind != "equal")
         for kind, _, _, start, end in matcher.get_opcodes()
         if end > start
     )

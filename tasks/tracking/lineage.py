@@ -147,10 +147,10 @@ def find_model(store: ObjectStore, name: str) -> ModelLineage | None:
 
 def list_models(store: ObjectStore) -> list[ModelLineage]:
     """Every model that was trained, by name."""
-    found: dict[str, list[ModelLineage]] = {}
+    by_model: dict[str, list[ModelLineage]] = {}
     for outcome in _read_all(store, f"{LINEAGE}/", ModelLineage):
-        found.setdefault(outcome.model, []).append(outcome)
-    models = {name: _choose(outcomes) for name, outcomes in found.items()}
+        by_model.setdefault(outcome.model, []).append(outcome)
+    models = {name: _choose(outcomes) for name, outcomes in by_model.items()}
     for artifact in _read_all(store, f"{_TRAININGS}/", ModelArtifact):
         if artifact.name not in models:
             models[artifact.name] = _add_export(store, ModelLineage.of_artifact(artifact))
@@ -187,7 +187,7 @@ def _prefix(record: RunRecord) -> str:
 
 
 def _read_all(store: ObjectStore, prefix: str, kind: type[Any]) -> list[Any]:
-    keys = [found.key for found in store.list(prefix)]
+    keys = [entry.key for entry in store.list(prefix)]
     ends = [key.removesuffix(f"/{MANIFEST}") for key in keys if key.endswith(f"/{MANIFEST}")]
     return [value for end in ends if (value := read_finished(store, end, kind)) is not None]
 
@@ -195,8 +195,9 @@ def _read_all(store: ObjectStore, prefix: str, kind: type[Any]) -> list[Any]:
 def _choose(outcomes: Iterable[ModelLineage]) -> ModelLineage:
     """Of several runs with one model the one that promoted it, else the last registered."""
 
-    def rank(one: ModelLineage) -> tuple[bool, int]:
-        return one.verdict == "promote", int(one.version) if one.version.isdecimal() else -1
+    def rank(outcome: ModelLineage) -> tuple[bool, int]:
+        version = int(outcome.version) if outcome.version.isdecimal() else -1
+        return outcome.verdict == "promote", version
 
     return max(outcomes, key=rank)
 

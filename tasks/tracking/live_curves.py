@@ -43,8 +43,8 @@ class LiveCurves:
         with self._or_quiet():
             experiment = ensure_experiment(self._client, project)
             name, flow_run = f"{project}, training", current_root_run()
-            found = find_open_run(self._client, experiment, key, flow_run)
-            self._run_id = found or open_run(self._client, experiment, name, key, flow_run)
+            run_id = find_open_run(self._client, experiment, key, flow_run)
+            self._run_id = run_id or open_run(self._client, experiment, name, key, flow_run)
 
     def add(self, progress: Progress) -> None:
         """One line of the program's progress."""

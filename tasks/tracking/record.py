@@ -212,11 +212,11 @@ def write_documents(review: Review, folder: Path) -> None:
 def gather_dataset(store: ObjectStore, dataset: DatasetManifest, folder: Path) -> None:
     """The dataset's manifest, what was rejected and why, and the data check."""
     splits = {split.file for split in dataset.splits.values()}
-    for found in store.list(f"{dataset.uri}/"):
-        name = found.key.removeprefix(f"{dataset.uri}/")
+    for entry in store.list(f"{dataset.uri}/"):
+        name = entry.key.removeprefix(f"{dataset.uri}/")
         # A line a row: too much for a page, and `intent trace` reads it from the store.
         if name not in splits and not name.startswith(f"{ORIGINS_FOLDER}/"):
-            store.download(found.key, folder / name)
+            store.download(entry.key, folder / name)
 
 
 def read_training_result(
@@ -231,10 +231,10 @@ def code_commit(settings: Settings) -> str:
     if settings.commit or shutil.which("git") is None:
         return settings.commit
     here = Path(__file__).parent
-    asked = subprocess.run(
+    answer = subprocess.run(
         ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
-    return asked.stdout.strip() if asked.returncode == 0 else ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def prefect_run_url(settings: Settings) -> str:

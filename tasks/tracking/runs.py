@@ -73,11 +73,11 @@ def find_run(client: "MlflowClient", experiment_id: str, key: str) -> str | None
 
 
 def ensure_experiment(client: "MlflowClient", name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         created: str = client.create_experiment(name)
         return created
-    identity: str = found.experiment_id
+    identity: str = experiment.experiment_id
     return identity
 
 
@@ -99,18 +99,18 @@ def find_open_run(
 ) -> str | None:
     """The run that a training was or is shown in and no outcome is in yet; one that was stopped
     is open again, as `flow_run`'s."""
-    found: str | None = None
+    run_id: str | None = None
     for run in client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
         if run.info.status in ("RUNNING", "KILLED") and KEY_TAG not in run.data.tags:
-            if found is None:
-                found = run.info.run_id
-                client.update_run(found, status="RUNNING")
+            if run_id is None:
+                run_id = run.info.run_id
+                client.update_run(run_id, status="RUNNING")
                 if flow_run:
-                    client.set_tag(found, FLOW_RUN_TAG, flow_run)
+                    client.set_tag(run_id, FLOW_RUN_TAG, flow_run)
             elif run.info.status == "RUNNING":
                 # Opened by a request whose answer was lost with the server: nobody knows of it.
                 client.delete_run(run.info.run_id)
-    return found
+    return run_id
 
 
 def log_run(

@@ -13,7 +13,7 @@ from intent_core.reporting.confusion import tabulate_confusion
 from intent_core.reporting.number_format import p_value, percent, points
 from intent_core.reporting.summary import name_verdict, summarise
 from intent_core.reporting.tables import group_failures, is_link
-from intent_core.reporting.untrusted_text import Part, Texts, visible
+from intent_core.reporting.untrusted_text import TextPart, Texts, visible
 from tests.support.builders.reviews import (
     alone,
     answers,
@@ -144,10 +144,10 @@ def test_numbers_do_not_look_like_what_they_are_not() -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60))
 @settings(max_examples=100)
-def test_marking_differences_loses_no_text(text: str, beside: str) -> None:
-    shown = Texts().show(text, beside)
+def test_marking_differences_loses_no_text(text: str, other: str) -> None:
+    shown = Texts().show(text, other)
     assert "".join(part.text for part in shown.parts) == text
-    assert all(not part.differs for part in shown.parts) or text != beside
+    assert all(not part.differs for part in shown.parts) or text != other
 
 
 @given(st.text(max_size=60))
@@ -160,7 +160,7 @@ def test_visible_text_stays_so_and_encodes(text: str) -> None:
 
 def test_chinese_is_compared_by_character() -> None:
     assert Texts().show("订火车票(北京)", "订火车票(南京)").parts == (
-        Part("订火车票(", False),
-        Part("北", True),
-        Part("京)", False),
+        TextPart("订火车票(", False),
+        TextPart("北", True),
+        TextPart("京)", False),
     )

@@ -7,11 +7,11 @@ from intent_core.evaluation.report import (
     DocumentsScore,
     EvaluationReport,
     Failure,
+    FailureReason,
     IntentScore,
     Latency,
     Measure,
     Outcomes,
-    Reason,
     SliceScore,
     SlotScore,
 )
@@ -30,7 +30,7 @@ class Scored(NamedTuple):
     exact: bool = True
     expected: str = "weather(Hangzhou)"
     predicted: str = "music_exit()"
-    reason: Reason = "wrong_intent"
+    reason: FailureReason = "wrong_intent"
     group: str = ""
     kind: str = ""
 

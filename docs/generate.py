@@ -27,6 +27,7 @@ from field_tables import (
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings
 
+from intent_core.evaluation.metrics import list_requirable
 from intent_core.recipe.config import PipelineConfig
 from tasks.settings import Settings
 from tasks.settings.pai import PaiSettings
@@ -99,6 +100,9 @@ def read_models() -> Models:
             keys |= {f"{name}.{key}": field for key, field in sections[name]["properties"].items()}
         else:
             keys[name] = schema
+    # The names are those of a table that a recipe's model cannot import.
+    minimums = keys["gate.minimums"]
+    keys["gate.minimums"] = {**minimums, "propertyNames": {"enum": list_requirable()}}
     return Models(sections, keys, _read_settings(Settings), _read_settings(PaiSettings))
 
 

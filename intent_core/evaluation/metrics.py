@@ -117,14 +117,19 @@ def compute_metrics(scored: ScoredExamples) -> dict[str, Measure | Estimate]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def list_requirable() -> list[str]:
+    """The metrics that a recipe may give a minimum."""
+    return sorted(name for name, metric in METRICS.items() if metric.higher_is_better)
+
+
 def require_metrics(names: Iterable[str]) -> None:
     """`ConfigError` that lists the metrics there are, for a name that may not have a minimum."""
-    allowed = [name for name, metric in METRICS.items() if metric.higher_is_better]
+    allowed = list_requirable()
     wrong = [name for name in names if name not in allowed]
     if wrong:
         raise ConfigError(
             f"gate.minimums: no such metric: {', '.join(map(repr, wrong))}. Allowed: "
-            f"{', '.join(sorted(allowed))}"
+            f"{', '.join(allowed)}"
         )
 
 

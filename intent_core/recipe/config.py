@@ -213,8 +213,8 @@ class GateConfig(Section):
     min_test_examples: Annotated[int, Field(ge=1)] = 100
     """Utterances the test split must have."""
     minimums: dict[str, Rate] = Field(default={})
-    """Further metrics by name, such as `slot_f1`, and what each must reach; `docs/evaluation.md`
-    lists them. `intent_accuracy` and `parameter_accuracy` here replace the keys above."""
+    """Metrics and what each must reach. `intent_accuracy` and `parameter_accuracy` here take the
+    place of the keys above."""
     max_regression: Rate = 0.02
     """How far below the champion's accuracy, on the same test set, a candidate may fall."""
     compare: Literal["value", "lower_bound"] = "value"

@@ -1,7 +1,8 @@
-"""A log line as one JSON object, for whoever collects them.
+"""A log line as one JSON object, for a log collector.
 
-What stands in it is on a list: a time, a level, a logger, a message, a trace, and names of what it
-is about. Whatever else a record carries stays out, so nothing gets in that nobody meant to.
+Its fields are on a list: time, level, logger, message, exception, and names of what the line is
+about (`FIELDS`). Whatever else a record carries stays out, so that no secret gets in by chance.
+python-json-logger does the opposite, it writes every extra field: not used here for that reason.
 """
 
 import contextvars
@@ -16,43 +17,43 @@ FIELDS = (
     *("project", "alias", "model", "version", "caller", "status", "ms"),
 )
 _nothing: Mapping[str, str] = MappingProxyType({})
-_about: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar(
-    "about", default=_nothing
+_context: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar(
+    "log_context", default=_nothing
 )
 
 
-def say_what_it_is_about(**fields: str) -> None:
-    """Put these of `FIELDS` into every line from here on, in this context."""
-    _about.set({**_about.get(), **fields})
+def bind_log_context(**fields: str) -> None:
+    """Put these of `FIELDS` into every further line of this context."""
+    _context.set({**_context.get(), **fields})
 
 
-def read_what_it_is_about() -> Mapping[str, str]:
-    return _about.get()
+def read_log_context() -> Mapping[str, str]:
+    return _context.get()
 
 
 class JsonFormatter(logging.Formatter):
     """One line a record, whatever lines its message has."""
 
     def __init__(self, *_: object) -> None:
-        """Whoever sets up logging from a file gives a format and a date's; ours are fixed."""
+        """A logging configuration gives a format and a date format; ours are fixed."""
         super().__init__()
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, object] = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
+            line["exception"] = self.formatException(record.exc_info)
         known = {**self.find_context(), **vars(record)}
-        told |= {name: known[name] for name in FIELDS if known.get(name) not in (None, "")}
-        return json.dumps(told, ensure_ascii=False, default=str)
+        line |= {name: known[name] for name in FIELDS if known.get(name) not in (None, "")}
+        return json.dumps(line, ensure_ascii=False, default=str)
 
     def find_context(self) -> Mapping[str, str]:
-        """What it is about, where the record itself does not say."""
-        return read_what_it_is_about()
+        """What the line is about where the record itself does not say."""
+        return read_log_context()
 
 
 def write_json_lines(formatter: logging.Formatter | None = None) -> None:
@@ -65,4 +66,5 @@ def write_json_lines(formatter: logging.Formatter | None = None) -> None:
 
 
 def writes_json_lines() -> bool:
-    return any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers)
+    handlers = logging.getLogger().handlers
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in handlers)

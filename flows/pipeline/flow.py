@@ -26,7 +26,7 @@ from intent_core.errors import TrackingError
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.decide import approve, decide
 from intent_core.gate.decision import GateDecision
-from intent_core.json_logs import say_what_it_is_about
+from intent_core.json_logs import bind_log_context
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, ServeConfig
 from intent_core.recipe.loader import load_config
@@ -100,7 +100,7 @@ def intent_pipeline(
     """
     settings = get_settings()
     config = load_config(find_recipe(recipe), overrides or {})
-    say_what_it_is_about(project=config.project)
+    bind_log_context(project=config.project)
     require_base_model(config.train.base_model)
     steps: list[StepTime] = []
 
@@ -108,7 +108,7 @@ def intent_pipeline(
         dataset = prepare(export_uri, config.data)
     with timed("fine-tune", steps) as step:
         artifact = finetune_once(settings, config, dataset, step)
-    say_what_it_is_about(model=artifact.name)
+    bind_log_context(model=artifact.name)
     with timed("evaluate", steps) as step:
         report = evaluate_once(settings, config, dataset, artifact, config.serve, step)
         champion = find_champion(settings, artifact)

@@ -20,7 +20,7 @@ from typing import cast
 
 from intent_core.errors import ConfigError, DataError, TrainingError
 from intent_core.files import file_lock
-from intent_core.json_logs import say_what_it_is_about, write_json_lines
+from intent_core.json_logs import bind_log_context, write_json_lines
 from intent_core.training.protocol import FAULT_FILE, Fault, FaultKind, TrainingJob
 
 EXIT_STOPPED = 75
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     become_torchrun(job, arguments)
     if job.log_fields is not None:
         write_json_lines()
-        say_what_it_is_about(**job.log_fields)
+        bind_log_context(**job.log_fields)
     skip_unused(job)
     try:
         from intent_core.training.program import run

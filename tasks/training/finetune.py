@@ -9,7 +9,7 @@ from prefect.artifacts import create_table_artifact
 
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import TrainingError
-from intent_core.json_logs import read_what_it_is_about
+from intent_core.json_logs import read_log_context
 from intent_core.models.artifact import ModelArtifact, content_name, digest_folder
 from intent_core.models.base_model import BaseModelSource
 from intent_core.recipe.config import TrainConfig, fingerprint
@@ -151,9 +151,7 @@ def write_job(
         validation_file=data / validation.file if validation and validation.num_examples else None,
         output_dir=folder,
         cache_dir=settings.layout.base_models,
-        log_fields={**find_run(), **read_what_it_is_about()}
-        if settings.log_format == "json"
-        else None,
+        log_fields={**find_run(), **read_log_context()} if settings.log_format == "json" else None,
     )
     path = folder / "job.json"
     path.write_text(job.model_dump_json(indent=1), encoding="utf-8")

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from intent_core.json_logs import JsonFormatter, say_what_it_is_about
+from intent_core.json_logs import JsonFormatter, bind_log_context
 
 
 def formatted(message: str, *arguments: object, **extra: object) -> dict[str, Any]:
@@ -42,8 +42,8 @@ def test_only_what_is_on_the_list_gets_in() -> None:
 
 def test_what_it_is_about_is_in_every_line_of_that_context() -> None:
     def run() -> None:
-        say_what_it_is_about(project="walk")
-        say_what_it_is_about(model="intent-0")
+        bind_log_context(project="walk")
+        bind_log_context(model="intent-0")
         assert formatted("x")["project"] == "walk"
         assert formatted("x", model="intent-1")["model"] == "intent-1", "the record's own counts"
 

@@ -20,7 +20,7 @@ import logging
 from tasks.settings import get_settings
 get_settings()
 from prefect import flow, get_run_logger, task
-from intent_core.json_logs import say_what_it_is_about
+from intent_core.json_logs import bind_log_context
 from tasks.settings.tracing import traced
 
 @task(task_run_name="the task")
@@ -35,7 +35,7 @@ def inner():
 
 @flow(name="logged", flow_run_name="the run")
 def walk():
-    say_what_it_is_about(project="p")
+    bind_log_context(project="p")
     get_run_logger().warning("by Prefect's own logger")
     inner()
     logging.getLogger("tasks.step").info("within the flow")

@@ -68,7 +68,7 @@ def build_dataset(
     write_jsonl(unique.conflicts, out_dir / CONFLICTS_FILE)
     write_jsonl(describe_suspicions(corpus), out_dir / LABEL_ERRORS_FILE)
     left_out = [
-        {**one._asdict(), "records": _locate(unique, one.utterance)} for one in placement.left_out
+        {**row._asdict(), "records": _locate(unique, row.utterance)} for row in placement.left_out
     ]
     write_jsonl(left_out, out_dir / LEFT_OUT_FILE)
     tested_too = [(test_source, external_test)] if test_source and external_test else []
@@ -134,7 +134,7 @@ def _list_placed(splits: Mapping[SplitName, Sequence[Example]]) -> dict[str, Pla
     for name in SPLITS:
         for example in splits[name]:
             outputs[example.id.partition("-")[0], name].add(example.output)
-    return {key: Placed(name, frozenset(found)) for (key, name), found in outputs.items()}
+    return {key: Placed(name, frozenset(some)) for (key, name), some in outputs.items()}
 
 
 def _gather(

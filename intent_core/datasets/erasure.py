@@ -105,6 +105,6 @@ def _unquote(text: str) -> str:
 
 
 def _cut_half_text(raw: str) -> str:
-    rest = _STRING.sub(lambda found: " " * len(found[0]), raw)
+    rest = _STRING.sub(lambda match: " " * len(match[0]), raw)
     half = _CUT_STRING.search(rest)
     return raw[: half.start()] if half else raw

@@ -131,8 +131,8 @@ def read_origins(
                 if sought not in line:
                     continue
                 origin = Origin.model_validate(orjson.loads(line))
-                found = FoundOrigin(origin, sources[origin.source])
-                if wanted(found):
-                    yield found
+                match = FoundOrigin(origin, sources[origin.source])
+                if wanted(match):
+                    yield match
         except (ValidationError, ValueError, IndexError) as error:
             raise DataError(f"{path} holds no origins: prepare the dataset again") from error

@@ -93,11 +93,11 @@ def _compare_sides(
     ranks = np.array([order.index(sides[text]) for text in texts])
     has_like = np.zeros(len(texts), dtype=bool)
     for first, second, measured in iter_near_duplicates(texts, similarity):
-        one, other = ranks[first], ranks[second]
-        same = one == other
+        first_rank, second_rank = ranks[first], ranks[second]
+        same = first_rank == second_rank
         has_like[first[same]] = has_like[second[same]] = True
-        goes = np.where(one < other, first, second)[~same]
-        stays = np.where(one < other, second, first)[~same]
+        goes = np.where(first_rank < second_rank, first, second)[~same]
+        stays = np.where(first_rank < second_rank, second, first)[~same]
         for place, like, how in zip(goes, stays, measured[~same], strict=True):
             text, other_text = texts[place], texts[like]
             if text not in left_out or left_out[text].similarity < how:

@@ -33,7 +33,7 @@ from intent_core.recipe.config import DataConfig
 _SPAN_BYTES = 2 << 20
 _PR_SET_PDEATHSIG = 1
 
-_Row = TypeVar("_Row", Rejection, RowReport)
+RowT = TypeVar("RowT", Rejection, RowReport)
 
 
 class _Converted(NamedTuple):
@@ -204,6 +204,6 @@ def _convert(reader: BlockReader, blocks: Iterable[Block]) -> _Converted:
     return _Converted(b",\n".join(training), rejected, reported, num_records, num_lines, num_bytes)
 
 
-def _move(row: _Row, num_lines: int) -> _Row:
+def _move(row: RowT, num_lines: int) -> RowT:
     """The row as it stands in the file, so many lines further down."""
     return row.model_copy(update={"line": row.line + num_lines}) if num_lines else row

@@ -83,10 +83,10 @@ class UsualRows:
             (self._job,) = jobs
             self._keys = {}
         self._keys |= dict.fromkeys(row)
-        found = {split[1]: key for key in self._keys if (split := split_label_key(key))}
-        if found.keys() - set(self._config.stages):
+        by_stage = {split[1]: key for key in self._keys if (split := split_label_key(key))}
+        if by_stage.keys() - set(self._config.stages):
             return {}
-        return {stage: found[stage] for stage in self._config.stages if stage in found}
+        return {stage: by_stage[stage] for stage in self._config.stages if stage in by_stage}
 
     def _make_decoder(
         self, labels: dict[Stage, str], result: type[msgspec.Struct]
@@ -140,7 +140,7 @@ class UsualRows:
             read = read_stage({"results": [{key: value, "markTitle": title}]}, title)
         except (ValueError, RowRefused):
             return False
-        return [one.text for one in read.given] == [_PROBE] and not read.faults
+        return [given.text for given in read.given] == [_PROBE] and not read.faults
 
 
 def _read_nothing(line: bytes, number: int, offset: int) -> Record | None:

@@ -32,7 +32,7 @@ from intent_core.language.utterances import normalise_utterance
 
 _ROWS = re.compile(r'\s*(\{\s*"|\[\s*[{"])')
 _ARRAY_GAP = re.compile(r"[\s,\]]*")
-_Row = tuple[int, str, object]
+_SourceRow = tuple[int, str, object]
 """(line, text as it stands, value)"""
 _UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -111,7 +111,7 @@ def write_manifest(utterances: Iterable[str], path: Path, field: str = "instruct
     return len(lines)
 
 
-def _read_file(path: Path, field: str) -> Iterator[_Row]:
+def _read_file(path: Path, field: str) -> Iterator[_SourceRow]:
     text = _read_text(path)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
@@ -136,7 +136,7 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path}:{line}: this is not UTF-8: save as UTF-8") from error
 
 
-def _read_table(text: str, field: str, path: Path) -> Iterator[_Row]:
+def _read_table(text: str, field: str, path: Path) -> Iterator[_SourceRow]:
     lines = list(io.StringIO(text, newline=""))
     # Strict: a quote that is never closed would swallow every row after it.
     rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
@@ -158,7 +158,7 @@ def _read_table(text: str, field: str, path: Path) -> Iterator[_Row]:
         raise DataError(f"{path}:{end + 1}: {error}: correct the quotes of this row") from error
 
 
-def _read_lines(numbered: Iterable[tuple[int, str]]) -> Iterator[_Row]:
+def _read_lines(numbered: Iterable[tuple[int, str]]) -> Iterator[_SourceRow]:
     for is_filled, lines in groupby(numbered, key=lambda line: line[1] != ""):
         block = list(lines)
         number, first = block[0]
@@ -169,7 +169,7 @@ def _read_lines(numbered: Iterable[tuple[int, str]]) -> Iterator[_Row]:
             yield from ((number, line, line) for number, line in block)
 
 
-def _read_rows(numbered: Iterable[tuple[int, str]]) -> Iterator[_Row]:
+def _read_rows(numbered: Iterable[tuple[int, str]]) -> Iterator[_SourceRow]:
     for number, line in numbered:
         if line:
             try:
@@ -178,7 +178,7 @@ def _read_rows(numbered: Iterable[tuple[int, str]]) -> Iterator[_Row]:
                 yield (number, line, _Unusable(f"not JSON: {error}"))
 
 
-def _read_array(text: str) -> Iterator[_Row]:
+def _read_array(text: str) -> Iterator[_SourceRow]:
     decoder = json.JSONDecoder()
     end = text.index("[") + 1
     line = 1 + text.count("\n", 0, end)

@@ -22,7 +22,7 @@ _DECODER = json.JSONDecoder(
     parse_int=lambda digits: int(digits) if len(digits) < _MAX_DIGITS else math.inf
 )
 
-Reason = Literal[
+RejectionReason = Literal[
     Leniency,
     "not-json",
     "truncated",
@@ -50,7 +50,7 @@ class RowFault(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: Reason
+    reason: RejectionReason
     message: str
 
 
@@ -136,7 +136,7 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
 
 
-def refuse_row(reason: Reason, message: str) -> NoReturn:
+def refuse_row(reason: RejectionReason, message: str) -> NoReturn:
     raise RowRefused(reason, message)
 
 
@@ -190,8 +190,8 @@ class _Place:
 
 def _find_next(text: str, start: int) -> int:
     """Where the next row after a broken one begins: a brace on a new line, or after a comma."""
-    found = _NEXT_ROW.search(text, start + 1)
-    return found.end() - 1 if found else len(text)
+    match = _NEXT_ROW.search(text, start + 1)
+    return match.end() - 1 if match else len(text)
 
 
 def _skip_blanks(text: str, start: int) -> int:

@@ -53,13 +53,13 @@ def _read_result(result: object, title: str, titles: list[str]) -> Iterator[Give
         refuse_row("bad-label", f"a result must be an object, not {name_type(result)}")
     version = read_version(result.get("Version"))
     mark_result = read_mark_result(result.get("MarkResultId"))
-    asked = result.get("markTitle", result.get("MarkTitle"))
+    question = result.get("markTitle", result.get("MarkTitle"))
     marked = result.get("MarkResult")
     if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
         result = {"data": marked, **result}
     if "data" in result:
-        titles.append(asked if isinstance(asked, str) else "")
-        if asked == title:
+        titles.append(question if isinstance(question, str) else "")
+        if question == title:
             yield read_value(result["data"], version)._replace(mark_result=mark_result)
         return
     for annotation in _annotations(marked):

@@ -8,7 +8,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import DataError
-from intent_core.exports.json_rows import Reason
+from intent_core.exports.json_rows import RejectionReason
 from intent_core.exports.row_answer import AnswerStage, Note, Tags
 
 MOST_REASONS = 10
@@ -45,7 +45,7 @@ class Rejection(BaseModel):
     line: int
     byte_offset: int
     """Where the row starts in the (decompressed) file."""
-    reason: Reason
+    reason: RejectionReason
     message: str
     raw: str
     """The row as it stands, its first 2000 characters."""

@@ -75,17 +75,17 @@ def read_utterance(fields: object, key: str) -> str:
 
 
 def _refuse_unusable(text: str, pattern: re.Pattern[str]) -> None:
-    found = pattern.search(text)
-    if not found:
+    match = pattern.search(text)
+    if not match:
         return
-    if _BROKEN_BYTE.match(found[0]):
+    if _BROKEN_BYTE.match(match[0]):
         refuse_row("bad-encoding", f"not UTF-8: save the file as UTF-8 ({shorten(text)})")
     refuse_row("bad-characters", f"NUL or half a surrogate pair in {shorten(text)}")
 
 
 def choose_answer(answers: StageAnswers, config: DataConfig, notes: list[Note]) -> GivenAnswer:
     """One answer out of several annotators'."""
-    given = [one for one in answers.given if one.text.strip()]
+    given = [answer for answer in answers.given if answer.text.strip()]
     if not given and answers.faults:
         refuse_row("bad-label", answers.faults[0])
     if not given:
@@ -93,7 +93,7 @@ def choose_answer(answers: StageAnswers, config: DataConfig, notes: list[Note]) 
     if answers.faults:
         more = f" (and {len(answers.faults) - 1} more)" if len(answers.faults) > 1 else ""
         notes.append(Note(kind="unreadable-result", message=answers.faults[0] + more))
-    votes = Counter(canonicalise_label(one.text) for one in given)
+    votes = Counter(canonicalise_label(answer.text) for answer in given)
     (winner, most), *others = votes.most_common()
     if not others or config.annotators == "first":
         winner = canonicalise_label(given[0].text)
@@ -101,7 +101,7 @@ def choose_answer(answers: StageAnswers, config: DataConfig, notes: list[Note]) 
         refuse_row("annotators-disagree", _show_votes(votes))
     if others:
         notes.append(Note(kind="annotators-disagree", message=_show_votes(votes)))
-    return next(one for one in given if canonicalise_label(one.text) == winner)
+    return next(answer for answer in given if canonicalise_label(answer.text) == winner)
 
 
 def _show_votes(votes: Counter[str]) -> str:

@@ -214,8 +214,8 @@ class _Reader:
 
     def _fail(self, expected: str) -> NoReturn:
         rest = self._text[self._position :]
-        found = repr(rest[:12]) if rest else "the end"
+        actual = repr(rest[:12]) if rest else "the end"
         near = repr(self._text if len(self._text) <= 120 else self._text[:117] + "...")
         raise CallSyntaxError(
-            f"column {self._position + 1}: expected {expected}, found {found} in {near}"
+            f"column {self._position + 1}: expected {expected}, found {actual} in {near}"
         )

@@ -56,10 +56,12 @@ def join_turns(lines: Iterable[str]) -> str:
     """One text: a blank between English lines, nothing within Chinese."""
     said = [line.strip() for line in lines if line.strip()]
     joined = said[:1]
-    for left, right in pairwise(said):
-        last, first = (next(filter(str.isalnum, text), "") for text in (reversed(left), right))
-        is_chinese = left.endswith(_NO_BLANK_AFTER) or (_CJK.match(last) and _CJK.match(first))
-        joined += ["" if is_chinese else " ", right]
+    for previous, following in pairwise(said):
+        last, first = (
+            next(filter(str.isalnum, text), "") for text in (reversed(previous), following)
+        )
+        is_chinese = previous.endswith(_NO_BLANK_AFTER) or (_CJK.match(last) and _CJK.match(first))
+        joined += ["" if is_chinese else " ", following]
     text = "".join(joined)
     # `Play ***.` is `Play ***` in the documents; `5 p.m.` and `...` keep theirs.
     ends_sentence = text.endswith(".") and text.rsplit(maxsplit=1)[-1].count(".") == 1

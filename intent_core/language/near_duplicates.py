@@ -33,7 +33,7 @@ _CHARACTER_BITS = 21
 # A bound may be too low by a rounding error, never too high.
 _ROUNDING = 1e-9
 
-_Integers = npt.NDArray[np.int64]
+_Indices = npt.NDArray[np.int64]
 _Grams: TypeAlias = "scipy.sparse.csr_array"
 
 
@@ -48,8 +48,8 @@ class NearDuplicate(NamedTuple):
 class Pairs(NamedTuple):
     """Some near-duplicates, column by column; `first < second`."""
 
-    first: _Integers
-    second: _Integers
+    first: _Indices
+    second: _Indices
     similarity: npt.NDArray[np.float64]
 
 
@@ -93,24 +93,24 @@ def iter_near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[Pa
     grams = _gram_sets(texts)
     by_size = np.argsort(np.diff(grams.indptr), kind="stable")
     num_pairs = 0
-    for found in _join(grams[by_size], similarity):
-        num_pairs += len(found.first)
+    for pairs in _join(grams[by_size], similarity):
+        num_pairs += len(pairs.first)
         if num_pairs > MAX_PAIRS:
             raise ConfigError(
                 f"more than {MAX_PAIRS} pairs of {len(texts)} utterances are near-duplicates: they "
                 "are made of few templates; raise data.near_duplicate_similarity (1: only equal "
                 "utterances count)"
             )
-        one, other = by_size[found.first], by_size[found.second]
-        yield Pairs(np.minimum(one, other), np.maximum(one, other), found.similarity)
+        first, second = by_size[pairs.first], by_size[pairs.second]
+        yield Pairs(np.minimum(first, second), np.maximum(first, second), pairs.similarity)
 
 
 def _find_pairs(texts: Sequence[str], similarity: float) -> Pairs:
-    found = list(iter_near_duplicates(texts, similarity))
-    if not found:
+    pairs = list(iter_near_duplicates(texts, similarity))
+    if not pairs:
         nothing = np.zeros(0, np.int64)
         return Pairs(nothing, nothing, np.zeros(0))
-    first, second, measured = (np.concatenate(column) for column in zip(*found, strict=True))
+    first, second, measured = (np.concatenate(column) for column in zip(*pairs, strict=True))
     order = np.lexsort((second, first))
     return Pairs(first[order], second[order], measured[order])
 
@@ -155,24 +155,24 @@ def _join(grams: _Grams, similarity: float) -> Iterator[Pairs]:
 
 
 def _compare(
-    grams: _Grams, larger: _Integers, smaller: _Integers, similarity: float
+    grams: _Grams, larger: _Indices, smaller: _Indices, similarity: float
 ) -> Iterator[Pairs]:
     sizes = np.diff(grams.indptr).astype(np.int64)
     for start in range(0, len(larger), _PAIRS_AT_ONCE):
-        one, other = (rows[start : start + _PAIRS_AT_ONCE] for rows in (larger, smaller))
-        shared = grams[one].multiply(grams[other]).sum(axis=1)
-        measured = shared / (sizes[one] + sizes[other] - shared)
+        first, second = (rows[start : start + _PAIRS_AT_ONCE] for rows in (larger, smaller))
+        shared = grams[first].multiply(grams[second]).sum(axis=1)
+        measured = shared / (sizes[first] + sizes[second] - shared)
         similar = measured >= similarity
-        yield Pairs(one[similar], other[similar], measured[similar])
+        yield Pairs(first[similar], second[similar], measured[similar])
 
 
-def _prefixes(grams: _Grams, lengths: _Integers) -> _Grams:
+def _prefixes(grams: _Grams, lengths: _Indices) -> _Grams:
     rows = np.repeat(np.arange(grams.shape[0]), np.diff(grams.indptr))
     inside = np.arange(grams.nnz) - grams.indptr[rows] < lengths[rows]
     return _to_matrix(rows[inside], grams.indices[inside], grams.shape)
 
 
-def _to_matrix(rows: _Integers, columns: _Integers, shape: tuple[int, int]) -> _Grams:
+def _to_matrix(rows: _Indices, columns: _Indices, shape: tuple[int, int]) -> _Grams:
     ends = np.cumsum(np.bincount(rows, minlength=shape[0]))
     starts = np.concatenate([[0], ends])
     return scipy.sparse.csr_array((np.ones(len(rows), np.int32), columns, starts), shape=shape)

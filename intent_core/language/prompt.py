@@ -15,7 +15,7 @@ DEFAULT_SYSTEM_PROMPT = (
 )
 
 
-class Message(TypedDict):
+class ChatMessage(TypedDict):
     """One turn of a chat, as the OpenAI API and the chat templates take it."""
 
     role: str
@@ -28,13 +28,13 @@ class ChatTokenizer(Protocol):
     chat_template: str | None
 
     def apply_chat_template(
-        self, conversation: Sequence[Message], *, tokenize: bool, add_generation_prompt: bool
+        self, conversation: Sequence[ChatMessage], *, tokenize: bool, add_generation_prompt: bool
     ) -> str: ...
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
 
-def build_messages(system_prompt: str, utterance: str) -> list[Message]:
+def build_messages(system_prompt: str, utterance: str) -> list[ChatMessage]:
     """The chat that asks for an utterance's calls."""
     return [
         {"role": "system", "content": system_prompt},

@@ -62,13 +62,13 @@ def unpack_base_model(source: BaseModelSource, cache_dir: Path) -> Path:
     with file_lock(cache_dir / f"{target.name}.lock"):
         if target.is_dir():
             return target
-        beside = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache_dir))
+        partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache_dir))
         try:
-            _dequantise(source.path, beside)
-            beside.chmod(0o755)
-            os.rename(beside, target)
+            _dequantise(source.path, partial)
+            partial.chmod(0o755)
+            os.rename(partial, target)
         except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
             raise
     return target
 
@@ -79,9 +79,9 @@ def read_licence(source: BaseModelSource) -> str:
         return "apache-2.0"
     card = source.path / "README.md"
     if card.is_file():
-        found = re.search(r"^license:\s*(\S+)", card.read_text(encoding="utf-8"), re.MULTILINE)
-        if found:
-            return found[1]
+        match = re.search(r"^license:\s*(\S+)", card.read_text(encoding="utf-8"), re.MULTILINE)
+        if match:
+            return match[1]
     return "unknown"
 
 

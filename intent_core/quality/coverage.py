@@ -34,8 +34,8 @@ def check_quality(corpus: Corpus) -> tuple[Finding, ...]:
         _check_phrasings,
         _check_size,
     )
-    found = [finding for rule in rules for finding in rule(corpus)]
-    return tuple(sorted(found, key=lambda finding: finding.severity == "note"))
+    findings = [finding for rule in rules for finding in rule(corpus)]
+    return tuple(sorted(findings, key=lambda finding: finding.severity == "note"))
 
 
 def _check_amount(corpus: Corpus) -> Iterable[Finding]:
@@ -118,9 +118,10 @@ def _check_phrasings(corpus: Corpus) -> Iterable[Finding]:
         for intent in {call.intent for call in calls}:
             templates[intent].append(template)
     poor = {
-        intent: len(set(found)) / len(found)
-        for intent, found in templates.items()
-        if len(found) >= MIN_PHRASINGS * 20 and len(set(found)) < MIN_PHRASINGS * len(found)
+        intent: len(set(phrasings)) / len(phrasings)
+        for intent, phrasings in templates.items()
+        if len(phrasings) >= MIN_PHRASINGS * 20
+        and len(set(phrasings)) < MIN_PHRASINGS * len(phrasings)
     }
     if poor:
         worst = sorted(poor, key=poor.__getitem__)
@@ -159,11 +160,11 @@ def _check_size(corpus: Corpus) -> Iterable[Finding]:
     longest, fits = max(corpus.lengths), recommend_seq_length(max(corpus.lengths))
     too_long = sum(length > (corpus.seq_length or fits) for length in corpus.lengths)
     say: Callable[..., Finding] = warn if too_long else note
-    told = f", {too_long} longer than train.seq_length {corpus.seq_length}" if too_long else ""
+    exceeding = f", {too_long} longer than train.seq_length {corpus.seq_length}" if too_long else ""
     yield say(
         "seq-length",
         f"samples have up to {longest} tokens, half of them up to "
-        f"{statistics.median(corpus.lengths):.0f}{told}",
+        f"{statistics.median(corpus.lengths):.0f}{exceeding}",
         f"Recommended: train.seq_length {fits}.",
         longest=longest,
         median=statistics.median(corpus.lengths),

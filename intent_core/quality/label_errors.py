@@ -63,7 +63,7 @@ def find_label_errors(utterances: Sequence[str], labels: Sequence[str]) -> list[
     likely, likely_share, given_share = _measure(probabilities, given)
     suspicious = (likely != given) & (likely_share >= _MIN_LIKELY_SHARE)
     suspicious &= given_share < _MAX_GIVEN_SHARE
-    found = [
+    suspicions = [
         LabelSuspicion(
             row=rows[place],
             given=str(classes[given[place]]),
@@ -72,7 +72,7 @@ def find_label_errors(utterances: Sequence[str], labels: Sequence[str]) -> list[
         )
         for place in np.flatnonzero(suspicious)
     ]
-    return sorted(found, key=lambda suspicion: (-suspicion.confidence, suspicion.row))
+    return sorted(suspicions, key=lambda suspicion: (-suspicion.confidence, suspicion.row))
 
 
 def _find_judgeable(utterances: Sequence[str], labels: Sequence[str]) -> list[int]:

@@ -26,7 +26,7 @@ from intent_core.serving.protocol.asgi import (
     send_json,
     send_refusal,
 )
-from intent_core.serving.protocol.errors import Headers, Reason, Refusal
+from intent_core.serving.protocol.errors import Cause, Headers, Refusal
 from intent_core.serving.protocol.exchange import Exchange, HeldAnswer
 from intent_core.serving.protocol.legacy_api import LegacyRequest
 from intent_core.serving.protocol.request_body import Question, read_question, requested_model
@@ -46,7 +46,7 @@ from intent_core.serving.protocol.routes import (
 from intent_core.serving.settings import ServingSettings
 from intent_core.serving.trial.live_comparison import FAILED, judge
 from intent_core.serving.trial.shadow import Copies, own_scope
-from intent_core.serving.trial.trial import Part, Trials
+from intent_core.serving.trial.trial import TrialAssignment, Trials
 
 ACCESS_LOG = "intent.access"
 access_log = logging.getLogger(ACCESS_LOG)
@@ -131,11 +131,11 @@ class ServingApp:
         exchange.caller = caller = self._find_caller(scope, route)
         operator = caller == OPERATOR
         if route is None or (route in FOR_OPERATOR and not operator):
-            raise Refusal(Reason.PATH, "this path is not served")
+            raise Refusal(Cause.PATH, "this path is not served")
         wait_s = 0.0 if operator else self._rate.take(caller)
         if wait_s:
             again = (b"retry-after", str(max(1, math.ceil(round(wait_s, 3)))).encode())
-            raise Refusal(Reason.RATE, "too many requests within a minute", [again])
+            raise Refusal(Cause.RATE, "too many requests within a minute", [again])
         if route is Route.STATUS:
             await send_json(exchange.send, self._describe())
         elif route is Route.MODELS and not operator:
@@ -151,7 +151,7 @@ class ServingApp:
         caller = self._keys.find_caller(token) if token else None
         if caller is None:
             challenge = [(b"www-authenticate", b"Bearer")]
-            raise Refusal(Reason.KEY, "no valid key: send 'Authorization: Bearer <key>'", challenge)
+            raise Refusal(Cause.KEY, "no valid key: send 'Authorization: Bearer <key>'", challenge)
         return caller
 
     async def _ask(self, exchange: Exchange, route: Route, scope: Scope, receive: Receive) -> None:
@@ -162,46 +162,51 @@ class ServingApp:
         question = read_question(route, body)
         name = predicted_alias(scope) if question.legacy else requested_model(question.fields)
         target = self._resolve(exchange, name)
-        part = self._trials.find_part(exchange.alias, target, exchange.caller, question.user)
-        if part is None:
+        assignment = self._trials.assign(exchange.alias, target, exchange.caller, question.user)
+        if assignment is None:
             await self._put(exchange, question, target, scope, receive)
         else:
-            await self._put_in_trial(exchange, question, part, scope, receive)
+            await self._put_in_trial(exchange, question, assignment, scope, receive)
 
     async def _put_in_trial(
-        self, exchange: Exchange, question: Question, part: Part, scope: Scope, receive: Receive
+        self,
+        exchange: Exchange,
+        question: Question,
+        assignment: TrialAssignment,
+        scope: Scope,
+        receive: Receive,
     ) -> None:
         """Put a question that is part of a trial; of a shadow's, once more when it is answered."""
-        copied = own_scope(scope) if part.is_copied and question.expects_calls else None
+        copied = own_scope(scope) if assignment.is_copied and question.expects_calls else None
         since = self._clock()
         try:
-            texts = await self._put(exchange, question, part.asked, scope, receive)
+            texts = await self._put(exchange, question, assignment.answering_model, scope, receive)
         except Exception as error:
             # Not the model's: a body without a place in JSON, or a caller lost within the answer.
-            is_callers = isinstance(error, Refusal) and error.reason is Reason.BODY
+            is_callers = isinstance(error, Refusal) and error.reason is Cause.BODY
             if not is_callers and not exchange.status:
-                part.take(FAILED)
+                assignment.take(FAILED)
             raise
         seconds = self._clock() - since
         answer = judge(exchange.status, texts, seconds, question.expects_calls)
-        part.take(answer)
+        assignment.take(answer)
         if copied is not None and answer is not None and answer is not FAILED:
-            trial = part.running.trial
+            trial = assignment.running.trial
             write_body = functools.partial(self._write_body, question, trial, is_copy=True)
-            self._copies.start(part.running, copied, write_body, answer)
+            self._copies.start(assignment.running, copied, write_body, answer)
 
     async def _put(
         self,
         exchange: Exchange,
         question: Question,
-        asked: NamedModel,
+        model: NamedModel,
         scope: Scope,
         receive: Receive,
     ) -> list[str]:
         """Hand the question to a model and its answer to the caller; the answer's texts."""
-        exchange.model, exchange.version = asked.model, asked.version
-        body = self._write_body(question, asked)
-        request_id = make_request_id(asked)
+        exchange.model, exchange.version = model.model, model.version
+        body = self._write_body(question, model)
+        request_id = make_request_id(model)
         exchange.request_id = read_callers_id(scope["headers"])
         exchange.response_id = to_response_id(question.route, request_id)
         named = (REQUEST_ID, request_id.encode())
@@ -225,10 +230,10 @@ class ServingApp:
             self._metrics.judge_answer(exchange.alias, exchange.version, text)
         return texts
 
-    def _write_body(self, question: Question, asked: NamedModel, *, is_copy: bool = False) -> bytes:
-        system_prompt = asked.system_prompt if self._settings.add_system_prompt else ""
+    def _write_body(self, question: Question, model: NamedModel, *, is_copy: bool = False) -> bytes:
+        system_prompt = model.system_prompt if self._settings.add_system_prompt else ""
         most_tokens = self._settings.max_new_tokens
-        return question.to_body(asked.model, system_prompt, most_tokens, is_copy=is_copy)
+        return question.to_body(model.model, system_prompt, most_tokens, is_copy=is_copy)
 
     async def _ask_for_legacy(
         self, exchange: Exchange, legacy: LegacyRequest, scope: Scope, receive: BodyAgain
@@ -254,8 +259,8 @@ class ServingApp:
         if exchange.caller == OPERATOR and is_content_name(name):
             return Target(model=name)
         if not aliases:
-            raise Refusal(Reason.NOTHING_PROMOTED, "no model has been promoted yet")
-        raise Refusal(Reason.MODEL, f"the model {name[:80]!r} does not exist")
+            raise Refusal(Cause.NOTHING_PROMOTED, "no model has been promoted yet")
+        raise Refusal(Cause.MODEL, f"the model {name[:80]!r} does not exist")
 
     def _vouch(self, scope: Scope, body: bytes | None = None) -> Headers:
         """The headers with vLLM's own key for the caller's, and the length of a new body."""
@@ -287,7 +292,7 @@ def _read_token(headers: Headers, bare: bool) -> bytes:
     """A request's key, b"" if it has none; `bare`: the legacy service took one without scheme."""
     values = find_values(headers, b"authorization")
     if len(values) > 1:
-        raise Refusal(Reason.AUTHORIZATION, "more than one Authorization header")
+        raise Refusal(Cause.AUTHORIZATION, "more than one Authorization header")
     value = values[0].strip() if values else b""
     scheme, blank, token = value.partition(b" ")
     if blank and scheme.lower() == b"bearer":

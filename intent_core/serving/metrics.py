@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from intent_core.errors import CallSyntaxError
 from intent_core.language.calls import is_plain, parse_calls
-from intent_core.serving.protocol.errors import Reason
+from intent_core.serving.protocol.errors import Cause
 
 _MOST_MODELS = 1000
 """Series of models in flight in a process's life; further models share one."""
@@ -83,7 +83,7 @@ class Metrics:
     def time_request(self, alias: str, version: str, seconds: float) -> None:
         self._seconds.labels(alias, version).observe(seconds)
 
-    def count_refusal(self, reason: Reason) -> None:
+    def count_refusal(self, reason: Cause) -> None:
         self._refused.labels(reason.name.lower()).inc()
 
     def judge_answer(self, alias: str, version: str, text: str) -> None:

@@ -67,16 +67,16 @@ class ProgressWriter(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        found = kwargs["metrics"]
+        metrics = kwargs["metrics"]
         self.report(
             Progress(
                 phase="validating",
                 step=state.global_step,
                 total_steps=state.max_steps,
-                loss=found[LOSS],
-                exact_match=found[EXACT_MATCH],
-                message=f"step {state.global_step}: validation loss {found[LOSS]:.3f}, "
-                f"{found[EXACT_MATCH]:.1%} answered exactly",
+                loss=metrics[LOSS],
+                exact_match=metrics[EXACT_MATCH],
+                message=f"step {state.global_step}: validation loss {metrics[LOSS]:.3f}, "
+                f"{metrics[EXACT_MATCH]:.1%} answered exactly",
             )
         )
 

@@ -88,7 +88,7 @@ def isolates_samples(model: Any, examples: Sequence[EncodedExample], prefix_leng
     former = model.config._attn_implementation
     pair = list(examples[:2])
     try:
-        single = [_logits(model, PaddedCollator()([one])) for one in pair]
+        single = [_logits(model, PaddedCollator()([example])) for example in pair]
         model.set_attn_implementation(NAME)
         packed = _logits(model, RowCollator(prefix_length)(pair))
     except (TypeError, ValueError, KeyError, AttributeError):

@@ -12,7 +12,7 @@ from itertools import takewhile
 
 import torch
 
-Row = dict[str, torch.Tensor]
+TrainingRow = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RowCollator:
 
     prefix_length: int
 
-    def __call__(self, batch: Sequence[EncodedExample]) -> Row:
+    def __call__(self, batch: Sequence[EncodedExample]) -> TrainingRow:
         """`input_ids` and `position_ids` (1, T); `logits_to_keep` and `labels` (N), the positions
         that predict and what they should; `samples` (n, L) and `kept` (T - prefix) for
         `attention.attend`."""
@@ -82,7 +82,7 @@ class PaddedCollator:
     pad_id: int = 0
     """Any token will do: nothing attends to it, and it is not learned."""
 
-    def __call__(self, batch: Sequence[EncodedExample]) -> Row:
+    def __call__(self, batch: Sequence[EncodedExample]) -> TrainingRow:
         """`input_ids` and `attention_mask` (B, T); `predicting` (2, N), rows and columns of the
         logits that count, and their `labels` (N)."""
         longest = max(map(len, batch))

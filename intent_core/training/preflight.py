@@ -117,6 +117,6 @@ def _stops(folder: Path, settings: dict[str, Any], tokenizer: Any) -> set[int]:
     """Tokens at which a server ends an answer."""
     path = folder / "generation_config.json"
     generation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else settings
-    found = generation.get("eos_token_id")
-    listed = found if isinstance(found, list) else [found]
-    return {one for one in (*listed, tokenizer.eos_token_id) if one is not None}
+    tokens = generation.get("eos_token_id")
+    listed = tokens if isinstance(tokens, list) else [tokens]
+    return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}

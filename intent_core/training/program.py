@@ -94,11 +94,11 @@ def run(job: TrainingJob) -> TrainingResult:
     # Only a signal leaves work to be gone on with; an early stop does not.
     finished = not (stop.stopped and state.global_step < state.max_steps)
     losses = tuple((int(h["step"]), h["loss"]) for h in state.log_history if "loss" in h)
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     if finished:
         require_learning(losses)
         if splits.validation:
-            found = trainer.evaluate()
+            metrics = trainer.evaluate()
         model = gather_sharded(trainer, base)
         if is_first:
             progress.report(Progress(phase="saving", message="saving the model"))
@@ -124,8 +124,8 @@ def run(job: TrainingJob) -> TrainingResult:
             (state.global_step - progress.first_step) * progress.samples_per_step / seconds, 3
         ),
         train_loss=train_loss,
-        validation_loss=found.get(LOSS),
-        validation_exact_match=found.get(EXACT_MATCH),
+        validation_loss=metrics.get(LOSS),
+        validation_exact_match=metrics.get(EXACT_MATCH),
         device=device_name(),
         dtype=compute_dtype(config),
         versions=library_versions(),

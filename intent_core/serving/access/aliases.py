@@ -151,5 +151,5 @@ def _parse(content: bytes) -> Mapping[str, Target]:
 
 def _describe(error: ValidationError) -> str:
     """Where and what, without the text itself: a prompt has no place in a log."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, found['loc'])) or 'the whole'}: {found['msg']}"
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"

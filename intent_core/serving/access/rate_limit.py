@@ -20,9 +20,9 @@ class RequestRate:
         if not self._capacity:
             return 0.0
         now = self._clock()
-        left, since = self._buckets.get(caller, (self._capacity, now))
-        left = min(self._capacity, left + (now - since) * self._capacity / 60)
+        tokens, since = self._buckets.get(caller, (self._capacity, now))
+        tokens = min(self._capacity, tokens + (now - since) * self._capacity / 60)
         # A step too small for the clock's digits must not keep a whole request from being whole.
-        granted = left >= 1 - 1e-9
-        self._buckets[caller] = (left - 1 if granted else left, now)
-        return 0.0 if granted else (1 - left) * 60 / self._capacity
+        granted = tokens >= 1 - 1e-9
+        self._buckets[caller] = (tokens - 1 if granted else tokens, now)
+        return 0.0 if granted else (1 - tokens) * 60 / self._capacity

@@ -32,8 +32,8 @@ class FollowedFile(Generic[ContentT]):
 
     def read(self) -> ContentT:
         try:
-            found = os.stat(self._path)
-            signature = (found.st_mtime_ns, found.st_size, found.st_ino)
+            status = os.stat(self._path)
+            signature = (status.st_mtime_ns, status.st_size, status.st_ino)
         except OSError:
             signature = None
         if signature != self._seen:

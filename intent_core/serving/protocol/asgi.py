@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from intent_core.serving.protocol.errors import Headers, Reason, Refusal
+from intent_core.serving.protocol.errors import Cause, Headers, Refusal
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,7 +41,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
 def _too_large(limit: int) -> Refusal:
     # What follows of such a body is not worth reading: the connection ends with the answer.
     headers = [(b"connection", b"close")]
-    return Refusal(Reason.SIZE, f"the request has more than {limit} bytes", headers)
+    return Refusal(Cause.SIZE, f"the request has more than {limit} bytes", headers)
 
 
 class BodyAgain:

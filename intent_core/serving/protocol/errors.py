@@ -7,7 +7,7 @@ from enum import Enum
 Headers = list[tuple[bytes, bytes]]
 
 
-class Reason(Enum):
+class Cause(Enum):
     """Why a request was refused: status, error type and code."""
 
     AUTHORIZATION = (400, "invalid_request_error", "invalid_authorization")
@@ -25,7 +25,7 @@ class Reason(Enum):
 class Refusal(Exception):
     """A request that ends here. It never leaves this package."""
 
-    reason: Reason
+    reason: Cause
     message: str
     headers: Headers = field(default_factory=list)
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from intent_core.serving.protocol.asgi import Message, Send, send_answer, send_refusal
-from intent_core.serving.protocol.errors import Headers, Reason, Refusal
+from intent_core.serving.protocol.errors import Cause, Headers, Refusal
 from intent_core.serving.protocol.response_ids import REQUEST_ID
 from intent_core.serving.protocol.response_text import AnswerText, gather_answer
 
-_UNUSABLE = Refusal(Reason.BODY, "no answer can be made that 'structured_outputs' allows")
+_UNUSABLE = Refusal(Cause.BODY, "no answer can be made that 'structured_outputs' allows")
 
 
 class Exchange:

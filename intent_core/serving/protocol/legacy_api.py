@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.routes import CHAT_PATH
 
 # The legacy service's names of what is passed on as it stands.
@@ -31,9 +31,9 @@ class LegacyRequest:
         system_prompt = self.system_prompt or default_system_prompt
         if system_prompt:
             messages.append({"role": "system", "content": system_prompt})
-        for asked, answered in self.history:
-            messages.append({"role": "user", "content": asked})
-            messages.append({"role": "assistant", "content": answered})
+        for question, answer in self.history:
+            messages.append({"role": "user", "content": question})
+            messages.append({"role": "assistant", "content": answer})
         messages.append({"role": "user", "content": self.prompt})
         return {"messages": messages, **self.sampling}
 
@@ -42,7 +42,7 @@ class LegacyRequest:
         try:
             text = json.loads(chat_answer)["choices"][0]["message"]["content"] or ""
         except (ValueError, LookupError, TypeError, RecursionError):
-            raise Refusal(Reason.ANSWER, "the model server's answer is no chat answer") from None
+            raise Refusal(Cause.ANSWER, "the model server's answer is no chat answer") from None
         history = [*self.history, [self.prompt, text]]
         return json.dumps({"response": text, "history": history}).encode()
 
@@ -51,23 +51,23 @@ def parse_legacy_request(fields: dict[str, Any]) -> LegacyRequest:
     """Check a legacy request; fields it does not know are left aside, as that service did."""
     if fields.get("use_stream_chat"):
         message = f"'use_stream_chat' is not served: use POST {CHAT_PATH} with 'stream': true"
-        raise Refusal(Reason.BODY, message)
+        raise Refusal(Cause.BODY, message)
     prompt = fields.get("prompt")
     if not isinstance(prompt, str):
-        raise Refusal(Reason.BODY, "'prompt' must be a text")
+        raise Refusal(Cause.BODY, "'prompt' must be a text")
     system_prompt = fields.get("system_prompt") or ""
     if not isinstance(system_prompt, str):
-        raise Refusal(Reason.BODY, "'system_prompt' must be a text")
+        raise Refusal(Cause.BODY, "'system_prompt' must be a text")
     history = fields.get("history") or []
     if not isinstance(history, list) or not all(map(_is_exchange, history)):
-        raise Refusal(Reason.BODY, "'history' must be a list of [prompt, answer] pairs of texts")
+        raise Refusal(Cause.BODY, "'history' must be a list of [prompt, answer] pairs of texts")
     sampling: dict[str, int | float] = {}
     for legacy, name in _SAMPLING.items():
         value = fields.get(legacy)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Refusal(Reason.BODY, f"{legacy!r} must be a number")
+            raise Refusal(Cause.BODY, f"{legacy!r} must be a number")
         sampling[name] = value
     return LegacyRequest(prompt, system_prompt, history, sampling)
 

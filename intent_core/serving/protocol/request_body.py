@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.legacy_api import LegacyRequest, parse_legacy_request
 from intent_core.serving.protocol.request_limits import require_modest
 from intent_core.serving.protocol.routes import Route
@@ -17,9 +17,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body.decode(), parse_int=_read_integer)
     except (ValueError, RecursionError):
-        raise Refusal(Reason.BODY, "the body is not JSON in UTF-8") from None
+        raise Refusal(Cause.BODY, "the body is not JSON in UTF-8") from None
     if not isinstance(fields, dict):
-        raise Refusal(Reason.BODY, "the body is not a JSON object")
+        raise Refusal(Cause.BODY, "the body is not a JSON object")
     return fields
 
 
@@ -27,7 +27,7 @@ def _read_integer(text: str) -> int:
     """Beyond 64 bits vLLM fails with a 500 where it hands a number on."""
     number = int(text)
     if not -(2**63) <= number < 2**63:
-        raise Refusal(Reason.BODY, "the body holds an integer of more than 64 bits")
+        raise Refusal(Cause.BODY, "the body holds an integer of more than 64 bits")
     return number
 
 
@@ -37,13 +37,13 @@ def format_object(fields: dict[str, Any]) -> bytes:
         return _ENCODER.encode(fields).encode()
     except (ValueError, RecursionError):
         message = "the body holds a number or a character that JSON in UTF-8 has no place for"
-        raise Refusal(Reason.BODY, message) from None
+        raise Refusal(Cause.BODY, message) from None
 
 
 def requested_model(fields: dict[str, Any]) -> str:
     model = fields.get("model")
     if not isinstance(model, str):
-        raise Refusal(Reason.BODY, "'model' must name the model, as a text")
+        raise Refusal(Cause.BODY, "'model' must name the model, as a text")
     return model
 
 

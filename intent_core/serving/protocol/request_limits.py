@@ -8,7 +8,7 @@ expression or a choice says which. Ten thousand answers to one request kept all 
 import re
 from typing import Any
 
-from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.errors import Cause, Refusal
 
 _MOST_ANSWERS = 64
 _MOST_PLACES = 200_000
@@ -24,26 +24,27 @@ def require_modest(fields: dict[str, Any]) -> None:
     _require_few_answers(fields)
     for name in ("tools", "tool_choice", "functions", "function_call"):
         if fields.get(name) not in _NONE:
-            raise Refusal(Reason.BODY, f"{name!r} is not served: the model answers calls as text")
+            raise Refusal(Cause.BODY, f"{name!r} is not served: the model answers calls as text")
     if fields.get("response_format") not in (None, {"type": "text"}):
         raise Refusal(
-            Reason.BODY, "'response_format' is not served: use 'structured_outputs' with a 'regex'"
+            Cause.BODY,
+            "'response_format' is not served: use 'structured_outputs' with a 'regex'",
         )
     # With an adapter on the output layer either ends vLLM's engine, and everybody's answers.
     if fields.get("prompt_logprobs") is not None or fields.get("echo") not in (None, False):
-        raise Refusal(Reason.BODY, "'prompt_logprobs' and 'echo' are not served")
+        raise Refusal(Cause.BODY, "'prompt_logprobs' and 'echo' are not served")
     outputs = fields.get("structured_outputs")
     if outputs is None:
         return
-    asked = outputs if isinstance(outputs, dict) else {"": outputs}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    if asked.keys() == {"regex"}:
-        _require_modest_pattern(asked["regex"])
-    elif asked.keys() == {"choice"}:
-        _require_choice(asked["choice"])
+    constraint = outputs if isinstance(outputs, dict) else {"": outputs}
+    constraint = {name: value for name, value in constraint.items() if value is not None}
+    if constraint.keys() == {"regex"}:
+        _require_modest_pattern(constraint["regex"])
+    elif constraint.keys() == {"choice"}:
+        _require_choice(constraint["choice"])
     else:
         message = "'structured_outputs' must have one of 'regex' and 'choice', and nothing else"
-        raise Refusal(Reason.BODY, message)
+        raise Refusal(Cause.BODY, message)
 
 
 def _require_few_answers(fields: dict[str, Any]) -> None:
@@ -52,28 +53,28 @@ def _require_few_answers(fields: dict[str, Any]) -> None:
     if times is None:
         times = 1
     if isinstance(times, bool) or not isinstance(times, int):
-        raise Refusal(Reason.BODY, "'n' must be a whole number")
+        raise Refusal(Cause.BODY, "'n' must be a whole number")
     prompts = prompt if isinstance(prompt, list) else []
     # A list of numbers is the tokens of one.
-    if all(isinstance(one, int) for one in prompts):
+    if all(isinstance(token, int) for token in prompts):
         prompts = prompts[:1]
     if times * max(1, len(prompts)) > _MOST_ANSWERS:
-        raise Refusal(Reason.BODY, f"the request asks for more than {_MOST_ANSWERS} answers")
+        raise Refusal(Cause.BODY, f"the request asks for more than {_MOST_ANSWERS} answers")
 
 
 def _require_choice(choice: object) -> None:
     texts = choice if isinstance(choice, list) else []
     if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise Refusal(Reason.BODY, "'choice' must be a list of texts, none of them empty")
+        raise Refusal(Cause.BODY, "'choice' must be a list of texts, none of them empty")
     if len(texts) > _MOST_CHOICES:
-        raise Refusal(Reason.BODY, f"'choice' has more than {_MOST_CHOICES} texts")
+        raise Refusal(Cause.BODY, f"'choice' has more than {_MOST_CHOICES} texts")
 
 
 def _require_modest_pattern(pattern: object) -> None:
     if not isinstance(pattern, str) or not pattern:
-        raise Refusal(Reason.BODY, "'regex' must be a text that is not empty")
+        raise Refusal(Cause.BODY, "'regex' must be a text that is not empty")
     if count_places(pattern) > _MOST_PLACES:
-        raise Refusal(Reason.BODY, "'regex' is too large with its repetitions written out")
+        raise Refusal(Cause.BODY, "'regex' is too large with its repetitions written out")
 
 
 def count_places(pattern: str) -> int:
@@ -88,7 +89,7 @@ def count_places(pattern: str) -> int:
             sizes.append(0)
             last = 0
             if len(sizes) > _DEEPEST:
-                raise Refusal(Reason.BODY, f"'regex' has groups more than {_DEEPEST} deep")
+                raise Refusal(Cause.BODY, f"'regex' has groups more than {_DEEPEST} deep")
         elif text == ")" and len(sizes) > 1:
             last = sizes.pop()
             sizes[-1] += last

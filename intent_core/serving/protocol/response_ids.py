@@ -36,10 +36,10 @@ class NamedInId(NamedTuple):
     """"" for a model that was not registered when it answered."""
 
 
-def make_request_id(asked: NamedModel) -> str:
+def make_request_id(model: NamedModel) -> str:
     """What vLLM is to make the answer's id of."""
-    version = f"-v{asked.version}" if asked.version else ""
-    return f"{asked.model}{version}-{secrets.token_hex(16)}"
+    version = f"-v{model.version}" if model.version else ""
+    return f"{model.model}{version}-{secrets.token_hex(16)}"
 
 
 def to_response_id(route: Route, request_id: str) -> str:
@@ -50,8 +50,8 @@ def to_response_id(route: Route, request_id: str) -> str:
 
 def parse_response_id(text: str) -> NamedInId | None:
     """The model an id names, with or without vLLM's prefix; None for what is no such id."""
-    found = _RESPONSE_ID.fullmatch(text)
-    return NamedInId(found["model"], found["version"] or "") if found else None
+    match = _RESPONSE_ID.fullmatch(text)
+    return NamedInId(match["model"], match["version"] or "") if match else None
 
 
 def read_callers_id(headers: Headers) -> str:

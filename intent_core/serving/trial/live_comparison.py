@@ -15,7 +15,7 @@ _KEPT = 1000
 """Latest latencies of a side, of which percentiles are taken."""
 
 
-class Outcome(Enum):
+class PairOutcome(Enum):
     """What became of one of the candidate's requests."""
 
     ANSWERED = "answered"
@@ -29,7 +29,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedAnswer:
     """An answer as a trial sees it."""
 
     calls: tuple[tuple[Call, ...], ...] | None
@@ -38,10 +38,12 @@ class Judged:
     """None for a request that failed."""
 
 
-FAILED = Judged(calls=None, seconds=None)
+FAILED = JudgedAnswer(calls=None, seconds=None)
 
 
-def judge(status: int, texts: Sequence[str], seconds: float, expects_calls: bool) -> Judged | None:
+def judge(
+    status: int, texts: Sequence[str], seconds: float, expects_calls: bool
+) -> JudgedAnswer | None:
     """None for what tells nothing of the model: a caller's own fault, one who left."""
     # vLLM says 404 for a model that it cannot load.
     if status >= 500 or status == 404:
@@ -51,11 +53,11 @@ def judge(status: int, texts: Sequence[str], seconds: float, expects_calls: bool
     return judge_texts(texts, seconds)
 
 
-def judge_texts(texts: Sequence[str], seconds: float) -> Judged:
+def judge_texts(texts: Sequence[str], seconds: float) -> JudgedAnswer:
     try:
-        return Judged(tuple(map(parse_calls, texts)), seconds)
+        return JudgedAnswer(tuple(map(parse_calls, texts)), seconds)
     except CallSyntaxError:
-        return Judged(None, seconds)
+        return JudgedAnswer(None, seconds)
 
 
 class RecentSeconds:
@@ -81,10 +83,10 @@ class Side:
 
     def __init__(self, known_intents: frozenset[str]) -> None:
         self._known = known_intents
-        self._outcomes: Counter[Outcome] = Counter()
+        self._outcomes: Counter[PairOutcome] = Counter()
         self._seconds = RecentSeconds()
 
-    def take(self, answer: Judged) -> Outcome:
+    def take(self, answer: JudgedAnswer) -> PairOutcome:
         outcome = self._find_outcome(answer)
         self._outcomes[outcome] += 1
         if answer.seconds is not None:
@@ -97,12 +99,14 @@ class Side:
 
     @property
     def parse_failure_rate(self) -> float | None:
-        failures = self._outcomes[Outcome.PARSE_FAILURE] + self._outcomes[Outcome.FAILED]
+        failures = self._outcomes[PairOutcome.PARSE_FAILURE] + self._outcomes[PairOutcome.FAILED]
         return divide(failures, self.requests)
 
     @property
     def unknown_intent_rate(self) -> float | None:
-        return divide(self._outcomes[Outcome.UNKNOWN_INTENT], self.requests if self._known else 0)
+        return divide(
+            self._outcomes[PairOutcome.UNKNOWN_INTENT], self.requests if self._known else 0
+        )
 
     @property
     def latency_p95(self) -> float | None:
@@ -116,15 +120,15 @@ class Side:
             "latency_p95_s": self.latency_p95,
         }
 
-    def _find_outcome(self, answer: Judged) -> Outcome:
+    def _find_outcome(self, answer: JudgedAnswer) -> PairOutcome:
         if answer.seconds is None:
-            return Outcome.FAILED
+            return PairOutcome.FAILED
         if answer.calls is None:
-            return Outcome.PARSE_FAILURE
+            return PairOutcome.PARSE_FAILURE
         intents = {call.intent for calls in answer.calls for call in calls}
         if self._known and not intents <= self._known:
-            return Outcome.UNKNOWN_INTENT
-        return Outcome.ANSWERED
+            return PairOutcome.UNKNOWN_INTENT
+        return PairOutcome.ANSWERED
 
 
 class Comparison:
@@ -138,15 +142,15 @@ class Comparison:
         self.candidate = Side(known)
         self.champion = Side(known)
 
-    def take_pair(self, champion: Judged, candidate: Judged) -> Outcome:
+    def take_pair(self, champion: JudgedAnswer, candidate: JudgedAnswer) -> PairOutcome:
         """Compare two answers to the same request."""
         self.champion.take(champion)
         outcome = self.candidate.take(candidate)
         differs = champion.calls != candidate.calls
         self._pairs += 1
         self._differing += differs
-        if outcome is Outcome.ANSWERED:
-            outcome = Outcome.DIFFERS if differs else Outcome.SAME
+        if outcome is PairOutcome.ANSWERED:
+            outcome = PairOutcome.DIFFERS if differs else PairOutcome.SAME
         return outcome
 
     @property

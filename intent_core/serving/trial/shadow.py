@@ -9,7 +9,7 @@ from intent_core.serving.protocol.asgi import App, BodyAgain, Message, Receive, 
 from intent_core.serving.protocol.errors import Headers
 from intent_core.serving.protocol.exchange import HeldAnswer
 from intent_core.serving.protocol.routes import CHAT_PATH
-from intent_core.serving.trial.live_comparison import FAILED, Judged, judge_texts
+from intent_core.serving.trial.live_comparison import FAILED, JudgedAnswer, judge_texts
 from intent_core.serving.trial.trial import Running
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,11 @@ class Copies:
         self._stopped = False
 
     def start(
-        self, running: Running, scope: Scope, write_body: Callable[[], bytes], champion: Judged
+        self,
+        running: Running,
+        scope: Scope,
+        write_body: Callable[[], bytes],
+        champion: JudgedAnswer,
     ) -> None:
         """Have the candidate answer too, in a scope from `own_scope`, and compare it then."""
         if self._stopped or len(self._tasks) >= _MOST_AT_ONCE:
@@ -70,7 +74,11 @@ class Copies:
             await asyncio.wait(self._tasks, timeout=_STOP_S)
 
     async def _compare(
-        self, running: Running, scope: Scope, write_body: Callable[[], bytes], champion: Judged
+        self,
+        running: Running,
+        scope: Scope,
+        write_body: Callable[[], bytes],
+        champion: JudgedAnswer,
     ) -> None:
         model = running.trial.model
         # It may have ended between the request and now.
@@ -88,7 +96,7 @@ class Copies:
             self._metrics.leave(model)
         running.take_pair(champion, candidate)
 
-    async def _ask(self, scope: Scope, body: bytes) -> Judged:
+    async def _ask(self, scope: Scope, body: bytes) -> JudgedAnswer:
         headers: Headers = [
             self._authorization,
             (b"content-type", b"application/json"),

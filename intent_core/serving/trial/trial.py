@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from intent_core.serving.access.aliases import NamedModel, Target, Trial
 from intent_core.serving.access.api_keys import OPERATOR
 from intent_core.serving.metrics import Metrics
-from intent_core.serving.trial.live_comparison import Comparison, Judged, Outcome
+from intent_core.serving.trial.live_comparison import Comparison, JudgedAnswer, PairOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -47,22 +47,22 @@ class Running:
         # What was ended stays so, whoever is the champion.
         return self.trial == target.trial and (same_champion or self.ended is not None)
 
-    def take_champion(self, answer: Judged) -> None:
+    def take_champion(self, answer: JudgedAnswer) -> None:
         if not self.is_over:
             self._comparison.champion.take(answer)
 
-    def take_candidate(self, answer: Judged) -> None:
+    def take_candidate(self, answer: JudgedAnswer) -> None:
         if not self.is_over:
             self._note(self._comparison.candidate.take(answer))
 
-    def take_pair(self, champion: Judged, candidate: Judged) -> None:
+    def take_pair(self, champion: JudgedAnswer, candidate: JudgedAnswer) -> None:
         if not self.is_over:
             self._note(self._comparison.take_pair(champion, candidate))
 
     def skip(self) -> None:
         """Note a copy that was not sent."""
         self._skipped += 1
-        self._count(Outcome.SKIPPED)
+        self._count(PairOutcome.SKIPPED)
 
     def describe(self) -> dict[str, object]:
         return {
@@ -75,7 +75,7 @@ class Running:
             "ended": self.ended,
         }
 
-    def _note(self, outcome: Outcome) -> None:
+    def _note(self, outcome: PairOutcome) -> None:
         self._count(outcome)
         passed = self._comparison.find_passed_limit()
         if passed is None:
@@ -94,13 +94,13 @@ class Running:
             self._comparison.candidate.requests,
         )
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: PairOutcome) -> None:
         trial = self.trial
         self._metrics.count_trial_request(self._alias, trial.version, trial.mode, outcome.value)
 
 
 @dataclass(frozen=True)
-class Part:
+class TrialAssignment:
     """What one request is in a trial."""
 
     running: Running
@@ -115,11 +115,11 @@ class Part:
         return self.running.trial.mode == "canary"
 
     @property
-    def asked(self) -> NamedModel:
+    def answering_model(self) -> NamedModel:
         """The model whose answer the caller gets."""
         return self.running.trial if self.is_canary and self.is_chosen else self.running.target
 
-    def take(self, answer: Judged | None) -> None:
+    def take(self, answer: JudgedAnswer | None) -> None:
         """Note the caller's answer; those of a shadow count in pairs only."""
         if answer is None or not self.is_canary:
             return
@@ -136,7 +136,7 @@ class Trials:
         self._metrics = metrics
         self._running: dict[str, Running] = {}
 
-    def find_part(self, alias: str, target: Target, caller: str, user: str) -> Part | None:
+    def assign(self, alias: str, target: Target, caller: str, user: str) -> TrialAssignment | None:
         """What a request is in a trial; None when it is in none.
 
         The operator's never are: a promotion's probes ask what callers get without a trial.
@@ -144,7 +144,7 @@ class Trials:
         running = self._find_running(alias, target) if alias else None
         if running is None or running.is_over or caller == OPERATOR:
             return None
-        return Part(running, is_chosen(running.trial, caller, user))
+        return TrialAssignment(running, is_chosen(running.trial, caller, user))
 
     def describe(self, alias: str, target: Target) -> dict[str, object]:
         """What the status says of an alias's trial; nothing without one."""

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from intent_core.errors import ConfigError
 from intent_core.language.prompt import (
     DEFAULT_SYSTEM_PROMPT,
-    Message,
+    ChatMessage,
     build_messages,
     encode_completion,
     encode_prompt,
@@ -51,7 +51,7 @@ class TemplateTokenizer:
         self._has_generation_prompt = has_generation_prompt
 
     def apply_chat_template(
-        self, conversation: Sequence[Message], *, tokenize: bool, add_generation_prompt: bool
+        self, conversation: Sequence[ChatMessage], *, tokenize: bool, add_generation_prompt: bool
     ) -> str:
         assert not tokenize
         turns = "".join(

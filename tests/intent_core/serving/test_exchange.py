@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from intent_core.serving.metrics import Metrics, process_metrics
-from intent_core.serving.protocol.errors import Reason
+from intent_core.serving.protocol.errors import Cause
 from tests.support.servers.fake_vllm import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, Door
 
 BODY = {"model": "intent", "messages": [{"role": "user", "content": "x"}]}
@@ -245,4 +245,4 @@ def test_models_in_flight_make_so_many_series_and_no_more() -> None:
 def test_the_processes_metrics_are_made_once() -> None:
     metrics = process_metrics()
     assert process_metrics() is metrics
-    metrics.count_refusal(Reason.KEY)
+    metrics.count_refusal(Cause.KEY)

@@ -15,8 +15,8 @@ from intent_core.serving.access.aliases import AliasFile, Target, Trial, TrialLi
 from intent_core.serving.trial.live_comparison import (
     FAILED,
     Comparison,
-    Judged,
-    Outcome,
+    JudgedAnswer,
+    PairOutcome,
     RecentSeconds,
     judge,
     judge_texts,
@@ -35,7 +35,7 @@ def trial(share: float = 0.5, mode: Any = "shadow", **limits: Any) -> Trial:
     )
 
 
-def say(*texts: str, seconds: float = 1.0) -> Judged:
+def say(*texts: str, seconds: float = 1.0) -> JudgedAnswer:
     return judge_texts(texts, seconds)
 
 
@@ -127,25 +127,27 @@ def test_what_tells_nothing_of_the_model_does_not_count(status: int, calls: bool
 
 
 def test_completions_count_by_their_latency() -> None:
-    assert judge(200, [], 1.5, False) == Judged(calls=(), seconds=1.5)
+    assert judge(200, [], 1.5, False) == JudgedAnswer(calls=(), seconds=1.5)
 
 
 @pytest.mark.parametrize(
     ("champion", "candidate", "outcome", "disagreement"),
     [
-        (say("play(a)"), say("play(a);"), Outcome.SAME, 0),
-        (say('play("a")'), say("play( a )"), Outcome.SAME, 0),
-        (say("play(a)"), say("play(b)"), Outcome.DIFFERS, 1),
-        (say("play(a)"), say("play(a);play(a)"), Outcome.DIFFERS, 1),
-        (say("play(a)"), say("sing(a)"), Outcome.UNKNOWN_INTENT, 1),
-        (say("play(a)"), say("I cannot"), Outcome.PARSE_FAILURE, 1),
-        (say("I cannot"), say("play(a)"), Outcome.DIFFERS, 1),
-        (say("I cannot"), say("Nor I"), Outcome.PARSE_FAILURE, 0),
-        (say("play(a)"), FAILED, Outcome.FAILED, 1),
-        (say("play(a)", "play(b)"), say("play(a)", "play("), Outcome.PARSE_FAILURE, 1),
+        (say("play(a)"), say("play(a);"), PairOutcome.SAME, 0),
+        (say('play("a")'), say("play( a )"), PairOutcome.SAME, 0),
+        (say("play(a)"), say("play(b)"), PairOutcome.DIFFERS, 1),
+        (say("play(a)"), say("play(a);play(a)"), PairOutcome.DIFFERS, 1),
+        (say("play(a)"), say("sing(a)"), PairOutcome.UNKNOWN_INTENT, 1),
+        (say("play(a)"), say("I cannot"), PairOutcome.PARSE_FAILURE, 1),
+        (say("I cannot"), say("play(a)"), PairOutcome.DIFFERS, 1),
+        (say("I cannot"), say("Nor I"), PairOutcome.PARSE_FAILURE, 0),
+        (say("play(a)"), FAILED, PairOutcome.FAILED, 1),
+        (say("play(a)", "play(b)"), say("play(a)", "play("), PairOutcome.PARSE_FAILURE, 1),
     ],
 )
-def test_a_pair(champion: Judged, candidate: Judged, outcome: Outcome, disagreement: int) -> None:
+def test_a_pair(
+    champion: JudgedAnswer, candidate: JudgedAnswer, outcome: PairOutcome, disagreement: int
+) -> None:
     comparison = Comparison(trial(max_unknown_intent_rate=1.0))
     assert comparison.take_pair(champion, candidate) is outcome
     assert comparison.disagreement_rate == disagreement

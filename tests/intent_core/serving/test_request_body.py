@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from intent_core.errors import ConfigError
-from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.legacy_api import parse_legacy_request
 from intent_core.serving.protocol.request_body import (
     bound_length,
@@ -51,7 +51,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 def test_what_json_has_no_place_for_is_refused_on_its_way_out(body: bytes) -> None:
     with pytest.raises(Refusal) as refused:
         format_object(parse_object(body))
-    assert refused.value.reason is Reason.BODY
+    assert refused.value.reason is Cause.BODY
 
 
 def test_a_repeated_name_has_one_meaning() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from intent_core.language.intent_schema import IntentSchema, write_regex
 from intent_core.serving.access.aliases import Trial, TrialLimits
-from intent_core.serving.protocol.errors import Reason, Refusal
+from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.request_body import parse_object
 from intent_core.serving.protocol.request_limits import count_places, require_modest
 from tests.support.servers.fake_vllm import CHAT, NEW, OLD, OPERATOR_KEY, Door
@@ -75,7 +75,7 @@ def test_what_callers_need_passes(fields: dict[str, Any]) -> None:
 def test_what_costs_the_server_much_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(Refusal) as refused:
         require_modest(fields)
-    assert refused.value.reason is Reason.BODY
+    assert refused.value.reason is Cause.BODY
 
 
 @pytest.mark.parametrize(

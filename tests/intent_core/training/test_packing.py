@@ -13,8 +13,8 @@ from intent_core.training.packed_attention import NAME, isolates_samples
 from intent_core.training.packing import (
     EncodedExample,
     PaddedCollator,
-    Row,
     RowCollator,
+    TrainingRow,
     shared_prefix_length,
 )
 from intent_core.training.trainer import RowTrainer, predict
@@ -61,7 +61,7 @@ def with_adapter(model: Any) -> Any:
     return adapted
 
 
-def loss_of_row(model: Any, row: Row) -> torch.Tensor:
+def loss_of_row(model: Any, row: TrainingRow) -> torch.Tensor:
     inner(model).set_attn_implementation(NAME if "samples" in row else "sdpa")
     inputs = {name: value for name, value in row.items() if "labels" not in name}
     predicting = inputs.pop("predicting", None)

@@ -33,7 +33,8 @@ from tasks.datasets.export_ledger import Sighting, Taking, find_taking, note_tak
 from tasks.orchestration.retries import retry_delays, worth_a_retry
 from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import Settings, get_settings
-from tasks.storage.objects import ObjectStore, StoredObject, open_store, split_uri
+from tasks.storage.objects import ObjectStore, StoredObject
+from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
 
 logger = logging.getLogger(__name__)

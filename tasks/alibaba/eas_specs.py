@@ -13,8 +13,9 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.training.protocol import ADAPTER_FOLDER
 from tasks.alibaba.eas import Spec
+from tasks.alibaba.store_access import describe_store
 from tasks.settings import Settings
-from tasks.settings.pai import PaiSettings, describe_store
+from tasks.settings.pai import PaiSettings
 
 MODEL_VARIABLE = "INTENT_MODEL"
 """In a vLLM service's environment: the content name of what it serves."""

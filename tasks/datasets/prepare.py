@@ -27,7 +27,8 @@ from intent_core.recipe.config import DataConfig
 from tasks.datasets.erasure_list import read_forget_list
 from tasks.orchestration.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings
-from tasks.storage.objects import MissingObjectError, open_store, split_uri, upload_folder
+from tasks.storage.objects import MissingObjectError, upload_folder
+from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store, read_finished, work_folder
 
 logger = logging.getLogger(__name__)

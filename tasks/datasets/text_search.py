@@ -15,7 +15,8 @@ import orjson
 from intent_core.errors import IntentError
 from tasks.datasets.row_index import list_datasets
 from tasks.settings import Settings
-from tasks.storage.objects import MissingObjectError, ObjectStore, is_partial, open_store, split_uri
+from tasks.storage.objects import MissingObjectError, ObjectStore, is_partial
+from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store
 
 _LONG_ENOUGH = 12

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from intent_core.errors import ConfigError, ServiceError
 from tasks.alibaba.client import AlibabaApi, Plane, require_field
 from tasks.settings import Settings
+from tasks.storage.open import scheme_of
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class LabellingService:
 
     def start_export(self, task_id: str, oss_path: str | None) -> str:
         """Start an export and give the id of its job."""
-        if oss_path is not None and not oss_path.startswith("oss://"):
+        if oss_path is not None and scheme_of(oss_path) != "oss":
             raise ConfigError(f"{oss_path!r} is no folder in OSS: write oss://bucket/folder/")
         request = self._models.ExportAnnotationsRequest(oss_path=oss_path)
         with self._asking(f"start an export of task {task_id!r}") as what:

@@ -25,9 +25,8 @@ from tasks.orchestration.run_liveness import list_held
 from tasks.serving.releases import release_prefix
 from tasks.serving.targets.local import read_state
 from tasks.settings import Settings
-from tasks.storage.objects import ObjectStore
+from tasks.storage.objects import ObjectStore, ScannedObject
 from tasks.storage.step_results import MANIFEST, get_store
-from tasks.storage.survey import Seen, survey
 from tasks.system.processes import is_in_use, list_processes
 from tasks.tracking.registry import ARTIFACT_TAG, REMOVED_TAG
 from tasks.tracking.runs import make_client, mlflow_errors
@@ -121,8 +120,8 @@ def plan_snapshots(settings: Settings, needed: Needed) -> Iterator[Removal]:
             )
 
 
-def _folders(store: ObjectStore, prefix: str) -> Iterator[tuple[str, list[Seen]]]:
-    inside = (one for one in survey(store, prefix) if one.key.count("/") >= 2)
+def _folders(store: ObjectStore, prefix: str) -> Iterator[tuple[str, list[ScannedObject]]]:
+    inside = (one for one in store.scan(prefix) if one.key.count("/") >= 2)
     for name, objects in groupby(inside, key=lambda one: one.key.split("/")[1]):
         yield name, list(objects)
 
@@ -130,7 +129,7 @@ def _folders(store: ObjectStore, prefix: str) -> Iterator[tuple[str, list[Seen]]
 def _find_trainings(store: ObjectStore) -> dict[str, list[str]]:
     """Which finished trainings name a model as theirs."""
     found: dict[str, list[str]] = defaultdict(list)
-    for one in survey(store, "trainings/"):
+    for one in store.scan("trainings/"):
         if one.key.endswith(f"/{MANIFEST}") and one.key.count("/") == 2:
             try:
                 artifact = ModelArtifact.model_validate_json(store.read(one.key))
@@ -140,7 +139,9 @@ def _find_trainings(store: ObjectStore) -> dict[str, list[str]]:
     return found
 
 
-def _remove_model(settings: Settings, name: str, objects: list[Seen], trainings: list[str]) -> None:
+def _remove_model(
+    settings: Settings, name: str, objects: list[ScannedObject], trainings: list[str]
+) -> None:
     """First what says that it is there: a kill in between costs another training at most, and
     `intent doctor` removes the rest."""
     tag_removed(settings, name)
@@ -160,7 +161,7 @@ def tag_removed(settings: Settings, name: str) -> None:
             client.set_model_version_tag(version.name, version.version, REMOVED_TAG, now)
 
 
-def _delete(store: ObjectStore, objects: list[Seen]) -> None:
+def _delete(store: ObjectStore, objects: list[ScannedObject]) -> None:
     for one in objects:
         store.delete(one.key)
 
@@ -177,7 +178,7 @@ def _remove_path(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _are_old(objects: list[Seen], days: float) -> bool:
+def _are_old(objects: list[ScannedObject], days: float) -> bool:
     return all(time.time() - one.changed > days * _DAY_S for one in objects)
 
 

@@ -26,7 +26,6 @@ from tasks.orchestration.run_liveness import list_held
 from tasks.serving.targets.local import read_state
 from tasks.settings import Settings
 from tasks.storage.step_results import MANIFEST, get_store
-from tasks.storage.survey import survey
 from tasks.tracking.record_queue import QUEUE
 from tasks.tracking.registry import ARTIFACT_TAG
 from tasks.tracking.runs import make_client, mlflow_errors
@@ -86,10 +85,10 @@ def find_served(settings: Settings) -> set[str]:
         for target in AliasFile(path).read().values():
             found |= {target.model, target.trial.model} if target.trial else {target.model}
     store = get_store(settings)
-    for one in survey(store, "serving/"):
+    for one in store.scan("serving/"):
         if one.key.endswith(f"/{MANIFEST}"):
             found |= _names_in(store.read(one.key), one.key)
-    for one in survey(store, f"{QUEUE}/"):
+    for one in store.scan(f"{QUEUE}/"):
         found |= _names_in(store.read(one.key), one.key)
     return found
 

@@ -13,7 +13,8 @@ from intent_core.errors import ConfigError, ServiceError
 from intent_core.models.base_model import BaseModelSource, find_base_model, locate_base_model
 from intent_core.recipe.config import fingerprint
 from tasks.settings import Settings
-from tasks.storage.objects import ObjectStore, StoredObject, open_store
+from tasks.storage.objects import ObjectStore, StoredObject
+from tasks.storage.open import is_in_bucket, open_store
 
 # Weights in other formats run code when they are loaded.
 _PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.md")
@@ -23,7 +24,7 @@ _HUB_UNPINNED = re.compile(r"[\w.-]+/[\w.-]+(@.*)?")
 
 def require_base_model(name: str) -> None:
     """Raise `ConfigError` unless there is such a base model, as far as one sees from here."""
-    if _is_stored(name):
+    if is_in_bucket(name):
         _list(name)
     elif not _is_hub(name):
         find_base_model(name)
@@ -31,7 +32,7 @@ def require_base_model(name: str) -> None:
 
 def identify_base_model(name: str) -> str:
     """A digest of the base model's content, downloaded or not."""
-    if _is_stored(name):
+    if is_in_bucket(name):
         return fingerprint([(found.key, found.etag, found.size) for found in _list(name)[1]])
     if _is_hub(name):
         return name.rpartition("@")[2][:16]
@@ -43,7 +44,7 @@ def fetch_base_model(settings: Settings, name: str) -> BaseModelSource:
 
     Raises `StorageError` or `ServiceError` when its place does not answer.
     """
-    if not _is_stored(name) and not _is_hub(name):
+    if not is_in_bucket(name) and not _is_hub(name):
         return locate_base_model(name)
     digest = identify_base_model(name)
     folder = settings.layout.base_models
@@ -52,7 +53,7 @@ def fetch_base_model(settings: Settings, name: str) -> BaseModelSource:
         folder.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
         try:
-            if _is_stored(name):
+            if is_in_bucket(name):
                 _download_stored(name, beside)
             else:
                 _download_hub(settings, name, beside)
@@ -63,10 +64,6 @@ def fetch_base_model(settings: Settings, name: str) -> BaseModelSource:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     return BaseModelSource(name, target, digest)
-
-
-def _is_stored(name: str) -> bool:
-    return name.startswith(("s3://", "oss://"))
 
 
 def _is_hub(name: str) -> bool:

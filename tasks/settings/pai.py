@@ -4,16 +4,13 @@ Beside `tasks.settings` the only reader of the environment. No secret is among t
 PAI has a RAM role, and its keys are files of an OSS folder that is mounted.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from intent_core.errors import ConfigError
 from tasks.settings.environment import load_settings
-
-if TYPE_CHECKING:
-    from tasks.settings import Settings
 
 
 class PaiSettings(BaseSettings):
@@ -102,20 +99,3 @@ class PaiSettings(BaseSettings):
 def get_pai_settings() -> PaiSettings:
     """This process's. Raises `ConfigError` for what is malformed."""
     return load_settings(PaiSettings)
-
-
-def describe_store(settings: "Settings", pai: PaiSettings) -> dict[str, str]:
-    """The environment by which what runs on PAI finds our store; its role is its key."""
-    if not settings.store_uri.startswith("oss://"):
-        raise ConfigError(
-            f"what runs on PAI cannot reach {settings.store_uri}: set INTENT_STORE to a folder of "
-            "OSS, as oss://our-bucket/intent"
-        )
-    endpoint = pai.oss_endpoint or settings.oss_endpoint
-    found = {
-        "INTENT_STORE": settings.store_uri,
-        "INTENT_OSS_ENDPOINT": endpoint,
-        "INTENT_OSS_REGION": settings.oss_region or pai.region,
-        "INTENT_COMMIT": settings.commit,
-    }
-    return {name: value for name, value in found.items() if value}

@@ -6,13 +6,38 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
-from intent_core.errors import StorageError
+from intent_core.errors import ConfigError, StorageError
 from intent_core.files import write_atomically
-from tasks.storage.objects import MissingObjectError, StoredObject, check_key, is_partial
+from tasks.settings import Settings
+from tasks.storage.objects import (
+    MissingObjectError,
+    ScannedObject,
+    StoredObject,
+    UnfinishedUpload,
+    check_key,
+    is_partial,
+)
 from tasks.storage.transfers import copy, file_errors, transfer
 
 MOST_COMPARED = 1000
+
+
+def open_store(uri: str, settings: Settings) -> "DirectoryStore":
+    return DirectoryStore(parse_path(uri))
+
+
+def parse_path(uri: str) -> Path:
+    """The directory of a `file://` URI or of a path. Raises `ConfigError` for what is neither."""
+    if not uri:
+        raise ConfigError("the store's uri is empty: write file:///directory or a path")
+    if "://" not in uri:
+        return Path(uri).absolute()
+    path = Path(unquote(uri.removeprefix("file://").removeprefix("localhost")))
+    if not path.is_absolute():
+        raise ConfigError(f"{uri!r} must be absolute, with three slashes: file:///directory")
+    return path
 
 
 class DirectoryStore:
@@ -24,11 +49,32 @@ class DirectoryStore:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key starts with the prefix, in key order."""
         for key in self._keys(prefix):
-            found = self.stat(key)
-            if found is not None:
+            stored = self.stat(key)
+            if stored is not None:
                 with contextlib.suppress(FileNotFoundError):
                     changed = os.stat(self.root / key).st_mtime
-                    yield found.model_copy(update={"changed": changed})
+                    yield stored.model_copy(update={"changed": changed})
+
+    def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
+        whole = (file for file in self._files(prefix) if not is_partial(Path(file[0]).name))
+        return tuple(sorted(ScannedObject(key, s.st_size, s.st_mtime) for key, s in whole))
+
+    def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]:
+        return tuple(
+            UnfinishedUpload(key, key, status.st_mtime)
+            for key, status in self._files(prefix)
+            if is_partial(Path(key).name)
+        )
+
+    def abort(self, upload: UnfinishedUpload) -> None:
+        with file_errors("remove", self._uri(upload.key)):
+            (self.root / upload.key).unlink(missing_ok=True)
+
+    def local_root(self) -> Path | None:
+        return self.root
+
+    def can_be_named(self) -> bool:
+        return False
 
     def stat(self, key: str) -> StoredObject | None:
         path = self._path(key)
@@ -93,6 +139,19 @@ class DirectoryStore:
         nearest = difflib.get_close_matches(key, self._keys("")[:MOST_COMPARED], n=3, cutoff=0.3)
         hint = f"nearest: {', '.join(map(repr, nearest))}" if nearest else "and none of a near name"
         raise MissingObjectError(f"no object {self._uri(key)}; {hint}")
+
+    def _files(self, prefix: str) -> tuple[tuple[str, os.stat_result], ...]:
+        """Files whose path starts with the prefix, unfinished ones too, with their status."""
+        files: dict[str, os.stat_result] = {}
+        with file_errors("list", self._uri(prefix)):
+            for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
+                for path in (Path(folder, name) for name in names):
+                    key = path.relative_to(self.root).as_posix()
+                    if key.startswith(prefix):
+                        # A partial file may have become whole, an object may have been deleted.
+                        with contextlib.suppress(FileNotFoundError):
+                            files[key] = path.stat()
+        return tuple(files.items())
 
     def _keys(self, prefix: str) -> tuple[str, ...]:
         if prefix:

@@ -1,19 +1,16 @@
-"""Object stores behind one protocol; drivers for a directory, S3 and OSS stand in `*_store.py`.
+"""The protocol of object stores, its values, and what works with every store.
 
 Keys are `/`-separated and never leave their store. A write is complete or absent. What is equal
 has an equal etag within one store; only a directory's etag is the content's SHA-256.
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Protocol
-from urllib.parse import unquote
+from typing import NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import ConfigError, DataError, StorageError
-from tasks.settings import Settings, get_settings
 
 PARTIAL = ".partial"
 
@@ -37,10 +34,43 @@ class StoredObject(BaseModel):
     """When it last changed, in epoch seconds by the store's clock; told by a listing only."""
 
 
+class ScannedObject(NamedTuple):
+    """One object of a scan: its content was not read."""
+
+    key: str
+    size: int
+    changed: float
+    """Epoch seconds, by the store's clock."""
+
+
+class UnfinishedUpload(NamedTuple):
+    """A write that was started and has not ended. A listing does not show it; it takes space."""
+
+    key: str
+    upload_id: str
+    """The store's name for it."""
+    started_at: float
+    """Epoch seconds, by the store's clock."""
+
+
 class ObjectStore(Protocol):
     """What the pipeline asks of a store."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]: ...
+    def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
+        """Objects whose key starts with the prefix, in key order; no content is read."""
+        ...
+
+    def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]: ...
+    def abort(self, upload: UnfinishedUpload) -> None: ...
+    def local_root(self) -> Path | None:
+        """The directory that holds the objects as files; None for a store that is elsewhere."""
+        ...
+
+    def can_be_named(self) -> bool:
+        """Whether another program reads an object, given its URI."""
+        ...
+
     def stat(self, key: str) -> StoredObject | None: ...
     def download(self, key: str, target: Path) -> StoredObject: ...
     def upload(self, source: Path, key: str) -> StoredObject: ...
@@ -50,56 +80,18 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None: ...
 
 
-def open_store(uri: str) -> ObjectStore:
-    """The store at a root: `file:///srv/intent` or a path, `s3://bucket/prefix`, `oss://...`.
-
-    How S3 and OSS are reached stands in the settings. Raises `ConfigError` for another scheme.
-    """
-    return _open_store(uri, get_settings())
-
-
-@lru_cache(maxsize=32)
-def _open_store(uri: str, settings: Settings) -> ObjectStore:
-    # Here, as drivers import this module, and their clients take a while to import.
-    scheme, separator, rest = uri.partition("://")
-    if not separator or scheme == "file":
-        from tasks.storage.directory import DirectoryStore
-
-        return DirectoryStore(_directory(uri))
-    bucket, _, prefix = rest.partition("/")
+def check_root(scheme: str, bucket: str, prefix: str) -> str:
+    """The prefix of a store's keys within its bucket, empty or with a slash at its end."""
     if not bucket:
-        raise ConfigError(f"{uri!r} names no bucket: write {scheme}://bucket/prefix")
-    if scheme == "s3":
-        from tasks.storage.s3.store import S3Options, S3Store
-
-        options = S3Options(
-            endpoint_url=settings.s3_endpoint_url,
-            region=settings.s3_region,
-            addressing_style=settings.s3_addressing_style,
-            signature_version=settings.s3_signature_version,
+        raise ConfigError(
+            f"{scheme}://{bucket}/{prefix} names no bucket: write {scheme}://bucket/prefix"
         )
-        return S3Store(bucket, prefix, options)
-    if scheme == "oss":
-        from tasks.storage.oss.client import OssOptions
-        from tasks.storage.oss.store import OssStore
-
-        return OssStore(bucket, prefix, OssOptions(settings.oss_endpoint, settings.oss_region))
-    raise ConfigError(f"{uri!r}: stores are file://, s3:// and oss://, not {scheme}://")
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """(root, key) of an object or folder: the last segment is the key, the rest the root."""
-    scheme, separator, rest = uri.partition("://")
-    if separator and scheme != "file":
-        # Keys stand as they are: they may hold `?`, `#` or `%`.
-        root, _, key = rest.rpartition("/")
-        if not root or not key:
-            raise ConfigError(f"{uri!r} names no object: write {scheme}://bucket/key")
-        return f"{scheme}://{root}", key
-    path = _directory(uri)
-    if not path.name:
-        raise ConfigError(f"{uri!r} names no object: write file:///directory/key")
-    return path.parent.as_uri(), path.name
+    root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    try:
+        check_key(f"{root}key")
+    except StorageError as error:
+        raise ConfigError(f"the store {scheme}://{bucket}/{prefix}: {error}") from error
+    return root
 
 
 def upload_folder(
@@ -148,17 +140,3 @@ def is_partial(name: str) -> bool:
 def _join(prefix: str, name: str) -> str:
     prefix = prefix.rstrip("/")
     return f"{prefix}/{name}" if prefix else name
-
-
-def _directory(uri: str) -> Path:
-    scheme, separator, rest = uri.partition("://")
-    if not uri:
-        raise ConfigError("the store's uri is empty: write file:///directory or a path")
-    if not separator:
-        return Path(uri).absolute()
-    if scheme != "file":
-        raise ConfigError(f"{uri!r} is no directory: write file:///directory")
-    path = Path(unquote(rest.removeprefix("localhost")))
-    if not path.is_absolute():
-        raise ConfigError(f"{uri!r} must be absolute, with three slashes: file:///directory")
-    return path

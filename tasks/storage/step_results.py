@@ -14,7 +14,8 @@ from intent_core.datasets.manifest import DatasetManifest, Example, read_split
 from intent_core.datasets.splits import SplitName
 from intent_core.errors import StorageError
 from tasks.settings import Settings
-from tasks.storage.objects import MissingObjectError, ObjectStore, open_store
+from tasks.storage.objects import MissingObjectError, ObjectStore
+from tasks.storage.open import open_store
 
 ValueT = TypeVar("ValueT", bound=BaseModel)
 MANIFEST = "manifest.json"

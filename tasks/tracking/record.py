@@ -169,7 +169,7 @@ def choose_weights(settings: Settings, artifact: ModelArtifact) -> Path | str:
     """What the registry holds of a model: its files, or the URI of those in the store."""
     if settings.mlflow_weights == "copy":
         return fetch_model(settings, artifact)
-    if settings.store_uri.startswith(("s3://", "oss://")):
+    if get_store(settings).can_be_named():
         return f"{settings.store_uri}/{artifact.uri}"
     raise ConfigError("INTENT_MLFLOW_WEIGHTS=store needs an INTENT_STORE on s3:// or oss://")
 

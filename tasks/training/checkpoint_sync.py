@@ -12,7 +12,6 @@ from types import TracebackType
 
 from intent_core.errors import StorageError
 from intent_core.training.protocol import CHECKPOINTS_FOLDER
-from tasks.storage.directory import DirectoryStore
 from tasks.storage.objects import ObjectStore, download_folder, upload_folder
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class CheckpointMirror:
         self._thread = threading.Thread(target=self._keep_up)
 
     def __enter__(self) -> "CheckpointMirror":
-        if not isinstance(self._store, DirectoryStore):
+        if self._store.local_root() is None:
             self._fetch()
             self._thread.start()
         return self
@@ -56,7 +55,7 @@ class CheckpointMirror:
 
     def forget(self) -> None:
         """The training is finished: its checkpoints have no use."""
-        if not isinstance(self._store, DirectoryStore):
+        if self._store.local_root() is None:
             for file in list(self._store.list(f"{self._prefix}/")):
                 self._store.delete(file.key)
 

@@ -17,10 +17,11 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import TrainConfig, fingerprint
 from intent_core.training.protocol import PROGRESS_FILE
 from tasks.alibaba.dlc import DlcJob, DlcJobs
+from tasks.alibaba.store_access import describe_store
 from tasks.orchestration.progress import Tracker, track
 from tasks.orchestration.retries import retry_delays, worth_a_retry
 from tasks.settings import Settings, get_settings
-from tasks.settings.pai import PaiSettings, describe_store, get_pai_settings
+from tasks.settings.pai import PaiSettings, get_pai_settings
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import get_store, read_finished, require_finished, work_folder
 from tasks.tracking.live_curves import LiveCurves, live_curves

@@ -19,10 +19,9 @@ from intent_core.files import open_atomically
 from tasks.maintenance.backup.archive import ArchiveWriter
 from tasks.maintenance.backup.databases import SERVERS, Database, copy_database, find_database
 from tasks.settings import Settings
-from tasks.storage.directory import DirectoryStore
-from tasks.storage.objects import is_partial, open_store, split_uri
+from tasks.storage.objects import is_partial
+from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
-from tasks.storage.survey import survey
 
 STAGING, REPLACED = ".restoring", ".replaced-"
 """Of a restore, in a store: what is on its way in, and what was there before."""
@@ -36,16 +35,16 @@ def back_up(
     Raises `ConfigError` for a database that cannot be reached from here, unless it is left out.
     """
     databases = _find_databases(settings, without)
-    if "://" not in target or target.startswith("file://"):
-        root, key = split_uri(target)
-        path = Path(root.removeprefix("file://")) / key
+    root, key = split_uri(target)
+    store = open_store(root)
+    if (folder := store.local_root()) is not None:
+        path = folder / key
         _require_outside(settings, path)
         return _write(settings, path, databases, announce)
-    with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
-        path = Path(folder) / "backup.tar.gz"
+    with tempfile.TemporaryDirectory(dir=work_folder(settings)) as name:
+        path = Path(name) / "backup.tar.gz"
         size = _write(settings, path, databases, announce)
-        root, key = split_uri(target)
-        open_store(root).upload(path, key)
+        store.upload(path, key)
     return size
 
 
@@ -70,8 +69,8 @@ def _find_databases(settings: Settings, without: Collection[str]) -> list[Databa
 
 
 def _require_outside(settings: Settings, path: Path) -> None:
-    store = get_store(settings)
-    if isinstance(store, DirectoryStore) and path.resolve().is_relative_to(store.root):
+    root = get_store(settings).local_root()
+    if root is not None and path.resolve().is_relative_to(root):
         raise ConfigError(f"{path} lies in the store that is backed up: choose another place")
 
 
@@ -95,7 +94,7 @@ def _describe(settings: Settings, databases: list[Database]) -> dict[str, Any]:
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "databases": {one.server: one.member for one in databases},
         "store": settings.store_uri,
-        "has_store": isinstance(get_store(settings), DirectoryStore),
+        "has_store": get_store(settings).local_root() is not None,
         "settings": describe_settings(settings),
     }
 
@@ -128,11 +127,11 @@ def _fill(
 
 def _add_store(settings: Settings, archive: ArchiveWriter, announce: Callable[[str], None]) -> None:
     store = get_store(settings)
-    if isinstance(store, DirectoryStore):
-        count = _add_folder(archive, store.root, "store")
+    if (root := store.local_root()) is not None:
+        count = _add_folder(archive, root, "store")
         announce(f"store: {count} files of {settings.store_uri}")
         return
-    listed = [one._asdict() for one in survey(store, "")]
+    listed = [one._asdict() for one in store.scan("")]
     archive.add_bytes(json.dumps(listed, indent=0).encode(), "store-list.json")
     announce(
         f"store: {settings.store_uri} is listed ({len(listed)} objects), not copied: keep it by "

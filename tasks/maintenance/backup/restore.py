@@ -26,8 +26,7 @@ from tasks.maintenance.backup.backup import STAGING
 from tasks.maintenance.backup.databases import SERVERS, find_database, has_content, load_dump
 from tasks.orchestration.run_liveness import list_held
 from tasks.settings import Settings
-from tasks.storage.directory import DirectoryStore
-from tasks.storage.objects import open_store, split_uri
+from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
 from tasks.system.processes import list_processes
 
@@ -117,10 +116,11 @@ def _require_still(settings: Settings) -> None:
 
 def _fetch(source: str, folder: Path) -> Path:
     root, key = split_uri(source)
-    if root.startswith("file://"):
-        return Path(root.removeprefix("file://")) / key
+    store = open_store(root)
+    if (directory := store.local_root()) is not None:
+        return directory / key
     path = folder / "backup.tar.gz"
-    open_store(root).download(key, path)
+    store.download(key, path)
     return path
 
 
@@ -146,15 +146,15 @@ def _require_place(settings: Settings, manifest: ArchiveManifest, *, replace: bo
             )
         if has_content(database):
             there.append(f"{server}'s database")
-    store = get_store(settings)
+    root = get_store(settings).local_root()
     if settings.layout.serving_state.exists():
         there.append("serving.json")
     if manifest.about.get("has_store"):
-        if not isinstance(store, DirectoryStore):
+        if root is None:
             raise ConfigError(
                 "the backup holds a directory store, and INTENT_STORE is a bucket: unset it"
             )
-        if store.root.is_dir() and any(one.name != STAGING for one in store.root.iterdir()):
+        if root.is_dir() and any(path.name != STAGING for path in root.iterdir()):
             there.append(f"objects in {settings.store_uri}")
     if there and not replace:
         raise ConfigError(
@@ -212,5 +212,5 @@ def _sync_below(folder: Path) -> None:
 
 
 def _store_staging(settings: Settings) -> list[Path]:
-    store = get_store(settings)
-    return [store.root / STAGING] if isinstance(store, DirectoryStore) else []
+    root = get_store(settings).local_root()
+    return [root / STAGING] if root is not None else []

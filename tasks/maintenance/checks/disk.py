@@ -11,9 +11,7 @@ from intent_core.models.base_model import locate_base_model
 from tasks.maintenance.examination import Examination, Finding, leave
 from tasks.serving import moving
 from tasks.settings import Settings
-from tasks.storage.directory import DirectoryStore
 from tasks.storage.step_results import get_store
-from tasks.storage.survey import survey
 from tasks.training.finetune import estimate_disk
 
 _GB = 1e9
@@ -52,14 +50,14 @@ def _wants(settings: Settings, trained: int, model: int) -> Iterator[tuple[Path,
     yield home, trained + model  # the training, and the model that is served from there
     if not settings.mlflow_url and settings.mlflow_weights == "copy":
         yield home, model
-    store = get_store(settings)
-    if isinstance(store, DirectoryStore) and store.root.is_dir():
-        yield store.root, model
+    root = get_store(settings).local_root()
+    if root is not None and root.is_dir():
+        yield root, model
 
 
 def _estimate(settings: Settings, artifact: ModelArtifact) -> tuple[int, int]:
     """Bytes a training like this model's takes, and bytes of a model like it."""
-    model = sum(one.size for one in survey(get_store(settings), f"{artifact.uri}/"))
+    model = sum(file.size for file in get_store(settings).scan(f"{artifact.uri}/"))
     try:
         return estimate_disk(locate_base_model(artifact.base_model).path, artifact.method), model
     except (IntentError, OSError):

@@ -4,15 +4,14 @@ import itertools
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from intent_core.errors import IntentError
 from tasks.maintenance.examination import Examination, Finding, leave
-from tasks.storage.objects import ObjectStore
+from tasks.storage.objects import ObjectStore, ScannedObject, UnfinishedUpload
 from tasks.storage.step_results import MANIFEST, get_store
-from tasks.storage.survey import Seen, Unfinished, abort, list_unfinished, survey
 
 OURS = (
     *("datasets", "evaluations", "golden", "ledger", "models", "outcomes", "releases", "serving"),
@@ -32,13 +31,14 @@ def check_uploads(examination: Examination) -> Iterator[Finding]:
     store = get_store(examination.settings)
     try:
         for prefix in OURS:
-            for one in list_unfinished(store, f"{prefix}/"):
-                if _is_old(examination, one.begun):
+            for one in store.list_unfinished(f"{prefix}/"):
+                if _is_old(examination, one.started_at):
                     yield examination.repair(
                         "uploads",
-                        f"an upload of {one.key} was begun {_age(one.begun)} ago and never ended",
+                        f"an upload of {one.key} was begun {_age(one.started_at)} ago and "
+                        "never ended",
                         "aborted",
-                        partial(abort, store, one),
+                        partial(store.abort, one),
                     )
     except IntentError as error:
         yield leave("uploads", f"unfinished uploads were not listed: {error}", _PERMISSION)
@@ -57,7 +57,7 @@ def check_half_folders(examination: Examination) -> Iterator[Finding]:
         for folder, objects in _folders(store):
             if any(one.key == f"{folder}/{MANIFEST}" for one in objects):
                 continue
-            pending = list_unfinished(store, f"{folder}/")
+            pending = store.list_unfinished(f"{folder}/")
             if not _is_left(examination, objects, pending):
                 continue
             size = sum(one.size for one in objects)
@@ -87,18 +87,20 @@ def check_scratch(examination: Examination) -> Iterator[Finding]:
                 )
 
 
-def _folders(store: ObjectStore) -> Iterator[tuple[str, list[Seen]]]:
+def _folders(store: ObjectStore) -> Iterator[tuple[str, list[ScannedObject]]]:
     for prefix in ("models", "datasets", "evaluations"):
         by_folder = itertools.groupby(
-            survey(store, f"{prefix}/"), key=lambda one: "/".join(one.key.split("/")[:2])
+            store.scan(f"{prefix}/"), key=lambda one: "/".join(one.key.split("/")[:2])
         )
         for folder, objects in by_folder:
             if _CLOSED.fullmatch(folder):
                 yield folder, list(objects)
 
 
-def _is_left(examination: Examination, objects: list[Seen], pending: list[Unfinished]) -> bool:
-    times = [one.changed for one in objects] + [one.begun for one in pending]
+def _is_left(
+    examination: Examination, objects: list[ScannedObject], pending: Sequence[UnfinishedUpload]
+) -> bool:
+    times = [one.changed for one in objects] + [one.started_at for one in pending]
     return all(_is_old(examination, at) for at in times)
 
 
@@ -110,7 +112,7 @@ def _age(at: float) -> str:
     return f"{(time.time() - at) / 3600:.0f} h"
 
 
-def _delete_all(store: ObjectStore, objects: list[Seen]) -> None:
+def _delete_all(store: ObjectStore, objects: list[ScannedObject]) -> None:
     for one in objects:
         store.delete(one.key)
 

@@ -20,7 +20,8 @@ from tasks.serving.releases import Release, read_golden, require_release
 from tasks.serving.targets.local import ServedModel, only_one
 from tasks.settings import Settings
 from tasks.settings.pai import PaiSettings
-from tasks.storage.objects import MissingObjectError, open_store
+from tasks.storage.objects import MissingObjectError
+from tasks.storage.open import open_store
 
 logger = logging.getLogger(__name__)
 

@@ -16,12 +16,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from oss2 import MultipartUploadIterator
 from oss2.exceptions import NotFound
 from oss2.models import PartInfo
 from oss2.utils import Crc64, calc_obj_crc_from_parts
 
-from intent_core.errors import ConfigError, IntentError, StorageError
-from tasks.storage.objects import MissingObjectError, StoredObject, check_key, is_partial
+from intent_core.errors import IntentError, StorageError
+from tasks.settings import Settings
+from tasks.storage.objects import (
+    MissingObjectError,
+    ScannedObject,
+    StoredObject,
+    UnfinishedUpload,
+    check_key,
+    check_root,
+    is_partial,
+)
 from tasks.storage.oss.client import OssOptions, code_of, open_bucket, oss_errors, pause
 from tasks.storage.transfers import CHUNK, file_errors, partial_file, sync, sync_directory
 
@@ -30,6 +40,11 @@ MOST_PARTS = 10_000
 PARALLEL = 4
 PAGE = 1000
 WRITER = "x-oss-meta-intent-write"
+
+
+def open_store(uri: str, settings: Settings) -> "OssStore":
+    bucket, _, prefix = uri.removeprefix("oss://").partition("/")
+    return OssStore(bucket, prefix, OssOptions(settings.oss_endpoint, settings.oss_region))
 
 
 class OssStore:
@@ -41,11 +56,7 @@ class OssStore:
     """
 
     def __init__(self, bucket: str, prefix: str, options: OssOptions) -> None:
-        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        try:
-            check_key(f"{self.prefix}key")
-        except StorageError as error:
-            raise ConfigError(f"the store oss://{bucket}/{prefix}: {error}") from error
+        self.prefix = check_root("oss", bucket, prefix)
         self.bucket = open_bucket(bucket, options)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
@@ -64,6 +75,30 @@ class OssStore:
             if not page.is_truncated:
                 return
             token = page.next_continuation_token
+
+    def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
+        return tuple(ScannedObject(o.key, o.size, o.changed or 0.0) for o in self.list(prefix))
+
+    def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]:
+        with oss_errors("list uploads of", self._uri(prefix)):
+            return tuple(
+                UnfinishedUpload(
+                    upload.key.removeprefix(self.prefix),
+                    upload.upload_id,
+                    float(upload.initiation_date),
+                )
+                for upload in MultipartUploadIterator(self.bucket, prefix=self.prefix + prefix)
+            )
+
+    def abort(self, upload: UnfinishedUpload) -> None:
+        with oss_errors("abort the upload of", self._uri(upload.key)):
+            self.bucket.abort_multipart_upload(self._name(upload.key), upload.upload_id)
+
+    def local_root(self) -> Path | None:
+        return None
+
+    def can_be_named(self) -> bool:
+        return True
 
     def stat(self, key: str) -> StoredObject | None:
         head = self._head(key)

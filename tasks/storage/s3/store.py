@@ -19,7 +19,16 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from intent_core.errors import ConfigError, IntentError, StorageError
-from tasks.storage.objects import MissingObjectError, StoredObject, check_key, is_partial
+from tasks.settings import Settings
+from tasks.storage.objects import (
+    MissingObjectError,
+    ScannedObject,
+    StoredObject,
+    UnfinishedUpload,
+    check_key,
+    check_root,
+    is_partial,
+)
 from tasks.storage.s3.checksums import etag_of, verify_bytes
 from tasks.storage.s3.errors import code_of, num_retries_of, s3_errors, status_of
 from tasks.storage.s3.transfers import CONCURRENCY, fetch, send, tries
@@ -47,6 +56,17 @@ class S3Options(NamedTuple):
     read_timeout_s: float = 60
 
 
+def open_store(uri: str, settings: Settings) -> "S3Store":
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    options = S3Options(
+        endpoint_url=settings.s3_endpoint_url,
+        region=settings.s3_region,
+        addressing_style=settings.s3_addressing_style,
+        signature_version=settings.s3_signature_version,
+    )
+    return S3Store(bucket, prefix, options)
+
+
 class S3Store:
     """Objects below a prefix of a bucket. Threads may share one store.
 
@@ -55,18 +75,9 @@ class S3Store:
 
     def __init__(self, bucket: str, prefix: str = "", options: S3Options | None = None) -> None:
         self.bucket = bucket
-        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        try:
-            check_key(f"{self.prefix}key")
-        except StorageError as error:
-            raise ConfigError(f"the store s3://{bucket}/{prefix}: {error}") from error
+        self.prefix = check_root("s3", bucket, prefix)
         self._client = _make_client(bucket, options or S3Options())
         self._refuses_twice = False
-
-    @property
-    def client(self) -> Any:
-        """boto3's own, for what is asked of S3 only."""
-        return self._client
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key starts with the prefix, in key order."""
@@ -83,6 +94,36 @@ class S3Store:
             ]
         # Some servers walk folder by folder, and so put `b/1` before `b-1`.
         yield from sorted(found, key=lambda one: one.key)
+
+    def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
+        return tuple(ScannedObject(o.key, o.size, o.changed or 0.0) for o in self.list(prefix))
+
+    def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]:
+        with s3_errors("list uploads of", self._uri(prefix)):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            return tuple(
+                UnfinishedUpload(
+                    upload["Key"].removeprefix(self.prefix),
+                    upload["UploadId"],
+                    upload["Initiated"].timestamp(),
+                )
+                for page in pages
+                for upload in page.get("Uploads", ())
+            )
+
+    def abort(self, upload: UnfinishedUpload) -> None:
+        with s3_errors("abort the upload of", self._uri(upload.key)):
+            self._client.abort_multipart_upload(
+                Bucket=self.bucket, Key=self.prefix + upload.key, UploadId=upload.upload_id
+            )
+
+    def local_root(self) -> Path | None:
+        return None
+
+    def can_be_named(self) -> bool:
+        return True
 
     def stat(self, key: str) -> StoredObject | None:
         at = self._at(key)

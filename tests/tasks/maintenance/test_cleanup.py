@@ -24,7 +24,6 @@ from tasks.serving.targets.fleet import Wish
 from tasks.serving.targets.local import ServedModel, ServingState, write_state
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, write_finished
-from tasks.storage.survey import survey
 
 NAMES = [f"intent-{number:012x}" for number in range(7)]
 SERVE = ServeConfig()
@@ -98,12 +97,12 @@ def clean(settings: Settings, needed: Needed | None = None) -> list[str]:
 
 
 def models_in(settings: Settings) -> set[str]:
-    return {one.key.split("/")[1] for one in survey(get_store(settings), "models/")}
+    return {one.key.split("/")[1] for one in get_store(settings).scan("models/")}
 
 
 def whole_models_in(settings: Settings) -> set[str]:
     """Those of which nothing is missing, their training's manifest included."""
-    keys = {one.key for one in survey(get_store(settings), "")}
+    keys = {one.key for one in get_store(settings).scan("")}
     return {
         name
         for name in NAMES
@@ -195,7 +194,7 @@ def test_a_rejected_model_goes_when_it_is_old_and_its_training_is_forgotten(tmp_
     assert not [what for what in clean(settings, blocked) if what.startswith("models/")]
     clean(settings)
     assert whole_models_in(settings) == {NAMES[1]}
-    assert [one.key for one in survey(get_store(settings), f"trainings/t-{NAMES[0]}")] == []
+    assert [one.key for one in get_store(settings).scan(f"trainings/t-{NAMES[0]}")] == []
 
 
 def test_what_is_local_goes_by_age(tmp_path: Path) -> None:
@@ -227,9 +226,9 @@ def test_snapshots_and_checkpoints_go_where_policy_says_so(tmp_path: Path) -> No
         store.put(key, b"x")
     age(tmp_path, 1)
     clean(settings.model_copy(update={"keep_snapshot_days": None, "keep_checkpoint_days": None}))
-    assert len(survey(store, "")) == 3
+    assert len(store.scan("")) == 3
     clean(settings, Needed(exports=frozenset({"snapshots/bb/two"})))
-    assert [one.key for one in survey(store, "")] == ["snapshots/bb/two"]
+    assert [one.key for one in store.scan("")] == ["snapshots/bb/two"]
 
 
 def test_a_wish_that_cannot_be_read_stops_the_cleaning(tmp_path: Path) -> None:

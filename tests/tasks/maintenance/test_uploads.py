@@ -11,7 +11,6 @@ from tasks.maintenance.doctor import CHECKS
 from tasks.maintenance.examination import Examination, Finding
 from tasks.settings import Settings, get_settings
 from tasks.storage.step_results import get_store
-from tasks.storage.survey import list_unfinished, survey
 from tests.support.alibaba.oss_emulator import REGION as OSS_REGION
 from tests.support.alibaba.oss_emulator import Facade
 from tests.support.servers.seaweedfs import REGION, Seaweed
@@ -103,9 +102,9 @@ def test_a_half_written_folder_goes_unless_its_upload_is_new(s3: Settings, serve
     assert look(s3, "half-written") == []
     (found,) = look(old, "half-written")
     assert found.outcome == "repaired" and NAME in found.what
-    left = [one.key for one in survey(store, "models/")]
+    left = [one.key for one in store.scan("models/")]
     assert left == ["models/intent-ba9876543210/manifest.json", f"{OTHER}/weights"]
-    assert len(list_unfinished(store, "models/")) == 1
+    assert len(store.list_unfinished("models/")) == 1
     assert len(look(old, "uploads")) == 1
 
 
@@ -127,7 +126,7 @@ def test_a_directory_is_tidied_the_same_way(directory: Settings) -> None:
         "scratch": ["repaired"],
     }
     assert not partial.exists() and not scratch.exists()
-    assert [one.key for one in survey(store, "")] == [
+    assert [one.key for one in store.scan("")] == [
         "datasets/0123456789abcdee/train.jsonl",
         "datasets/0123456789abcdef/manifest.json",
     ]

@@ -14,9 +14,9 @@ from tasks.storage.objects import (
     MissingObjectError,
     ObjectStore,
     download_folder,
-    open_store,
     upload_folder,
 )
+from tasks.storage.open import open_store
 from tests.support.storage.store_drivers import failing_sync
 
 TEXT = "杭州".encode()

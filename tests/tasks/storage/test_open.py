@@ -1,12 +1,15 @@
 """Where a store is: directories, buckets, and what is neither."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from intent_core.errors import ConfigError
 from tasks.storage.directory import DirectoryStore
-from tasks.storage.objects import open_store, split_uri
+from tasks.storage.open import open_store, split_uri
 
 
 def test_split_uri_gives_a_root_that_opens_and_a_key_in_it(tmp_path: Path) -> None:
@@ -49,3 +52,24 @@ def test_what_is_no_object_is_refused(uri: str) -> None:
 def test_a_root_is_no_object() -> None:
     with pytest.raises(ConfigError, match="names no object"):
         split_uri("file:///")
+
+
+def test_a_client_is_imported_only_for_a_store_of_its_scheme() -> None:
+    program = (
+        "import sys\n"
+        "from tasks.storage import open, step_results\n"
+        "loaded = lambda: sorted({'boto3', 'oss2'} & set(sys.modules))\n"
+        "open.open_store('/tmp/x'), print(loaded())\n"
+        "open.open_store('s3://b/x'), print(loaded())\n"
+        "open.open_store('oss://bucket/x'), print(loaded())\n"
+    )
+    environment = {
+        **os.environ,
+        "INTENT_S3_REGION": "us-east-1",
+        "INTENT_OSS_ENDPOINT": "https://oss-cn-hangzhou.aliyuncs.com",
+        "INTENT_OSS_REGION": "cn-hangzhou",
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert process.stdout.splitlines() == ["[]", "['boto3']", "['boto3', 'oss2']"]

@@ -16,8 +16,8 @@ from intent_core.recipe.config import ServeConfig
 from intent_core.training.protocol import ADAPTER_FOLDER
 from tasks.local_services.services import stop_services
 from tasks.models.adapters import fetch_base
-from tasks.serving.moving import promote
-from tasks.serving.targets.local import roll_back
+from tasks.serving.state import new_served_model
+from tasks.serving.targets.local import LocalTarget
 from tasks.serving.vllm.server import ensure_model_server, fetch_model
 from tasks.settings import Settings
 
@@ -81,7 +81,7 @@ class Promoted:
 
     def switch(self, version: int) -> None:
         assert self._known is not None
-        promote(
+        served = new_served_model(
             self._settings,
             self._artifacts[version],
             self.serve,
@@ -89,9 +89,10 @@ class Promoted:
             version=str(version),
             golden=self._known.golden[version],
         )
+        LocalTarget(self._settings).promote(served)
 
     def roll_back(self) -> None:
-        roll_back(self._settings)
+        LocalTarget(self._settings).roll_back()
 
     def mend(self) -> None:
         """Ours are not expected to die: the failures would show it."""

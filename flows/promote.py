@@ -10,12 +10,12 @@ from prefect.concurrency.sync import concurrency
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.orchestration.run_liveness import hold_run
-from tasks.serving.promotion import move_champion, move_champion_back, turn_back, turn_to
-from tasks.serving.targets.local import ServedModel
+from tasks.serving import promotion
+from tasks.serving.state import ServedModel
 from tasks.settings import get_settings
 from tasks.storage.step_results import get_store, require_finished
 
-# A promoter that was killed holds up the next one for as long.
+# A promotion that was killed delays the next one by as much.
 _LEASE_S = 60
 
 
@@ -30,16 +30,16 @@ def promote(artifact_uri: str, serve: ServeConfig, project: str, version: str) -
     store = get_store(get_settings())
     artifact = require_finished(store, artifact_uri, ModelArtifact)
     with one_at_a_time(project):
-        served = turn_to(artifact, serve, project, version)
-        move_champion(served)
+        served = promotion.promote(artifact, serve, project, version)
+        promotion.move_champion(served)
     return served
 
 
 @flow(name="roll-back", persist_result=False, on_running=[hold_run])
 def roll_back() -> ServedModel:
     """Serve the model that was served before; the registry follows when it can."""
-    served = turn_back()
-    move_champion_back(served)
+    served = promotion.roll_back()
+    promotion.move_champion_back(served)
     return served
 
 

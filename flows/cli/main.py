@@ -57,12 +57,12 @@ def up() -> None:
     A model that was served before is served again. `intent down` stops it all.
     """
     from tasks.local_services.services import start_services
-    from tasks.serving.moving import reconcile
+    from tasks.serving.targets import open_target
 
     with reported():
         settings = get_settings()
         start_services(settings, console.print)
-        served, _ = reconcile(settings)
+        served, _ = open_target(settings).reconcile()
         console.print(f"Prefect  {settings.prefect_ui_url}", soft_wrap=True)
         console.print(f"MLflow   {settings.mlflow_tracking_url}", soft_wrap=True)
         console.print(f"Store    {settings.store_uri}", soft_wrap=True)

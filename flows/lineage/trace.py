@@ -10,7 +10,7 @@ from intent_core.errors import ConfigError, DataError, TrackingError
 from intent_core.serving.access.aliases import is_content_name
 from intent_core.serving.protocol.response_ids import parse_response_id
 from tasks.datasets.row_index import FoundRows, RowSought, TracedRow, find_rows, parse_row
-from tasks.serving.moving import read_served
+from tasks.serving.targets import open_target
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store
 from tasks.tracking.lineage import ModelLineage, ask_registry, find_model, list_models
@@ -134,7 +134,7 @@ def complete(settings: Settings, lineage: ModelLineage) -> tuple[ModelLineage, l
 
 
 def _mark_served(settings: Settings, models: Iterable[TracedModel]) -> list[TracedModel]:
-    state = read_served(settings)
+    state = open_target(settings).read()
     now = state.current.artifact.name if state.current else ""
     before = state.previous.artifact.name if state.previous else ""
 

@@ -33,9 +33,10 @@ from intent_core.recipe.loader import load_config
 from tasks.evaluation.evaluate import evaluation_prefix
 from tasks.models.base_models import require_base_model
 from tasks.orchestration.run_liveness import hold_run
-from tasks.serving.moving import read_served
 from tasks.serving.releases import Release, hours_behind, release_prefix
-from tasks.serving.targets.local import ServedModel, discard_candidate
+from tasks.serving.state import ServedModel
+from tasks.serving.targets import open_target
+from tasks.serving.targets.local import discard_candidate
 from tasks.settings import Settings, get_settings
 from tasks.storage.step_results import get_store, read_finished, require_finished, write_finished
 from tasks.tracking.lineage import RunParameters, note_lineage
@@ -150,7 +151,7 @@ def intent_pipeline(
         dataset=dataset,
         artifact=artifact,
         recorded=recorded,
-        served=read_served(settings).current,
+        served=open_target(settings).read().current,
         steps=tuple(steps),
     )
     write_finished(get_store(settings), f"outcomes/{runtime.flow_run.id}", outcome)
@@ -205,7 +206,7 @@ def evaluate_once(
 
 def find_champion(settings: Settings, candidate: ModelArtifact) -> ServedModel | None:
     """What is served now; None when that is nothing, or the candidate itself."""
-    champion = read_served(settings).current
+    champion = open_target(settings).read().current
     if champion is None or champion.artifact.digest == candidate.digest:
         return None
     return champion

@@ -11,8 +11,8 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import is_content_name
 from tasks.serving.client import Answer, IntentClient
-from tasks.serving.moving import read_served
 from tasks.serving.releases import Release, release_prefix
+from tasks.serving.targets import open_target
 from tasks.serving.targets.local import discard_candidate
 from tasks.serving.vllm.server import ensure_model_server, find_model_server, server_name
 from tasks.settings import Settings
@@ -64,7 +64,7 @@ class Told(BaseModel):
 
 def find_served(settings: Settings) -> Door:
     """What callers ask at this moment. Raises `ServingError` when nothing is served."""
-    served = read_served(settings).current
+    served = open_target(settings).read().current
     if served is None:
         raise ServingError("no model is served: run the pipeline first (`make demo`)")
     key = SecretStr(settings.read_inference_key())
@@ -130,7 +130,7 @@ def do_differ(told: Sequence[Told]) -> bool | None:
 def _find_elsewhere(settings: Settings, base_url: str, alias: str) -> Door:
     if settings.candidate_key is None:
         raise ConfigError(f"INTENT_CANDIDATE_KEY is not set: {base_url} is asked with that key")
-    served = read_served(settings).current
+    served = open_target(settings).read().current
     model = alias or (served.alias if served else "intent")
     door = Door(base_url=base_url, key=settings.candidate_key, model=model)
     door.connect().close()
@@ -143,7 +143,7 @@ def _find_candidate(settings: Settings, name: str) -> tuple[ModelArtifact, Serve
         store = get_store(settings)
         if release := read_finished(store, release_prefix(name), Release):
             return release.artifact, release.serve, release.version
-        served = read_served(settings).current
+        served = open_target(settings).read().current
         artifact = read_finished(store, f"models/{name}", ModelArtifact)
         if artifact and served:
             return artifact, served.serve, ""

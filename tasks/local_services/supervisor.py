@@ -8,7 +8,7 @@ from intent_core.errors import ConfigError, IntentError, ServiceError
 from tasks.local_services.services import start_services
 from tasks.serving.gateway.certificates import renew_certificate
 from tasks.serving.gateway.nginx import serving_now
-from tasks.serving.targets.local import does_answer, read_state, reconcile
+from tasks.serving.targets.local import LocalTarget
 from tasks.settings import Settings
 from tasks.system.processes import list_processes, stop_process
 
@@ -42,11 +42,12 @@ def follow_certificate(settings: Settings) -> None:
 
 def _serve(settings: Settings) -> None:
     start_services(settings, logger.info, only=("gateway",))
-    served = read_state(settings).current
+    target = LocalTarget(settings)
+    served = target.read().current
     if served is None and not serving_now(settings):
         return  # the first candidate's server, evaluated, waits for its promotion
-    if served is None or not does_answer(settings, served):
-        _, repairs = reconcile(settings)
+    if served is None or not target.does_answer(served):
+        _, repairs = target.reconcile()
         for repair in repairs:
             logger.info("%s", repair)
 

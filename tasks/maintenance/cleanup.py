@@ -23,7 +23,7 @@ from tasks.maintenance.protected import Needed, find_served
 from tasks.models.local_cache import find_forgettable, remove_folder
 from tasks.orchestration.run_liveness import list_held
 from tasks.serving.releases import release_prefix
-from tasks.serving.targets.local import read_state
+from tasks.serving.state import read_state
 from tasks.settings import Settings
 from tasks.storage.objects import ObjectStore, ScannedObject
 from tasks.storage.step_results import MANIFEST, get_store
@@ -54,8 +54,7 @@ def plan_cleaning(settings: Settings, needed: Needed) -> Iterator[Removal]:
 
 def plan_local(settings: Settings) -> Iterator[Removal]:
     """Models that are in the store as well, work that nobody goes on with, old logs."""
-    state = read_state(settings)
-    served = [one.artifact.name for one in (state.current, state.previous) if one]
+    served = read_state(settings).model_names()
     for path in find_forgettable(settings, served)[1]:
         size = _removal("", path).size
         yield Removal(f"{path}, which is in the store", size, partial(remove_folder, path))

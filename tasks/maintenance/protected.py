@@ -3,8 +3,6 @@
 Whatever cannot be read counts against removing: a server that does not answer is no permission.
 """
 
-import json
-import re
 from typing import NamedTuple
 
 import httpx
@@ -19,18 +17,17 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import PrefectException
 
-from intent_core.errors import StorageError, TrackingError
-from intent_core.serving.access.aliases import AliasFile
+from intent_core.errors import TrackingError
 from tasks.maintenance.checks.runs import FLOWS
 from tasks.orchestration.run_liveness import list_held
-from tasks.serving.targets.local import read_state
+from tasks.serving.releases import find_content_names
+from tasks.serving.targets import protected_models
 from tasks.settings import Settings
-from tasks.storage.step_results import MANIFEST, get_store
+from tasks.storage.step_results import get_store
 from tasks.tracking.record_queue import QUEUE
 from tasks.tracking.registry import ARTIFACT_TAG
 from tasks.tracking.runs import make_client, mlflow_errors
 
-_NAME = re.compile(r"intent-[0-9a-f]{12}")
 _AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _TO_COME = [StateType.SCHEDULED, StateType.PAUSED]
 _MOST_RUNS = 200
@@ -75,30 +72,15 @@ def find_needed(settings: Settings) -> Needed:
 
 
 def find_served(settings: Settings) -> set[str]:
-    """Models that this machine or a fleet of the store serves, served before, or tries.
+    """Models that this machine or a fleet of the store serves, served before, or tries; and those
+    that wait to be recorded.
 
-    Raises `StorageError` when a fleet's wish cannot be read.
+    Raises `StorageError` for a document that cannot be read.
     """
-    state = read_state(settings)
-    found = {one.artifact.name for one in (state.current, state.previous) if one}
-    for path in settings.layout.aliases.glob("*.json"):
-        for target in AliasFile(path).read().values():
-            found |= {target.model, target.trial.model} if target.trial else {target.model}
-    store = get_store(settings)
-    for one in store.scan("serving/"):
-        if one.key.endswith(f"/{MANIFEST}"):
-            found |= _names_in(store.read(one.key), one.key)
-    for one in store.scan(f"{QUEUE}/"):
-        found |= _names_in(store.read(one.key), one.key)
-    return found
-
-
-def _names_in(data: bytes, key: str) -> set[str]:
-    """Every model a document speaks of, whichever version of this software wrote it."""
-    try:
-        return set(_NAME.findall(json.dumps(json.loads(data))))
-    except ValueError as error:
-        raise StorageError(f"{key} cannot be read: see to it before models are removed") from error
+    names, store = protected_models(settings), get_store(settings)
+    for waiting in store.scan(f"{QUEUE}/"):
+        names |= find_content_names(store.read(waiting.key), waiting.key)
+    return names
 
 
 def _find_named(settings: Settings) -> frozenset[str]:

@@ -1,10 +1,9 @@
-"""Events on the Prefect server: an export is there, another model is served.
+"""Events on the Prefect server, posted to its event API.
 
-Posted to its own event API, without waiting for Prefect's machinery. The deployment
-`take-export/cpu` has a trigger on the first kind, `deployments/automations.yaml` on the others.
+The deployment `take-export/cpu` has a trigger on exports that are ready,
+`deployments/automations.yaml` on other events.
 """
 
-import logging
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -12,18 +11,10 @@ from typing import Any
 import httpx
 
 from intent_core.errors import ServiceError
-from tasks.serving.targets.local import ServedModel
 from tasks.settings import Settings
 
 EXPORT_READY = "itag.export.ready"
-PROMOTED = "intent.model.promoted"
-ROLLED_BACK = "intent.model.rolled-back"
-NOT_PROMOTED = "intent.model.not-promoted"
 _TIMEOUT_S = 30
-# Whoever promotes or rolls back waits for it.
-_SHORT_TIMEOUT_S = 5
-
-logger = logging.getLogger(__name__)
 
 
 def publish_export_ready(settings: Settings, project: str, export_uri: str, content: str) -> str:
@@ -38,43 +29,21 @@ def publish_export_ready(settings: Settings, project: str, export_uri: str, cont
         "prefect.resource.name": export_uri,
     }
     payload = {"project": project, "export_uri": export_uri}
-    _publish(settings, identity, EXPORT_READY, resource, payload, _TIMEOUT_S)
+    publish_event(settings, EXPORT_READY, resource, payload, identity)
     return identity
 
 
-def publish_model_event(
-    settings: Settings, event: str, served: ServedModel, former: ServedModel | None, reason: str
-) -> None:
-    """Say what became of a model. A Prefect server that does not answer stops nothing."""
-    resource = {
-        "prefect.resource.id": f"intent.model.{served.project}.{served.alias}",
-        "prefect.resource.name": f"{served.project} as {served.alias!r}",
-    }
-    payload = {
-        "project": served.project,
-        "alias": served.alias,
-        "model": served.artifact.name,
-        "version": served.version,
-        "former": former.artifact.name if former else "",
-        "endpoint": served.endpoint,
-        "reason": reason,
-    }
-    try:
-        _publish(settings, str(uuid.uuid4()), event, resource, payload, _SHORT_TIMEOUT_S)
-    except ServiceError as error:
-        logger.warning("nobody is notified of %s: %s", event, error)
-
-
-def _publish(
+def publish_event(
     settings: Settings,
-    identity: str,
     event: str,
     resource: dict[str, str],
     payload: dict[str, Any],
-    timeout_s: float,
+    identity: str = "",
+    timeout_s: float = _TIMEOUT_S,
 ) -> None:
+    """Post an event; without an `identity` a new one. Raises `ServiceError` when that fails."""
     body = {
-        "id": identity,
+        "id": identity or str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
         "event": event,
         "resource": resource,

@@ -1,65 +1,64 @@
-"""The tasks that move traffic, and the registry's `champion` after it."""
+"""Promote and roll back as tasks, with an event to Prefect and the registry's `champion` after."""
 
 import logging
 
 from prefect import task
 
-from intent_core.errors import TrackingError
+from intent_core.errors import PromotionInProgressError, ServiceError, ServingError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
+from tasks.orchestration.events import publish_event
 from tasks.orchestration.retries import only_waits, retry_delays, worth_a_retry
-from tasks.serving.moving import promote
-from tasks.serving.moving import roll_back as roll_back_serving
-from tasks.serving.releases import read_golden, require_release
-from tasks.serving.targets.local import ServedModel
+from tasks.serving.releases import read_golden
+from tasks.serving.state import ServedModel, new_served_model
+from tasks.serving.targets import open_target
 from tasks.settings import Settings, get_settings
-from tasks.tracking.registry import find_champion, set_champion
-from tasks.tracking.runs import make_client, mlflow_errors
+from tasks.tracking.registry import point_champion, try_point_champion
+
+PROMOTED = "intent.model.promoted"
+ROLLED_BACK = "intent.model.rolled-back"
+NOT_PROMOTED = "intent.model.not-promoted"
+# The caller of a promotion or a rollback waits for it.
+_TIMEOUT_S = 5
 
 logger = logging.getLogger(__name__)
 
 
-def promote_release(settings: Settings, name: str) -> ServedModel:
-    """Promote, or end the promotion of, a model that was accepted; MLflow may be down.
-
-    Raises `ConfigError` for one that was not.
-    """
-    release = require_release(settings, name)
-    golden = read_golden(settings, release.artifact, release.serve)
-    served = promote(
-        settings,
-        release.artifact,
-        release.serve,
-        project=release.project,
-        version=release.version,
-        golden=golden,
-    )
-    follow(settings, served)
-    return served
-
-
 @task(
-    task_run_name="turn to {artifact.name}",
+    task_run_name="promote {artifact.name}",
     retries=len(retry_delays()),
     retry_delay_seconds=retry_delays(),
     retry_condition_fn=only_waits,
 )
-def turn_to(
-    artifact: ModelArtifact,
-    serve: ServeConfig,
-    project: str,
-    version: str,
-) -> ServedModel:
-    """Serve this artifact at the public address if it answers there as in its evaluation."""
+def promote(artifact: ModelArtifact, serve: ServeConfig, project: str, version: str) -> ServedModel:
+    """Serve this model at the public address if it answers there as in its evaluation."""
     settings = get_settings()
-    golden = read_golden(settings, artifact, serve)
-    return promote(settings, artifact, serve, project=project, version=version, golden=golden)
+    target, golden = open_target(settings), read_golden(settings, artifact, serve)
+    served = new_served_model(
+        settings, artifact, serve, project=project, version=version, golden=golden
+    )
+    former = target.read().current
+    try:
+        now = target.promote(served)
+    except PromotionInProgressError:
+        raise  # the other promotion sends its own event
+    except ServingError as error:
+        publish_model_event(settings, NOT_PROMOTED, served, former, str(error))
+        raise
+    if former is None or now.since != former.since:
+        publish_model_event(settings, PROMOTED, now, former)
+    return now
 
 
 @task
-def turn_back() -> ServedModel:
-    """Serve what was served before."""
-    return roll_back_serving(get_settings())
+def roll_back() -> ServedModel:
+    """Serve the previous model."""
+    settings = get_settings()
+    target = open_target(settings)
+    former = target.read().current
+    served = target.roll_back()
+    publish_model_event(settings, ROLLED_BACK, served, former)
+    return served
 
 
 @task(
@@ -69,39 +68,37 @@ def turn_back() -> ServedModel:
 )
 def move_champion(served: ServedModel) -> None:
     """Point the registry's `champion` at what is served."""
-    point_champion(get_settings(), served)
+    point_champion(get_settings(), served.project, served.version)
 
 
 @task
 def move_champion_back(served: ServedModel) -> None:
-    """The registry after a rollback."""
-    follow(get_settings(), served)
+    """The registry after a rollback: one that is down is only reported."""
+    try_point_champion(get_settings(), served.project, served.version)
 
 
-def follow(settings: Settings, served: ServedModel) -> None:
-    """Point `champion` at what is served; a registry that is down is only reported."""
+def publish_model_event(
+    settings: Settings,
+    event: str,
+    served: ServedModel,
+    former: ServedModel | None,
+    reason: str = "",
+) -> None:
+    """Send an event about a model. A Prefect server that does not answer stops nothing."""
+    resource = {
+        "prefect.resource.id": f"intent.model.{served.project}.{served.alias}",
+        "prefect.resource.name": f"{served.project} as {served.alias!r}",
+    }
+    payload = {
+        "project": served.project,
+        "alias": served.alias,
+        "model": served.artifact.name,
+        "version": served.version,
+        "former": former.artifact.name if former else "",
+        "endpoint": served.endpoint,
+        "reason": reason,
+    }
     try:
-        point_champion(settings, served)
-    except TrackingError as error:
-        logger.warning(
-            "%s is served, but the registry's `champion` was not moved: %s",
-            served.artifact.name,
-            error,
-        )
-
-
-def read_champion(settings: Settings, project: str) -> str | None:
-    """The registry's `champion`; None when there is none or the registry does not answer."""
-    try:
-        with mlflow_errors(settings.mlflow_tracking_url):
-            return find_champion(make_client(settings), project)
-    except TrackingError as error:
-        logger.debug("%s", error)
-        return None
-
-
-def point_champion(settings: Settings, served: ServedModel) -> None:
-    if not served.version:
-        return  # it is not registered yet; `record_queue` points to it when it is
-    with mlflow_errors(settings.mlflow_tracking_url):
-        set_champion(make_client(settings), served.project, served.version)
+        publish_event(settings, event, resource, payload, timeout_s=_TIMEOUT_S)
+    except ServiceError as error:
+        logger.warning("nobody is notified of %s: %s", event, error)

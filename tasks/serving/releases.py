@@ -1,15 +1,19 @@
-"""What a gate has accepted, as it lies in the store; read without Prefect and MLflow."""
+"""What a gate has accepted, as it is in the store; read without Prefect and MLflow."""
 
+import json
+import re
 from datetime import datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from intent_core.errors import ConfigError
+from intent_core.errors import ConfigError, StorageError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.serving.golden import GoldenAnswer, GoldenAnswers, golden_prefix
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, read_finished, require_finished
+
+_CONTENT_NAME = re.compile(r"intent-[0-9a-f]{12}")
 
 
 class Release(BaseModel):
@@ -58,3 +62,11 @@ def read_golden(
     """Those the evaluation left. Raises `StorageError` for a model that was not evaluated so."""
     prefix = golden_prefix(artifact, serve)
     return require_finished(get_store(settings), prefix, GoldenAnswers).answers
+
+
+def find_content_names(document: bytes, key: str) -> set[str]:
+    """Every model that a JSON document names, whichever version of this software wrote it."""
+    try:
+        return set(_CONTENT_NAME.findall(json.dumps(json.loads(document))))
+    except ValueError as error:
+        raise StorageError(f"{key} cannot be read: see to it before models are removed") from error

@@ -66,8 +66,6 @@ class PaiSettings(BaseSettings):
     """Name of the EAS service."""
     serve_image: str = ""
     """Image of the replicas (`intent serve`)."""
-    vllm_image: str = ""
-    """An image that has vLLM alone, for `intent pai promote`."""
     serve_spec: str = ""
     """ECS type of an instance; or a group below."""
     serve_resource: str = ""

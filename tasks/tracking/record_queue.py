@@ -6,12 +6,12 @@ from prefect import task
 from pydantic import ValidationError
 
 from intent_core.errors import ServiceError, TrackingError
-from tasks.serving.moving import note_version
-from tasks.serving.promotion import point_champion
+from tasks.serving.targets import open_target
 from tasks.settings import Settings, get_settings
 from tasks.storage.step_results import get_store
 from tasks.tracking.lineage import note_recorded
 from tasks.tracking.record import RunRecord, publish_verdict, write_record
+from tasks.tracking.registry import point_champion
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ def record_queued(settings: Settings) -> int:
             record = RunRecord.model_validate_json(store.read(key))
             recorded = write_record(settings, record)
             note_recorded(store, record, recorded)
-            served = note_version(settings, record.artifact, recorded.version)
+            served = open_target(settings).note_version(record.artifact, recorded.version)
             if served:
-                point_champion(settings, served)
+                point_champion(settings, served.project, served.version)
         except (ServiceError, ValidationError) as error:
             logger.warning("%s is still not in MLflow: %s", key, error)
             left += 1

@@ -1,11 +1,14 @@
 """MLflow's model registry: a version per artifact, aliases `candidate` and `champion`."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from intent_core.errors import TrackingError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.reporting.review import Review
-from tasks.tracking.runs import name_verdict
+from tasks.settings import Settings
+from tasks.tracking.runs import make_client, mlflow_errors, name_verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,6 +21,8 @@ REMOVED_TAG = "intent.artifact_removed"
 """When `intent clean` removed it from the store."""
 CANDIDATE, CHAMPION = "candidate", "champion"
 _LONGEST_REASON = 1000
+
+logger = logging.getLogger(__name__)
 
 
 def register_candidate(
@@ -53,15 +58,39 @@ def describe_version(client: "MlflowClient", name: str, version: str, review: Re
 
 
 def find_version(client: "MlflowClient", name: str, digest: str) -> str | None:
-    for found in client.search_model_versions(f"name = '{name}'"):
-        if found.tags.get(DIGEST_TAG) == digest:
-            return str(found.version)
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get(DIGEST_TAG) == digest:
+            return str(version.version)
     return None
 
 
-def set_champion(client: "MlflowClient", name: str, version: str) -> None:
-    """Point `champion` at what is served; call it after the server has turned."""
-    client.set_registered_model_alias(name, CHAMPION, version)
+def point_champion(settings: Settings, project: str, version: str) -> None:
+    """Point `champion` at the served version; call it after the server has switched."""
+    if not version:
+        return  # it is not registered yet; `record_queued` points to it when it is
+    with mlflow_errors(settings.mlflow_tracking_url):
+        make_client(settings).set_registered_model_alias(project, CHAMPION, version)
+
+
+def try_point_champion(settings: Settings, project: str, version: str) -> None:
+    """The same; a registry that is down is only reported."""
+    try:
+        point_champion(settings, project, version)
+    except TrackingError as error:
+        logger.warning(
+            "version %s of %s is served, but the registry's `champion` was not moved: %s",
+            *(version, project, error),
+        )
+
+
+def read_champion(settings: Settings, project: str) -> str | None:
+    """The version `champion` points at; None where there is none or the registry is down."""
+    try:
+        with mlflow_errors(settings.mlflow_tracking_url):
+            return find_champion(make_client(settings), project)
+    except TrackingError as error:
+        logger.debug("%s", error)
+        return None
 
 
 def find_champion(client: "MlflowClient", name: str) -> str | None:

@@ -23,9 +23,9 @@ def choose_from_files(predictions: Path, examples: Path, limit: int) -> list[str
 def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int) -> list[str]:
     """The utterances of which the served model is least certain. Raises `ServingError`."""
     from tasks.evaluation.inference import predict
-    from tasks.serving.moving import read_served
+    from tasks.serving.targets import open_target
 
-    served = read_served(settings).current
+    served = open_target(settings).read().current
     if served is None:
         raise ServingError("no model is served: run the pipeline first (`make demo`)")
     examples = [

@@ -9,7 +9,7 @@ from flows.cli.run.run import only_run, run_pipeline
 from flows.cli.serve.ask import ask
 from flows.pipeline.flow import StepTime, timed
 from tasks.local_services.services import start_services
-from tasks.serving.moving import reconcile
+from tasks.serving.targets import open_target
 from tasks.settings import CHECKOUT, Settings
 from tasks.storage.step_results import get_store
 
@@ -32,7 +32,7 @@ def run_demo(settings: Settings, console: Console, gate: str) -> bool:
             upload_sample(settings)
         served_before = None
         with timed("start model server", steps):
-            served_before, _ = reconcile(settings)
+            served_before, _ = open_target(settings).reconcile()
         if served_before is None:
             steps.pop()
         run_id, outcome = run_pipeline(

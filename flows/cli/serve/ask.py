@@ -8,8 +8,8 @@ from rich.console import Console
 from intent_core.errors import CallSyntaxError, ServingError
 from intent_core.language.calls import Call, parse_calls
 from tasks.evaluation.inference import stream_answer
-from tasks.serving.moving import read_served
-from tasks.serving.targets.local import ServedModel
+from tasks.serving.state import ServedModel
+from tasks.serving.targets import open_target
 from tasks.settings import Settings
 
 
@@ -30,7 +30,7 @@ class Asked(BaseModel):
 
 def ask(settings: Settings, utterance: str, console: Console | None) -> Asked:
     """Ask the public address under the public alias; print as it streams if there is a console."""
-    served = read_served(settings).current
+    served = open_target(settings).read().current
     if served is None:
         raise ServingError("no model is served: run the pipeline first (`make demo`)")
     written, response_id = asyncio.run(_collect(settings, served, utterance, console))

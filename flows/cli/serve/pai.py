@@ -1,11 +1,12 @@
 """`intent pai ...`: the served model on Alibaba Cloud's PAI."""
 
 import signal
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from flows.cli.terminal import AsJson, console, print_json, reported
+from intent_core.errors import ConfigError
 from tasks.settings import get_settings
 from tasks.settings.pai import get_pai_settings
 
@@ -15,9 +16,8 @@ pai_app = typer.Typer(
 
     Training needs no command: with INTENT_PAI_TRAIN_IMAGE every run fine-tunes as a DLC job.
 
-    Serving has two ways. `intent pai deploy` starts replicas that follow the store; promotions,
-    rollbacks and `intent status` are then those of any fleet. Or `intent pai promote` serves each
-    model by vLLM alone, with a canary's share of the requests. docs/pai.md has the settings.""",
+    `intent pai deploy` starts replicas that follow the store: `intent promote`, `intent rollback`
+    and `intent status` are then those of any fleet. docs/pai.md has the settings.""",
 )
 
 
@@ -32,9 +32,10 @@ def deploy() -> None:
 
     with reported("EAS goes on; the same command waits for it"):
         settings = get_settings()
-        found = deploy_fleet(settings, get_pai_settings())
-        console.print(f"{found.name} runs with {found.instances} instances; set", soft_wrap=True)
-        console.print(f"INTENT_PUBLIC_URL={found.endpoint.rstrip('/')}/v1", soft_wrap=True)
+        service = deploy_fleet(settings, get_pai_settings())
+        line = f"{service.name} runs with {service.instances} instances; set"
+        console.print(line, soft_wrap=True)
+        console.print(f"INTENT_PUBLIC_URL={service.endpoint.rstrip('/')}/v1", soft_wrap=True)
         if settings.inference_keys:
             console.print(
                 f"and put its token (EAS's console shows it) first into {settings.inference_keys}",
@@ -42,78 +43,38 @@ def deploy() -> None:
             )
 
 
-@pai_app.command()
-def promote(
-    model: Annotated[
-        str, typer.Argument(help="Content name of an accepted model, as intent-0123456789ab.")
-    ],
-    share: Annotated[
-        int, typer.Option(help="Percent of the requests: 1 to 49 for a canary, or all, 100.")
-    ] = 100,
-) -> None:
-    """Serve an accepted model by vLLM alone, in the group of two services INTENT_PAI_SERVICE.
-
-    The service that takes no requests is updated and asked the golden utterances before it takes
-    any. Later the same command with --share 100, or `intent pai rollback`.
-    """
-    from tasks.serving.fleet.eas import ModelGroup
-    from tasks.serving.promotion import follow
-
-    with reported("the model served before takes the requests; the same command goes on"):
-        settings = get_settings()
-        served = ModelGroup(settings, get_pai_settings()).promote(model, share)
-        if served is None:
-            console.print(f"{model} takes {share} % of the requests")
-            return
-        console.print(f"{served.alias!r} is now {model} at {served.endpoint}", soft_wrap=True)
-        follow(settings, served)
+_ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-@pai_app.command()
-def rollback() -> None:
-    """End a canary; without one give all requests to the model that had them before."""
-    from tasks.serving.fleet.eas import ModelGroup
-    from tasks.serving.promotion import follow
-
+@pai_app.command("promote", hidden=True, context_settings=_ANY)
+@pai_app.command("rollback", hidden=True, context_settings=_ANY)
+def name_fleet_command(context: typer.Context) -> None:
+    """Replaced by `intent promote` and `intent rollback`, which command the replicas on EAS."""
     with reported():
-        settings = get_settings()
-        served = ModelGroup(settings, get_pai_settings()).roll_back()
-        console.print(f"{served.alias!r} is now {served.artifact.name}", soft_wrap=True)
-        follow(settings, served)
+        raise ConfigError(
+            f"`intent pai {context.info_name}` is gone: start replicas with `intent pai deploy`, "
+            f"then use `intent {context.info_name}`; docs/pai.md says how to leave a group of two "
+            "services"
+        )
 
 
 @pai_app.command()
 def status(as_json: AsJson = False) -> None:
-    """What runs on EAS: the replicas, and the group's two services with their shares."""
+    """Show the replicas on EAS; `intent status` shows what they serve."""
     from tasks.alibaba.eas import EasServices
-    from tasks.alibaba.eas_specs import MODEL_VARIABLE
-    from tasks.serving.fleet.eas import ModelGroup
 
     with reported():
-        settings, pai = get_settings(), get_pai_settings()
-        replicas = EasServices(pai).find(pai.service)
-        found = [*([replicas] if replicas else []), *ModelGroup(settings, pai).read()]
-        rows: list[dict[str, Any]] = [
-            {
-                "service": one.name,
-                "status": one.status,
-                "instances": one.instances,
-                "share": one.share,
-                "model": one.environment.get(MODEL_VARIABLE, ""),
-                "endpoint": one.endpoint,
-                "message": one.message,
-            }
-            for one in found
-        ]
+        pai = get_pai_settings()
+        service = EasServices(pai).find(pai.service)
         if as_json:
-            print_json(rows)
-            return
-        for row in rows:
-            what = f"{row['model']} {row['share']} %" if row["model"] else "follows the store"
-            line = f"{row['service']}: {row['status']}, {row['instances']}, {what}"
-            console.print(f"{line}  {row['message']}".rstrip(), soft_wrap=True)
-        if not rows:
-            console.print("nothing is deployed: `intent pai deploy` or `intent pai promote`")
+            fields = {"status", "instances", "endpoint", "message"}
+            row = {"service": service.name, **service.model_dump(include=fields)} if service else {}
+            print_json([row] if row else [])
+        elif service:
+            line = f"{service.name}: {service.status}, {service.instances}  {service.message}"
+            console.print(line.rstrip(), soft_wrap=True)
+        else:
+            console.print("nothing is deployed: `intent pai deploy`")
 
 
 @pai_app.command(hidden=True)

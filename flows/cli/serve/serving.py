@@ -30,31 +30,30 @@ def serve(
     are commanded from elsewhere, by whoever shares the store and has the same INTENT_FLEET.
     """
     from tasks.local_services.supervisor import stop_serving, supervise
-    from tasks.serving.fleet.replica import Follower, serve_alone
+    from tasks.serving.fleet.replica import Replica, as_single_machine
+    from tasks.serving.targets import open_target
 
     with reported():
         settings, stop = get_settings(), threading.Event()
-        replica: threading.Thread | None = None
+        following: threading.Thread | None = None
         if follow:
-            follower = Follower(settings)
-            follower.begin()
-            replica = threading.Thread(target=follower.follow, args=(stop,))
-        elif settings.fleet:
-            raise ConfigError(
-                f"INTENT_FLEET={settings.fleet} commands replicas: add --follow to be one of them"
-            )
-        settings = serve_alone(settings)
+            replica = Replica(settings)
+            replica.adopt_desired()
+            following = threading.Thread(target=replica.follow, args=(stop,))
+        else:
+            open_target(settings).require_servers_here()
+        settings = as_single_machine(settings)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         say(console, f"{settings.endpoint}: Ctrl-C stops the gateway and the model servers")
         try:
-            if replica:
-                replica.start()
+            if following:
+                following.start()
             supervise(settings, stop)
         finally:
             stop.set()
-            if replica:
-                replica.join()
+            if following:
+                following.join()
             stop_serving(settings)
 
 
@@ -65,40 +64,52 @@ def promote(
     ],
 ) -> None:
     """Serve a model that a gate has accepted, or end a promotion that was interrupted."""
-    from tasks.serving.promotion import promote_release
+    from tasks.serving import promotion
+    from tasks.serving.releases import require_release
+    from tasks.tracking.registry import try_point_champion
 
     with reported():
-        served = promote_release(get_settings(), model)
+        settings = get_settings()
+        release = require_release(settings, model)
+        served = promotion.promote.fn(
+            release.artifact, release.serve, release.project, release.version
+        )
+        try_point_champion(settings, served.project, served.version)
         console.print(f"{served.alias!r} is now {served.artifact.name} (version {served.version})")
 
 
 @serving_app.command()
 def rollback() -> None:
     """Serve the model that was served before; again: forward. Needs neither Prefect nor MLflow."""
-    from tasks.serving.moving import roll_back
+    from tasks.serving.targets import open_target
 
     with reported():
         settings = get_settings()
-        served = roll_back(settings)
+        target = open_target(settings)
+        former = target.read().current
+        served = target.roll_back()
         console.print(f"{served.alias!r} is now {served.artifact.name} (version {served.version})")
-        from tasks.serving.promotion import follow
+        # Prefect and MLflow take seconds to import; callers do not wait for them.
+        from tasks.serving.promotion import ROLLED_BACK, publish_model_event
+        from tasks.tracking.registry import try_point_champion
 
-        follow(settings, served)
+        publish_model_event(settings, ROLLED_BACK, served, former)
+        try_point_champion(settings, served.project, served.version)
 
 
 @serving_app.command()
 def reconcile() -> None:
     """Make servers and registry agree on what is served, after a crash or a restart."""
-    from tasks.serving.moving import reconcile as reconcile_serving
-    from tasks.serving.promotion import follow
+    from tasks.serving.targets import open_target
+    from tasks.tracking.registry import try_point_champion
 
     with reported():
         settings = get_settings()
-        served, repairs = reconcile_serving(settings)
+        served, repairs = open_target(settings).reconcile()
         for repair in repairs:
             console.print(repair, soft_wrap=True)
         if served:
-            follow(settings, served)
+            try_point_champion(settings, served.project, served.version)
             console.print(f"{served.alias!r} is {served.artifact.name} (version {served.version})")
         else:
             console.print("nothing is served: no model has been promoted yet")
@@ -129,22 +140,22 @@ def trial(
     callers see nothing of it. When a limit is passed the trial ends by itself, at once. Then
     `intent promote MODEL`, or --stop.
     """
-    from tasks.serving.trials import read_trial, start_trial, stop_trial
+    from tasks.serving.targets import open_target
 
     with reported():
-        settings = get_settings()
+        target = open_target(get_settings())
         if stop:
-            stop_trial(settings)
+            target.stop_trial()
             console.print("the trial is over: all requests are the champion's")
         elif model:
             limits = {
                 key: _number(key, value) for key, value in split_overrides(limit or []).items()
             }
             mode = "shadow" if shadow else "canary"
-            start_trial(settings, model, {"mode": mode, "share": share, "limits": limits})
+            target.start_trial(model, {"mode": mode, "share": share, "limits": limits})
             console.print(f"{model} is in a {mode} trial; `intent trial` shows it")
         else:
-            print_json(read_trial(settings))
+            print_json(target.read_trial())
 
 
 @serving_app.command("try")

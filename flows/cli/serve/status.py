@@ -5,10 +5,10 @@ from rich.console import Console
 
 from tasks.local_services.services import running_services
 from tasks.serving.gateway.nginx import serving_now
-from tasks.serving.moving import does_answer, read_replicas, read_served
-from tasks.serving.promotion import read_champion
-from tasks.serving.targets.local import ServedModel
+from tasks.serving.state import ServedModel
+from tasks.serving.targets import open_target
 from tasks.settings import Settings
+from tasks.tracking.registry import read_champion
 
 
 class Status(BaseModel):
@@ -30,15 +30,16 @@ class Status(BaseModel):
 
 
 def read_status(settings: Settings) -> Status:
-    state = read_served(settings)
+    target = open_target(settings)
+    state = target.read()
     current = state.current
     return Status(
         served=current,
         previous=state.previous,
-        answers=current is not None and does_answer(settings, current),
+        answers=current is not None and target.does_answer(current),
         gateway_serves=serving_now(settings),
         champion=read_champion(settings, current.project) if current else None,
-        replicas=read_replicas(settings),
+        replicas=target.replicas(),
         services=running_services(settings),
     )
 

@@ -9,7 +9,7 @@ from intent_core.errors import IntentError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.models.base_model import locate_base_model
 from tasks.maintenance.examination import Examination, Finding, leave
-from tasks.serving import moving
+from tasks.serving.targets import open_target
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store
 from tasks.training.finetune import estimate_disk
@@ -21,7 +21,7 @@ def check_disk(examination: Examination) -> Iterator[Finding]:
     """Is there room for another run like the one that made the served model?"""
     settings = examination.settings
     try:
-        served = moving.read_served(settings).current
+        served = open_target(settings).read().current
         trained, model = _estimate(settings, served.artifact) if served else (0, 0)
     except IntentError as error:
         yield leave("disk", f"the next run's need is unknown: {error}", "see to the store")

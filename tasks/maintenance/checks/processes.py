@@ -9,7 +9,8 @@ import psutil
 
 from tasks.maintenance.checks.runs import is_run_under_way
 from tasks.maintenance.examination import Examination, Finding, leave
-from tasks.serving.targets.local import is_promoting, read_state
+from tasks.serving.state import read_state
+from tasks.serving.targets.local import LocalTarget
 from tasks.serving.vllm.server import server_name
 from tasks.storage.step_results import work_folder
 from tasks.system.processes import (
@@ -44,7 +45,7 @@ def check_model_servers(examination: Examination) -> Iterator[Finding]:
     """vLLM processes without a record, and servers that neither serve nor are being evaluated."""
     settings = examination.settings
     folder = settings.layout.processes
-    if is_promoting(settings) or is_run_under_way(examination):
+    if LocalTarget(settings).is_promoting() or is_run_under_way(examination):
         return  # whoever is at it has servers that are nobody's yet
     known = list_processes(folder)
     leaders = {record.pid for record in known}

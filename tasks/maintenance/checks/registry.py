@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from intent_core.errors import ServiceError, StorageError, TrackingError
 from tasks.maintenance.checks.runs import is_run_under_way
 from tasks.maintenance.examination import Examination, Finding, leave, note
-from tasks.serving import moving
-from tasks.serving.gateway.nginx import serving_now
-from tasks.serving.promotion import point_champion
-from tasks.serving.targets import local as serving
+from tasks.serving.targets import open_target
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import MANIFEST, get_store
-from tasks.tracking.registry import ARTIFACT_TAG, MISSING_TAG, REMOVED_TAG, find_champion
+from tasks.tracking.registry import (
+    ARTIFACT_TAG,
+    MISSING_TAG,
+    REMOVED_TAG,
+    find_champion,
+    point_champion,
+)
 from tasks.tracking.runs import make_client, mlflow_errors
 
 if TYPE_CHECKING:
@@ -76,12 +79,14 @@ def _report_missing(
 
 
 def check_champion(examination: Examination) -> Iterator[Finding]:
-    """What is served is the truth: the gateway and MLflow's `champion` are turned to it."""
+    """What is served is the truth: the gateway and MLflow's `champion` follow it."""
     settings = examination.settings
+    target = open_target(settings)
     try:
-        if not settings.fleet and serving_now(settings) is not None:
-            yield from _check_gateway(examination)
-        served = moving.read_served(settings).current
+        drift = target.find_drift()
+        if drift and not is_run_under_way(examination):  # it may be before or after its promotion
+            yield examination.repair("served-model", *drift, target.reconcile)
+        served = target.read().current
     except ServiceError as error:
         yield leave("champion", f"what is served could not be read: {error}", "see to the store")
         return
@@ -99,27 +104,5 @@ def check_champion(examination: Examination) -> Iterator[Finding]:
             f"{served.project}'s champion is version {champion or 'none'} in MLflow, and "
             f"{served.artifact.name} (version {served.version}) is served",
             f"champion is version {served.version}",
-            partial(point_champion, settings, served),
-        )
-
-
-def _check_gateway(examination: Examination) -> Iterator[Finding]:
-    settings = examination.settings
-    served = serving.read_state(settings).current
-    if serving.is_promoting(settings) or is_run_under_way(examination):
-        return  # it may be between two steps of a promotion
-    if served is None:
-        if serving_now(settings):
-            yield examination.repair(
-                "served-model",
-                "the gateway turns to a model whose promotion never ended",
-                "taken back: nothing is served",
-                partial(serving.reconcile, settings),
-            )
-    elif not serving.does_answer(settings, served):
-        yield examination.repair(
-            "served-model",
-            f"{served.artifact.name} is to be served as {served.alias!r}, and does not answer",
-            "served again",
-            partial(serving.reconcile, settings),
+            partial(point_champion, settings, served.project, served.version),
         )

@@ -1,4 +1,4 @@
-"""A replica's side of a fleet: do what the wish says, and say what has been done."""
+"""A replica's side of a fleet: do what the desired state says, and report what was done."""
 
 import contextlib
 import datetime
@@ -7,26 +7,16 @@ import logging
 import socket
 import threading
 
-from intent_core.errors import ConfigError, IntentError, PromotionInProgressError
+from intent_core.errors import IntentError, PromotionInProgressError
 from tasks.serving.golden import require_golden
+from tasks.serving.state import ServedModel, ServingState, is_same
 from tasks.serving.targets.fleet import (
+    DesiredState,
     ReplicaReport,
-    Wish,
-    delete_report,
     describe_served,
-    read_wish,
-    write_report,
+    require_fleet,
 )
-from tasks.serving.targets.local import (
-    ServedModel,
-    ServingState,
-    adopt_state,
-    is_same,
-    is_served,
-    promote_model,
-    read_state,
-    reconcile,
-)
+from tasks.serving.targets.local import LocalTarget
 from tasks.serving.vllm.server import ensure_model_server, server_name
 from tasks.settings import Settings
 from tasks.system.processes import in_use
@@ -37,35 +27,36 @@ _EVERY_S = 1.0
 _BEAT_S = 10.0
 
 
-class Follower:
-    """Makes this machine serve what its fleet is to serve."""
+class Replica:
+    """Makes this machine serve what its fleet is to serve.
+
+    Raises `ConfigError` when no fleet is set.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        if not settings.fleet:
-            raise ConfigError(
-                "INTENT_FLEET is not set: give the public alias that this replica is to serve"
-            )
-        self._fleet = settings
-        self._here = serve_alone(settings)
+        self._fleet = require_fleet(settings)
+        self._settings = as_single_machine(settings)
+        self._local = LocalTarget(self._settings)
         # Two replicas may share a machine, never a home.
         home = hashlib.sha256(str(settings.home.resolve()).encode()).hexdigest()[:6]
-        self._said = ReplicaReport(replica=f"{socket.gethostname()}-{home}", at=_now())
-        self._warm = self._holding = ""
-        self._held = contextlib.ExitStack()
+        self._report = ReplicaReport(replica=f"{socket.gethostname()}-{home}", at=_now())
+        self._warm = self._process = ""
+        self._in_use = contextlib.ExitStack()
 
-    def begin(self) -> None:
-        """After a restart the first to be served is what the others serve, not what was here.
+    def adopt_desired(self) -> None:
+        """After a restart serve first what the other replicas serve, not what was served here.
 
-        A store that does not answer leaves what was here.
+        When the store does not answer, keep what was served here.
         """
         with contextlib.suppress(IntentError):
-            wish = read_wish(self._fleet)
-            here = read_state(self._here).current
-            if wish.current and not (here and is_same(wish.current, here)):
-                adopt_state(self._here, ServingState(current=wish.current, previous=wish.previous))
+            desired = self._fleet.read_desired()
+            served = self._local.read().current
+            if desired.current and not (served and is_same(desired.current, served)):
+                state = ServingState(current=desired.current, previous=desired.previous)
+                self._local.adopt(state)
 
     def follow(self, stop: threading.Event, every_s: float = _EVERY_S) -> None:
-        """Until `stop`; then it is nobody's to wait for."""
+        """Until `stop`; then no promotion waits for this replica."""
         beating = threading.Thread(target=self._beat, args=(stop,))
         beating.start()
         while not stop.is_set():
@@ -76,73 +67,73 @@ class Follower:
             stop.wait(every_s)
         beating.join()
         with contextlib.suppress(IntentError):
-            delete_report(self._fleet, self._said.replica)
+            self._fleet.delete_report(self._report.replica)
 
     def step(self) -> None:
-        """One look at the wish. Raises when the store cannot be reached."""
-        wish = read_wish(self._fleet)
+        """One look at the desired state. Raises when the store cannot be reached."""
+        desired = self._fleet.read_desired()
         fault = ""
         try:
-            self._obey(wish)
+            self._apply(desired)
         except PromotionInProgressError:
             pass  # `intent serve` itself is starting a server
         except IntentError as error:
             fault = f"{type(error).__name__}: {error}"
-        served = read_state(self._here).current
-        serving = describe_served(served) if served and is_served(self._here, served) else ""
-        self._report(serving, fault, wish.promoter)
+        served = self._local.read().current
+        serving = describe_served(served) if served and self._local.is_served(served) else ""
+        self._write_report(serving, fault, desired.promoter)
 
-    def _obey(self, wish: Wish) -> None:
-        if wish.candidate and wish.is_moved():
-            self._warm_up(wish.candidate)
-        elif self._holding:  # warm or not: what failed must not stay
-            self._let_go()
-            reconcile(self._here)
-        if wish.current and not self._serves(wish.current):
-            promote_model(self._here, wish.current)
+    def _apply(self, desired: DesiredState) -> None:
+        if desired.candidate and desired.is_changing():
+            self._warm_up(desired.candidate)
+        elif self._process:  # warm or not: what failed must not stay
+            self._release_candidate()
+            self._local.reconcile()
+        if desired.current and not self._serves(desired.current):
+            self._local.promote(desired.current)
 
     def _warm_up(self, candidate: ServedModel) -> None:
         name = describe_served(candidate)
         if self._warm == name or self._serves(candidate):
             return
-        self._let_go()
-        # Else it would be stopped as left over before its turn comes.
+        self._release_candidate()
+        # Without it the server would be stopped as unused before its promotion.
         process = server_name(candidate.artifact, candidate.serve)
-        self._held.enter_context(in_use(self._here.layout.processes, process))
-        self._holding = process
-        server = ensure_model_server(self._here, candidate.artifact, candidate.serve)
-        key, artifact = self._here.read_api_key(), candidate.artifact
+        self._in_use.enter_context(in_use(self._settings.layout.processes, process))
+        self._process = process
+        server = ensure_model_server(self._settings, candidate.artifact, candidate.serve)
+        key, artifact = self._settings.read_api_key(), candidate.artifact
         require_golden(server.url, key, server.model, artifact, candidate.golden)
         self._warm = name
 
-    def _let_go(self) -> None:
-        self._held.close()
-        self._warm = self._holding = ""
+    def _release_candidate(self) -> None:
+        self._in_use.close()
+        self._warm = self._process = ""
 
     def _serves(self, wanted: ServedModel) -> bool:
-        here = read_state(self._here).current
-        same = here is not None and describe_served(here) == describe_served(wanted)
-        return same and here is not None and is_served(self._here, here)
+        served = self._local.read().current
+        if served is None or describe_served(served) != describe_served(wanted):
+            return False
+        return self._local.is_served(served)
 
-    def _report(self, serving: str, fault: str, promoter: str) -> None:
-        said = {"serving": serving, "warm": self._warm, "fault": fault, "of": promoter}
-        old = self._said.model_dump(include=set(said))
-        if fault and fault != self._said.fault:
+    def _write_report(self, serving: str, fault: str, promoter: str) -> None:
+        news = {"serving": serving, "warm": self._warm, "fault": fault, "of": promoter}
+        if fault and fault != self._report.fault:
             logger.warning("%s", fault)
-        if said != old:
-            self._said = self._said.model_copy(update={**said, "at": _now()})
-            write_report(self._fleet, self._said)
+        if news != self._report.model_dump(include=set(news)):
+            self._report = self._report.model_copy(update={**news, "at": _now()})
+            self._fleet.write_report(self._report)
 
     def _beat(self, stop: threading.Event) -> None:
-        """A sign of life, also in the minutes a server takes to start."""
+        """A heartbeat, also in the minutes a server takes to start."""
         while not stop.is_set():
             with contextlib.suppress(IntentError):
-                write_report(self._fleet, self._said.model_copy(update={"at": _now()}))
+                self._fleet.write_report(self._report.model_copy(update={"at": _now()}))
             stop.wait(_BEAT_S)
 
 
-def serve_alone(settings: Settings) -> Settings:
-    """The same machine as one that nobody commands: what it does to its own servers."""
+def as_single_machine(settings: Settings) -> Settings:
+    """The settings of a machine that serves by itself: for its own servers."""
     return settings.model_copy(update={"fleet": "", "public_url": ""})
 
 

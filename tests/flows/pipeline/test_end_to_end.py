@@ -22,7 +22,7 @@ from intent_core.language.intent_schema import list_intents, write_regex
 from intent_core.recipe.config import EvaluateConfig
 from tasks.evaluation.inference import predict
 from tasks.serving.releases import Release, release_prefix
-from tasks.serving.targets.local import read_state
+from tasks.serving.state import read_state
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, require_finished, write_finished
 from tests.support.scenarios.pipeline_runs import (

@@ -19,7 +19,7 @@ from intent_core.evaluation.report import EvaluationReport
 from intent_core.recipe.config import EvaluateConfig
 from tasks.evaluation.evaluate import AnswerCollector
 from tasks.local_services.services import running_services
-from tasks.serving.targets.local import read_state
+from tasks.serving.state import read_state
 from tasks.serving.vllm.server import find_model_server
 from tasks.settings import Settings
 from tests.support.browser.chromium import read_page, take_picture

@@ -1,7 +1,7 @@
 """PAI-DLC and PAI-EAS on loopback: checks each request against the SDKs' models and its signature.
 
 It answers as the SDKs' models and the APIs' documentation say; the live services are not reached
-from here. Services answer chat completions at their own addresses and at their group's.
+from here.
 """
 
 import json
@@ -23,13 +23,12 @@ REGION, WORKSPACE, GROUP = "cn-hangzhou", "27864", "intent_service"
 JOBS, SERVICES = "/api/v1/jobs", "/api/v2/services"
 # The names of the documentation's page on JSON deployment that we use.
 SPEC = {
-    "metadata": "name workspace_id instance rolling_strategy resource cpu memory gpu group",
+    "metadata": "name workspace_id instance rolling_strategy resource cpu memory gpu",
     "containers": "image script port env",
     "storage": "mount_path oss",
     "cloud": "computing networking",
     "options": "enable_ram_role",
     "runtime": "termination_grace_period",
-    "networking": "traffic_state",
     "role_arn": "",
 }
 Answer = tuple[int, dict[str, Any] | str]
@@ -57,13 +56,9 @@ class PaiPlane:
         self.log = ["Traceback", "torch.OutOfMemoryError: CUDA out of memory"]
         self.services: dict[str, Body] = {}
         self.service_states = ["Creating", "Waiting", "Running"]
-        self.said: dict[str, str] = {}
-        """What a model answers, by content name; else what was evaluated."""
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         path = urlsplit(target).path
-        if path.startswith("/api/predict/"):
-            return self.predict(path, headers, json.loads(body))
         query = dict(parse_qsl(urlsplit(target).query))
         version = "2020-12-03" if path.startswith("/api/v1") else "2021-07-01"
         action, answered, kind, faults = self.route(method, path, query, body)
@@ -90,7 +85,7 @@ class PaiPlane:
         """(action, what answers, the answer's model, what is wrong)."""
         content = json.loads(body or b"{}")
         job = re.fullmatch(rf"{JOBS}/([\w-]+)(/stop|/pods/[\w-]+/logs)?", path)
-        service = re.fullmatch(rf"{SERVICES}/{REGION}/(\w+)(/release|/events)?", path)
+        service = re.fullmatch(rf"{SERVICES}/{REGION}/(\w+)(/events)?", path)
         match method, path, job and (job[2] or ""), service and (service[2] or ""):
             case "POST", "/api/v1/jobs", _, _:
                 faults = check_request(dlc.CreateJobRequest, content)
@@ -124,19 +119,12 @@ class PaiPlane:
                 faults = check_query(eas.UpdateServiceRequest, query) + check_spec(content)
                 kind = eas.UpdateServiceResponseBody
                 return "UpdateService", lambda: self.put(content), kind, faults
-            case "PUT", _, _, "/release" if service:
-                faults, name = check_request(eas.ReleaseServiceRequest, content), service[1]
-                kind = eas.ReleaseServiceResponseBody
-                return "ReleaseService", lambda: self.release(name, content), kind, faults
             case "GET", _, _, "/events" if service:
                 faults = check_query(eas.DescribeServiceEventRequest, query)
                 events = {"Events": [{"Reason": "BackOff", "Message": "ImagePullBackOff"}]}
                 kind = eas.DescribeServiceEventResponseBody
                 return "DescribeServiceEvent", lambda: events, kind, faults
-        if path == f"/api/v2/groups/{REGION}/{GROUP}":
-            door = {"AccessToken": "group-token", "InternetEndpoint": self.url(f"group.{GROUP}")}
-            return "DescribeGroup", lambda: door, eas.Group, []
-        return "none", lambda: None, eas.Group, [f"{method} {path} is no path"]
+        return "none", lambda: None, eas.Service, [f"{method} {path} is no path"]
 
     def create(self, content: Body) -> Body:
         name = f"dlc{len(self.jobs) + 1:04}"
@@ -167,7 +155,7 @@ class PaiPlane:
 
     def put(self, spec: Body) -> Body:
         name = spec["metadata"]["name"]
-        old = self.services.get(name, {"version": 0, "share": ("standalone", 0), "shown": 0})
+        old = self.services.get(name, {"version": 0, "shown": 0})
         version = old["version"] + 1
         self.services[name] = {
             **old,
@@ -195,49 +183,14 @@ class PaiPlane:
             "Message": "Service is not ready" if state == "Failed" else "",
             "AccessToken": one["token"],
             "InternetEndpoint": self.url(name),
-            "ServiceConfig": json.dumps(one["spec"]),
             "CurrentVersion": one["shown"],
             "LatestVersion": one["version"],
-            "TrafficState": one["share"][0],
-            "Weight": one["share"][1],
             "RunningInstance": 2,
             "TotalInstance": 2,
         }
 
-    def release(self, name: str, content: Body) -> Body:
-        self.services[name]["share"] = (content["TrafficState"], content.get("Weight", 0))
-        return {"Message": "released"}
-
-    def shares(self) -> dict[str, int]:
-        """Of the requests, by model."""
-        return {
-            model_of(one["spec"]): one["share"][1]
-            for one in self.services.values()
-            if one["share"][0] == "grouping"
-        }
-
     def url(self, name: str) -> str:
         return f"{self.endpoint}/api/predict/{name}"
-
-    def predict(self, path: str, headers: dict[str, str], body: Body) -> Answer:
-        name = path.split("/")[3]
-        token = "group-token" if name == f"group.{GROUP}" else self.services[name]["token"]
-        if headers.get("authorization") != f"Bearer {token}":
-            return 401, {}
-        shares = self.shares()
-        model = (
-            max(shares, key=shares.__getitem__)
-            if name == f"group.{GROUP}"
-            else model_of(self.services[name]["spec"])
-        )
-        text = self.said.get(model, "play_music()")
-        return 200, {"choices": [{"message": {"content": text}}]}
-
-
-def model_of(spec: Body) -> str:
-    return next(
-        one["value"] for one in spec["containers"][0]["env"] if one["name"] == "INTENT_MODEL"
-    )
 
 
 def check_spec(spec: Body) -> list[str]:

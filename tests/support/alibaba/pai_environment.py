@@ -10,15 +10,11 @@ from alibabacloud_credentials.utils import auth_util
 
 from intent_core.datasets.manifest import DatasetManifest, Split
 from intent_core.models.artifact import ModelArtifact
-from intent_core.recipe.config import ServeConfig
 from tasks.serving.fleet import eas as pai_serving
-from tasks.serving.golden import GoldenAnswer, GoldenAnswers, golden_prefix
-from tasks.serving.releases import Release, release_prefix
 from tasks.settings import Settings
 from tasks.settings.pai import PaiSettings
 from tasks.storage import step_results as steps
 from tasks.storage.directory import DirectoryStore
-from tasks.storage.step_results import write_finished
 from tests.support.alibaba.acs_signatures import KEY, SECRET, TOKEN
 from tests.support.alibaba.pai_emulator import GROUP, REGION, WORKSPACE, PaiPlane, run_plane
 
@@ -33,18 +29,6 @@ class Scene(NamedTuple):
 
     def with_pai(self, **change: Any) -> "Scene":
         return self._replace(pai=self.pai.model_copy(update=change))
-
-    def accept(self, name: str, **serve: Any) -> ModelArtifact:
-        """A model that a gate has accepted, with what it must answer."""
-        config = ServeConfig(**serve)
-        artifact = describe_artifact(name)
-        release = Release(
-            artifact=artifact, serve=config, project="music", version="1", reason="a test's"
-        )
-        write_finished(self.store, release_prefix(name), release)
-        golden = GoldenAnswers(answers=(GoldenAnswer(utterance="play", text="play_music()"),))
-        write_finished(self.store, golden_prefix(artifact, config), golden)
-        return artifact
 
 
 def describe_dataset() -> DatasetManifest:
@@ -110,7 +94,6 @@ def running_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
             train_spec="ecs.gn7i-c8g1.2xlarge",
             service=GROUP,
             serve_image="registry/intent-serve:1",
-            vllm_image="vllm/vllm-openai:v0.32.0",
             serve_spec="ecs.gn7i-c8g1.2xlarge",
             secrets="oss://ours/keys",
             poll_s=0.01,

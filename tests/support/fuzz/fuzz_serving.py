@@ -30,7 +30,7 @@ import psutil
 
 from intent_core.errors import ServingError
 from tasks.serving.golden import require_golden
-from tasks.serving.targets.local import ServedModel, read_state
+from tasks.serving.state import ServedModel, read_state
 from tasks.serving.vllm.server import find_model_server
 from tasks.settings import Settings, get_settings
 from tasks.system.processes import ProcessRecord, find_process

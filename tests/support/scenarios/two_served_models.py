@@ -16,15 +16,16 @@ from intent_core.errors import PromotionInProgressError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.serving.golden import ask_golden, golden_prefix
-from tasks.serving.promotion import promote_release
-from tasks.serving.targets.local import is_served, read_state, reconcile
+from tasks.serving.state import read_state
+from tasks.serving.targets.local import LocalTarget
 from tasks.serving.vllm.server import ensure_model_server, server_name
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, write_finished
 from tasks.system.processes import in_use
 from tests.support.builders.random_models import UTTERANCES, accept, store_model
-from tests.support.faults.kill_after_step import STEPS, promote_and_die
+from tests.support.faults.kill_points import KillPoint, promote_and_die
 from tests.support.scenarios.concurrent_callers import Callers, Told
+from tests.support.scenarios.promotions import promote
 
 SERVE = ServeConfig(
     mode="adapter", alias="adapted", max_model_len=128, dtype="float32", max_lora_rank=8
@@ -41,9 +42,9 @@ class World(NamedTuple):
     known: dict[tuple[str, str], str]
 
     def try_promote(self, artifact: ModelArtifact) -> bool:
-        """False while somebody else is at it."""
+        """False while another promotion is in progress."""
         try:
-            return promote_release(self.settings, artifact.name).artifact == artifact
+            return promote(artifact.name).artifact == artifact
         except PromotionInProgressError:
             return False
 
@@ -76,7 +77,7 @@ def two_models(
         write_finished(get_store(settings), golden_prefix(artifact, serve), golden)
         version = registry.create_model_version("served", f"s3://models/{artifact.name}").version
         accept(settings, artifact, serve, str(version))
-        promote_release(settings, artifact.name)
+        promote(artifact.name)
         for utterance in UTTERANCES:
             told = callers.ask(utterance)
             assert (told.status, told.model) == (200, artifact.name), told
@@ -87,24 +88,22 @@ def two_models(
     with held:
         yield World(settings, one, two, callers, known)
     (settings.home / "serving.json").unlink()
-    reconcile(settings)
+    LocalTarget(settings).reconcile()
 
 
-def survive_a_kill(world: World, step: str, count: int) -> None:
-    """Nobody is told anything wrong meanwhile; `reconcile` and `promote` each end it right."""
-    promote_release(world.settings, world.one.name)
+def survive_a_kill(world: World, point: KillPoint) -> None:
+    """Every answer is right meanwhile; `reconcile` and `promote` each end it right."""
+    target = LocalTarget(world.settings)
+    promote(world.one.name)
     world.callers.told.clear()
     with world.callers.asking():
-        assert promote_and_die(world.two.name, step, count) == -signal.SIGKILL
-        served, _ = reconcile(world.settings)
-        assert served and is_served(world.settings, served)
+        assert promote_and_die(world.two.name, point) == -signal.SIGKILL
+        served, _ = target.reconcile()
+        assert served and target.is_served(served)
         assert served == read_state(world.settings).current
-        turned = (step, count) in STEPS[
-            STEPS.index(("tasks.serving.targets.local.write_state", 1)) :
-        ]
-        assert served.artifact == (world.two if turned else world.one)
+        assert served.artifact == (world.two if point.is_promoted else world.one)
         assert world.callers.ask(UTTERANCES[0]).model == served.artifact.name
-        promote_release(world.settings, world.two.name)
+        promote(world.two.name)
         assert world.callers.ask(UTTERANCES[0]).model == world.two.name
     assert len(world.callers.told) > 10
     assert [told for told in world.callers.told if not world.is_right(told)] == []

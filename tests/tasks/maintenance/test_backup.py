@@ -21,7 +21,7 @@ from tasks.maintenance.backup.restore import finish_restore, is_pending, restore
 from tasks.maintenance.doctor import check_restore
 from tasks.maintenance.examination import Examination
 from tasks.settings import Settings, get_settings
-from tests.support.faults.kill_after_step import dies_after
+from tests.support.faults.kill_points import dies_after
 
 WEIGHTS = os.urandom(3 << 20)
 

@@ -16,7 +16,7 @@ from tasks.maintenance.backup.archive import verify_archive
 from tasks.maintenance.backup.backup import back_up
 from tasks.maintenance.backup.restore import finish_restore, is_pending, restore
 from tasks.settings import Settings
-from tests.support.faults.kill_after_step import dies_after
+from tests.support.faults.kill_points import dies_after
 from tests.support.servers.postgres import running_postgres
 from tests.support.servers.seaweedfs import free_ports
 
@@ -95,13 +95,13 @@ def test_a_platform_comes_back_elsewhere_and_serves_the_same_model(
 
     from intent_core.recipe.config import ServeConfig
     from tasks.serving.golden import ask_golden, golden_prefix
-    from tasks.serving.promotion import promote_release
     from tasks.serving.vllm.server import ensure_model_server
     from tasks.settings import get_settings
     from tasks.storage.step_results import get_store, write_finished
     from tasks.tracking.runs import make_client
     from tests.support.builders.random_models import UTTERANCES, accept, store_model
     from tests.support.scenarios.concurrent_callers import Callers
+    from tests.support.scenarios.promotions import promote
 
     def intent(*arguments: str) -> str:
         # Prefect's client takes its server's address once in a process.
@@ -133,7 +133,7 @@ def test_a_platform_comes_back_elsewhere_and_serves_the_same_model(
         accept(
             settings, artifact, serve, str(client.create_model_version("served", source).version)
         )
-        promote_release(settings, artifact.name)
+        promote(artifact.name)
         key = settings.read_inference_key()
         said = Callers(settings.endpoint, key, "kept").ask(UTTERANCES[0])
         assert said.model == artifact.name

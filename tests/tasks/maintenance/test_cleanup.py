@@ -20,8 +20,8 @@ from tasks.maintenance import cleanup as cleaning
 from tasks.maintenance.cleanup import plan_cleaning
 from tasks.maintenance.protected import Needed
 from tasks.serving.releases import Release, release_prefix
-from tasks.serving.targets.fleet import Wish
-from tasks.serving.targets.local import ServedModel, ServingState, write_state
+from tasks.serving.state import ServedModel, ServingState, write_state
+from tasks.serving.targets.fleet import DesiredState
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, write_finished
 
@@ -158,8 +158,10 @@ def test_no_policy_ever_costs_what_is_needed(
             put_model(settings, name, accepted=name in accepted)
         get_store(settings).put("snapshots/0123/a.manifest", b"{}")
         current, previous, candidate = map(served, fleet)
-        wish = Wish(current=current, previous=previous, candidate=candidate, at=datetime.now(UTC))
-        write_finished(get_store(settings), "serving/fleet", wish)
+        desired = DesiredState(
+            current=current, previous=previous, candidate=candidate, at=datetime.now(UTC)
+        )
+        write_finished(get_store(settings), "serving/fleet", desired)
         if knows:
             state = ServingState(current=served(champion), previous=served(predecessor))
             write_state(settings, state)

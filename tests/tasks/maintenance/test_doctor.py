@@ -24,7 +24,7 @@ from intent_core.recipe.config import ServeConfig
 from tasks.maintenance.doctor import CHECKS, examine
 from tasks.maintenance.examination import Examination, Finding
 from tasks.orchestration.run_liveness import hold, list_held
-from tasks.serving.targets.local import ServedModel, ServingState, write_state
+from tasks.serving.state import ServedModel, ServingState, write_state
 from tasks.settings import Settings, get_settings
 from tasks.storage.step_results import get_store
 from tasks.system.processes import (

@@ -25,8 +25,8 @@ from intent_core.errors import ConfigError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.orchestration.automations import AUTOMATIONS, ensure_automations
-from tasks.orchestration.events import PROMOTED, ROLLED_BACK, publish_model_event
-from tasks.serving.targets.local import ServedModel
+from tasks.serving.promotion import PROMOTED, ROLLED_BACK, publish_model_event
+from tasks.serving.state import ServedModel
 from tasks.settings import CHECKOUT, Settings
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(300)]
@@ -159,14 +159,14 @@ def test_who_is_on_call_hears_of_promotions_and_refusals(
 
     apply(platform)
     one, two = served_model("intent-0123456789ab"), served_model("intent-ba9876543210")
-    publish_model_event(platform, PROMOTED, two, one, "")
+    publish_model_event(platform, PROMOTED, two, one)
     news = told.get(timeout=60)
     assert news["subject"] == 'intent.model.promoted: a "quoted" project'
     assert news["body"] == (
         "http://127.0.0.1:8000/v1 serves intent-ba9876543210 (version 7) as intent, "
         "before intent-0123456789ab."
     )
-    publish_model_event(platform, ROLLED_BACK, one, two, "")
+    publish_model_event(platform, ROLLED_BACK, one, two)
     assert told.get(timeout=60)["subject"].startswith("intent.model.rolled-back")
     refuse(return_state=True)
     news = told.get(timeout=60)

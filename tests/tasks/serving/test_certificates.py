@@ -20,7 +20,7 @@ from tasks.local_services.supervisor import supervise
 from tasks.maintenance.examination import Examination
 from tasks.serving.gateway.certificates import check_certificate, renew_certificate
 from tasks.serving.gateway.nginx import serving_now, turn_gateway
-from tasks.serving.targets.local import only_one
+from tasks.serving.targets.local import LocalTarget
 from tasks.settings import Settings
 from tasks.system.processes import choose_free_port, find_process, stop_process
 from tests.support.builders.tls_certificates import get, make_pair, trusting, write_pair
@@ -130,7 +130,7 @@ def take_turn(settings: Settings) -> contextlib.ExitStack | None:
     """None while somebody else moves what is served."""
     turn = contextlib.ExitStack()
     try:
-        turn.enter_context(only_one(settings))
+        turn.enter_context(LocalTarget(settings).lock())
     except PromotionInProgressError:
         return None
     return turn

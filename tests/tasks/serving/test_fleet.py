@@ -16,16 +16,8 @@ from intent_core.errors import ConfigError, PromotionInProgressError, ServingErr
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.serving.golden import GoldenAnswer, ask_golden
-from tasks.serving.moving import (
-    does_answer,
-    promote,
-    read_replicas,
-    read_served,
-    reconcile,
-    roll_back,
-)
-from tasks.serving.targets.fleet import read_reports, read_wish
-from tasks.serving.targets.local import ServedModel
+from tasks.serving.state import ServedModel, new_served_model
+from tasks.serving.targets.fleet import FleetTarget
 from tasks.settings import Settings, get_settings
 from tests.support.builders.random_models import UTTERANCES, store_model
 from tests.support.scenarios.concurrent_callers import Callers
@@ -97,7 +89,10 @@ def start(settings: Settings, ports: list[int], tmp_path: Path) -> Iterator[Call
 def serve(
     commander: Settings, artifact: ModelArtifact, golden: tuple[GoldenAnswer, ...] = ()
 ) -> ServedModel:
-    return promote(commander, artifact, SERVE, project="fleet", version="1", golden=golden)
+    served = new_served_model(
+        commander, artifact, SERVE, project="fleet", version="1", golden=golden
+    )
+    return FleetTarget(commander).promote(served)
 
 
 def test_replicas_turn_together_and_none_is_ever_wrong(
@@ -106,8 +101,9 @@ def test_replicas_turn_together_and_none_is_ever_wrong(
     one, two = (
         store_model(get_settings(), tmp_path / str(seed), tiny_model, seed=seed) for seed in (1, 2)
     )
+    fleet = FleetTarget(commander)
     first = start()
-    wait_for("a sign of life", lambda: bool(read_reports(commander)), 60)
+    wait_for("a sign of life", lambda: bool(fleet.read_reports()), 60)
     assert not first.is_ready()
     assert serve(commander, one).artifact == one
     assert first.is_ready()
@@ -118,24 +114,24 @@ def test_replicas_turn_together_and_none_is_ever_wrong(
     wait_for("the second replica", second.is_ready, 180)
     told = second.callers.ask(UTTERANCES[0])
     assert (told.model, told.text) == (one.name, known[one.name, UTTERANCES[0]])
-    wait_for("its report", lambda: len(read_replicas(commander)) == 2, 30)
+    wait_for("its report", lambda: len(fleet.replicas()) == 2, 30)
 
     serve(commander, two)
     known |= {(two.name, text): second.callers.ask(text).text for text in UTTERANCES}
     assert known[one.name, UTTERANCES[0]] != known[two.name, UTTERANCES[0]]
-    state = read_served(commander)
-    assert state.current and does_answer(commander, state.current)
+    state = fleet.read()
+    assert state.current and fleet.does_answer(state.current)
     assert (state.current.artifact, state.previous and state.previous.artifact) == (two, one)
 
     golden = ask_golden(f"{first.url}/v1", commander.read_api_key(), one, UTTERANCES[:2]).answers
     with first.callers.asking(1), second.callers.asking(1):
         serve(commander, one, golden)
         assert {r.callers.ask(UTTERANCES[0]).model for r in (first, second)} == {one.name}
-        assert roll_back(commander).artifact == two
+        assert fleet.roll_back().artifact == two
         assert {r.callers.ask(UTTERANCES[0]).model for r in (first, second)} == {two.name}
         with pytest.raises(ServingError, match=r"replica .* when it was evaluated"):
             serve(commander, one, (GoldenAnswer(utterance=UTTERANCES[1], text="play(Angie)"),))
-        assert read_served(commander).current == read_wish(commander).current
+        assert fleet.read().current == fleet.read_desired().current
         assert first.callers.ask(UTTERANCES[0]).model == two.name
 
         with ThreadPoolExecutor(2) as pool:
@@ -147,7 +143,7 @@ def test_replicas_turn_together_and_none_is_ever_wrong(
     everything = first.callers.told + second.callers.told
     assert len(everything) > 20
     assert [t for t in everything if known.get((t.model, t.utterance)) != t.text] == []
-    assert reconcile(commander)[1] == []
+    assert fleet.reconcile()[1] == []
 
 
 def test_a_fleet_that_is_not_there_is_named(commander: Settings, tiny_model: Path) -> None:
@@ -166,4 +162,4 @@ def test_a_fleet_that_is_not_there_is_named(commander: Settings, tiny_model: Pat
     with pytest.raises(ConfigError, match=r"serve.alias is 'fleet' and the fleet's 'nobody'"):
         serve(other, artifact)
     with pytest.raises(ConfigError, match="no earlier model"):
-        roll_back(other)
+        FleetTarget(other).roll_back()

@@ -4,25 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from intent_core.errors import ConfigError, ServingError
-from tasks.serving.targets.local import only_one, read_state, reconcile, roll_back
+from intent_core.errors import ConfigError, PromotionInProgressError
+from tasks.serving.state import ServingState
+from tasks.serving.targets.local import LocalTarget
 from tasks.settings import Settings
 
 
 def test_there_is_nothing_to_roll_back_to_at_first(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no earlier model"):
-        roll_back(Settings(home=tmp_path / "new"))
+        LocalTarget(Settings(home=tmp_path / "new")).roll_back()
 
 
 def test_nothing_served_is_nothing_to_reconcile(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    assert reconcile(settings) == (None, [])
-    assert read_state(settings).current is None
+    target = LocalTarget(Settings(home=tmp_path))
+    assert target.reconcile() == (None, [])
+    assert target.find_drift() is None
+    assert target.read() == ServingState()
 
 
 def test_of_two_promotions_at_once_the_second_is_told_so(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    with only_one(settings), pytest.raises(ServingError, match="under way"), only_one(settings):
+    target = LocalTarget(Settings(home=tmp_path))
+    with target.lock(), pytest.raises(PromotionInProgressError, match="under way"), target.lock():
         pass
-    with only_one(settings):
+    with target.lock():
         pass

@@ -17,9 +17,8 @@ from intent_core.errors import ServingError
 from tasks.local_services.supervisor import supervise
 from tasks.serving.client import IntentClient
 from tasks.serving.golden import GoldenAnswer, GoldenAnswers, golden_prefix
-from tasks.serving.promotion import promote_release
-from tasks.serving.targets.local import is_served, read_state, reconcile, retire_others
-from tasks.serving.trials import read_trial
+from tasks.serving.state import read_state
+from tasks.serving.targets.local import LocalTarget
 from tasks.serving.vllm.server import find_model_server
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, write_finished
@@ -27,10 +26,11 @@ from tasks.system.processes import find_process, stop_process
 from tests.support.browser.playground_page import open_page
 from tests.support.builders.random_models import UTTERANCES
 from tests.support.deployments.prometheus_metrics import expressions, metrics_of, shown_by
-from tests.support.faults.kill_after_step import STEPS
+from tests.support.faults.kill_points import ADAPTER_KILL_POINTS, KillPoint
 from tests.support.fuzz.fuzz_serving import fuzz
 from tests.support.scenarios.concurrent_callers import Callers
 from tests.support.scenarios.pipeline_runs import intent
+from tests.support.scenarios.promotions import promote
 from tests.support.scenarios.two_machines import wait_for
 from tests.support.scenarios.two_served_models import (
     SERVE,
@@ -51,35 +51,35 @@ def world(
         yield world
 
 
-@pytest.mark.parametrize(("step", "count"), STEPS)
-def test_a_promoter_killed_after_any_step_leaves_what_can_be_ended(
-    world: World, step: str, count: int
+@pytest.mark.parametrize("point", ADAPTER_KILL_POINTS)
+def test_a_promotion_killed_at_any_point_leaves_what_can_be_ended(
+    world: World, point: KillPoint
 ) -> None:
-    survive_a_kill(world, step, count)
+    survive_a_kill(world, point)
 
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(world: World) -> None:
-    promote_release(world.settings, world.one.name)
+    promote(world.one.name)
     state = read_state(world.settings)
 
-    def promote(name: str) -> str:
+    def try_promote(name: str) -> str:
         try:
-            return promote_release(world.settings, name).artifact.name
+            return promote(name).artifact.name
         except ServingError as error:
             return str(error)
 
     with ThreadPoolExecutor(2) as pool:
-        told = list(pool.map(promote, [world.two.name, world.two.name]))
-    assert world.two.name in told
-    assert any("another promotion or rollback is under way" in one for one in told)
+        ends = list(pool.map(try_promote, [world.two.name, world.two.name]))
+    assert world.two.name in ends
+    assert any("another promotion or rollback is under way" in end for end in ends)
     now = read_state(world.settings)
     assert now.previous == state.current
     assert now.current and now.current.artifact == world.two
 
 
 def test_rollback_works_with_mlflow_and_prefect_down(world: World, closed_port: int) -> None:
-    promote_release(world.settings, world.two.name)
-    promote_release(world.settings, world.one.name)
+    promote(world.two.name)
+    promote(world.one.name)
     world.callers.told.clear()
     with world.callers.asking():
         done = roll_back_alone(closed_port)
@@ -95,7 +95,7 @@ def test_what_hangs_or_dies_serves_the_same_again_from_the_first_request(
 ) -> None:
     """`intent serve` starts it again; what a promotion does meanwhile is what it keeps."""
     monkeypatch.setattr("tasks.serving.vllm.server._BUSY_S", 1)
-    served = promote_release(world.settings, world.one.name)
+    served = promote(world.one.name)
     folder = world.settings.layout.processes
     server = find_model_server(world.settings, served.artifact, served.serve)
     assert server
@@ -115,22 +115,23 @@ def test_what_hangs_or_dies_serves_the_same_again_from_the_first_request(
             stop.set()
         supervising.result(60)
     assert world.callers.ask(UTTERANCES[0]).model == world.two.name
-    assert retire_others(world.settings, read_state(world.settings).current) == []
+    target = LocalTarget(world.settings)
+    assert target.retire_others(target.read().current) == []
 
 
 def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:
-    promote_release(world.settings, world.one.name)
+    promote(world.one.name)
     store, prefix = get_store(world.settings), golden_prefix(world.two, SERVE)
     right = store.read(f"{prefix}/manifest.json")
     wrong = GoldenAnswers(answers=(GoldenAnswer(utterance=UTTERANCES[0], text="play(Angie)"),))
     write_finished(store, prefix, wrong)
     try:
         with pytest.raises(ServingError, match="when it was evaluated"):
-            promote_release(world.settings, world.two.name)
+            promote(world.two.name)
     finally:
         store.put(f"{prefix}/manifest.json", right)
     assert world.callers.ask(UTTERANCES[0]).model == world.one.name
-    served, repairs = reconcile(world.settings)
+    served, repairs = LocalTarget(world.settings).reconcile()
     assert served and (served.artifact, repairs) == (world.one, [])
 
 
@@ -183,7 +184,7 @@ def test_the_gateway_shows_the_operator_all_that_dashboard_and_alerts_name(world
 
 
 def test_nothing_that_is_sent_hurts_it(world: World) -> None:
-    promote_release(world.settings, world.one.name)
+    promote(world.one.name)
     found = fuzz(world.settings, seconds=10, seed=1)
     findings: list[object] = found.pop("findings")  # type: ignore[assignment]
     assert not findings, json.dumps([found, *findings[:3]], indent=1)
@@ -240,23 +241,25 @@ def test_our_client_knows_who_answered(world: World) -> None:
 
 
 def test_the_page_shows_both_models_to_a_person(world: World, tmp_path: Path) -> None:
-    promote_release(world.settings, world.one.name)
+    promote(world.one.name)
     with open_page(world, tmp_path, candidate=world.two) as page:
         page.tells(UTTERANCES[0], champion=world.one)
-        promote_release(world.settings, world.two.name)
+        promote(world.two.name)
         page.tells(UTTERANCES[2], champion=world.two)
 
 
 def test_a_trial_takes_a_share_and_ends_by_itself(world: World) -> None:
     """First in the shadow, then in the open; answers that differ end it."""
-    promote_release(world.settings, world.one.name)
-    assert read_trial(world.settings) is None
+    promote(world.one.name)
+    target = LocalTarget(world.settings)
+    assert target.read_trial() is None
     intent("trial", world.two.name, "--shadow", "--share", "1")
     for utterance in UTTERANCES:
         told = world.callers.ask(utterance)
         assert told.model == world.one.name and world.is_right(told)
-    wait_for("the copies", lambda: (read_trial(world.settings) or {})["requests"] == 3, 60)
-    assert is_served(world.settings, read_state(world.settings).current)  # type: ignore[arg-type]
+    wait_for("the copies", lambda: (target.read_trial() or {})["requests"] == 3, 60)
+    served = target.read().current
+    assert served and target.is_served(served)
     intent("trial", world.two.name, "--share", "1")
     told = world.callers.ask(UTTERANCES[0])
     assert told.model == world.two.name and world.is_right(told)
@@ -266,7 +269,7 @@ def test_a_trial_takes_a_share_and_ends_by_itself(world: World) -> None:
     assert models == [world.two.name] * 3 + [world.one.name] * 2, "random models write no calls"
     assert json.loads(intent("trial"))["ended"] == "max_parse_failure_rate"
     intent("trial", "--stop")
-    assert read_trial(world.settings) is None
+    assert target.read_trial() is None
 
 
 def test_keys_are_rotated_without_a_restart(world: World) -> None:
@@ -289,7 +292,7 @@ def test_the_cli_promotes_by_name(world: World) -> None:
 
 def test_reconcile_moves_the_registry_after_the_server(world: World) -> None:
     registry = MlflowClient(world.settings.mlflow_tracking_url)
-    served = promote_release(world.settings, world.one.name)
+    served = promote(world.one.name)
     registry.set_registered_model_alias("served", "champion", "2")
     status = json.loads(intent("status", "--json"))
     assert (status["served"]["version"], status["champion"]) == (served.version, "2") == ("1", "2")

@@ -1,4 +1,4 @@
-"""Whole weights on a server each, nginx before them: killed at any step of a promotion."""
+"""Whole weights on a server each, nginx before them: killed at any point of a promotion."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from intent_core.recipe.config import ServeConfig
 from tasks.settings import Settings
-from tests.support.faults.kill_after_step import STEPS
+from tests.support.faults.kill_points import MERGED_KILL_POINTS, KillPoint
 from tests.support.scenarios.two_served_models import World, survive_a_kill, two_models
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -23,10 +23,8 @@ def world(
         yield world
 
 
-@pytest.mark.parametrize(
-    ("step", "count"), [*STEPS, ("tasks.serving.targets.local.turn_gateway", 1)]
-)
-def test_a_promoter_killed_after_any_step_leaves_what_can_be_ended(
-    world: World, step: str, count: int
+@pytest.mark.parametrize("point", MERGED_KILL_POINTS)
+def test_a_promotion_killed_at_any_point_leaves_what_can_be_ended(
+    world: World, point: KillPoint
 ) -> None:
-    survive_a_kill(world, step, count)
+    survive_a_kill(world, point)

@@ -35,6 +35,8 @@ from intent_core.quality.findings import Corpus, stop_on_findings
 from intent_core.quality.label_errors import find_label_errors
 from intent_core.recipe.config import DataConfig, fingerprint
 
+_INDENTED = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+
 
 def build_dataset(
     records: Sequence[Record],
@@ -94,7 +96,9 @@ def build_dataset(
         num_left_out=len(placement.left_out),
         findings=findings,
     )
-    write_atomically(out_dir / "manifest.json", _to_json(manifest.model_dump(mode="json")))
+    write_atomically(
+        out_dir / "manifest.json", orjson.dumps(manifest.model_dump(mode="json"), option=_INDENTED)
+    )
     return manifest
 
 
@@ -215,7 +219,3 @@ def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) ->
     write_atomically(out_dir / f"{name}.jsonl", content)
     digest = hashlib.sha256(content).hexdigest()
     return Split(file=f"{name}.jsonl", num_examples=len(ordered), sha256=digest)
-
-
-def _to_json(value: object) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -1,7 +1,7 @@
 """A file of rows to parsed rows, in blocks, so that a file of any size takes little memory.
 
 The file holds one JSON object a line (a manifest, or JSONL), or one JSON array; it may be
-gzipped. A block is some whole lines, or the whole array; `parsing.py` makes rows of it.
+gzipped. A block is some whole lines, or the whole array; `json_rows.py` makes rows of it.
 """
 
 import contextlib

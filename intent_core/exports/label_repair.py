@@ -29,7 +29,9 @@ def read_label(text: str) -> LabelReading:
     canonical = format_calls(calls)
     if stripped.endswith((";", "；")):
         slips.append("trailing-semicolon")
-    if _has_full_width_syntax(stripped, calls):
+    # More full-width signs than the values themselves hold.
+    in_values = sum(_count_full_width(a.value) for call in calls for a in call.arguments)
+    if _count_full_width(stripped) > in_values:
         slips.append("full-width")
     return LabelReading(calls, canonical, tuple(slips))
 
@@ -70,12 +72,6 @@ def _add_parentheses(text: str, slips: list[Leniency]) -> tuple[Call, ...] | Non
         return None
     slips.append("bare-intent")
     return calls
-
-
-def _has_full_width_syntax(text: str, calls: tuple[Call, ...]) -> bool:
-    """Whether there are more full-width signs than the values themselves hold."""
-    in_values = sum(_count_full_width(a.value) for call in calls for a in call.arguments)
-    return _count_full_width(text) > in_values
 
 
 def _count_full_width(text: str) -> int:

@@ -100,7 +100,8 @@ def _check_multi_intent(corpus: Corpus) -> Iterable[Finding]:
 
 
 def _check_multi_turn(corpus: Corpus) -> Iterable[Finding]:
-    turns = sum(_has_turns(utterance) for utterance in corpus.utterances)
+    # Conversations that were not flattened to one instruction.
+    turns = sum("\n" in text or begins_with_speaker(text) for text in corpus.utterances)
     singles = len(corpus.utterances) - turns
     if turns and turns < MIN_MULTI_SHARE * singles:
         yield warn(
@@ -171,11 +172,6 @@ def _check_size(corpus: Corpus) -> Iterable[Finding]:
         num_too_long=too_long,
         recommended=fits,
     ).model_copy(update={"is_broken": too_long > 0})
-
-
-def _has_turns(utterance: str) -> bool:
-    """Whether it is a conversation that was not flattened to one instruction."""
-    return "\n" in utterance or begins_with_speaker(utterance)
 
 
 def _missing(some: int, singles: int) -> int:

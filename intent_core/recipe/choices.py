@@ -39,4 +39,4 @@ Rule = Literal[
     "seq-length",
     "batch-size",
 ]
-"""What the data check looks at; see `quality.py`."""
+"""What the data check looks at; see `intent_core/quality`."""

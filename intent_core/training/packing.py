@@ -2,8 +2,8 @@
 
 Utterances are short and every sample starts with the same system prompt. A batch becomes
 one row `[prefix][sample 1][sample 2]...`; each sample attends to the prefix and to itself
-(`attention.py`), and positions count on from the prefix as if the sample stood alone. Loss and
-gradients equal those of the samples one by one (`tests/intent_core/training/test_packing.py`).
+(`packed_attention.py`), and positions count on from the prefix as if the sample stood alone.
+Loss and gradients equal those of the samples one by one (test_packing.py).
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class RowCollator:
     def __call__(self, batch: Sequence[EncodedExample]) -> TrainingRow:
         """`input_ids` and `position_ids` (1, T); `logits_to_keep` and `labels` (N), the positions
         that predict and what they should; `samples` (n, L) and `kept` (T - prefix) for
-        `attention.attend`."""
+        `packed_attention.attend`."""
         prefix = batch[0].prompt_ids[: self.prefix_length]
         ids, positions = list(prefix), list(range(len(prefix)))
         predicting: list[int] = []

@@ -30,7 +30,7 @@ from pydantic import (
 
 from intent_core.errors import DataError, ServingError
 from intent_core.files import write_atomically
-from intent_core.serving.access.watched_file import FollowedFile
+from intent_core.serving.access.watched_file import WatchedFile
 
 _CONTENT_NAME = re.compile(r"(?:intent|base)-[0-9a-f]{12}")
 
@@ -119,7 +119,7 @@ class AliasFile:
 
     def __init__(self, path: Path) -> None:
         nothing: Mapping[str, Target] = MappingProxyType({})
-        self._file = FollowedFile(path, _parse, nothing)
+        self._file = WatchedFile(path, _parse, nothing)
 
     def read(self) -> Mapping[str, Target]:
         return self._file.read()

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from intent_core.errors import ConfigError, DataError
-from intent_core.serving.access.watched_file import FollowedFile
+from intent_core.serving.access.watched_file import WatchedFile
 
 OPERATOR = "operator"
 """The caller that brings vLLM's own key."""
@@ -29,7 +29,7 @@ class KeyFile:
             raise ConfigError("the operator's key must be visible ASCII characters without blanks")
         self._operator = _digest(operator_key.encode())
         nobody: tuple[tuple[str, bytes], ...] = ()
-        self._file = FollowedFile(path, self._parse, nobody)
+        self._file = WatchedFile(path, self._parse, nobody)
 
     def find_caller(self, key: bytes) -> str | None:
         """The caller's name; None for a key nobody has. As slow for the first as for none."""

@@ -15,7 +15,7 @@ _Signature = tuple[int, int, int]
 _UNKNOWN: _Signature = (-1, -1, -1)
 
 
-class FollowedFile(Generic[ContentT]):
+class WatchedFile(Generic[ContentT]):
     """The last good content of a file, which others replace while we run.
 
     `parse` raises `DataError` for content that is wrong; its message goes to the log. A file that

@@ -30,7 +30,7 @@ from flows.parameters import OneOf
 from flows.remote import submit
 from intent_core.errors import DataError, IntentError
 from tasks.datasets.export_ledger import Sighting, Taking, find_taking, note_taking, see
-from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.orchestration.retries import retried_task
 from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import Settings, get_settings
 from tasks.storage.objects import ObjectStore, StoredObject
@@ -142,12 +142,7 @@ def find_newest(store: ObjectStore, name: str, project: Project) -> str:
     return max(exports, key=lambda found: (found.changed or 0, found.key)).key
 
 
-@task(
-    retries=len(retry_delays()),
-    retry_delay_seconds=retry_delays(),
-    retry_condition_fn=worth_a_retry,
-    task_run_name="take {export}",
-)
+@retried_task("take {export}")
 def take(project: str, recipe: str, export: str, seen: Sighting | None) -> Taking:
     """One run for this export's content, whoever else takes it too."""
     settings = get_settings()

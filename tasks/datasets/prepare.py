@@ -25,7 +25,7 @@ from intent_core.files import write_jsonl
 from intent_core.quality.findings import render_findings
 from intent_core.recipe.config import DataConfig
 from tasks.datasets.erasure_list import read_forget_list
-from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.orchestration.retries import retried_task
 from tasks.settings import Settings, get_settings
 from tasks.storage.objects import MissingObjectError, upload_folder
 from tasks.storage.open import open_store, split_uri
@@ -41,12 +41,7 @@ class ExportFile(NamedTuple):
     source: ExportSource
 
 
-@task(
-    retries=len(retry_delays()),
-    retry_delay_seconds=retry_delays(),
-    retry_condition_fn=worth_a_retry,
-    task_run_name="pull {uri}",
-)
+@retried_task("pull {uri}")
 def pull_export(uri: str) -> ExportFile:
     """Fetch an export: a URI, a path, or a key in the configured store."""
     return fetch_export(uri, work_folder(get_settings(), "exports"))

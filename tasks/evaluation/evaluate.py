@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from intent_core.datasets.manifest import DatasetManifest, Example
@@ -24,7 +23,7 @@ from tasks.evaluation.answer_log import KeptAnswers
 from tasks.evaluation.inference import predict
 from tasks.evaluation.server_metrics import Buckets, quantile_ms, read_first_token
 from tasks.orchestration.progress import told_if_it_fails, track
-from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.orchestration.retries import retried_task
 from tasks.serving.golden import GoldenAnswers, ask_golden, golden_prefix
 from tasks.serving.vllm.server import (
     ModelServer,
@@ -52,12 +51,7 @@ def evaluation_prefix(
     return f"evaluations/{fingerprint(*parts)}"
 
 
-@task(
-    retries=len(retry_delays()),
-    retry_delay_seconds=retry_delays(),
-    retry_condition_fn=worth_a_retry,
-    task_run_name="evaluate {artifact.name}",
-)
+@retried_task("evaluate {artifact.name}")
 def evaluate_served(
     artifact: ModelArtifact, dataset: DatasetManifest, config: EvaluateConfig, serve: ServeConfig
 ) -> EvaluationReport:

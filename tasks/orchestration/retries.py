@@ -1,8 +1,10 @@
-"""Which task failures are worth another try, and how long to wait before it."""
+"""Tasks that are tried again, which of their failures are worth it, and how long to wait before."""
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
+from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
 from intent_core.errors import PromotionInProgressError, ServiceError
@@ -10,9 +12,8 @@ from tasks.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-
-def retry_delays() -> list[float]:
-    return list(get_settings().retry_delays_s)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def worth_a_retry(task: Any, run: TaskRun, state: State[Any]) -> bool:
@@ -23,6 +24,31 @@ def worth_a_retry(task: Any, run: TaskRun, state: State[Any]) -> bool:
 def only_waits(task: Any, run: TaskRun, state: State[Any]) -> bool:
     """A `retry_condition_fn`: somebody else is at it; whatever was tried and failed stays so."""
     return _is_error_of(state, PromotionInProgressError)
+
+
+class RetriedTask(Task[P, R]):
+    """A task that reads its delays when it runs; Prefect's own reads them when it is imported."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        return self._with_delays()(*args, **kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        return self._with_delays().submit(*args, **kwargs)
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        return self._with_delays().map(*args, **kwargs)
+
+    def _with_delays(self) -> Task[P, R]:
+        delays = get_settings().retry_delays_s
+        return self.with_options(retries=len(delays), retry_delay_seconds=list(delays))
+
+
+def retried_task(
+    task_run_name: str | None = None,
+    condition: Callable[[Any, TaskRun, State[Any]], bool] = worth_a_retry,
+) -> Callable[[Callable[P, R]], RetriedTask[P, R]]:
+    """`@task`, tried again after INTENT_RETRY_DELAYS_S when its failure meets the condition."""
+    return lambda fn: RetriedTask(fn, task_run_name=task_run_name, retry_condition_fn=condition)
 
 
 def _is_error_of(state: State[Any], kind: type[ServiceError]) -> bool:

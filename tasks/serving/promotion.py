@@ -8,7 +8,7 @@ from intent_core.errors import PromotionInProgressError, ServiceError, ServingEr
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.orchestration.events import publish_event
-from tasks.orchestration.retries import only_waits, retry_delays, worth_a_retry
+from tasks.orchestration.retries import only_waits, retried_task
 from tasks.serving.releases import read_golden
 from tasks.serving.state import ServedModel, new_served_model
 from tasks.serving.targets import open_target
@@ -24,12 +24,7 @@ _TIMEOUT_S = 5
 logger = logging.getLogger(__name__)
 
 
-@task(
-    task_run_name="promote {artifact.name}",
-    retries=len(retry_delays()),
-    retry_delay_seconds=retry_delays(),
-    retry_condition_fn=only_waits,
-)
+@retried_task("promote {artifact.name}", only_waits)
 def promote(artifact: ModelArtifact, serve: ServeConfig, project: str, version: str) -> ServedModel:
     """Serve this model at the public address if it answers there as in its evaluation."""
     settings = get_settings()
@@ -61,11 +56,7 @@ def roll_back() -> ServedModel:
     return served
 
 
-@task(
-    retries=len(retry_delays()),
-    retry_delay_seconds=retry_delays(),
-    retry_condition_fn=worth_a_retry,
-)
+@retried_task()
 def move_champion(served: ServedModel) -> None:
     """Point the registry's `champion` at what is served."""
     point_champion(get_settings(), served.project, served.version)

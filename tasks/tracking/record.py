@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from prefect import runtime, task
+from prefect import runtime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
@@ -23,7 +23,7 @@ from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.page import Review, render_review
 from intent_core.training.protocol import RESULT_FILE, TrainingResult
 from tasks.evaluation.evaluate import evaluation_prefix
-from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.orchestration.retries import retried_task
 from tasks.orchestration.run_liveness import current_root_run
 from tasks.serving.vllm.server import fetch_model
 from tasks.settings import Settings, get_settings
@@ -82,12 +82,7 @@ class RecordedRun(BaseModel):
     version: str
 
 
-@task(
-    retries=len(retry_delays()),
-    retry_delay_seconds=retry_delays(),
-    retry_condition_fn=worth_a_retry,
-    task_run_name="record {record.artifact.name}",
-)
+@retried_task("record {record.artifact.name}")
 def record_run(record: RunRecord) -> RecordedRun:
     """One MLflow run per outcome: done again after a failure it adds what was missing."""
     settings = get_settings()
@@ -96,11 +91,7 @@ def record_run(record: RunRecord) -> RecordedRun:
     return recorded
 
 
-@task(
-    retries=len(retry_delays()),
-    retry_delay_seconds=retry_delays(),
-    retry_condition_fn=worth_a_retry,
-)
+@retried_task()
 def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
     """The person's answer, in place of the verdict that waited for it."""
     settings = get_settings()

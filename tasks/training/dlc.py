@@ -9,8 +9,6 @@ import logging
 import time
 from typing import Any
 
-from prefect import task
-
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import IntentError, ServiceError, TrainingError
 from intent_core.models.artifact import ModelArtifact
@@ -19,7 +17,7 @@ from intent_core.training.protocol import PROGRESS_FILE
 from tasks.alibaba.dlc import DlcJob, DlcJobs
 from tasks.alibaba.store_access import describe_store
 from tasks.orchestration.progress import Tracker, track
-from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.orchestration.retries import retried_task
 from tasks.settings import Settings, get_settings
 from tasks.settings.pai import PaiSettings, get_pai_settings
 from tasks.storage.objects import ObjectStore
@@ -37,12 +35,7 @@ _GRACE_S = 300
 _ROLE = "0"
 
 
-@task(
-    retries=len(retry_delays()),
-    retry_delay_seconds=retry_delays(),
-    retry_condition_fn=worth_a_retry,
-    task_run_name="fine-tune {config.base_model} ({config.method}) on PAI",
-)
+@retried_task("fine-tune {config.base_model} ({config.method}) on PAI")
 def finetune_on_pai(
     dataset: DatasetManifest, config: TrainConfig, project: str = ""
 ) -> ModelArtifact:

@@ -4,7 +4,6 @@ import logging
 import shutil
 from pathlib import Path
 
-from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from intent_core.datasets.manifest import DatasetManifest
@@ -24,7 +23,7 @@ from intent_core.training.protocol import (
 )
 from tasks.models.base_models import fetch_base_model, identify_base_model
 from tasks.orchestration.progress import told_if_it_fails, track
-from tasks.orchestration.retries import retry_delays, worth_a_retry
+from tasks.orchestration.retries import retried_task
 from tasks.settings import Settings, get_settings
 from tasks.settings.log_setup import find_run
 from tasks.settings.tracing import traced
@@ -51,12 +50,7 @@ def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
     return f"trainings/{fingerprint(*parts)}"
 
 
-@task(
-    retries=len(retry_delays()),
-    retry_delay_seconds=retry_delays(),
-    retry_condition_fn=worth_a_retry,
-    task_run_name="fine-tune {config.base_model} ({config.method})",
-)
+@retried_task("fine-tune {config.base_model} ({config.method})")
 def finetune_model(
     dataset: DatasetManifest, config: TrainConfig, project: str = ""
 ) -> ModelArtifact:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from flows.recipes import find_recipe
+from flows.parameters import find_recipe
 from intent_core.datasets.manifest import Example
 from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import Prediction

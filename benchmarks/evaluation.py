@@ -56,7 +56,7 @@ from answering import (
 )
 from transformers import AutoConfig, AutoTokenizer
 
-from flows.recipes import find_recipe
+from flows.parameters import find_recipe
 from intent_core.datasets.manifest import Example
 from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import Prediction

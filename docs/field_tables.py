@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from flows.recipes import find_recipe, list_recipes
+from flows.parameters import find_recipe, list_recipes
 from tasks.settings import CHECKOUT
 
 Language = Literal["en", "zh"]

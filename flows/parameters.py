@@ -1,10 +1,16 @@
-"""What a person in the Prefect UI chooses from, where the flow itself takes any text."""
+"""What flows take: recipes by name, and what a form in the Prefect UI offers to choose from."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
+
+from intent_core.errors import ConfigError
+from tasks.settings import CHECKOUT
+
+RECIPES = CHECKOUT / "deployments" / "recipes"
 
 
 class OneOf:
@@ -22,3 +28,18 @@ class OneOf:
     ) -> dict[str, Any]:
         names = self.names()
         return {**handler(schema), **({"enum": names} if names else {})}
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def find_recipe(recipe: str) -> Path:
+    """A recipe's file, by name or path. Raises `ConfigError` that lists those there are."""
+    for path in (Path(recipe), RECIPES / f"{recipe}.yaml"):
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"recipe {recipe!r} is neither a file nor one of: {', '.join(list_recipes())}"
+    )

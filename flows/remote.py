@@ -21,11 +21,13 @@ def submit(deployment: str, **options: Any) -> FlowRun:
         ) from error
 
 
-def hand_off(flow: Callable[..., Any], deployment: str, parameters: Mapping[str, Any]) -> None:
+def run_here_or_remote(
+    flow: Callable[..., Any], deployment: str, parameters: Mapping[str, Any]
+) -> None:
     """Run a flow to its end, on the pool of `deployment` or in this process.
 
     References travel, never results: the caller reads what the flow has finished from the store.
-    A flow handed off twice does its work once, since finished steps are found by content.
+    A flow that is run twice does its work once, since finished steps are found by content.
     """
     if not deployment:
         flow(**parameters)

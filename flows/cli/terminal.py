@@ -12,8 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from flows.parameters import find_recipe
 from intent_core.errors import ConfigError, DataError, IntentError
 from intent_core.json_logs import writes_json_lines
+from intent_core.recipe.config import PipelineConfig
+from intent_core.recipe.loader import load_config
 
 console = Console()
 _FULL = "free some space or choose another place"
@@ -25,6 +28,14 @@ _REMEDIES = {
 logger = logging.getLogger(__name__)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(help="A recipe, by name or file: its `data` section says how to read."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one key: --set data.utterance_field=text (repeatable)."),
+]
 
 
 @contextlib.contextmanager
@@ -78,6 +89,16 @@ def split_overrides(texts: list[str]) -> dict[str, str]:
     if wrong:
         raise ConfigError(f"--set {wrong[0]!r}: write it as section.key=value")
     return {key.strip(): value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def read_config(
+    recipe: str | None, overrides: list[str] | None, max_rejection_rate: float | None
+) -> PipelineConfig:
+    """The recipe that is named, or the defaults, with what the command line changes."""
+    changes = split_overrides(overrides or [])
+    if max_rejection_rate is not None:
+        changes["data.max_rejection_rate"] = str(max_rejection_rate)
+    return load_config(find_recipe(recipe) if recipe else None, changes)
 
 
 def show_counts(rejected: Mapping[str, int], reported: Mapping[str, int]) -> None:

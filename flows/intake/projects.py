@@ -6,7 +6,7 @@ from typing import Annotated
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from flows.recipes import find_recipe
+from flows.parameters import find_recipe
 from intent_core.errors import ConfigError
 from intent_core.recipe.config import Section
 from tasks.settings import get_settings

@@ -1,17 +1,23 @@
-"""A person's word on a model that passed: asked for on the run's page, or by `intent approve`."""
+"""A person's answer on a model that passed: asked for on the run's page, or by `intent approve`."""
 
 import datetime
 import logging
+from uuid import UUID
 
 from prefect import runtime
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
+from intent_core.errors import ConfigError
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.decision import Approval, GateDecision
 from intent_core.gate.render import render_decision
+from tasks.orchestration.prefect_client import connect
+from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -61,5 +67,37 @@ def ask_person(
     )
 
 
+def answer_run(settings: Settings, run: str, form: PromotionForm) -> FlowRun:
+    """Give a waiting run its answer; "" means the only one that waits."""
+    with connect(settings) as client:
+        waiting = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+            )
+        )
+        chosen = waiting[0] if not run and len(waiting) == 1 else _choose(waiting, run)
+        answer = client.resume_flow_run(chosen.id, run_input=form.model_dump())
+        if answer.status.value != "ACCEPT":
+            reason = getattr(answer.details, "reason", "")
+            raise ConfigError(f"run {chosen.id} did not take the answer: {reason}")
+    return chosen
+
+
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
+
+
+def _choose(waiting: list[FlowRun], run: str) -> FlowRun:
+    listed = "".join(f"\n  {waiter.id}  {waiter.name}" for waiter in waiting)
+    if not waiting:
+        raise ConfigError("no run waits for approval")
+    if not run:
+        raise ConfigError(f"several runs wait for approval, name one:{listed}")
+    try:
+        wanted = UUID(run)
+    except ValueError:
+        raise ConfigError(f"{run!r} is no run id; these wait for approval:{listed}") from None
+    for waiter in waiting:
+        if waiter.id == wanted:
+            return waiter
+    raise ConfigError(f"run {run} does not wait for approval; these do:{listed}")

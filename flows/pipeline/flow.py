@@ -1,9 +1,6 @@
 """The whole walk: prepare -> finetune -> evaluate -> gate -> record -> promote."""
 
-import contextlib
-import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,21 +8,19 @@ from prefect import flow, runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from pydantic import BaseModel, ConfigDict
 
 from flows.evaluate_model import evaluate_model
 from flows.finetune import finetune
-from flows.parameters import OneOf
+from flows.parameters import OneOf, find_recipe, list_recipes
 from flows.pipeline.approval import ask_person
+from flows.pipeline.outcome import PipelineOutcome, StepTime, timed
 from flows.prepare import prepare
 from flows.promote import promote
-from flows.recipes import find_recipe, list_recipes
-from flows.remote import hand_off
+from flows.remote import run_here_or_remote
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import TrackingError
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.decide import approve, decide
-from intent_core.gate.decision import GateDecision
 from intent_core.json_logs import bind_log_context
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, ServeConfig
@@ -50,32 +45,6 @@ from tasks.tracking.record import (
 )
 from tasks.tracking.record_queue import queue_record, record_queued
 from tasks.training.finetune import training_prefix
-
-
-class StepTime(BaseModel):
-    """How long a step took; a reused one found its work done by an earlier run."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    seconds: float = 0.0
-    reused: bool = False
-
-
-class PipelineOutcome(BaseModel):
-    """What came of a run; kept in the store under `outcomes/<flow run id>`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    decision: GateDecision
-    report: EvaluationReport
-    dataset: DatasetManifest
-    artifact: ModelArtifact
-    recorded: RecordedRun | None
-    """None while MLflow does not answer; the record waits in the store."""
-    served: ServedModel | None
-    """What the public address serves now, whichever way it was decided."""
-    steps: tuple[StepTime, ...]
 
 
 def name_run() -> str:
@@ -173,7 +142,7 @@ def finetune_once(
         "train": config.train.model_dump(mode="json"),
         "project": config.project,
     }
-    hand_off(finetune, settings.finetune_deployment, parameters)
+    run_here_or_remote(finetune, settings.finetune_deployment, parameters)
     return require_finished(store, prefix, ModelArtifact)
 
 
@@ -200,7 +169,7 @@ def evaluate_once(
         "evaluate": config.evaluate.model_dump(mode="json"),
         "serve": serve.model_dump(mode="json"),
     }
-    hand_off(evaluate_model, settings.evaluate_deployment, parameters)
+    run_here_or_remote(evaluate_model, settings.evaluate_deployment, parameters)
     return require_finished(store, prefix, EvaluationReport)
 
 
@@ -271,13 +240,3 @@ def note_release(settings: Settings, record: RunRecord, version: str, asked_at: 
         asked_at=asked_at,
     )
     write_finished(get_store(settings), release_prefix(record.artifact.name), release)
-
-
-@contextlib.contextmanager
-def timed(name: str, steps: list[StepTime]) -> Iterator[StepTime]:
-    """Measure a step's wall clock."""
-    step = StepTime(name=name)
-    started = time.monotonic()
-    yield step
-    step.seconds = round(time.monotonic() - started, 1)
-    steps.append(step)

@@ -11,7 +11,7 @@ import yaml
 
 from flows.cli.main import app
 from flows.intake.projects import load_projects
-from flows.recipes import find_recipe, list_recipes
+from flows.parameters import find_recipe, list_recipes
 from intent_core.recipe.config import ServeConfig
 from intent_core.recipe.loader import load_config
 from tasks.orchestration.work_pools import POOLS

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prefect.flows import Flow, load_flow_from_entrypoint
 
-from flows.recipes import find_recipe
+from flows.parameters import find_recipe
 from intent_core.recipe.loader import load_config
 from tasks.orchestration.events import EXPORT_READY
 from tasks.orchestration.work_pools import POOLS

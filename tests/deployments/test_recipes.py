@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.recipes import find_recipe, list_recipes
+from flows.parameters import find_recipe, list_recipes
 from intent_core.recipe.loader import load_config
 
 RECOMMENDED = {

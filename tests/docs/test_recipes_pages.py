@@ -11,7 +11,7 @@ import pytest
 from generate import DriftError, Texts
 
 from flows.cli.terminal import split_overrides
-from flows.recipes import find_recipe
+from flows.parameters import find_recipe
 from intent_core.recipe.loader import load_config
 
 ROOT = Path(generate.__file__).parents[1]

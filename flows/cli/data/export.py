@@ -11,28 +11,19 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from flows.cli.terminal import (
     AsJson,
+    Overrides,
+    Recipe,
     console,
     print_json,
+    read_config,
     reported,
     show_counts,
-    split_overrides,
 )
-from flows.recipes import find_recipe
 from intent_core.errors import ConfigError
-from intent_core.recipe.config import PipelineConfig
-from intent_core.recipe.loader import load_config
 from tasks.settings import get_settings
 
 export_app = typer.Typer()
 
-Recipe = Annotated[
-    str | None,
-    typer.Option(help="A recipe, by name or file: its `data` section says how to read."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one key: --set data.utterance_field=text (repeatable)."),
-]
 MaxRejectionRate = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Share of unusable rows that is still accepted."),
@@ -188,16 +179,6 @@ def manifest(
         console.print(f"{written} utterance(s) written to {out}", soft_wrap=True, markup=False)
         for what, count in counts.items():
             console.print(f"  {count} {what}")
-
-
-def read_config(
-    recipe: str | None, overrides: list[str] | None, max_rejection_rate: float | None
-) -> PipelineConfig:
-    """The recipe that is named, or the defaults, with what the command line changes."""
-    changes = split_overrides(overrides or [])
-    if max_rejection_rate is not None:
-        changes["data.max_rejection_rate"] = str(max_rejection_rate)
-    return load_config(find_recipe(recipe) if recipe else None, changes)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,12 @@
-"""Commands for those who judge a model: `intent approve`, `intent record`."""
+"""Commands for those who judge a model: `intent approve`, `record`, `score`."""
 
 import getpass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.terminal import console, reported
+from flows.cli.terminal import AsJson, console, print_json, reported
 from intent_core.errors import TrackingError
 from tasks.settings import get_settings
 
@@ -26,8 +27,7 @@ def approve(
     The run's page in Prefect and its MLflow run show what to judge by; the same can be answered
     on the page, with Resume.
     """
-    from flows.pipeline.answering import answer_run
-    from flows.pipeline.approval import PromotionForm
+    from flows.pipeline.approval import PromotionForm, answer_run
 
     with reported():
         form = PromotionForm(approve=not decline, by=by or getpass.getuser(), note=note)
@@ -46,3 +46,21 @@ def record() -> None:
         if waiting:
             raise TrackingError(f"{waiting} record(s) could not be written; the log says why")
         console.print("nothing waits for MLflow")
+
+
+@review_app.command()
+def score(
+    gold: Annotated[Path, typer.Option(help="Test set: [{instruction, output}].")],
+    predictions: Annotated[Path, typer.Option(help="Answers: [{instruction, output}].")],
+    as_json: AsJson = False,
+) -> None:
+    """Score answers against a test set; a missing answer counts as wrong."""
+    from flows.cli.model.score import show_report
+    from intent_core.evaluation.score_files import score_files
+
+    with reported():
+        report = score_files(gold, predictions)
+        if as_json:
+            print_json(report)
+        else:
+            show_report(console, report)

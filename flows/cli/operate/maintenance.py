@@ -7,12 +7,12 @@ import typer
 from flows.cli.terminal import AsJson, console, print_json, reported
 from tasks.settings import get_settings
 
-upkeep_app = typer.Typer()
+maintenance_app = typer.Typer()
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say it; change nothing.")]
 _STYLES = {"repaired": "green", "would repair": "yellow", "for a person": "red", "note": "dim"}
 
 
-@upkeep_app.command()
+@maintenance_app.command()
 def doctor(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Find and repair what a crash has left, and say what was done.
 
@@ -44,7 +44,7 @@ def doctor(dry_run: DryRun = False, as_json: AsJson = False) -> None:
         raise typer.Exit(4)
 
 
-@upkeep_app.command()
+@maintenance_app.command()
 def clean(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Remove what is no longer needed, by the INTENT_KEEP_* settings; --dry-run only lists it.
 
@@ -79,7 +79,7 @@ def clean(dry_run: DryRun = False, as_json: AsJson = False) -> None:
         console.print(f"{len(gone)} item(s), {total} bytes", markup=False)
 
 
-@upkeep_app.command()
+@maintenance_app.command()
 def backup(
     target: Annotated[
         str, typer.Argument(help="A file that is written, or an s3:// or oss:// URI.")
@@ -111,7 +111,7 @@ def backup(
         console.print(f"{target}: {size / 1e6:.1f} MB", markup=False, soft_wrap=True)
 
 
-@upkeep_app.command()
+@maintenance_app.command()
 def restore(
     source: Annotated[str, typer.Argument(help="A backup: a file, or an s3:// or oss:// URI.")],
     replace: Annotated[

@@ -24,8 +24,8 @@ def watch(
     Projects stand in deployments/projects.yaml. The deployment `watch-exports/cpu` does the same
     on a schedule; any number of watchers may look at once.
     """
-    from flows.cli.run.run import connect
     from flows.watch_exports import watch_exports
+    from tasks.orchestration.prefect_client import connect
 
     with reported():
         settings = get_settings()

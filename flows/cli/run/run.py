@@ -1,118 +1,99 @@
-"""One pipeline run in this process, for a person at a terminal."""
+"""`intent run`: an export through the pipeline, and what a person sees at the end of it."""
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Annotated
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterParentFlowRunId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.exceptions import PrefectException
-from prefect.flow_engine import run_flow
-from prefect.states import Cancelled, Cancelling
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from flows.pipeline.flow import PipelineOutcome, intent_pipeline
-from flows.recipes import find_recipe
-from intent_core.errors import ConfigError, ServiceError
-from intent_core.files import file_lock
-from intent_core.recipe.loader import load_config
-from tasks.models.base_models import require_base_model
-from tasks.orchestration.run_liveness import hold
-from tasks.settings import Settings
-from tasks.storage.step_results import get_store, require_finished
+from flows.cli.terminal import AsJson, console, print_json, reported, split_overrides
+from tasks.settings import Settings, get_settings
 
-_UNFINISHED = [
-    StateType.CRASHED,
-    StateType.RUNNING,
-    StateType.PENDING,
-    StateType.SCHEDULED,
-]
+if TYPE_CHECKING:
+    from flows.pipeline.outcome import PipelineOutcome, StepTime
+    from intent_core.evaluation.report import Measure
+
+run_app = typer.Typer()
 
 
-@contextlib.contextmanager
-def only_run(settings: Settings) -> Iterator[None]:
-    """Two runs on one machine would fight for its cores and ports. The kernel frees the lock."""
-    path = settings.layout.run_lock
-    with contextlib.ExitStack() as stack:
-        try:
-            lock = stack.enter_context(file_lock(path, blocking=False))
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"another run is under way (pid {path.read_text().strip() or 'unknown'}): wait for "
-                "it or stop it with Ctrl-C in its terminal, then start this one again"
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+@run_app.command()
+def run(
+    export_uri: Annotated[
+        str, typer.Argument(help="The iTAG export: a URI, a path, or a key in the store.")
+    ],
+    recipe: Annotated[
+        str, typer.Option(help="A name in deployments/recipes, or a YAML file.")
+    ] = "embedded",
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one key: --set train.num_train_epochs=3 (repeatable)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an export through the pipeline: train, evaluate, decide, promote.
 
-
-def run_pipeline(
-    settings: Settings,
-    export_uri: str,
-    recipe: str,
-    overrides: Mapping[str, Any],
-    announce: Callable[[str], None],
-) -> tuple[str, PipelineOutcome]:
-    """Run the flow here and return its run id and outcome; its own errors come out as they are.
-
-    Ctrl-C ends the run as Cancelled, its children first; what is finished stays finished.
+    Finished steps of earlier runs are reused. Exit code 1 means the gate said no.
     """
-    config = load_config(find_recipe(recipe), overrides)
-    require_base_model(config.train.base_model)
-    parameters = {"export_uri": export_uri, "recipe": recipe, "overrides": dict(overrides)}
-    with connect(settings) as client:
-        run = client.create_flow_run(intent_pipeline, parameters=parameters)
-        hold(settings, str(run.id))
-        announce(f"{settings.prefect_ui_url}/runs/flow-run/{run.id}")
-        try:
-            state = cast(
-                State[Any],
-                run_flow(intent_pipeline, run, parameters=parameters, return_type="state"),
-            )
-        except KeyboardInterrupt:
-            mark_cancelled(client, run)
-            raise
-        except (httpx.HTTPError, PrefectException) as error:
-            raise ServiceError(f"Prefect at {settings.prefect_api_url} failed: {error}") from error
-    if not state.is_completed():
-        state.result(raise_on_failure=True)
-        raise ServiceError(f"the run ended as {state.name}: {state.message}")
-    store = get_store(settings)
-    return str(run.id), require_finished(store, f"outcomes/{run.id}", PipelineOutcome)
+    from flows.cli.run.local_run import only_run, run_pipeline
+
+    with reported(), only_run(settings := get_settings()):
+        overrides = split_overrides(override or [])
+        quiet = Console(stderr=True)
+        run_id, outcome = run_pipeline(settings, export_uri, recipe, overrides, quiet.print)
+        if as_json:
+            print_json({"run_id": run_id, **outcome.model_dump(mode="json")})
+        else:
+            show_outcome(console, settings, run_id, outcome)
+            show_steps(console, list(outcome.steps))
+    if not outcome.decision.promote:
+        raise typer.Exit(1)
 
 
-@contextlib.contextmanager
-def connect(settings: Settings) -> Iterator[SyncPrefectClient]:
-    """A client of the Prefect server. Raises `ServiceError` when none answers."""
-    with get_client(sync_client=True) as client:
-        problem = client.api_healthcheck()
-        if problem is not None:
-            raise ServiceError(
-                f"no Prefect server at {settings.prefect_api_url} ({problem}): start the embedded "
-                "services with `intent up`, or set INTENT_PREFECT_URL"
-            )
-        yield client
+def show_outcome(
+    console: Console, settings: Settings, run_id: str, outcome: "PipelineOutcome"
+) -> None:
+    """The figures, the verdict with every check, and where to look further."""
+    report = outcome.report
+    figures = Table("metric", "value", "95 % interval", "right", title="Test utterances")
+    for name in ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate"):
+        measure: Measure = getattr(report, name)
+        interval = f"{measure.low:.3f} to {measure.high:.3f}"
+        count = f"{measure.successes} of {measure.total}"
+        figures.add_row(name, f"{measure.value:.3f}", interval, count)
+    console.print(figures)
+
+    checks = Table("check", "value", "wanted", "verdict", title="Gate")
+    for check in outcome.decision.checks:
+        verdict = "[green]pass[/]" if check.passed else f"[red]{check.message}[/]"
+        checks.add_row(check.name, f"{check.value:.4g}", f"{check.threshold:.4g}", verdict)
+    console.print(checks)
+    decision = outcome.decision
+    verdict = "[bold green]Promoted[/]" if decision.promote else "[bold red]Not promoted[/]"
+    console.print(f"{verdict}: {escape(decision.reason)}")
+    served = outcome.served
+    console.print(f"Prefect run   {settings.prefect_ui_url}/runs/flow-run/{run_id}", soft_wrap=True)
+    recorded = outcome.recorded
+    where = recorded.url if recorded else "not yet: MLflow does not answer; the record waits"
+    console.print(f"MLflow run    {where}", soft_wrap=True)
+    if served:
+        which = f"model {served.alias!r} is {served.artifact.name}, version {served.version}"
+        console.print(f"Endpoint      {settings.endpoint} ({which})", soft_wrap=True)
+        console.print(
+            f"Keys          in {settings.inference_keys_file}, `name key`", soft_wrap=True
+        )
+    else:
+        console.print("Endpoint      serves nothing: no model has been promoted yet")
 
 
-def mark_cancelled(client: SyncPrefectClient, run: FlowRun) -> None:
-    """Prefect calls an interrupted run Crashed; a person's Ctrl-C is a cancellation."""
-    cancelled: State[None] = Cancelled(
-        message="stopped with Ctrl-C; the same command goes on from here"
-    )
-    crashed = FlowRunFilter(
-        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
-    )
-    for child in client.read_flow_runs(flow_run_filter=crashed):
-        # A worker ends its process when it sees the run Cancelling; here there is none to end.
-        wanted = Cancelling() if child.deployment_id else cancelled
-        client.set_flow_run_state(child.id, wanted, force=True)
-    client.set_flow_run_state(run.id, cancelled, force=True)
+def show_steps(console: Console, steps: list["StepTime"]) -> None:
+    """Where the time went."""
+    whole = sum(step.seconds for step in steps) or 1.0
+    table = Table("step", "seconds", "share", title="Time")
+    for step in steps:
+        note = " (reused)" if step.reused else ""
+        table.add_row(step.name + note, f"{step.seconds:.1f}", f"{step.seconds / whole:.0%}")
+    outside = sum(s.seconds for s in steps if s.name not in ("fine-tune", "evaluate"))
+    table.add_row("whole", f"{whole:.1f}", "100%", style="bold")
+    table.add_row("outside training and evaluation", f"{outside:.1f}", f"{outside / whole:.0%}")
+    console.print(table)

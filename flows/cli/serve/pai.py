@@ -11,6 +11,7 @@ from tasks.settings import get_settings
 from tasks.settings.pai import get_pai_settings
 
 pai_app = typer.Typer(
+    name="pai",
     no_args_is_help=True,
     help="""Alibaba Cloud's PAI: train as DLC jobs, serve on EAS.
 

@@ -1,4 +1,4 @@
-"""`intent serve`, `promote`, `rollback`, `reconcile`, `trial`, `try`: what a person serves."""
+"""`intent serve`, `promote`, `rollback`, `reconcile`, `trial`, `try`, `ask`, `status`."""
 
 import contextlib
 import signal
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.terminal import console, print_json, reported, say, split_overrides
+from flows.cli.terminal import AsJson, console, print_json, reported, say, split_overrides
 from intent_core.errors import ConfigError
 from tasks.settings import get_settings
 
@@ -200,6 +200,32 @@ def try_by_hand(
         address = f"[{host}]" if ":" in host else host
         console.print(f"http://{address}:{port}: Ctrl-C closes the page", soft_wrap=True)
         uvicorn.run(page, host=host, port=port, log_level="warning", access_log=False)
+
+
+@serving_app.command()
+def ask(utterance: str, as_json: AsJson = False) -> None:
+    """Ask the served model; its answer is streamed, then shown as calls."""
+    from flows.cli.serve.ask import ask as ask_model
+
+    with reported():
+        settings = get_settings()
+        asked = ask_model(settings, utterance, None if as_json else console)
+        if as_json:
+            print_json(asked.model_dump(mode="json"))
+
+
+@serving_app.command()
+def status(as_json: AsJson = False) -> None:
+    """What is served: which version, since when, from which dataset."""
+    from flows.cli.serve.status import read_status, show_status
+
+    with reported():
+        settings = get_settings()
+        found = read_status(settings)
+        if as_json:
+            print_json(found.model_dump(mode="json"))
+        else:
+            show_status(console, found)
 
 
 def _number(key: str, value: str) -> float | int:

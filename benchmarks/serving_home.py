@@ -22,9 +22,9 @@ from tasks.serving.vllm.options import (
     write_server_config,
 )
 from tasks.settings import Settings, get_settings
+from tasks.system.ports import choose_free_port
 from tasks.system.processes import (
     ProcessRecord,
-    choose_free_port,
     find_process,
     start_process,
     stop_process,

@@ -21,7 +21,7 @@ from PIL import Image
 
 from flows.cli.run.demo import QUESTION
 from tasks.settings import CHECKOUT, LOOPBACK, Settings, get_settings
-from tasks.system.processes import choose_free_port
+from tasks.system.ports import choose_free_port
 from tasks.tracking.runs import make_client
 
 IMAGES = CHECKOUT / "docs" / "images"

@@ -19,11 +19,11 @@ from tasks.serving.gateway.nginx import (
 )
 from tasks.settings import LOOPBACK, Settings
 from tasks.storage.step_results import get_store
+from tasks.system.ports import require_free_port
 from tasks.system.processes import (
     end_leftovers,
     find_process,
     list_processes,
-    require_free_port,
     start_process,
     stop_process,
     wait_until_ready,

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from intent_core.errors import ConfigError, ServiceError
+from intent_core.errors import ServiceError
 from intent_core.files import file_lock, write_atomically
 from tasks.settings import child_environment
 
@@ -168,33 +167,3 @@ def wait_until_ready(
 def _last_lines(log: Path, count: int = 15) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
     return f"last lines of {log}:\n" + "\n".join(f"    {line}" for line in lines)
-
-
-def require_free_port(host: str, port: int, service: str, setting: str) -> None:
-    """Raise `ConfigError` naming the setting to change when something else listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(
-                f"port {port} for {service} is taken by {_holder(port)}: stop that program, "
-                f"or choose another port with {setting}=<port>"
-            ) from error
-
-
-def _holder(port: int) -> str:
-    for connection in psutil.net_connections(kind="tcp"):
-        local = connection.laddr
-        listens = connection.status == psutil.CONN_LISTEN and connection.pid
-        if listens and local and local.port == port:
-            return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return "another program"
-
-
-def choose_free_port(host: str) -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -186,7 +186,7 @@ def try_by_hand(
 
     from flows.playground.models import open_candidate
     from flows.playground.page import create_page
-    from tasks.system.processes import require_free_port
+    from tasks.system.ports import require_free_port
 
     with reported("no page was opened"), contextlib.ExitStack() as stack:
         settings = get_settings()

@@ -35,9 +35,9 @@ from tasks.settings.log_setup import write_server_logging
 from tasks.settings.tracing import server_traces
 from tasks.storage.objects import download_folder
 from tasks.storage.step_results import get_store
+from tasks.system.ports import choose_free_port
 from tasks.system.processes import (
     ProcessRecord,
-    choose_free_port,
     end_leftovers,
     find_process,
     start_process,

@@ -14,7 +14,7 @@ from intent_core.errors import CallSyntaxError
 from intent_core.language.calls import parse_calls
 from tasks.serving.client import Answer
 from tasks.settings import Settings, get_settings
-from tasks.system.processes import choose_free_port
+from tasks.system.ports import choose_free_port
 
 KEY = "a-key-that-nobody-may-see"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from intent_core.models.artifact import ModelArtifact
-from tasks.system.processes import choose_free_port
+from tasks.system.ports import choose_free_port
 from tests.support.browser.chromium_session import Driven, driven_browser
 from tests.support.scenarios.two_served_models import World
 

@@ -12,7 +12,8 @@ import pytest
 from intent_core.errors import ConfigError
 from tasks.local_services.services import start_services, stop_services
 from tasks.settings import Settings
-from tasks.system.processes import choose_free_port, find_process
+from tasks.system.ports import choose_free_port
+from tasks.system.processes import find_process
 from tests.support.servers.postgres import PASSWORD, Postgres, running_postgres
 
 pytestmark = pytest.mark.e2e

@@ -12,7 +12,8 @@ from prefect.client.orchestration import get_client
 from intent_core.errors import ConfigError
 from tasks.local_services.services import running_services, start_services, stop_services
 from tasks.settings import Settings
-from tasks.system.processes import choose_free_port, find_process
+from tasks.system.ports import choose_free_port
+from tasks.system.processes import find_process
 
 pytestmark = pytest.mark.service
 

@@ -22,7 +22,8 @@ from tasks.serving.gateway.certificates import check_certificate, renew_certific
 from tasks.serving.gateway.nginx import serving_now, turn_gateway
 from tasks.serving.targets.local import LocalTarget
 from tasks.settings import Settings
-from tasks.system.processes import choose_free_port, find_process, stop_process
+from tasks.system.ports import choose_free_port
+from tasks.system.processes import find_process, stop_process
 from tests.support.builders.tls_certificates import get, make_pair, trusting, write_pair
 from tests.support.scenarios.two_machines import wait_for
 from tests.support.servers.gateway import running_gateway, running_server

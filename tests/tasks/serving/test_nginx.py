@@ -11,7 +11,7 @@ import pytest
 from intent_core.errors import ConfigError
 from tasks.serving.gateway.nginx import serving_now, turn_gateway, wait_for_drain
 from tasks.settings import Settings
-from tasks.system.processes import choose_free_port
+from tasks.system.ports import choose_free_port
 from tests.support.servers.gateway import running_gateway, running_server
 
 pytestmark = pytest.mark.service

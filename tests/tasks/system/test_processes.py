@@ -8,12 +8,12 @@ import psutil
 import pytest
 
 from intent_core.errors import ConfigError, ServingError
+from tasks.system.ports import require_free_port
 from tasks.system.processes import (
     ProcessRecord,
     end_leftovers,
     find_process,
     list_processes,
-    require_free_port,
     start_process,
     stop_process,
     wait_until_ready,

@@ -1,0 +1,37 @@
+"""Free ports of this machine."""
+
+import socket
+
+import psutil
+
+from intent_core.errors import ConfigError
+
+
+def require_free_port(host: str, port: int, service: str, setting: str) -> None:
+    """Raise `ConfigError` naming the setting to change when something else listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} for {service} is taken by {_holder(port)}: stop that program, "
+                f"or choose another port with {setting}=<port>"
+            ) from error
+
+
+def _holder(port: int) -> str:
+    for connection in psutil.net_connections(kind="tcp"):
+        local = connection.laddr
+        listens = connection.status == psutil.CONN_LISTEN and connection.pid
+        if listens and local and local.port == port:
+            return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return "another program"
+
+
+def choose_free_port(host: str) -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -16,9 +16,10 @@ from intent_core.recipe.config import ServeConfig
 from intent_core.training.protocol import ADAPTER_FOLDER
 from tasks.local_services.services import stop_services
 from tasks.models.adapters import fetch_base
+from tasks.models.local_cache import fetch_model
 from tasks.serving.state import new_served_model
 from tasks.serving.targets.local import LocalTarget
-from tasks.serving.vllm.server import ensure_model_server, fetch_model
+from tasks.serving.vllm.server import ensure_model_server
 from tasks.settings import Settings
 
 Inplace = Literal["new", "kept", "same"]

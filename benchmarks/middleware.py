@@ -26,7 +26,8 @@ from serving_load import Target, ask_for, quantile
 from serving_models import choose_base, make_version, read_utterances
 
 from intent_core.recipe.config import ServeConfig
-from tasks.serving.vllm.server import ensure_model_server, fetch_model
+from tasks.models.local_cache import fetch_model
+from tasks.serving.vllm.server import ensure_model_server
 from tasks.settings import Settings
 
 CONCURRENCIES = (1, 8, 32)

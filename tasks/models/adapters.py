@@ -48,12 +48,12 @@ def place_adapter(settings: Settings, artifact: ModelArtifact, model: Path, base
     if config.exists() and json.loads(config.read_bytes()) == wanted:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=".placing-", dir=folder.parent))
+    partial = Path(tempfile.mkdtemp(prefix=".placing-", dir=folder.parent))
     try:
-        shutil.copytree(source, beside, dirs_exist_ok=True)
-        (beside / _CONFIG).write_text(json.dumps(wanted), encoding="utf-8")
-        beside.chmod(0o755)
+        shutil.copytree(source, partial, dirs_exist_ok=True)
+        (partial / _CONFIG).write_text(json.dumps(wanted), encoding="utf-8")
+        partial.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
+        partial.rename(folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)

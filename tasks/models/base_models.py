@@ -33,7 +33,7 @@ def require_base_model(name: str) -> None:
 def identify_base_model(name: str) -> str:
     """A digest of the base model's content, downloaded or not."""
     if is_in_bucket(name):
-        return fingerprint([(found.key, found.etag, found.size) for found in _list(name)[1]])
+        return fingerprint([(stored.key, stored.etag, stored.size) for stored in _list(name)[1]])
     if _is_hub(name):
         return name.rpartition("@")[2][:16]
     return locate_base_model(name).digest
@@ -51,18 +51,18 @@ def fetch_base_model(settings: Settings, name: str) -> BaseModelSource:
     target = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[-60:]}-{digest}"
     if not target.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
+        partial = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
         try:
             if is_in_bucket(name):
-                _download_stored(name, beside)
+                _download_stored(name, partial)
             else:
-                _download_hub(settings, name, beside)
-            find_base_model(str(beside))
-            beside.chmod(0o755)
+                _download_hub(settings, name, partial)
+            find_base_model(str(partial))
+            partial.chmod(0o755)
             if not target.is_dir():
-                beside.rename(target)
+                partial.rename(target)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
     return BaseModelSource(name, target, digest)
 
 
@@ -79,20 +79,20 @@ def _is_hub(name: str) -> bool:
 
 def _list(name: str) -> tuple[ObjectStore, list[StoredObject]]:
     store = open_store(name.rstrip("/"))
-    found = list(store.list())
-    if not any(one.key == "config.json" for one in found):
+    objects = list(store.list())
+    if not any(stored.key == "config.json" for stored in objects):
         raise ConfigError(
             f"base model {name!r}: there is no config.json below it; set train.base_model to a "
             "folder with a model in transformers format"
         )
-    return store, found
+    return store, objects
 
 
 def _download_stored(name: str, folder: Path) -> None:
-    store, found = _list(name)
-    for one in found:
-        if any(Path(one.key).match(pattern) for pattern in _PATTERNS):
-            store.download(one.key, folder / one.key)
+    store, objects = _list(name)
+    for stored in objects:
+        if any(Path(stored.key).match(pattern) for pattern in _PATTERNS):
+            store.download(stored.key, folder / stored.key)
 
 
 def _download_hub(settings: Settings, name: str, folder: Path) -> None:

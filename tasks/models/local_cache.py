@@ -1,6 +1,6 @@
-"""Models on this machine's disk: those that may be needed again stay, the others go.
+"""Models on this machine's disk: fetched from the store, kept while they may be needed again.
 
-All of them are in the store, and come from there again when they are asked for.
+All of them are in the store, and are fetched again when they are used.
 """
 
 import logging
@@ -9,11 +9,31 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from intent_core.errors import ServingError
+from intent_core.models.artifact import MANIFEST_FILE, ModelArtifact, digest_folder
 from intent_core.serving.access.aliases import AliasFile
 from tasks.settings import Settings
+from tasks.storage.objects import download_folder
+from tasks.storage.step_results import get_store
 from tasks.system.processes import is_in_use, list_processes
 
 logger = logging.getLogger(__name__)
+
+
+def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
+    """The model on this machine's disk, its digest verified when it is brought here."""
+    folder = settings.layout.models / artifact.name
+    if not (folder / MANIFEST_FILE).exists():
+        download_folder(get_store(settings), artifact.uri, folder)
+        digest = digest_folder(folder)
+        if digest != artifact.digest:
+            shutil.rmtree(folder)
+            raise ServingError(
+                f"{artifact.uri} has digest {digest[:12]}, expected {artifact.digest[:12]}: "
+                "the stored model was changed; train again"
+            )
+    os.utime(folder)  # when it was last used: the longest unused ones are forgotten
+    return folder
 
 
 def forget_models(settings: Settings, needed: Collection[str]) -> list[str]:
@@ -35,8 +55,8 @@ def find_forgettable(settings: Settings, needed: Collection[str]) -> tuple[list[
     others = [path.name for path in folders if path.name not in used]
     kept = used | set(others[: settings.keep_models])
     places = (settings.layout.models, settings.layout.adapters)
-    found = [path for folder in places for path in sorted(folder.glob("intent-*"))]
-    return others[settings.keep_models :], [path for path in found if path.name not in kept]
+    copies = [path for folder in places for path in sorted(folder.glob("intent-*"))]
+    return others[settings.keep_models :], [path for path in copies if path.name not in kept]
 
 
 def _find_used(settings: Settings, names: list[str]) -> set[str]:
@@ -54,7 +74,7 @@ def _find_used(settings: Settings, names: list[str]) -> set[str]:
 
 def remove_folder(path: Path) -> None:
     """First out of sight: what is half removed must not be taken for a model."""
-    beside = path.with_name(f".forgotten-{path.name}-{os.getpid()}")
-    path.rename(beside)
-    shutil.rmtree(beside, ignore_errors=True)
+    removed = path.with_name(f".forgotten-{path.name}-{os.getpid()}")
+    path.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
     logger.info("removed %s, which is in the store", path)

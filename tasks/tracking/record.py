@@ -23,9 +23,9 @@ from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.page import Review, render_review
 from intent_core.training.protocol import RESULT_FILE, TrainingResult
 from tasks.evaluation.evaluate import evaluation_prefix
+from tasks.models.local_cache import fetch_model
 from tasks.orchestration.retries import retried_task
 from tasks.orchestration.run_liveness import current_root_run
-from tasks.serving.vllm.server import fetch_model
 from tasks.settings import Settings, get_settings
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import get_store, read_examples, require_finished

@@ -1,8 +1,6 @@
 """vLLM processes: one per model content or, for adapters, per base model."""
 
 import logging
-import os
-import shutil
 import time
 from pathlib import Path
 
@@ -13,15 +11,14 @@ from intent_core.errors import ConfigError, ServingError
 from intent_core.files import file_lock
 from intent_core.language.prompt import build_messages
 from intent_core.models.artifact import (
-    MANIFEST_FILE,
     PROMPT_PROBE_FILE,
     ModelArtifact,
     PromptProbe,
-    digest_folder,
 )
 from intent_core.recipe.config import ServeConfig, fingerprint
 from intent_core.serving.access.aliases import Target, write_aliases
 from tasks.models.adapters import fetch_base, is_placed, place_adapter
+from tasks.models.local_cache import fetch_model
 from tasks.serving.vllm.options import (
     HOST,
     has_gpu,
@@ -33,8 +30,6 @@ from tasks.serving.vllm.options import (
 from tasks.settings import Settings
 from tasks.settings.log_setup import write_server_logging
 from tasks.settings.tracing import server_traces
-from tasks.storage.objects import download_folder
-from tasks.storage.step_results import get_store
 from tasks.system.ports import choose_free_port
 from tasks.system.processes import (
     ProcessRecord,
@@ -147,22 +142,6 @@ def stop_model_server(settings: Settings, artifact: ModelArtifact, config: Serve
     record = find_process(settings.layout.processes, server_name(artifact, config))
     if record:
         stop_process(settings.layout.processes, record)
-
-
-def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
-    """The model on this machine's disk, its digest verified when it is brought here."""
-    folder = settings.layout.models / artifact.name
-    if not (folder / MANIFEST_FILE).exists():
-        download_folder(get_store(settings), artifact.uri, folder)
-        found = digest_folder(folder)
-        if found != artifact.digest:
-            shutil.rmtree(folder)
-            raise ServingError(
-                f"{artifact.uri} has digest {found[:12]}, expected {artifact.digest[:12]}: "
-                "the stored model was changed; train again"
-            )
-    os.utime(folder)  # when it was last used: the longest unused ones are forgotten
-    return folder
 
 
 def _weights(artifact: ModelArtifact, config: ServeConfig) -> str:

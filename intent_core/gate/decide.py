@@ -6,7 +6,7 @@ from intent_core.errors import DataError
 from intent_core.evaluation.paired_comparison import compare_reports
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.checks import CHECKS, Evidence
-from intent_core.gate.decision import Approval, GateDecision, is_promoted
+from intent_core.gate.decision import Approval, GateDecision, is_accepted
 from intent_core.gate.render import explain
 from intent_core.quality.findings import Finding
 from intent_core.recipe.config import GateConfig
@@ -29,7 +29,7 @@ def decide(
     results = tuple(result for check in CHECKS for result in check(evidence))
     passed = all(result.passed for result in results)
     return GateDecision(
-        promote=is_promoted(passed, config.mode),
+        promote=is_accepted(passed, config.mode),
         passed=passed,
         mode=config.mode,
         checks=results,
@@ -50,7 +50,7 @@ def approve(decision: GateDecision, approval: Approval) -> GateDecision:
         )
     answered = {
         "approval": approval,
-        "promote": is_promoted(decision.passed, decision.mode, approval),
+        "promote": is_accepted(decision.passed, decision.mode, approval),
         "reason": explain(decision.checks, decision.mode, approval),
     }
     return GateDecision.model_validate({**dict(decision), **answered})

@@ -87,7 +87,7 @@ class GateDecision(BaseModel):
             raise ValueError(f"passed is {self.passed}, but the checks say otherwise")
         if self.approval and self.mode != "manual":
             raise ValueError(f"a gate in mode {self.mode!r} takes no approval")
-        if self.promote != is_promoted(self.passed, self.mode, self.approval):
+        if self.promote != is_accepted(self.passed, self.mode, self.approval):
             raise ValueError(
                 f"promote is {self.promote}, but checks, mode and approval say otherwise"
             )
@@ -104,7 +104,7 @@ def is_enough(value: float, margin: float) -> bool:
     return math.isfinite(value) and math.isfinite(margin) and margin + TOLERANCE >= 0
 
 
-def is_promoted(passed: bool, mode: Mode, approval: Approval | None = None) -> bool:
+def is_accepted(passed: bool, mode: Mode, approval: Approval | None = None) -> bool:
     """What follows from the checks in this mode."""
     if mode == "manual":
         return passed and approval is not None and approval.approved

@@ -5,13 +5,13 @@ from functools import partial
 
 from intent_core.errors import IntentError
 from tasks.maintenance.backup.restore import finish_restore, is_pending
+from tasks.maintenance.checks.certificate import check_certificate
 from tasks.maintenance.checks.disk import check_disk
 from tasks.maintenance.checks.processes import check_model_servers, check_services, check_trainings
 from tasks.maintenance.checks.registry import check_champion, check_versions
 from tasks.maintenance.checks.runs import check_flow_runs, check_tracking_runs
 from tasks.maintenance.checks.uploads import check_half_folders, check_scratch, check_uploads
 from tasks.maintenance.examination import Examination, Finding, leave
-from tasks.serving.gateway.certificates import check_certificate
 from tasks.settings import Settings
 
 

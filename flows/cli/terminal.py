@@ -12,11 +12,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows.parameters import find_recipe
+from flows.parameters import load_recipe
 from intent_core.errors import ConfigError, DataError, IntentError
 from intent_core.json_logs import writes_json_lines
 from intent_core.recipe.config import PipelineConfig
-from intent_core.recipe.loader import load_config
 
 console = Console()
 _FULL = "free some space or choose another place"
@@ -98,7 +97,7 @@ def read_config(
     changes = split_overrides(overrides or [])
     if max_rejection_rate is not None:
         changes["data.max_rejection_rate"] = str(max_rejection_rate)
-    return load_config(find_recipe(recipe) if recipe else None, changes)
+    return load_recipe(recipe, changes)
 
 
 def show_counts(rejected: Mapping[str, int], reported: Mapping[str, int]) -> None:

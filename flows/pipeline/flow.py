@@ -11,9 +11,10 @@ from prefect.states import Completed
 
 from flows.evaluate_model import evaluate_model
 from flows.finetune import finetune
-from flows.parameters import OneOf, find_recipe, list_recipes
+from flows.parameters import OneOf, list_recipes, load_recipe
 from flows.pipeline.approval import ask_person
 from flows.pipeline.outcome import PipelineOutcome, StepTime, timed
+from flows.pipeline.record import record_or_queue
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.remote import run_here_or_remote
@@ -24,7 +25,6 @@ from intent_core.gate.decide import approve, decide
 from intent_core.json_logs import bind_log_context
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, ServeConfig
-from intent_core.recipe.loader import load_config
 from tasks.evaluation.evaluate import evaluation_prefix
 from tasks.models.base_models import require_base_model
 from tasks.orchestration.run_liveness import hold_run
@@ -40,10 +40,9 @@ from tasks.tracking.record import (
     RunRecord,
     code_commit,
     prefect_run_url,
-    record_run,
+    queue_record,
     record_verdict,
 )
-from tasks.tracking.record_queue import queue_record, record_queued
 from tasks.training.finetune import training_prefix
 
 
@@ -69,7 +68,7 @@ def intent_pipeline(
         overrides: Dotted keys of the recipe, such as {"train.num_train_epochs": 2}.
     """
     settings = get_settings()
-    config = load_config(find_recipe(recipe), overrides or {})
+    config = load_recipe(recipe, overrides or {})
     bind_log_context(project=config.project)
     require_base_model(config.train.base_model)
     steps: list[StepTime] = []
@@ -191,16 +190,6 @@ def evaluate_champion(
 
 def champion_prefix(config: PipelineConfig, dataset: DatasetManifest, champion: ServedModel) -> str:
     return evaluation_prefix(champion.artifact, dataset, config.evaluate, champion.serve)
-
-
-def record_or_queue(settings: Settings, record: RunRecord) -> RecordedRun | None:
-    """MLflow holds no model up: what it does not take waits in the store."""
-    try:
-        record_queued(settings)
-        return record_run(record)
-    except TrackingError as error:
-        queue_record(record, str(error))
-        return None
 
 
 def have_approved(

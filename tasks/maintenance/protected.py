@@ -24,7 +24,7 @@ from tasks.serving.releases import find_content_names
 from tasks.serving.targets import protected_models
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store
-from tasks.tracking.record_queue import QUEUE
+from tasks.tracking.record import QUEUE
 from tasks.tracking.registry import ARTIFACT_TAG
 from tasks.tracking.runs import make_client, mlflow_errors
 

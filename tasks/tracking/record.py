@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from prefect import runtime
+from prefect import runtime, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
@@ -46,6 +46,8 @@ from tasks.tracking.runs import (
 from tasks.training.finetune import training_prefix
 
 logger = logging.getLogger(__name__)
+
+QUEUE = "unrecorded"
 
 
 class RunRecord(BaseModel):
@@ -103,6 +105,17 @@ def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
             log_verdict(client, recorded.run_id, record.decision, Path(folder))
         describe_version(client, record.config.project, recorded.version, review)
     publish(recorded.url, settings, record.decision)
+
+
+@task
+def queue_record(record: RunRecord, error: str) -> None:
+    """Keep a record for later; the verdict is on the Prefect page all the same."""
+    store = get_store(get_settings())
+    store.put(f"{QUEUE}/{record.key}.json", record.model_dump_json().encode())
+    logger.warning(
+        "the run is not in MLflow yet: the next run or `intent record` writes it there. %s", error
+    )
+    publish_verdict(record.decision)
 
 
 def write_record(settings: Settings, record: RunRecord) -> RecordedRun:

@@ -11,9 +11,8 @@ import yaml
 
 from flows.cli.main import app
 from flows.intake.projects import load_projects
-from flows.parameters import find_recipe, list_recipes
+from flows.parameters import list_recipes, load_recipe
 from intent_core.recipe.config import ServeConfig
-from intent_core.recipe.loader import load_config
 from tasks.orchestration.work_pools import POOLS
 from tasks.settings import CHECKOUT, Settings
 from tests.support.deployments.kubernetes_manifests import (
@@ -187,7 +186,7 @@ def test_only_who_serves_has_a_gpu(name: str, gpus: str | None) -> None:
 def test_two_models_fit_on_a_gpu_while_a_promotion_lasts() -> None:
     assert ServeConfig().gpu_memory_utilization <= MOST_OF_A_GPU
     for recipe in list_recipes():
-        serve = load_config(find_recipe(recipe), {}).serve
+        serve = load_recipe(recipe).serve
         assert serve.mode == "adapter" or serve.gpu_memory_utilization <= MOST_OF_A_GPU, recipe
 
 

@@ -8,8 +8,7 @@ import pytest
 import yaml
 from prefect.flows import Flow, load_flow_from_entrypoint
 
-from flows.parameters import find_recipe
-from intent_core.recipe.loader import load_config
+from flows.parameters import load_recipe
 from tasks.orchestration.events import EXPORT_READY
 from tasks.orchestration.work_pools import POOLS
 
@@ -52,7 +51,7 @@ def test_the_pipeline_hands_over_to_deployments_there_are() -> None:
         if e["work_pool"]["name"] == "gpu"
     }
     assert names == known
-    load_config(find_recipe(pipeline["parameters"]["recipe"]))
+    load_recipe(pipeline["parameters"]["recipe"])
 
 
 def test_the_schedules_are_off() -> None:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from flows.parameters import find_recipe, list_recipes
-from intent_core.recipe.loader import load_config
+from flows.parameters import list_recipes, load_recipe
 
 RECOMMENDED = {
     "full": {"learning_rate": 5e-5, "num_train_epochs": 3, "lora_dim": 0, "lora_alpha": 0},
@@ -14,12 +13,12 @@ RECOMMENDED = {
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_a_recipe_loads(name: str) -> None:
-    load_config(find_recipe(name), {})
+    load_recipe(name)
 
 
 @pytest.mark.parametrize("name", RECOMMENDED)
 def test_the_documents_recommendations(name: str) -> None:
-    train = load_config(find_recipe(name), {}).train
+    train = load_recipe(name).train
     wanted = RECOMMENDED[name] | {"method": name, "global_batch_size": 256, "seq_length": 256}
     assert {key: getattr(train, key) for key in wanted} == wanted
     assert train.load_in_4bit == (name == "qlora")

@@ -11,8 +11,7 @@ import pytest
 from generate import DriftError, Texts
 
 from flows.cli.terminal import split_overrides
-from flows.parameters import find_recipe
-from intent_core.recipe.loader import load_config
+from flows.parameters import load_recipe
 
 ROOT = Path(generate.__file__).parents[1]
 MODELS, TEXTS = generate.read_models(), generate.read_texts()
@@ -69,7 +68,7 @@ def test_a_command_of_the_page_is_one(command: str) -> None:
     options = dict(itertools.pairwise(words))
     sets = [value for option, value in itertools.pairwise(words) if option == "--set"]
     recipe = options.get("--recipe")
-    load_config(find_recipe(recipe) if recipe else None, split_overrides(sets))
+    load_recipe(recipe, split_overrides(sets))
 
 
 def change(name: str, **texts: str) -> Texts:

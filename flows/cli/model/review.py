@@ -39,7 +39,7 @@ def approve(
 @review_app.command()
 def record() -> None:
     """Write into MLflow what it did not take when its runs ended."""
-    from tasks.tracking.record_queue import record_queued
+    from flows.pipeline.record import record_queued
 
     with reported():
         waiting = record_queued(get_settings())

@@ -18,12 +18,11 @@ from prefect.exceptions import PrefectException
 from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Cancelling
 
-from flows.parameters import find_recipe
+from flows.parameters import load_recipe
 from flows.pipeline.flow import intent_pipeline
 from flows.pipeline.outcome import PipelineOutcome
 from intent_core.errors import ConfigError, ServiceError
 from intent_core.files import file_lock
-from intent_core.recipe.loader import load_config
 from tasks.models.base_models import require_base_model
 from tasks.orchestration.prefect_client import connect
 from tasks.orchestration.run_liveness import hold
@@ -67,7 +66,7 @@ def run_pipeline(
 
     Ctrl-C ends the run as Cancelled, its children first; what is finished stays finished.
     """
-    config = load_config(find_recipe(recipe), overrides)
+    config = load_recipe(recipe, overrides)
     require_base_model(config.train.base_model)
     parameters = {"export_uri": export_uri, "recipe": recipe, "overrides": dict(overrides)}
     with connect(settings) as client:

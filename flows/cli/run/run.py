@@ -12,7 +12,6 @@ from tasks.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from flows.pipeline.outcome import PipelineOutcome, StepTime
-    from intent_core.evaluation.report import Measure
 
 run_app = typer.Typer()
 
@@ -56,11 +55,10 @@ def show_outcome(
     """The figures, the verdict with every check, and where to look further."""
     report = outcome.report
     figures = Table("metric", "value", "95 % interval", "right", title="Test utterances")
-    for name in ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate"):
-        measure: Measure = getattr(report, name)
-        interval = f"{measure.low:.3f} to {measure.high:.3f}"
-        count = f"{measure.successes} of {measure.total}"
-        figures.add_row(name, f"{measure.value:.3f}", interval, count)
+    for name, metric in report.metrics.items():
+        interval = f"{metric.low:.3f} to {metric.high:.3f}"
+        count = "" if metric.total is None else f"{metric.successes} of {metric.total}"
+        figures.add_row(name, f"{metric.value:.3f}", interval, count)
     console.print(figures)
 
     checks = Table("check", "value", "wanted", "verdict", title="Gate")

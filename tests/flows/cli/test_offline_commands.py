@@ -120,6 +120,14 @@ def test_check_stops_where_the_recipe_says_so(tmp_path: Path) -> None:
     misspelt = intent(*command, "data.stop_on=[few-utterence]")
     assert misspelt.exit_code == 2
     assert "few-utterances" in misspelt.stderr
+    unknown = intent(
+        *command, "gate.minimums={slot_f1: 0.8, slots_f1: 0.8, unknown_intent_rate: 0}"
+    )
+    assert unknown.exit_code == 2
+    message = " ".join(unknown.stderr.split())
+    assert "no such metric: 'slots_f1', 'unknown_intent_rate'" in message
+    assert "exact_match, intent_accuracy" in message
+    assert intent(*command, "gate.minimums={slot_f1: 0.8, intent_accuracy: 0.9}").exit_code == 0
 
 
 def test_manifest_of_conversations(tmp_path: Path) -> None:

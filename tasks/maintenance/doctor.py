@@ -1,33 +1,19 @@
 """`intent doctor`: every check, in the order in which one's repair helps the next."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 from intent_core.errors import IntentError
-from tasks.maintenance.backup.restore import finish_restore, is_pending
+from tasks.maintenance.checks import Diagnosis, Examination, report_problem
 from tasks.maintenance.checks.certificate import check_certificate
 from tasks.maintenance.checks.disk import check_disk
 from tasks.maintenance.checks.processes import check_model_servers, check_services, check_trainings
 from tasks.maintenance.checks.registry import check_champion, check_versions
+from tasks.maintenance.checks.restore import check_restore
 from tasks.maintenance.checks.runs import check_flow_runs, check_tracking_runs
 from tasks.maintenance.checks.uploads import check_half_folders, check_scratch, check_uploads
-from tasks.maintenance.examination import Examination, Finding, leave
 from tasks.settings import Settings
 
-
-def check_restore(examination: Examination) -> Iterator[Finding]:
-    """A restore that was killed while it moved its files is ended."""
-    settings = examination.settings
-    if is_pending(settings):
-        yield examination.repair(
-            "restore",
-            "a restore was cut off while it moved its files",
-            "ended; `intent up` starts the servers on them",
-            partial(finish_restore, settings),
-        )
-
-
-CHECKS: dict[str, Callable[[Examination], Iterator[Finding]]] = {
+CHECKS: dict[str, Callable[[Examination], Iterator[Diagnosis]]] = {
     "restore": check_restore,
     "trainings": check_trainings,
     "prefect-runs": check_flow_runs,
@@ -44,12 +30,12 @@ CHECKS: dict[str, Callable[[Examination], Iterator[Finding]]] = {
 }
 
 
-def examine(settings: Settings, *, dry_run: bool = False) -> Iterator[Finding]:
-    """Findings as they come; each is repaired at once, unless `dry_run`."""
+def examine(settings: Settings, *, dry_run: bool = False) -> Iterator[Diagnosis]:
+    """Yield each diagnosis as it is made; what can be repaired is, unless `dry_run`."""
     examination = Examination(settings, dry_run=dry_run)
     for name, check in CHECKS.items():
         try:
             yield from check(examination)
         except IntentError as error:
             # One system's trouble hides nothing about the others.
-            yield leave(name, f"not looked at: {error}", "see to that, then ask again")
+            yield report_problem(name, f"not looked at: {error}", "see to that, then ask again")

@@ -8,7 +8,7 @@ from pathlib import Path
 from intent_core.errors import IntentError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.models.base_model import locate_base_model
-from tasks.maintenance.examination import Examination, Finding, leave
+from tasks.maintenance.checks import Diagnosis, Examination, report_problem
 from tasks.serving.targets import open_target
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store
@@ -17,14 +17,14 @@ from tasks.training.finetune import estimate_disk
 _GB = 1e9
 
 
-def check_disk(examination: Examination) -> Iterator[Finding]:
+def check_disk(examination: Examination) -> Iterator[Diagnosis]:
     """Is there room for another run like the one that made the served model?"""
     settings = examination.settings
     try:
         served = open_target(settings).read().current
         trained, model = _estimate(settings, served.artifact) if served else (0, 0)
     except IntentError as error:
-        yield leave("disk", f"the next run's need is unknown: {error}", "see to the store")
+        yield report_problem("disk", f"the next run's need is unknown: {error}", "see to the store")
         trained, model = 0, 0
     needs: dict[int, tuple[Path, float]] = {}
     for folder, size in _wants(settings, trained, model):
@@ -34,7 +34,7 @@ def check_disk(examination: Examination) -> Iterator[Finding]:
     for folder, needed in needs.values():
         free = shutil.disk_usage(folder).free
         if free < needed:
-            yield leave(
+            yield report_problem(
                 "disk",
                 f"{folder} has {free / _GB:.1f} GB free, and the next run needs about "
                 f"{needed / _GB:.1f} GB (INTENT_SPARE_DISK_GB={settings.spare_disk_gb:g} of it "

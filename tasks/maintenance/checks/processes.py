@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from tasks.maintenance.checks import Diagnosis, Examination, report_problem
 from tasks.maintenance.checks.runs import is_run_under_way
-from tasks.maintenance.examination import Examination, Finding, leave
 from tasks.serving.state import read_state
 from tasks.serving.targets.local import LocalTarget
 from tasks.serving.vllm.server import server_name
@@ -25,7 +25,7 @@ _TRAINING = "intent_core.training"
 _GRACE_S = 60.0  # a training writes a checkpoint before it ends
 
 
-def check_trainings(examination: Examination) -> Iterator[Finding]:
+def check_trainings(examination: Examination) -> Iterator[Diagnosis]:
     """A training whose flow has died holds the device for nobody: it is told to stop."""
     settings = examination.settings
     trainings = work_folder(settings, "trainings")
@@ -41,7 +41,7 @@ def check_trainings(examination: Examination) -> Iterator[Finding]:
         )
 
 
-def check_model_servers(examination: Examination) -> Iterator[Finding]:
+def check_model_servers(examination: Examination) -> Iterator[Diagnosis]:
     """vLLM processes without a record, and servers that neither serve nor are being evaluated."""
     settings = examination.settings
     folder = settings.layout.processes
@@ -72,7 +72,7 @@ def check_model_servers(examination: Examination) -> Iterator[Finding]:
             )
 
 
-def check_services(examination: Examination) -> Iterator[Finding]:
+def check_services(examination: Examination) -> Iterator[Diagnosis]:
     """What was started here, was not stopped, and is gone."""
     settings = examination.settings
     folder = settings.layout.processes
@@ -92,7 +92,7 @@ def check_services(examination: Examination) -> Iterator[Finding]:
             )
         else:
             log = path.with_suffix(".log")
-            yield leave(
+            yield report_problem(
                 "services",
                 f"{name} was started here and is gone; its log is {log}",
                 "`intent up` starts it again, `intent down` forgets it",

@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from intent_core.errors import ServiceError, StorageError, TrackingError
+from tasks.maintenance.checks import Diagnosis, Examination, report_note, report_problem
 from tasks.maintenance.checks.runs import is_run_under_way
-from tasks.maintenance.examination import Examination, Finding, leave, note
 from tasks.serving.targets import open_target
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import MANIFEST, get_store
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def check_versions(examination: Examination) -> Iterator[Finding]:
+def check_versions(examination: Examination) -> Iterator[Diagnosis]:
     """Registered versions whose model is not in the store are tagged, never deleted."""
     settings, name = examination.settings, "versions"
     store = get_store(settings)
@@ -52,9 +52,9 @@ def check_versions(examination: Examination) -> Iterator[Finding]:
                 elif not is_there and _is_of(store, version):
                     yield _report_missing(examination, client, version, artifact)
     except TrackingError as error:
-        yield note(name, f"not looked at: {error}", "ask again when MLflow answers")
+        yield report_note(name, f"not looked at: {error}", "ask again when MLflow answers")
     except StorageError as error:
-        yield leave(name, f"not looked at: {error}", "see to the store, then ask again")
+        yield report_problem(name, f"not looked at: {error}", "see to the store, then ask again")
 
 
 def _is_of(store: ObjectStore, version: Any) -> bool:
@@ -65,11 +65,11 @@ def _is_of(store: ObjectStore, version: Any) -> bool:
 
 def _report_missing(
     examination: Examination, client: "MlflowClient", version: Any, artifact: str
-) -> Finding:
+) -> Diagnosis:
     if not examination.dry_run and MISSING_TAG not in version.tags:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         client.set_model_version_tag(version.name, version.version, MISSING_TAG, now)
-    return leave(
+    return report_problem(
         "versions",
         f"{version.name} version {version.version} names {artifact}, which is not in "
         f"{examination.settings.store_uri}",
@@ -78,7 +78,7 @@ def _report_missing(
     )
 
 
-def check_champion(examination: Examination) -> Iterator[Finding]:
+def check_champion(examination: Examination) -> Iterator[Diagnosis]:
     """What is served is the truth: the gateway and MLflow's `champion` follow it."""
     settings = examination.settings
     target = open_target(settings)
@@ -88,7 +88,9 @@ def check_champion(examination: Examination) -> Iterator[Finding]:
             yield examination.repair("served-model", *drift, target.reconcile)
         served = target.read().current
     except ServiceError as error:
-        yield leave("champion", f"what is served could not be read: {error}", "see to the store")
+        yield report_problem(
+            "champion", f"what is served could not be read: {error}", "see to the store"
+        )
         return
     if served is None or not served.version:
         return
@@ -96,7 +98,7 @@ def check_champion(examination: Examination) -> Iterator[Finding]:
         with mlflow_errors(settings.mlflow_tracking_url):
             champion = find_champion(make_client(settings), served.project)
     except TrackingError as error:
-        yield note("champion", f"not looked at: {error}", "ask again when MLflow answers")
+        yield report_note("champion", f"not looked at: {error}", "ask again when MLflow answers")
         return
     if champion != served.version:
         yield examination.repair(

@@ -20,7 +20,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Crashed
 
 from intent_core.errors import ServiceError, TrackingError
-from tasks.maintenance.examination import Examination, Finding, leave, note
+from tasks.maintenance.checks import Diagnosis, Examination, report_note, report_problem
 from tasks.orchestration.heartbeats import last_heartbeat
 from tasks.orchestration.run_liveness import forget_run, list_held
 from tasks.system.processes import find_process
@@ -36,7 +36,7 @@ _PAGE = 200
 _MESSAGE = "its process is gone; found by `intent doctor`"
 
 
-def check_flow_runs(examination: Examination) -> Iterator[Finding]:
+def check_flow_runs(examination: Examination) -> Iterator[Diagnosis]:
     """Prefect runs in a state of work whose process no longer exists are marked as crashed.
 
     A run counts as gone when its process had a home here and let its lock go; when it lived in a
@@ -67,10 +67,10 @@ def check_flow_runs(examination: Examination) -> Iterator[Finding]:
                     if run_id not in unfinished:
                         forget_run(settings, run_id)
     except (httpx.HTTPError, PrefectException) as error:
-        yield leave(name, f"Prefect failed: {error}", "look at its log, then ask again")
+        yield report_problem(name, f"Prefect failed: {error}", "look at its log, then ask again")
 
 
-def check_tracking_runs(examination: Examination) -> Iterator[Finding]:
+def check_tracking_runs(examination: Examination) -> Iterator[Diagnosis]:
     """MLflow runs left RUNNING after their flow run has ended become KILLED.
 
     A later run of the same training opens such a run again.
@@ -98,7 +98,9 @@ def check_tracking_runs(examination: Examination) -> Iterator[Finding]:
     except TrackingError as error:
         yield _not_reached(examination, name, "mlflow", str(error))
     except (httpx.HTTPError, PrefectException) as error:
-        yield note(name, f"not looked at, as Prefect does not answer: {error}", "`intent up`")
+        yield report_note(
+            name, f"not looked at, as Prefect does not answer: {error}", "`intent up`"
+        )
 
 
 def is_run_under_way(examination: Examination) -> bool:
@@ -199,15 +201,17 @@ def _has_ended(examination: Examination, client: SyncPrefectClient, flow_run: st
     return state is not None and state.is_final()
 
 
-def _not_reached(examination: Examination, check: str, service: str, problem: str) -> Finding:
+def _not_reached(examination: Examination, check: str, service: str, problem: str) -> Diagnosis:
     """A server that was stopped on purpose is no fault; one that should answer is."""
     settings = examination.settings
     theirs = settings.prefect_url if service == "prefect" else settings.mlflow_url
     record = settings.layout.processes / f"{service}.json"
     if theirs or record.exists() or find_process(record.parent, service):
         where = theirs or "the one started here"
-        return leave(check, f"not looked at: {service} does not answer ({problem})", f"see {where}")
-    return note(check, f"not looked at: {service} is not up", "`intent up`, then ask again")
+        return report_problem(
+            check, f"not looked at: {service} does not answer ({problem})", f"see {where}"
+        )
+    return report_note(check, f"not looked at: {service} is not up", "`intent up`, then ask again")
 
 
 def _now() -> datetime.datetime:

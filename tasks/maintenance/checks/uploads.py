@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from intent_core.errors import IntentError
-from tasks.maintenance.examination import Examination, Finding, leave
+from tasks.maintenance.checks import Diagnosis, Examination, report_problem
 from tasks.storage.objects import ObjectStore, ScannedObject, UnfinishedUpload
 from tasks.storage.step_results import MANIFEST, get_store
 
@@ -26,7 +26,7 @@ _CLOSED = re.compile(r"models/intent-[0-9a-f]{12}|(?:datasets|evaluations)/[0-9a
 _SCRATCH = (".fetching-*", ".placing-*", ".forgotten-*")
 
 
-def check_uploads(examination: Examination) -> Iterator[Finding]:
+def check_uploads(examination: Examination) -> Iterator[Diagnosis]:
     """Unfinished uploads below our prefixes and older than the limit are aborted."""
     store = get_store(examination.settings)
     try:
@@ -41,7 +41,7 @@ def check_uploads(examination: Examination) -> Iterator[Finding]:
                         partial(store.abort, one),
                     )
     except IntentError as error:
-        yield leave("uploads", f"unfinished uploads were not listed: {error}", _PERMISSION)
+        yield report_problem("uploads", f"unfinished uploads were not listed: {error}", _PERMISSION)
 
 
 _PERMISSION = (
@@ -50,7 +50,7 @@ _PERMISSION = (
 )
 
 
-def check_half_folders(examination: Examination) -> Iterator[Finding]:
+def check_half_folders(examination: Examination) -> Iterator[Diagnosis]:
     """Folders named by content that nobody has closed, and that nobody writes to any more."""
     store = get_store(examination.settings)
     try:
@@ -69,10 +69,12 @@ def check_half_folders(examination: Examination) -> Iterator[Finding]:
                 partial(_delete_all, store, objects),
             )
     except IntentError as error:
-        yield leave("half-written", f"the store was not searched: {error}", "see to the store")
+        yield report_problem(
+            "half-written", f"the store was not searched: {error}", "see to the store"
+        )
 
 
-def check_scratch(examination: Examination) -> Iterator[Finding]:
+def check_scratch(examination: Examination) -> Iterator[Diagnosis]:
     """Half-made folders of this machine."""
     layout = examination.settings.layout
     places = (layout.models, layout.adapters, layout.base_models)

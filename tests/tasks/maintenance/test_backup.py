@@ -18,8 +18,8 @@ from intent_core.errors import ConfigError, DataError
 from tasks.maintenance.backup.archive import ArchiveManifest, Entry, verify_archive
 from tasks.maintenance.backup.backup import back_up
 from tasks.maintenance.backup.restore import finish_restore, is_pending, restore
-from tasks.maintenance.doctor import check_restore
-from tasks.maintenance.examination import Examination
+from tasks.maintenance.checks import Examination
+from tasks.maintenance.checks.restore import check_restore
 from tasks.settings import Settings, get_settings
 from tests.support.faults.kill_points import dies_after
 

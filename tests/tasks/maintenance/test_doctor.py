@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
+from tasks.maintenance.checks import Diagnosis, Examination
 from tasks.maintenance.doctor import CHECKS, examine
-from tasks.maintenance.examination import Examination, Finding
 from tasks.orchestration.run_liveness import hold, list_held
 from tasks.serving.state import ServedModel, ServingState, write_state
 from tasks.settings import Settings, get_settings
@@ -55,7 +55,7 @@ def prefect(platform: Settings) -> Iterator[SyncPrefectClient]:
                 client.set_flow_run_state(run.id, Completed(), force=True)
 
 
-def look(settings: Settings, check: str, *, dry_run: bool = False) -> list[Finding]:
+def look(settings: Settings, check: str, *, dry_run: bool = False) -> list[Diagnosis]:
     """What the checks of that name find, with those before them that they need."""
     needed = {
         "mlflow-runs": ("prefect-runs", "mlflow-runs"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.maintenance.checks import Diagnosis, Examination
 from tasks.maintenance.doctor import CHECKS
-from tasks.maintenance.examination import Examination, Finding
 from tasks.settings import Settings, get_settings
 from tasks.storage.step_results import get_store
 from tests.support.alibaba.oss_emulator import REGION as OSS_REGION
@@ -18,7 +18,7 @@ from tests.support.servers.seaweedfs import REGION, Seaweed
 NAME, OTHER = "models/intent-0123456789ab", "models/qwen"
 
 
-def look(settings: Settings, check: str, *, dry_run: bool = False) -> list[Finding]:
+def look(settings: Settings, check: str, *, dry_run: bool = False) -> list[Diagnosis]:
     return list(CHECKS[check](Examination(settings, dry_run=dry_run)))
 
 

@@ -17,8 +17,8 @@ import pytest
 from intent_core.errors import ConfigError, PromotionInProgressError
 from tasks.local_services.services import start_services
 from tasks.local_services.supervisor import supervise
+from tasks.maintenance.checks import Examination
 from tasks.maintenance.checks.certificate import check_certificate
-from tasks.maintenance.examination import Examination
 from tasks.serving.gateway.certificates import renew_certificate
 from tasks.serving.gateway.nginx import serving_now, turn_gateway
 from tasks.serving.targets.local import LocalTarget

@@ -51,10 +51,6 @@ def start_services(
     Raises `ConfigError` when a port is taken by a program that is not ours, when the gateway runs
     under other settings, or when its certificate cannot be used.
     """
-    if settings.layout.restoring.exists():
-        from tasks.maintenance.backup.restore import finish_restore  # it imports Prefect
-
-        finish_restore(settings)
     get_store(settings)
     settings.read_api_key()
     with file_lock(settings.layout.services_lock):

@@ -15,10 +15,12 @@ def up() -> None:
     A model that was served before is served again. `intent down` stops it all.
     """
     from tasks.local_services.services import start_services
+    from tasks.maintenance.backup.restore import finish_restore
     from tasks.serving.targets import open_target
 
     with reported():
         settings = get_settings()
+        finish_restore(settings)
         start_services(settings, console.print)
         served, _ = open_target(settings).reconcile()
         console.print(f"Prefect  {settings.prefect_ui_url}", soft_wrap=True)

@@ -45,11 +45,13 @@ def run_demo(settings: Settings, console: Console, gate: str) -> bool:
     from flows.cli.serve.ask import ask
     from flows.pipeline.outcome import StepTime, timed
     from tasks.local_services.services import start_services
+    from tasks.maintenance.backup.restore import finish_restore
     from tasks.serving.targets import open_target
 
     steps: list[StepTime] = []
     with only_run(settings):
         with timed("start services", steps):
+            finish_restore(settings)
             start_services(settings, console.print)
             upload_sample(settings)
         served_before = None

@@ -35,6 +35,10 @@ def serve(
 
     with reported():
         settings, stop = get_settings(), threading.Event()
+        if settings.layout.restoring.exists():
+            from tasks.maintenance.backup.restore import finish_restore  # it imports Prefect
+
+            finish_restore(settings)
         following: threading.Thread | None = None
         if follow:
             replica = Replica(settings)

@@ -86,20 +86,19 @@ def _make_hook(point: KillPoint) -> Callable[[str, tuple[Any, ...]], None]:
     return hook
 
 
-def dies_after(function: str, count: int) -> Callable[[], None]:
-    """In a forked child: SIGKILL once that function of the restore has returned so often."""
+def die_before(event: str, target: str, count: int) -> None:
+    """Have this process SIGKILL itself before the n-th such event; `target` ends its path.
 
-    from tasks.maintenance.backup import restore as restoring
+    `event` is as `sys.audit` names it; of os.rename the new path counts, of subprocess.Popen the
+    program.
+    """
+    remaining = count
 
-    def arm() -> None:
-        original, calls = getattr(restoring, function), iter(range(1, 1000))
-
-        def dying(*arguments: object, **options: object) -> object:
-            result = original(*arguments, **options)
-            if next(calls) == count:
+    def hook(name: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal remaining
+        if name == event and str(arguments[event == "os.rename"]).endswith(target):
+            remaining -= 1
+            if not remaining:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return result
 
-        setattr(restoring, function, dying)
-
-    return arm
+    sys.addaudithook(hook)

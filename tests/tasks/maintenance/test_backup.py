@@ -5,7 +5,10 @@ import io
 import json
 import os
 import signal
+import socket
 import sqlite3
+import subprocess
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -21,7 +24,7 @@ from tasks.maintenance.backup.restore import finish_restore, is_pending, restore
 from tasks.maintenance.checks import Examination
 from tasks.maintenance.checks.restore import check_restore
 from tasks.settings import Settings, get_settings
-from tests.support.faults.kill_points import dies_after
+from tests.support.faults.kill_points import die_before
 
 WEIGHTS = os.urandom(3 << 20)
 
@@ -208,25 +211,36 @@ def test_an_archive_that_reaches_out_is_refused(member: tarfile.TarInfo, tmp_pat
     assert not (tmp_path / "outside").exists()
 
 
-@pytest.mark.parametrize(
-    ("function", "count", "is_done"),
-    [
-        ("verify_archive", 1, False),
-        ("extract_archive", 1, False),
-        ("write_atomically", 1, True),
-        *[("_move", count, True) for count in range(1, 6)],
-    ],
-)
-def test_killed_at_any_moment_it_is_all_or_nothing(
-    function: str, count: int, is_done: bool, archive: Path, tmp_path: Path
-) -> None:
-    settings = fill(tmp_path / "there", "new")
+def restore_and_die(settings: Settings, archive: Path, event: str, target: str, count: int) -> None:
     child = os.fork()
     if child == 0:
-        dies_after(function, count)()
+        die_before(event, target, count)
         restore(settings, str(archive), replace=True, announce=quiet)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("event", "target", "count", "is_done"),
+    [
+        ("os.mkdir", ".restoring", 1, False),
+        ("open", ".restoring/mlflow/mlflow.db", 1, False),
+        ("os.rename", "store/.restoring", 1, False),
+        ("os.rename", ".restoring/ready.json", 1, False),
+        ("os.rename", "/serving.json", 1, True),
+        ("os.rename", "/serving.json", 2, True),
+        ("os.rename", "/prefect", 2, True),
+        ("os.rename", "/mlflow", 1, True),
+        ("os.rename", "/runs", 2, True),
+        ("os.rename", "store/models", 1, True),
+        ("os.remove", ".restoring/ready.json", 1, True),
+    ],
+)
+def test_killed_at_any_moment_it_is_all_or_nothing(
+    event: str, target: str, count: int, is_done: bool, archive: Path, tmp_path: Path
+) -> None:
+    settings = fill(tmp_path / "there", "new")
+    restore_and_die(settings, archive, event, target, count)
     assert is_pending(settings) is is_done
     # Whatever comes first after it: it makes folders anew, as a start does.
     (settings.home / "prefect").mkdir(exist_ok=True)
@@ -236,6 +250,31 @@ def test_killed_at_any_moment_it_is_all_or_nothing(
     assert read_state(settings.home) == {"old" if is_done else "new"}
     assert not list(settings.home.glob(".restoring*"))
     restore(settings, str(archive), replace=True, announce=quiet)
+    assert read_state(settings.home) == {"old"}
+
+
+@pytest.mark.parametrize("command", ["up", "demo", "serve"])
+def test_a_command_that_starts_servers_ends_it_first(
+    command: str, archive: Path, tmp_path: Path
+) -> None:
+    settings = fill(tmp_path / "there", "new")
+    restore_and_die(settings, archive, "os.rename", "/serving.json", 2)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        environment = {
+            **os.environ,
+            "INTENT_HOME": str(settings.home),
+            "INTENT_GATEWAY_PORT": str(taken.getsockname()[1]),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "flows", command],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert not is_pending(settings)
     assert read_state(settings.home) == {"old"}
 
 

@@ -16,7 +16,7 @@ from tasks.maintenance.backup.archive import verify_archive
 from tasks.maintenance.backup.backup import back_up
 from tasks.maintenance.backup.restore import finish_restore, is_pending, restore
 from tasks.settings import Settings
-from tests.support.faults.kill_points import dies_after
+from tests.support.faults.kill_points import die_before
 from tests.support.servers.postgres import running_postgres
 from tests.support.servers.seaweedfs import free_ports
 
@@ -75,7 +75,7 @@ def test_a_database_in_postgresql_comes_back(database: str, tmp_path: Path) -> N
     ask(database, "insert into told values ('new')")
     child = os.fork()
     if child == 0:
-        dies_after("write_atomically", 1)()
+        die_before("subprocess.Popen", "pg_restore", 1)
         restore(settings, str(archive), replace=True, announce=quiet)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL

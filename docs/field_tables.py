@@ -85,7 +85,7 @@ def show_type(schema: Schema, language: Language) -> str:
     """The values a field may have, in a few words."""
     words = WORDS[language]
     if "anyOf" in schema:
-        return words["or"].join(show_type(one, language) for one in schema["anyOf"])
+        return words["or"].join(show_type(kind, language) for kind in schema["anyOf"])
     if "const" in schema:
         return show_value(schema["const"])
     if "enum" in schema:
@@ -126,8 +126,8 @@ def show_default(schema: Schema, language: Language) -> str:
         return words["below"]
     names = find_many(schema)
     if names and default and isinstance(default, list):
-        left = words["comma"].join(f"`{name}`" for name in names if name not in default)
-        return words["but"].format(left)
+        others = words["comma"].join(f"`{name}`" for name in names if name not in default)
+        return words["but"].format(others)
     return words["unset"] if default == "" else show_value(default)
 
 
@@ -160,7 +160,7 @@ def _flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         flat |= (
-            {f"{name}.{key}": one for key, one in value.items()}
+            {f"{name}.{key}": field for key, field in value.items()}
             if isinstance(value, dict)
             else {name: value}
         )
@@ -180,9 +180,9 @@ def list_choices(schema: Any) -> Iterator[list[Any]]:
         if "enum" in schema:
             yield schema["enum"]
         schema = schema.values()
-    for one in schema:
-        if isinstance(one, Mapping | list):
-            yield from list_choices(one)
+    for part in schema:
+        if isinstance(part, Mapping | list):
+            yield from list_choices(part)
 
 
 def find_many(schema: Schema) -> list[str]:

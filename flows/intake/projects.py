@@ -9,7 +9,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from flows.parameters import find_recipe
 from intent_core.errors import ConfigError
 from intent_core.recipe.config import Section
-from tasks.settings import get_settings
+from tasks.settings import Settings
+from tasks.settings.environment import load_settings
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
@@ -46,7 +47,7 @@ class Project(Section):
 def list_projects() -> list[str]:
     """Names of the projects there are; none while the file cannot be read."""
     try:
-        return sorted(load_projects(get_settings().projects))
+        return sorted(load_projects(load_settings(Settings).projects))
     except ConfigError:
         return []
 

@@ -168,6 +168,16 @@ def get_settings() -> Settings:
     return settings
 
 
+def prepare_flow_run() -> None:
+    """In the process that Prefect starts for a flow run, read the settings before the run begins.
+
+    Prefect imports the flow and then starts the run's span and its log, so nothing in the flow is
+    early enough. Any other process reads them when it starts its work.
+    """
+    if "PREFECT__FLOW_RUN_ID" in os.environ:
+        get_settings()
+
+
 def check_prefect_url(settings: Settings) -> None:
     """Raise `ConfigError` when Prefect's own setting points elsewhere than ours."""
     theirs = os.environ.get("PREFECT_API_URL", "").rstrip("/")

@@ -86,6 +86,31 @@ def test_a_run_is_one_trace_and_its_lines_name_it(platform: Settings) -> None:
     assert (line["trace_id"], line["span_id"]) == (task.trace_id, task.span_id)
 
 
+def test_the_process_of_a_worker_s_run_writes_json_and_traces_too(
+    platform: Settings, tmp_path: Path
+) -> None:
+    """Started as a worker starts it: by Prefect, which knows of ours only what it imports."""
+    from prefect.client.orchestration import get_client
+
+    from flows.prepare import prepare
+
+    parameters = {"export_uri": f"{tmp_path}/none.manifest", "data": {}}
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(prepare, name="the run", parameters=parameters)
+    with running_collector() as collector:
+        lines = run_logged(
+            *("-m", "prefect.flow_engine", "flows.prepare.prepare"),
+            code=1,
+            PREFECT__FLOW_RUN_ID=str(run.id),
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        )
+    spans = {span.name: span for span in collector.spans}
+    assert spans["the run"].parent_id == ""
+    assert {span.trace_id for span in collector.spans} == {spans["the run"].trace_id}
+    assert {line["flow_run_id"] for line in lines if "flow_run_id" in line} == {str(run.id)}
+    assert [line for line in lines if line["logger"].startswith("tasks.") and "trace_id" in line]
+
+
 def test_a_collector_that_is_away_costs_a_line(platform: Settings, closed_port: int) -> None:
     nowhere = f"http://127.0.0.1:{closed_port}"
     lines = run_logged("-c", FLOW, OTEL_EXPORTER_OTLP_ENDPOINT=nowhere)

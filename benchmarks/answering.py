@@ -24,6 +24,7 @@ from tasks.evaluation.inference import predict
 from tasks.local_services.services import stop_services
 from tasks.serving.vllm.server import ModelServer, ensure_model_server
 from tasks.settings import Settings, get_settings
+from tasks.storage.layout import MODELS
 from tasks.storage.step_results import get_store, write_finished
 from tasks.system.processes import find_process
 
@@ -88,7 +89,7 @@ def put_model(settings: Settings, model: Path, config: PipelineConfig) -> ModelA
         artifact = ModelArtifact(
             name=content_name(digest),
             digest=digest,
-            uri=f"models/{content_name(digest)}",
+            uri=MODELS.key(content_name(digest)),
             method=config.train.method,
             base_model=config.train.base_model,
             base_model_digest="",

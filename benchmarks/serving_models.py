@@ -33,6 +33,7 @@ from intent_core.models.base_model import unpack_base_model
 from intent_core.training.protocol import ADAPTER_FOLDER
 from tasks.models.base_models import fetch_base_model
 from tasks.settings import Settings
+from tasks.storage.layout import MODELS
 from tasks.storage.objects import upload_folder
 from tasks.storage.step_results import get_store
 
@@ -127,7 +128,7 @@ def make_version(settings: Settings, base: str, folder: Path, seed: int) -> Mode
     artifact = ModelArtifact(
         name=content_name(digest),
         digest=digest,
-        uri=f"models/{content_name(digest)}",
+        uri=MODELS.key(content_name(digest)),
         method="lora",
         base_model=base,
         base_model_digest=source.digest,

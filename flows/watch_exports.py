@@ -33,6 +33,7 @@ from tasks.datasets.export_ledger import Sighting, Taking, find_taking, note_tak
 from tasks.orchestration.retries import retried_task
 from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import Settings, get_settings
+from tasks.storage.layout import snapshot_key
 from tasks.storage.objects import ObjectStore, StoredObject
 from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
@@ -155,7 +156,7 @@ def take(project: str, recipe: str, export: str, seen: Sighting | None) -> Takin
         taken = find_taking(store, project, sha256)
         if taken is None:
             name = source.rpartition("/")[2]
-            snapshot = f"snapshots/{sha256[:16]}/{name}"
+            snapshot = snapshot_key(sha256, name)
             if store.stat(snapshot) is None:
                 store.upload(path, snapshot)
             run = _start_run(settings, project, recipe, snapshot, sha256)

@@ -25,14 +25,14 @@ from intent_core.gate.decide import approve, decide
 from intent_core.json_logs import bind_log_context
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, ServeConfig
-from tasks.evaluation.evaluate import evaluation_prefix
 from tasks.models.base_models import require_base_model
 from tasks.orchestration.run_liveness import hold_run
-from tasks.serving.releases import Release, hours_behind, release_prefix
+from tasks.serving.releases import Release, hours_behind
 from tasks.serving.state import ServedModel
 from tasks.serving.targets import open_target
 from tasks.serving.targets.local import discard_candidate
 from tasks.settings import Settings, get_settings
+from tasks.storage.layout import OUTCOMES, evaluation_prefix, release_prefix
 from tasks.storage.step_results import get_store, read_finished, require_finished, write_finished
 from tasks.tracking.lineage import RunParameters, note_lineage
 from tasks.tracking.record import (
@@ -122,7 +122,7 @@ def intent_pipeline(
         served=open_target(settings).read().current,
         steps=tuple(steps),
     )
-    write_finished(get_store(settings), f"outcomes/{runtime.flow_run.id}", outcome)
+    write_finished(get_store(settings), OUTCOMES.key(str(runtime.flow_run.id)), outcome)
     name = "Completed" if decision.promote else "Rejected"
     return Completed(name=name, message=decision.reason)
 

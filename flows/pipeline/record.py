@@ -7,10 +7,10 @@ from pydantic import ValidationError
 from intent_core.errors import ServiceError, TrackingError
 from tasks.serving.targets import open_target
 from tasks.settings import Settings
+from tasks.storage.layout import UNRECORDED
 from tasks.storage.step_results import get_store
 from tasks.tracking.lineage import note_recorded
 from tasks.tracking.record import (
-    QUEUE,
     RecordedRun,
     RunRecord,
     queue_record,
@@ -36,7 +36,7 @@ def record_queued(settings: Settings) -> int:
     """Write what waits; returns how much still cannot be. `TrackingError` when MLflow fails."""
     store = get_store(settings)
     num_waiting = 0
-    for key in [entry.key for entry in store.list(f"{QUEUE}/")]:
+    for key in [entry.key for entry in store.list(UNRECORDED.prefix)]:
         try:
             record = RunRecord.model_validate_json(store.read(key))
             recorded = write_record(settings, record)

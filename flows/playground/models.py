@@ -11,11 +11,12 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import is_content_name
 from tasks.serving.client import Answer, IntentClient
-from tasks.serving.releases import Release, release_prefix
+from tasks.serving.releases import Release
 from tasks.serving.targets import open_target
 from tasks.serving.targets.local import discard_candidate
 from tasks.serving.vllm.server import ensure_model_server, find_model_server, server_name
 from tasks.settings import Settings
+from tasks.storage.layout import MODELS, release_prefix
 from tasks.storage.step_results import get_store, read_finished
 from tasks.system.processes import in_use, is_in_use
 
@@ -144,7 +145,7 @@ def _find_candidate(settings: Settings, name: str) -> tuple[ModelArtifact, Serve
         if release := read_finished(store, release_prefix(name), Release):
             return release.artifact, release.serve, release.version
         served = open_target(settings).read().current
-        artifact = read_finished(store, f"models/{name}", ModelArtifact)
+        artifact = read_finished(store, MODELS.key(name), ModelArtifact)
         if artifact and served:
             return artifact, served.serve, ""
     raise ConfigError(

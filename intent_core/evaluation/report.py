@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+REPORT_VERSION = 2
+"""Goes up when the same answers are judged or reported otherwise: old reports are not reused."""
+
 FailureReason = Literal[
     "malformed",
     "missing_prediction",

@@ -8,22 +8,20 @@ from pydantic import ValidationError
 from intent_core.datasets.erasure import ErasedRow, ErasureList
 from intent_core.errors import StorageError
 from intent_core.recipe.config import fingerprint
+from tasks.storage.layout import FORGOTTEN_ROWS, FORGOTTEN_SALT
 from tasks.storage.objects import MissingObjectError, ObjectStore
-
-_ROWS = "forgotten/rows"
-_SALT = "forgotten/salt"
 
 
 def read_forget_list(store: ObjectStore) -> ErasureList:
     """What must not be learned any more. `StorageError` for an entry that cannot be read:
     a dataset made without it would hold what was to be forgotten."""
     rows = []
-    for found in store.list(f"{_ROWS}/"):
+    for entry in store.list(FORGOTTEN_ROWS):
         try:
-            rows.append(ErasedRow.model_validate_json(store.read(found.key)))
+            rows.append(ErasedRow.model_validate_json(store.read(entry.key)))
         except ValidationError as error:
             raise StorageError(
-                f"{found.uri} is no entry of the forget list: it was written by other software; "
+                f"{entry.uri} is no entry of the forget list: it was written by other software; "
                 "forget the row again and remove this object"
             ) from error
     return ErasureList(_read_salt(store) if rows else b"", rows)
@@ -60,19 +58,19 @@ def _make_entries(store: ObjectStore, utterance: str, mark_result: str) -> list[
 
 
 def _key(entry: ErasedRow) -> str:
-    return f"{_ROWS}/{entry.name}.json"
+    return f"{FORGOTTEN_ROWS}{entry.name}.json"
 
 
 def _make_salt(store: ObjectStore) -> bytes:
-    store.put_if_absent(_SALT, secrets.token_hex(16).encode())
+    store.put_if_absent(FORGOTTEN_SALT, secrets.token_hex(16).encode())
     return _read_salt(store)
 
 
 def _read_salt(store: ObjectStore) -> bytes:
     try:
-        return store.read(_SALT)
+        return store.read(FORGOTTEN_SALT)
     except MissingObjectError as error:
         raise StorageError(
-            f"the forget list's salt ({_SALT}) is not in the store: put it back from a backup; "
-            "without it no utterance on the list is recognised"
+            f"the forget list's salt ({FORGOTTEN_SALT}) is not in the store: put it back from a "
+            "backup; without it no utterance on the list is recognised"
         ) from error

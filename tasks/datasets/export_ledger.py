@@ -4,12 +4,13 @@ An entry is written after what it tells, so a crash between the two only means t
 done again, and each step is one that may be: a run is created under a key of its content.
 """
 
-import hashlib
 import time
+from collections.abc import Iterator
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.storage.layout import LEDGER, is_taking, sighting_key, taking_key, task_export_key
 from tasks.storage.objects import MissingObjectError, ObjectStore, StoredObject
 
 ValueT = TypeVar("ValueT", bound=BaseModel)
@@ -52,62 +53,57 @@ class TaskExport(BaseModel):
     """The run it was taken into, once it was."""
 
 
-def see(store: ObjectStore, project: str, found: StoredObject) -> Sighting:
+def see(store: ObjectStore, project: str, export: StoredObject) -> Sighting:
     """Note an export as it is now; give since when it has been so."""
-    key = _sighting_key(project, found.key)
+    key = sighting_key(project, export.key)
     before = _read(store, key, Sighting)
-    if before and (before.etag, before.size) == (found.etag, found.size):
+    if before and (before.etag, before.size) == (export.etag, export.size):
         return before
-    seen = Sighting(key=found.key, etag=found.etag, size=found.size, since=time.time())
+    seen = Sighting(key=export.key, etag=export.etag, size=export.size, since=time.time())
     store.put(key, seen.model_dump_json().encode())
     return seen
 
 
 def find_taking(store: ObjectStore, project: str, sha256: str) -> Taking | None:
     """The run that took this content, if one has."""
-    return _read(store, _taking_key(project, sha256), Taking)
+    return _read(store, taking_key(project, sha256), Taking)
+
+
+def list_takings(store: ObjectStore) -> Iterator[Taking]:
+    """Those of every project."""
+    for key in [entry.key for entry in store.scan(LEDGER.prefix)]:
+        if is_taking(key):
+            yield Taking.model_validate_json(store.read(key))
 
 
 def note_taking(store: ObjectStore, taking: Taking, seen: Sighting | None) -> None:
     """Keep that a run was started; the first to say so stands."""
-    key = _taking_key(taking.project, taking.sha256)
+    key = taking_key(taking.project, taking.sha256)
     store.put_if_absent(key, taking.model_dump_json().encode())
     if seen:
         known = seen.model_copy(update={"sha256": taking.sha256})
-        store.put(_sighting_key(taking.project, seen.key), known.model_dump_json().encode())
+        store.put(sighting_key(taking.project, seen.key), known.model_dump_json().encode())
 
 
 def find_task_export(store: ObjectStore, project: str, task: str) -> TaskExport | None:
     """The export of this task's present end, if one was started."""
-    return _read(store, _task_key(project, task), TaskExport)
+    return _read(store, task_export_key(project, task), TaskExport)
 
 
 def claim_task_export(store: ObjectStore, project: str, export: TaskExport) -> TaskExport:
     """Keep an export that was started; of several watchers' the first one stands."""
-    store.put_if_absent(_task_key(project, export.task), export.model_dump_json().encode())
+    store.put_if_absent(task_export_key(project, export.task), export.model_dump_json().encode())
     return find_task_export(store, project, export.task) or export
 
 
 def note_task_export(store: ObjectStore, project: str, export: TaskExport) -> None:
     """Keep what became of an export."""
-    store.put(_task_key(project, export.task), export.model_dump_json().encode())
+    store.put(task_export_key(project, export.task), export.model_dump_json().encode())
 
 
 def forget_task_export(store: ObjectStore, project: str, task: str) -> None:
     """The task goes on, or its export failed: its next end is exported anew."""
-    store.delete(_task_key(project, task))
-
-
-def _task_key(project: str, task: str) -> str:
-    return f"ledger/{project}/itag/{hashlib.sha256(task.encode()).hexdigest()[:32]}.json"
-
-
-def _sighting_key(project: str, key: str) -> str:
-    return f"ledger/{project}/seen/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-
-
-def _taking_key(project: str, sha256: str) -> str:
-    return f"ledger/{project}/taken/{sha256}.json"
+    store.delete(task_export_key(project, task))
 
 
 def _read(store: ObjectStore, key: str, kind: type[ValueT]) -> ValueT | None:

@@ -27,6 +27,7 @@ from intent_core.recipe.config import DataConfig
 from tasks.datasets.erasure_list import read_forget_list
 from tasks.orchestration.retries import retried_task
 from tasks.settings import Settings, get_settings
+from tasks.storage.layout import DATASETS
 from tasks.storage.objects import MissingObjectError, upload_folder
 from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store, read_finished, work_folder
@@ -94,7 +95,7 @@ def prepare_dataset(
         reading.records,
         config,
         folder,
-        uri="datasets",
+        uri=DATASETS.name,
         source=export.source,
         num_rejections=len(reading.rejections),
         external_test=tested,
@@ -104,7 +105,7 @@ def prepare_dataset(
     write_jsonl(reading.rejections, folder / REJECTIONS_FILE)
     write_jsonl(reading.reports, folder / REPORTS_FILE)
     (folder / FINDINGS_FILE).write_text(_render(manifest), encoding="utf-8")
-    manifest = manifest.model_copy(update={"uri": f"datasets/{manifest.fingerprint}"})
+    manifest = manifest.model_copy(update={"uri": DATASETS.key(manifest.fingerprint)})
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     if read_finished(store, manifest.uri, DatasetManifest) != manifest:
         upload_folder(store, folder, manifest.uri)

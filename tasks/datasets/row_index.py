@@ -12,12 +12,11 @@ from intent_core.datasets.manifest import DatasetManifest, Example
 from intent_core.datasets.provenance import ORIGINS_FOLDER, FoundOrigin, read_origins
 from intent_core.datasets.splits import SplitName
 from intent_core.errors import ConfigError
-from tasks.datasets.export_ledger import Taking
+from tasks.datasets.export_ledger import list_takings
 from tasks.settings import Settings
+from tasks.storage.layout import DATASETS
 from tasks.storage.objects import MissingObjectError, ObjectStore
 from tasks.storage.step_results import MANIFEST, get_store, read_finished
-
-DATASETS = "datasets"
 
 
 class RowSought(NamedTuple):
@@ -30,8 +29,8 @@ class RowSought(NamedTuple):
     line: int = 0
     mark_result: str = ""
 
-    def is_met(self, found: FoundOrigin) -> bool:
-        origin, source = found
+    def is_met(self, match: FoundOrigin) -> bool:
+        origin, source = match
         return (
             (not self.example or origin.id == self.example)
             and (not self.line or (origin.line == self.line and source.uri in self.exports))
@@ -60,7 +59,7 @@ class TracedRow(BaseModel):
 
 
 class FoundRows(NamedTuple):
-    """What was found, and which datasets could not say."""
+    """The rows that match, and the datasets that cannot say."""
 
     rows: list[TracedRow]
     silent: list[str]
@@ -68,35 +67,34 @@ class FoundRows(NamedTuple):
 
 def find_rows(store: ObjectStore, sought: RowSought) -> FoundRows:
     """Every row of every dataset that is sought."""
-    found = FoundRows([], [])
+    matches = FoundRows([], [])
     for dataset in list_datasets(store):
-        folder = f"{dataset.uri}/{ORIGINS_FOLDER}/"
-        keys = [one.key for one in store.list(folder)]
+        keys = [file.key for file in store.scan(f"{dataset.uri}/{ORIGINS_FOLDER}/")]
         for key in keys:
-            found.rows.extend(_search_origins(store, key, dataset.fingerprint, sought))
+            matches.rows.extend(_search_origins(store, key, dataset.fingerprint, sought))
         if not keys and sought.example:
-            found.rows.extend(
+            matches.rows.extend(
                 TracedRow(dataset=dataset.fingerprint, split=split, example=sought.example)
                 for split, _ in find_examples(store, dataset, sought.example)
             )
         elif not keys:
-            found.silent.append(dataset.fingerprint)
-    return found
+            matches.silent.append(dataset.fingerprint)
+    return matches
 
 
 def list_datasets(store: ObjectStore) -> Iterator[DatasetManifest]:
     """The datasets that are complete."""
-    for key in [one.key for one in store.list(f"{DATASETS}/")]:
-        prefix, _, name = key.rpartition("/")
-        if name == MANIFEST and (found := read_finished(store, prefix, DatasetManifest)):
-            yield found
+    for file in store.scan(DATASETS.prefix):
+        prefix, _, name = file.key.rpartition("/")
+        if name == MANIFEST and (dataset := read_finished(store, prefix, DatasetManifest)):
+            yield dataset
 
 
 def find_examples(
     store: ObjectStore, dataset: DatasetManifest, example: str
 ) -> list[tuple[SplitName, Example]]:
     """Split and content of the examples of that id."""
-    found: list[tuple[SplitName, Example]] = []
+    examples: list[tuple[SplitName, Example]] = []
     with tempfile.TemporaryDirectory() as name:
         for split, file in dataset.splits.items():
             path = Path(name) / "split"
@@ -106,8 +104,8 @@ def find_examples(
                 continue
             with path.open("rb") as lines:
                 held = [line for line in lines if f'"id":"{example}'.encode() in line]
-            found += [(split, Example.model_validate_json(line)) for line in held]
-    return found
+            examples += [(split, Example.model_validate_json(line)) for line in held]
+    return examples
 
 
 def parse_row(settings: Settings, text: str) -> tuple[str, RowSought]:
@@ -124,9 +122,9 @@ def parse_row(settings: Settings, text: str) -> tuple[str, RowSought]:
     store = get_store(settings)
     uri = _name_export(settings, store, export)
     copies = {
-        found.uri
-        for taking in _list_takings(store)
-        if taking.source == uri and (found := store.stat(taking.snapshot))
+        snapshot.uri
+        for taking in list_takings(store)
+        if taking.source == uri and (snapshot := store.stat(taking.snapshot))
     }
     return export, RowSought(exports=frozenset({uri, *copies}), line=int(number))
 
@@ -136,16 +134,10 @@ def _name_export(settings: Settings, store: ObjectStore, export: str) -> str:
         return export
     if Path(export).is_absolute() or Path(export).exists():
         return Path(export).resolve().as_uri()
-    found = store.stat(export)
+    stored = store.stat(export)
     root = settings.store_uri
     root = root if "://" in root else Path(root).absolute().as_uri()
-    return found.uri if found else f"{root.rstrip('/')}/{export}"
-
-
-def _list_takings(store: ObjectStore) -> Iterator[Taking]:
-    for key in [one.key for one in store.list("ledger/")]:
-        if "/taken/" in key:
-            yield Taking.model_validate_json(store.read(key))
+    return stored.uri if stored else f"{root.rstrip('/')}/{export}"
 
 
 def _search_origins(

@@ -45,10 +45,10 @@ def find_holders(
     seen: set[str] = set()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "object"
-        for found in store.list():
-            seen.add(found.uri)
-            if not found.key.endswith(_NO_TEXTS) and _holds(store, found.key, path, needles):
-                held.append(found.uri)
+        for stored in store.list():
+            seen.add(stored.uri)
+            if not stored.key.endswith(_NO_TEXTS) and _holds(store, stored.key, path, needles):
+                held.append(stored.uri)
         outside = {*exports, *(dataset.source for dataset in list_datasets(store))}
         for uri in sorted(outside - seen - {""}):
             seen.add(uri)

@@ -18,13 +18,13 @@ from intent_core.evaluation.prediction import PREDICTIONS_FILE, Prediction
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.language.intent_schema import IntentSchema, write_regex
 from intent_core.models.artifact import ModelArtifact
-from intent_core.recipe.config import EvaluateConfig, ServeConfig, fingerprint
+from intent_core.recipe.config import EvaluateConfig, ServeConfig
 from tasks.evaluation.answer_log import KeptAnswers
 from tasks.evaluation.inference import predict
 from tasks.evaluation.server_metrics import Buckets, quantile_ms, read_first_token
 from tasks.orchestration.progress import told_if_it_fails, track
 from tasks.orchestration.retries import retried_task
-from tasks.serving.golden import GoldenAnswers, ask_golden, golden_prefix
+from tasks.serving.golden import GoldenAnswers, ask_golden
 from tasks.serving.vllm.server import (
     ModelServer,
     ensure_model_server,
@@ -33,22 +33,11 @@ from tasks.serving.vllm.server import (
     stop_model_server,
 )
 from tasks.settings import Settings, get_settings
+from tasks.storage.layout import evaluation_prefix, golden_prefix
 from tasks.storage.step_results import get_store, read_examples, work_folder, write_finished
 from tasks.system.processes import in_use
 
-REPORT_VERSION = 2
-"""Goes up when the same answers are judged or reported otherwise: old reports are not reused."""
-
 logger = logging.getLogger(__name__)
-
-
-def evaluation_prefix(
-    artifact: ModelArtifact, dataset: DatasetManifest, config: EvaluateConfig, serve: ServeConfig
-) -> str:
-    """Where the report lies: a key over the model, the test, the catalogue and how it is asked."""
-    intents = [schema.model_dump(mode="json") for schema in dataset.intents]
-    parts = (artifact.digest, dataset.test_fingerprint, intents, config, serve, REPORT_VERSION)
-    return f"evaluations/{fingerprint(*parts)}"
 
 
 @retried_task("evaluate {artifact.name}")

@@ -22,9 +22,16 @@ from intent_core.training.protocol import CHECKPOINTS_FOLDER
 from tasks.maintenance.protected import Needed, find_served
 from tasks.models.local_cache import find_forgettable, remove_folder
 from tasks.orchestration.run_liveness import list_held
-from tasks.serving.releases import release_prefix
 from tasks.serving.state import read_state
 from tasks.settings import Settings
+from tasks.storage.layout import (
+    MODELS,
+    SNAPSHOTS,
+    TRAININGS,
+    Area,
+    find_area,
+    release_prefix,
+)
 from tasks.storage.objects import ObjectStore, ScannedObject
 from tasks.storage.step_results import MANIFEST, get_store
 from tasks.system.processes import is_in_use, list_processes
@@ -82,7 +89,7 @@ def plan_candidates(settings: Settings, needed: Needed) -> Iterator[Removal]:
         return
     kept = needed.models | find_served(settings)
     trainings = _find_trainings(store)
-    for name, objects in _folders(store, "models/"):
+    for name, objects in _folders(store, MODELS):
         is_ours = name.startswith("intent-") and any(o.key.endswith(MANIFEST) for o in objects)
         if not is_ours or name in kept or not _are_old(objects, days):
             continue
@@ -90,7 +97,7 @@ def plan_candidates(settings: Settings, needed: Needed) -> Iterator[Removal]:
             continue
         size = sum(one.size for one in objects)
         remove = partial(_remove_model, settings, name, objects, trainings[name])
-        yield Removal(f"models/{name}, which no gate has accepted", size, remove)
+        yield Removal(f"{MODELS.key(name)}, which no gate has accepted", size, remove)
 
 
 def plan_checkpoints(settings: Settings) -> Iterator[Removal]:
@@ -98,10 +105,10 @@ def plan_checkpoints(settings: Settings) -> Iterator[Removal]:
     days, store = settings.keep_checkpoint_days, get_store(settings)
     if days is None:
         return
-    for name, objects in _folders(store, "trainings/"):
+    for name, objects in _folders(store, TRAININGS):
         found = [one for one in objects if one.key.split("/")[2] == CHECKPOINTS_FOLDER]
         if found and _are_old(found, days):
-            what = f"trainings/{name}/{CHECKPOINTS_FOLDER}, which no training goes on from"
+            what = f"{TRAININGS.key(name, CHECKPOINTS_FOLDER)}, which no training goes on from"
             yield Removal(what, sum(o.size for o in found), partial(_delete, store, found))
 
 
@@ -110,25 +117,24 @@ def plan_snapshots(settings: Settings, needed: Needed) -> Iterator[Removal]:
     days, store = settings.keep_snapshot_days, get_store(settings)
     if days is None:
         return
-    for name, objects in _folders(store, "snapshots/"):
+    for name, objects in _folders(store, SNAPSHOTS):
         awaited = any(one.key in uri for one in objects for uri in needed.exports)
         if not awaited and _are_old(objects, days):
             size = sum(one.size for one in objects)
-            yield Removal(
-                f"snapshots/{name}, an export's copy", size, partial(_delete, store, objects)
-            )
+            what = f"{SNAPSHOTS.key(name)}, an export's copy"
+            yield Removal(what, size, partial(_delete, store, objects))
 
 
-def _folders(store: ObjectStore, prefix: str) -> Iterator[tuple[str, list[ScannedObject]]]:
-    inside = (one for one in store.scan(prefix) if one.key.count("/") >= 2)
-    for name, objects in groupby(inside, key=lambda one: one.key.split("/")[1]):
+def _folders(store: ObjectStore, area: Area) -> Iterator[tuple[str, list[ScannedObject]]]:
+    inside = (file for file in store.scan(area.prefix) if file.key.count("/") >= 2)
+    for name, objects in groupby(inside, key=lambda file: file.key.split("/")[1]):
         yield name, list(objects)
 
 
 def _find_trainings(store: ObjectStore) -> dict[str, list[str]]:
     """Which finished trainings name a model as theirs."""
     found: dict[str, list[str]] = defaultdict(list)
-    for one in store.scan("trainings/"):
+    for one in store.scan(TRAININGS.prefix):
         if one.key.endswith(f"/{MANIFEST}") and one.key.count("/") == 2:
             try:
                 artifact = ModelArtifact.model_validate_json(store.read(one.key))
@@ -147,7 +153,7 @@ def _remove_model(
     store = get_store(settings)
     for key in trainings:
         store.delete(key)
-    manifests = [one for one in objects if one.key == f"models/{name}/{MANIFEST}"]
+    manifests = [one for one in objects if one.key == MODELS.key(name, MANIFEST)]
     _delete(store, [*manifests, *(one for one in objects if one not in manifests)])
 
 
@@ -161,8 +167,11 @@ def tag_removed(settings: Settings, name: str) -> None:
 
 
 def _delete(store: ObjectStore, objects: list[ScannedObject]) -> None:
-    for one in objects:
-        store.delete(one.key)
+    for key in [file.key for file in objects]:
+        area = find_area(key)
+        if area is None or not area.may_clean:
+            raise ValueError(f"{key} must not be removed")
+        store.delete(key)
 
 
 def _removal(what: str, path: Path) -> Removal:

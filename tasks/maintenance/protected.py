@@ -23,8 +23,8 @@ from tasks.orchestration.run_liveness import list_held
 from tasks.serving.releases import find_content_names
 from tasks.serving.targets import protected_models
 from tasks.settings import Settings
+from tasks.storage.layout import UNRECORDED
 from tasks.storage.step_results import get_store
-from tasks.tracking.record import QUEUE
 from tasks.tracking.registry import ARTIFACT_TAG
 from tasks.tracking.runs import make_client, mlflow_errors
 
@@ -78,7 +78,7 @@ def find_served(settings: Settings) -> set[str]:
     Raises `StorageError` for a document that cannot be read.
     """
     names, store = protected_models(settings), get_store(settings)
-    for waiting in store.scan(f"{QUEUE}/"):
+    for waiting in store.scan(UNRECORDED.prefix):
         names |= find_content_names(store.read(waiting.key), waiting.key)
     return names
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from intent_core.errors import ServingError
 from intent_core.language.prompt import build_messages
 from intent_core.models.artifact import ModelArtifact
-from intent_core.recipe.config import EvaluateConfig, ServeConfig, fingerprint
+from intent_core.recipe.config import EvaluateConfig
 
 _ASKED, _KEPT = 6, 4
 _TIMEOUT_S = 60
@@ -31,11 +31,6 @@ class GoldenAnswers(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     answers: tuple[GoldenAnswer, ...]
-
-
-def golden_prefix(artifact: ModelArtifact, serve: ServeConfig) -> str:
-    """Where the evaluation leaves them in the store."""
-    return f"golden/{artifact.name}-{fingerprint(serve)}"
 
 
 def ask_golden(

@@ -9,8 +9,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from intent_core.errors import ConfigError, StorageError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
-from tasks.serving.golden import GoldenAnswer, GoldenAnswers, golden_prefix
+from tasks.serving.golden import GoldenAnswer, GoldenAnswers
 from tasks.settings import Settings
+from tasks.storage.layout import golden_prefix, release_prefix
 from tasks.storage.step_results import get_store, read_finished, require_finished
 
 _CONTENT_NAME = re.compile(r"intent-[0-9a-f]{12}")
@@ -31,10 +32,6 @@ class Release(BaseModel):
     """Why it was accepted."""
     asked_at: AwareDatetime | None = None
     """When its run was asked for, however often that was started; None in earlier versions'."""
-
-
-def release_prefix(name: str) -> str:
-    return f"releases/{name}"
 
 
 def require_release(settings: Settings, name: str) -> Release:

@@ -13,14 +13,13 @@ from pydantic import BaseModel, ConfigDict
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.models.artifact import ModelArtifact
 from tasks.settings import Settings
+from tasks.storage.layout import DATASETS, LINEAGE, MODELS, TRAININGS
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import MANIFEST, read_finished, write_finished
 from tasks.tracking.record import RecordedRun, RunRecord
 from tasks.tracking.runs import make_client, mlflow_errors, name_verdict, run_url
 
 logger = logging.getLogger(__name__)
-
-LINEAGE, _TRAININGS, _MODELS = "lineage", "trainings", "models"
 
 
 class RunParameters(BaseModel):
@@ -136,10 +135,10 @@ def note_recorded(store: ObjectStore, record: RunRecord, recorded: RecordedRun) 
 
 def find_model(store: ObjectStore, name: str) -> ModelLineage | None:
     """Where a model came from; None when the store has no such model."""
-    outcomes = _read_all(store, f"{LINEAGE}/{name}/", ModelLineage)
+    outcomes = _read_all(store, LINEAGE.key(name, ""), ModelLineage)
     if outcomes:
         return _choose(outcomes)
-    artifact = read_finished(store, f"{_MODELS}/{name}", ModelArtifact)
+    artifact = read_finished(store, MODELS.key(name), ModelArtifact)
     if artifact is None:
         return None
     return _add_export(store, ModelLineage.of_artifact(artifact))
@@ -148,10 +147,10 @@ def find_model(store: ObjectStore, name: str) -> ModelLineage | None:
 def list_models(store: ObjectStore) -> list[ModelLineage]:
     """Every model that was trained, by name."""
     by_model: dict[str, list[ModelLineage]] = {}
-    for outcome in _read_all(store, f"{LINEAGE}/", ModelLineage):
+    for outcome in _read_all(store, LINEAGE.prefix, ModelLineage):
         by_model.setdefault(outcome.model, []).append(outcome)
     models = {name: _choose(outcomes) for name, outcomes in by_model.items()}
-    for artifact in _read_all(store, f"{_TRAININGS}/", ModelArtifact):
+    for artifact in _read_all(store, TRAININGS.prefix, ModelArtifact):
         if artifact.name not in models:
             models[artifact.name] = _add_export(store, ModelLineage.of_artifact(artifact))
     return [models[name] for name in sorted(models)]
@@ -183,7 +182,7 @@ def ask_registry(settings: Settings, model: ModelLineage) -> ModelLineage:
 
 
 def _prefix(record: RunRecord) -> str:
-    return f"{LINEAGE}/{record.artifact.name}/{record.key}"
+    return LINEAGE.key(record.artifact.name, record.key)
 
 
 def _read_all(store: ObjectStore, prefix: str, kind: type[Any]) -> list[Any]:
@@ -203,5 +202,5 @@ def _choose(outcomes: Iterable[ModelLineage]) -> ModelLineage:
 
 
 def _add_export(store: ObjectStore, model: ModelLineage) -> ModelLineage:
-    dataset = read_finished(store, f"datasets/{model.dataset}", DatasetManifest)
+    dataset = read_finished(store, DATASETS.key(model.dataset), DatasetManifest)
     return model.with_export(dataset) if dataset else model

@@ -22,11 +22,11 @@ from intent_core.recipe.config import PipelineConfig, fingerprint
 from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.page import Review, render_review
 from intent_core.training.protocol import RESULT_FILE, TrainingResult
-from tasks.evaluation.evaluate import evaluation_prefix
 from tasks.models.local_cache import fetch_model
 from tasks.orchestration.retries import retried_task
 from tasks.orchestration.run_liveness import current_root_run
 from tasks.settings import Settings, get_settings
+from tasks.storage.layout import TRAININGS, UNRECORDED, evaluation_prefix
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import get_store, read_examples, require_finished
 from tasks.tracking.registry import describe_version, register_candidate
@@ -43,11 +43,8 @@ from tasks.tracking.runs import (
     open_run,
     run_url,
 )
-from tasks.training.finetune import training_prefix
 
 logger = logging.getLogger(__name__)
-
-QUEUE = "unrecorded"
 
 
 class RunRecord(BaseModel):
@@ -111,7 +108,7 @@ def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
 def queue_record(record: RunRecord, error: str) -> None:
     """Keep a record for later; the verdict is on the Prefect page all the same."""
     store = get_store(get_settings())
-    store.put(f"{QUEUE}/{record.key}.json", record.model_dump_json().encode())
+    store.put(UNRECORDED.key(f"{record.key}.json"), record.model_dump_json().encode())
     logger.warning(
         "the run is not in MLflow yet: the next run or `intent record` writes it there. %s", error
     )
@@ -128,7 +125,7 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
         run_id = find_run(client, experiment, record.key)
         is_new = run_id is None
         if run_id is None:
-            training = training_prefix(dataset, config.train)
+            training = TRAININGS.key(artifact.train_fingerprint)
             flow_run = current_root_run()
             run_id = find_open_run(client, experiment, training, flow_run) or open_run(
                 client, experiment, config.project, training, flow_run
@@ -146,7 +143,7 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
                 config=config,
                 dataset=dataset,
                 artifact=artifact,
-                training=read_training_result(store, config, dataset),
+                training=read_training_result(store, artifact),
                 report=review.report,
                 tags=tags,
             )
@@ -183,7 +180,7 @@ def gather_review(store: ObjectStore, record: RunRecord, links: dict[str, str]) 
     config, dataset, artifact = record.config, record.dataset, record.artifact
     prefix = evaluation_prefix(artifact, dataset, config.evaluate, config.serve)
     champion = record.champion_report
-    training = read_training_result(store, config, dataset)
+    training = read_training_result(store, artifact)
     return Review(
         report=require_finished(store, prefix, EvaluationReport),
         champion=require_finished(store, champion, EvaluationReport) if champion else None,
@@ -223,10 +220,8 @@ def gather_dataset(store: ObjectStore, dataset: DatasetManifest, folder: Path) -
             store.download(entry.key, folder / name)
 
 
-def read_training_result(
-    store: ObjectStore, config: PipelineConfig, dataset: DatasetManifest
-) -> TrainingResult:
-    key = f"{training_prefix(dataset, config.train)}/{RESULT_FILE}"
+def read_training_result(store: ObjectStore, artifact: ModelArtifact) -> TrainingResult:
+    key = TRAININGS.key(artifact.train_fingerprint, RESULT_FILE)
     return TrainingResult.model_validate_json(store.read(key))
 
 

@@ -27,6 +27,7 @@ from tasks.orchestration.retries import retried_task
 from tasks.settings import Settings, get_settings
 from tasks.settings.log_setup import find_run
 from tasks.settings.tracing import traced
+from tasks.storage.layout import MODELS, TRAININGS
 from tasks.storage.objects import ObjectStore, download_folder, upload_folder
 from tasks.storage.step_results import (
     MANIFEST,
@@ -47,7 +48,7 @@ def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
     """Where the manifest of this training lies: a key over everything that shapes the model."""
     base = identify_base_model(config.base_model)
     parts = (dataset.fingerprint, config, base, PROGRAM_VERSION, library_versions())
-    return f"trainings/{fingerprint(*parts)}"
+    return TRAININGS.key(fingerprint(*parts))
 
 
 @retried_task("fine-tune {config.base_model} ({config.method})")
@@ -166,7 +167,7 @@ def upload_model(
     artifact = ModelArtifact(
         name=name,
         digest=digest,
-        uri=f"models/{name}",
+        uri=MODELS.key(name),
         method=config.method,
         base_model=result.base_model,
         base_model_digest=result.base_model_digest,

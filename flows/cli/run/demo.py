@@ -10,12 +10,13 @@ from flows.cli.run.run import show_outcome, show_steps
 from flows.cli.terminal import console, reported
 from intent_core.errors import ConfigError
 from tasks.settings import CHECKOUT, Settings, get_settings
+from tasks.storage.layout import EXPORTS
 
 demo_app = typer.Typer()
 
 SAMPLE = CHECKOUT / "deployments" / "sample" / "snips_en"
-EXPORT_KEY = "exports/snips_en/export.manifest"
-TEST_KEY = "exports/snips_en/test.json"
+EXPORT_KEY = EXPORTS.key("snips_en", "export.manifest")
+TEST_KEY = EXPORTS.key("snips_en", "test.json")
 GATES = {
     "recipe": {},
     "strict": {"gate.min_intent_accuracy": 0.999, "gate.min_parameter_accuracy": 0.999},

@@ -27,6 +27,7 @@ from tasks.models.base_models import require_base_model
 from tasks.orchestration.prefect_client import connect
 from tasks.orchestration.run_liveness import hold
 from tasks.settings import Settings
+from tasks.storage.layout import OUTCOMES
 from tasks.storage.step_results import get_store, require_finished
 
 _UNFINISHED = [
@@ -87,7 +88,7 @@ def run_pipeline(
         state.result(raise_on_failure=True)
         raise ServiceError(f"the run ended as {state.name}: {state.message}")
     store = get_store(settings)
-    return str(run.id), require_finished(store, f"outcomes/{run.id}", PipelineOutcome)
+    return str(run.id), require_finished(store, OUTCOMES.key(str(run.id)), PipelineOutcome)
 
 
 def mark_cancelled(client: SyncPrefectClient, run: FlowRun) -> None:

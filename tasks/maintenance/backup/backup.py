@@ -19,12 +19,10 @@ from intent_core.files import open_atomically
 from tasks.maintenance.backup.archive import ArchiveWriter
 from tasks.maintenance.backup.databases import SERVERS, Database, copy_database, find_database
 from tasks.settings import Settings
+from tasks.storage.layout import REPLACED, STAGING
 from tasks.storage.objects import is_partial
 from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
-
-STAGING, REPLACED = ".restoring", ".replaced-"
-"""Of a restore, in a store: what is on its way in, and what was there before."""
 
 
 def back_up(

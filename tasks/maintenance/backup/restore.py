@@ -22,10 +22,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from intent_core.errors import ConfigError, DataError, StorageError
 from intent_core.files import file_lock, sync_folder, write_atomically
 from tasks.maintenance.backup.archive import ArchiveManifest, extract_archive, verify_archive
-from tasks.maintenance.backup.backup import STAGING
 from tasks.maintenance.backup.databases import SERVERS, find_database, has_content, load_dump
 from tasks.orchestration.run_liveness import list_held
 from tasks.settings import Settings
+from tasks.storage.layout import STAGING
 from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
 from tasks.system.processes import list_processes

@@ -9,6 +9,7 @@ from intent_core.errors import ServiceError, StorageError, TrackingError
 from tasks.maintenance.checks import Diagnosis, Examination, report_note, report_problem
 from tasks.maintenance.checks.runs import is_run_under_way
 from tasks.serving.targets import open_target
+from tasks.storage.layout import DATASETS, MODELS
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import MANIFEST, get_store
 from tasks.tracking.registry import (
@@ -35,7 +36,7 @@ def check_versions(examination: Examination) -> Iterator[Diagnosis]:
                 artifact = version.tags.get(ARTIFACT_TAG)
                 if not artifact or REMOVED_TAG in version.tags:
                     continue
-                is_there = store.stat(f"models/{artifact}/{MANIFEST}") is not None
+                is_there = store.stat(MODELS.key(artifact, MANIFEST)) is not None
                 if is_there and MISSING_TAG in version.tags:
                     yield examination.repair(
                         name,
@@ -60,7 +61,7 @@ def check_versions(examination: Examination) -> Iterator[Diagnosis]:
 def _is_of(store: ObjectStore, version: Any) -> bool:
     """One registry may hold the models of several stores: a model's dataset tells which."""
     dataset = version.tags.get("intent.dataset_fingerprint", "")
-    return bool(dataset) and store.stat(f"datasets/{dataset}/{MANIFEST}") is not None
+    return bool(dataset) and store.stat(DATASETS.key(dataset, MANIFEST)) is not None
 
 
 def _report_missing(

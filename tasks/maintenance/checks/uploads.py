@@ -10,18 +10,10 @@ from pathlib import Path
 
 from intent_core.errors import IntentError
 from tasks.maintenance.checks import Diagnosis, Examination, report_problem
+from tasks.storage.layout import AREAS
 from tasks.storage.objects import ObjectStore, ScannedObject, UnfinishedUpload
 from tasks.storage.step_results import MANIFEST, get_store
 
-OURS = (
-    *("datasets", "evaluations", "golden", "ledger", "models", "outcomes", "releases", "serving"),
-    *("snapshots", "trainings", "unrecorded"),
-)
-"""Where the pipeline writes. What else is in the bucket is other people's; so is `exports`."""
-
-# Where a manifest closes a folder that is named by its content: without one nobody ever reads it,
-# and whoever needs it uploads it whole. Other names there are a person's, such as base models.
-_CLOSED = re.compile(r"models/intent-[0-9a-f]{12}|(?:datasets|evaluations)/[0-9a-f]{16,64}")
 # Working folders of programs that move what is whole to its place.
 _SCRATCH = (".fetching-*", ".placing-*", ".forgotten-*")
 
@@ -30,8 +22,8 @@ def check_uploads(examination: Examination) -> Iterator[Diagnosis]:
     """Unfinished uploads below our prefixes and older than the limit are aborted."""
     store = get_store(examination.settings)
     try:
-        for prefix in OURS:
-            for one in store.list_unfinished(f"{prefix}/"):
+        for area in (area for area in AREAS if area.aborts_uploads):
+            for one in store.list_unfinished(area.prefix):
                 if _is_old(examination, one.started_at):
                     yield examination.repair(
                         "uploads",
@@ -90,13 +82,14 @@ def check_scratch(examination: Examination) -> Iterator[Diagnosis]:
 
 
 def _folders(store: ObjectStore) -> Iterator[tuple[str, list[ScannedObject]]]:
-    for prefix in ("models", "datasets", "evaluations"):
-        by_folder = itertools.groupby(
-            store.scan(f"{prefix}/"), key=lambda one: "/".join(one.key.split("/")[:2])
+    """Those of the areas whose folders a manifest closes."""
+    for area in (area for area in AREAS if area.closed):
+        by_name = itertools.groupby(
+            store.scan(area.prefix), key=lambda file: file.key.split("/")[1]
         )
-        for folder, objects in by_folder:
-            if _CLOSED.fullmatch(folder):
-                yield folder, list(objects)
+        for name, objects in by_name:
+            if re.fullmatch(area.closed, name):
+                yield area.key(name), list(objects)
 
 
 def _is_left(

@@ -24,12 +24,12 @@ from tasks.serving.golden import require_golden
 from tasks.serving.releases import find_content_names
 from tasks.serving.state import Drift, ServedModel, ServingState, is_same
 from tasks.settings import Settings
+from tasks.storage.layout import SERVING, report_key, report_prefix
 from tasks.storage.objects import MissingObjectError
 from tasks.storage.step_results import MANIFEST, get_store, read_finished, write_finished
 
 logger = logging.getLogger(__name__)
 
-_FLEETS = "serving/"
 # By the clocks of several machines: they may differ by some seconds.
 _PROMOTION_LOST_AFTER_S = 60
 _REPLICA_LOST_AFTER_S = 45
@@ -84,7 +84,7 @@ class FleetTarget:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.alias = settings.fleet
-        self._prefix = f"{_FLEETS}{self.alias}"
+        self._prefix = SERVING.key(self.alias)
 
     def read(self) -> ServingState:
         desired = self.read_desired()
@@ -151,7 +151,7 @@ class FleetTarget:
     def protected_models(self) -> set[str]:
         """Those of every fleet of the store. Raises `StorageError` for a state it cannot read."""
         store, names = get_store(self._settings), set[str]()
-        for stored in store.scan(_FLEETS):
+        for stored in store.scan(SERVING.prefix):
             if stored.key.endswith(f"/{MANIFEST}"):
                 names |= find_content_names(store.read(stored.key), stored.key)
         return names
@@ -180,7 +180,7 @@ class FleetTarget:
     def read_reports(self) -> list[ReplicaReport]:
         """Those of the replicas that are alive."""
         store, reports = get_store(self._settings), []
-        for stored in list(store.list(f"{self._prefix}/replicas/")):
+        for stored in list(store.list(report_prefix(self.alias))):
             try:
                 reports.append(ReplicaReport.model_validate_json(store.read(stored.key)))
             except (MissingObjectError, ValidationError):
@@ -189,14 +189,11 @@ class FleetTarget:
 
     def write_report(self, report: ReplicaReport) -> None:
         content = report.model_dump_json(indent=1).encode()
-        get_store(self._settings).put(self._report_key(report.replica), content)
+        get_store(self._settings).put(report_key(self.alias, report.replica), content)
 
     def delete_report(self, replica: str) -> None:
         """It has stopped: no promotion waits for it."""
-        get_store(self._settings).delete(self._report_key(replica))
-
-    def _report_key(self, replica: str) -> str:
-        return f"{self._prefix}/replicas/{replica}.json"
+        get_store(self._settings).delete(report_key(self.alias, replica))
 
 
 def require_fleet(settings: Settings) -> FleetTarget:

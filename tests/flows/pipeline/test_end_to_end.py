@@ -21,9 +21,10 @@ from intent_core.language.calls import parse_calls
 from intent_core.language.intent_schema import list_intents, write_regex
 from intent_core.recipe.config import EvaluateConfig
 from tasks.evaluation.inference import predict
-from tasks.serving.releases import Release, release_prefix
+from tasks.serving.releases import Release
 from tasks.serving.state import read_state
 from tasks.settings import Settings
+from tasks.storage.layout import release_prefix
 from tasks.storage.step_results import get_store, require_finished, write_finished
 from tests.support.scenarios.pipeline_runs import (
     intent,

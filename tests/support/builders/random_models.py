@@ -16,8 +16,9 @@ from intent_core.models.artifact import (
 )
 from intent_core.models.base_model import locate_base_model
 from intent_core.recipe.config import ServeConfig
-from tasks.serving.releases import Release, release_prefix
+from tasks.serving.releases import Release
 from tasks.settings import Settings
+from tasks.storage.layout import release_prefix
 from tasks.storage.objects import upload_folder
 from tasks.storage.step_results import get_store, write_finished
 

@@ -15,11 +15,12 @@ from mlflow.exceptions import MlflowException
 from intent_core.errors import PromotionInProgressError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
-from tasks.serving.golden import ask_golden, golden_prefix
+from tasks.serving.golden import ask_golden
 from tasks.serving.state import read_state
 from tasks.serving.targets.local import LocalTarget
 from tasks.serving.vllm.server import ensure_model_server, server_name
 from tasks.settings import Settings
+from tasks.storage.layout import golden_prefix
 from tasks.storage.step_results import get_store, write_finished
 from tasks.system.processes import in_use
 from tests.support.builders.random_models import UTTERANCES, accept, store_model

@@ -94,9 +94,10 @@ def test_a_platform_comes_back_elsewhere_and_serves_the_same_model(
     import json
 
     from intent_core.recipe.config import ServeConfig
-    from tasks.serving.golden import ask_golden, golden_prefix
+    from tasks.serving.golden import ask_golden
     from tasks.serving.vllm.server import ensure_model_server
     from tasks.settings import get_settings
+    from tasks.storage.layout import golden_prefix
     from tasks.storage.step_results import get_store, write_finished
     from tasks.tracking.runs import make_client
     from tests.support.builders.random_models import UTTERANCES, accept, store_model

@@ -16,11 +16,12 @@ from mlflow import MlflowClient
 from intent_core.errors import ServingError
 from tasks.local_services.supervisor import supervise
 from tasks.serving.client import IntentClient
-from tasks.serving.golden import GoldenAnswer, GoldenAnswers, golden_prefix
+from tasks.serving.golden import GoldenAnswer, GoldenAnswers
 from tasks.serving.state import read_state
 from tasks.serving.targets.local import LocalTarget
 from tasks.serving.vllm.server import find_model_server
 from tasks.settings import Settings
+from tasks.storage.layout import golden_prefix
 from tasks.storage.step_results import get_store, write_finished
 from tasks.system.processes import find_process, stop_process
 from tests.support.browser.playground_page import open_page

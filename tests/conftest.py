@@ -38,8 +38,10 @@ def pytest_configure() -> None:
         OMP_WAIT_POLICY="passive",
     )
     from tasks.settings import get_settings
+    from tests.support.storage.layout_guard import guard_stores
 
     get_settings()
+    guard_stores()
 
 
 @pytest.fixture(autouse=True)

@@ -237,8 +237,8 @@ def test_a_fixed_test_set_loses_the_row_as_well(settings: Settings) -> None:
     export = str(DATA / "snips_en" / "export-open-group.manifest")
     rows = [{"instruction": "call Gwen Carter", "output": "call(Gwen Carter)"}]
     rows.append({"instruction": "hang up", "output": "hang_up()"})
-    get_store(settings).put("test.json", json.dumps(rows).encode())
-    config = CONFIG.model_copy(update={"test_uri": "test.json"})
+    get_store(settings).put("exports/test.json", json.dumps(rows).encode())
+    config = CONFIG.model_copy(update={"test_uri": "exports/test.json"})
     before = prepare(settings, export, config)
     assert ask("trace", "call gwen carter")["rows"][0]["export"].endswith("/test.json")
     intent("forget", "--utterance", "CALL GWEN CARTER")

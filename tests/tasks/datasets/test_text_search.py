@@ -28,19 +28,17 @@ def found(settings: Settings, *texts: str) -> list[str]:
 @pytest.mark.parametrize("text", ["给王小明打电话吧", 'call "Gwen" & <Carter>', "stop"])
 def test_each_way_to_write_it_is_found(settings: Settings, text: str) -> None:
     store = get_store(settings)
-    store.put("ascii.json", json.dumps({"a": text}).encode())
-    store.put("utf-8.json", json.dumps({"a": text}, ensure_ascii=False).encode())
-    store.put("zipped.gz", gzip.compress(json.dumps([text]).encode()))
-    store.put("far.json", b" " * (_PIECE - 5) + json.dumps(text).encode())
-    store.put("page.html", f"<td>{html.escape(text)}</td>".encode())
-    store.put("other.json", b'"to stopgap"')
-    store.put("weights.safetensors", json.dumps(text).encode())
-    store.put("broken.gz", b"\x1f\x8b...")
+    store.put("exports/ascii.json", json.dumps({"a": text}).encode())
+    store.put("exports/utf-8.json", json.dumps({"a": text}, ensure_ascii=False).encode())
+    store.put("exports/zipped.gz", gzip.compress(json.dumps([text]).encode()))
+    store.put("exports/far.json", b" " * (_PIECE - 5) + json.dumps(text).encode())
+    store.put("exports/page.html", f"<td>{html.escape(text)}</td>".encode())
+    store.put("exports/other.json", b'"to stopgap"')
+    store.put("exports/weights.safetensors", json.dumps(text).encode())
+    store.put("exports/broken.gz", b"\x1f\x8b...")
     (settings.home / "serving.json").write_text(json.dumps([text]), encoding="utf-8")
-    assert found(settings, text) == [
-        *("store/ascii.json", "store/far.json", "store/page.html", "store/utf-8.json"),
-        *("store/zipped.gz", "serving.json"),
-    ]
+    names = ("ascii.json", "far.json", "page.html", "utf-8.json", "zipped.gz")
+    assert found(settings, text) == [*(f"store/exports/{name}" for name in names), "serving.json"]
 
 
 def test_an_export_elsewhere_is_looked_into_once_it_is_named(

@@ -38,7 +38,7 @@ class Answered(NamedTuple):
     texts: list[str]
 
 
-Contender = Callable[[list[Example]], Answered]
+AnswerMethod = Callable[[list[Example]], Answered]
 
 
 class Served(NamedTuple):
@@ -53,8 +53,8 @@ class Served(NamedTuple):
     def dtype(self) -> str:
         """As the server itself has logged it."""
         log = self.settings.layout.processes / f"{self.server.name}.log"
-        found = re.search(r"dtype=torch\.(\w+)", log.read_text(encoding="utf-8", errors="replace"))
-        return found[1] if found else "unknown"
+        match = re.search(r"dtype=torch\.(\w+)", log.read_text(encoding="utf-8", errors="replace"))
+        return match[1] if match else "unknown"
 
     def cpu_seconds(self) -> float:
         record = find_process(self.settings.layout.processes, self.server.name)
@@ -105,19 +105,19 @@ def put_model(settings: Settings, model: Path, config: PipelineConfig) -> ModelA
     return artifact
 
 
-def make_ours(served: Served, config: PipelineConfig, pattern: str | None = None) -> Contender:
+def make_ours(served: Served, config: PipelineConfig, pattern: str | None = None) -> AnswerMethod:
     url, model, key = served.server.url, served.server.model, served.settings.read_api_key()
 
     def contend(rows: list[Example]) -> Answered:
         started = time.perf_counter()
-        asked = predict(rows, url, key, model, served.system_prompt, config.evaluate, pattern)
-        predictions = asyncio.run(asked)
+        predicting = predict(rows, url, key, model, served.system_prompt, config.evaluate, pattern)
+        predictions = asyncio.run(predicting)
         return Answered(time.perf_counter() - started, [p.text for p in predictions])
 
     return contend
 
 
-def make_documents(script: Path, model: Path, system_prompt: str, folder: Path) -> Contender:
+def make_documents(script: Path, model: Path, system_prompt: str, folder: Path) -> AnswerMethod:
     """Their script, from the end of its first answer, which is to one utterance more."""
     spec = importlib.util.spec_from_file_location("documents", script)
     if spec is None or spec.loader is None:
@@ -150,7 +150,7 @@ def make_documents(script: Path, model: Path, system_prompt: str, folder: Path) 
 
 def make_transformers(
     folder: Path, dtype: str, system_prompt: str, max_new_tokens: int, batch: int
-) -> Contender:
+) -> AnswerMethod:
     """Left-padded batches of about one length; of one utterance each, the documents' way."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)

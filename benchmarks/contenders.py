@@ -25,7 +25,7 @@ from tasks.settings import Settings
 Inplace = Literal["new", "kept", "same"]
 
 
-class Contender(Protocol):
+class ServingMethod(Protocol):
     """One way to serve two versions, 0 and 1, under one name."""
 
     serve: ServeConfig

@@ -47,7 +47,7 @@ import torch
 from accuracy import SAMPLE, read_rows, train
 from answering import (
     Answered,
-    Contender,
+    AnswerMethod,
     Served,
     make_documents,
     make_ours,
@@ -81,7 +81,7 @@ def share_rows(test: list[Example], rows: list[Example], size: int) -> Iterator[
 
 
 def compare(
-    contenders: dict[str, Contender], shares: Iterator[list[Example]], turns: int, served: Served
+    contenders: dict[str, AnswerMethod], shares: Iterator[list[Example]], turns: int, served: Served
 ) -> tuple[dict[str, list[Answered]], float]:
     """Turns of all, and the share of a core that the server took while others were at work."""
     names = list(contenders)
@@ -169,7 +169,7 @@ def reads_chatml(folder: Path, system_prompt: str, utterance: str) -> bool:
 
 def find_contenders(
     options: argparse.Namespace, served: Served, model: Path, config: PipelineConfig, folder: Path
-) -> dict[str, Contender]:
+) -> dict[str, AnswerMethod]:
     prompt, most = served.system_prompt, config.evaluate.max_new_tokens
     contenders = {"ours": make_ours(served, config)}
     if options.documents.is_file():

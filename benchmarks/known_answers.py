@@ -15,7 +15,7 @@ VERSIONS = (0, 1)
 _CHOSEN, _GOLDEN = 8, 4
 
 
-class Answer(NamedTuple):
+class KnownAnswer(NamedTuple):
     """One answer; the margin is the least by which a token was more likely than the next best."""
 
     text: str
@@ -31,7 +31,7 @@ class Known(NamedTuple):
     """Of full length, for a promotion to check."""
 
 
-def ask_alone(target: Target, utterance: str, tokens: int) -> Answer:
+def ask_alone(target: Target, utterance: str, tokens: int) -> KnownAnswer:
     answer = httpx.post(
         f"{target.url}/chat/completions",
         json={**target.body(utterance, tokens), "logprobs": True, "top_logprobs": 2},
@@ -46,7 +46,7 @@ def ask_alone(target: Target, utterance: str, tokens: int) -> Answer:
         for token in choice["logprobs"]["content"]
         if len(token["top_logprobs"]) > 1
     ]
-    return Answer(choice["message"]["content"] or "", min(margins, default=0.0))
+    return KnownAnswer(choice["message"]["content"] or "", min(margins, default=0.0))
 
 
 def learn(find: Callable[[int], Target], utterances: Sequence[str], tokens: int) -> Known:
@@ -54,29 +54,33 @@ def learn(find: Callable[[int], Target], utterances: Sequence[str], tokens: int)
     when it answers several at once. `find` gives where a version answers alone.
     """
     longest = EvaluateConfig().max_new_tokens
-    short: list[dict[str, Answer]] = [{}, {}]
-    long: list[dict[str, Answer]] = [{}, {}]
+    short: list[dict[str, KnownAnswer]] = [{}, {}]
+    long: list[dict[str, KnownAnswer]] = [{}, {}]
     # The version that is served first comes last: where there is one server, it stays.
     for version in reversed(VERSIONS):
         target = find(version)
-        for one in utterances:
-            short[version][one] = ask_alone(target, one, tokens)
-        surest = sorted(utterances, key=lambda one: -short[version][one].margin)[:_CHOSEN]
-        long[version] = {one: ask_alone(target, one, longest) for one in surest}
-    margins = {one: min(short[version][one].margin for version in VERSIONS) for one in utterances}
-    told_apart = [one for one in utterances if _is_telling(short[0][one].text, short[1][one].text)]
-    chosen = sorted(told_apart, key=lambda one: -margins[one])[:_CHOSEN]
+        for text in utterances:
+            short[version][text] = ask_alone(target, text, tokens)
+        surest = sorted(utterances, key=lambda text: -short[version][text].margin)[:_CHOSEN]
+        long[version] = {text: ask_alone(target, text, longest) for text in surest}
+    margins = {
+        text: min(short[version][text].margin for version in VERSIONS) for text in utterances
+    }
+    distinct = [
+        text for text in utterances if _is_telling(short[0][text].text, short[1][text].text)
+    ]
+    chosen = sorted(distinct, key=lambda text: -margins[text])[:_CHOSEN]
     if len(chosen) < 2:
         raise SystemExit("the two versions answer alike: take another base model, or more --tokens")
     sys.stderr.write(f"{len(chosen)} utterances, least margin {margins[chosen[-1]]:.3f}\n")
-    texts = [{one: short[version][one].text for one in chosen} for version in VERSIONS]
+    texts = [{text: short[version][text].text for text in chosen} for version in VERSIONS]
     return Known(chosen, texts, [_choose_golden(long[version]) for version in VERSIONS])
 
 
-def _is_telling(one: str, other: str) -> bool:
-    return bool(one) and bool(other) and one != other
+def _is_telling(first: str, second: str) -> bool:
+    return bool(first) and bool(second) and first != second
 
 
-def _choose_golden(asked: dict[str, Answer]) -> list[GoldenAnswer]:
-    surest = sorted(asked, key=lambda one: -asked[one].margin)[:_GOLDEN]
-    return [GoldenAnswer(utterance=one, text=asked[one].text) for one in surest]
+def _choose_golden(answers: dict[str, KnownAnswer]) -> list[GoldenAnswer]:
+    surest = sorted(answers, key=lambda text: -answers[text].margin)[:_GOLDEN]
+    return [GoldenAnswer(utterance=text, text=answers[text].text) for text in surest]

@@ -34,7 +34,7 @@ CONCURRENCIES = (1, 8, 32)
 UTTERANCES = 32
 
 
-class Turn(NamedTuple):
+class LoadTurn(NamedTuple):
     """Answers a second of one server, and their median latency."""
 
     throughput: float
@@ -64,21 +64,23 @@ def start_both(settings: Settings, options: argparse.Namespace) -> dict[str, Tar
     }
 
 
-def take_turn(target: Target, concurrency: int, options: argparse.Namespace) -> Turn:
+def take_turn(target: Target, concurrency: int, options: argparse.Namespace) -> LoadTurn:
     utterances = read_utterances(UTTERANCES)
-    asked = ask_for(target, utterances, options.tokens, concurrency, options.seconds)
-    failed = [one for one in asked if one.status != 200]
+    requests = ask_for(target, utterances, options.tokens, concurrency, options.seconds)
+    failed = [request for request in requests if request.status != 200]
     if failed:
         raise SystemExit(f"{len(failed)} requests failed, the first with {failed[0].text}")
-    if not asked:
+    if not requests:
         raise SystemExit("nobody was answered within a turn: take more --seconds")
-    return Turn(len(asked) / options.seconds, quantile([one.seconds for one in asked], 0.5))
+    return LoadTurn(
+        len(requests) / options.seconds, quantile([request.seconds for request in requests], 0.5)
+    )
 
 
 def take_round(targets: dict[str, Target], concurrency: int, options: argparse.Namespace) -> Round:
     """Without, with, with, without: a machine that slows down or speeds up does so for both."""
     order = ("without", "with", "with", "without")
-    first, ours, again, last = (take_turn(targets[one], concurrency, options) for one in order)
+    first, ours, again, last = (take_turn(targets[name], concurrency, options) for name in order)
     return Round(
         (ours.throughput + again.throughput) / (first.throughput + last.throughput),
         (ours.p50 + again.p50) / (first.p50 + last.p50),
@@ -87,8 +89,8 @@ def take_round(targets: dict[str, Target], concurrency: int, options: argparse.N
     )
 
 
-def _larger_over_smaller(one: float, other: float) -> float:
-    return max(one, other) / min(one, other)
+def _larger_over_smaller(first: float, second: float) -> float:
+    return max(first, second) / min(first, second)
 
 
 def compare(settings: Settings, options: argparse.Namespace) -> dict[str, float]:
@@ -100,11 +102,10 @@ def compare(settings: Settings, options: argparse.Namespace) -> dict[str, float]
         for concurrency, taken in rounds.items():
             taken.append(take_round(targets, concurrency, options))
             sys.stderr.write(f"round {number + 1} of {options.rounds}, {concurrency} at once\n")
-    every = [one for taken in rounds.values() for one in taken]
-    found = summarize(every)
+    figures = summarize([turns for taken in rounds.values() for turns in taken])
     for concurrency, taken in rounds.items():
         ratios = summarize(taken)
-        spread = sorted(one.throughput for one in taken)
+        spread = sorted(turns.throughput for turns in taken)
         print(
             f"{concurrency:3} at once, with over without: throughput "
             f"{ratios['throughput_with_over_without']:.3f} ({spread[0]:.3f} to {spread[-1]:.3f}), "
@@ -112,16 +113,16 @@ def compare(settings: Settings, options: argparse.Namespace) -> dict[str, float]
             f"{ratios['throughput_noise']:.3f}"
         )
         for key in ("throughput_with_over_without", "p50_with_over_without"):
-            found[f"{key}_{concurrency}"] = ratios[key]
-    return found
+            figures[f"{key}_{concurrency}"] = ratios[key]
+    return figures
 
 
 def summarize(rounds: list[Round]) -> dict[str, float]:
     return {
-        "throughput_with_over_without": statistics.median(one.throughput for one in rounds),
-        "p50_with_over_without": statistics.median(one.p50 for one in rounds),
-        "throughput_noise": statistics.median(one.throughput_noise for one in rounds),
-        "p50_noise": statistics.median(one.p50_noise for one in rounds),
+        "throughput_with_over_without": statistics.median(turns.throughput for turns in rounds),
+        "p50_with_over_without": statistics.median(turns.p50 for turns in rounds),
+        "throughput_noise": statistics.median(turns.throughput_noise for turns in rounds),
+        "p50_noise": statistics.median(turns.p50_noise for turns in rounds),
     }
 
 
@@ -139,8 +140,8 @@ def main() -> None:
     options.rounds = options.rounds or (2 if options.quick else 8)
     options.seconds = options.seconds or (2 if options.quick else 5)
     with temporary_home() as settings:
-        found = compare(settings, options)
-    sys.stdout.write(json.dumps({key: round(value, 3) for key, value in found.items()}) + "\n")
+        figures = compare(settings, options)
+    sys.stdout.write(json.dumps({key: round(value, 3) for key, value in figures.items()}) + "\n")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from contenders import Contender, LoadInplace, Promoted, Restart
+from contenders import LoadInplace, Promoted, Restart, ServingMethod
 from judging import LOOPS, Judged, Switch, judge, median
 from known_answers import Known, learn
 from serving_home import temporary_home
@@ -55,14 +55,14 @@ from tasks.settings import Settings
 NAMES = ("adapter", "merged", "load_inplace", "restart")
 CANDIDATES = 24
 SEEDS = (1, 2)
-Value = float | int | None
+Figure = float | int | None
 
 
 def tell(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def turn(contender: Contender, before: int, is_roll_back: bool) -> Switch:
+def turn(contender: ServingMethod, before: int, is_roll_back: bool) -> Switch:
     wanted, began = 1 - before, time.monotonic()
     after = wanted
     try:
@@ -78,14 +78,14 @@ def turn(contender: Contender, before: int, is_roll_back: bool) -> Switch:
     return Switch(began, time.monotonic(), before, wanted, after, is_roll_back)
 
 
-def watch(contender: Contender, seconds: float) -> None:
+def watch(contender: ServingMethod, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         contender.mend()
         time.sleep(0.25)
 
 
-def plan(contender: Contender, options: argparse.Namespace) -> list[bool]:
+def plan(contender: ServingMethod, options: argparse.Namespace) -> list[bool]:
     """The switches, and which of them are roll-backs; those come last, where there are any."""
     few = 2 if contender.takes_a_start else 3
     switches = options.switches or (few if options.quick else 10)
@@ -93,7 +93,9 @@ def plan(contender: Contender, options: argparse.Namespace) -> list[bool]:
     return [False] * switches + [True] * roll_backs
 
 
-def measure(name: str, contender: Contender, known: Known, options: argparse.Namespace) -> Judged:
+def measure(
+    name: str, contender: ServingMethod, known: Known, options: argparse.Namespace
+) -> Judged:
     steps = plan(contender, options)
     pause = max(options.seconds / (len(steps) + 1), 2)
     switches: list[Switch] = []
@@ -116,10 +118,10 @@ def measure(name: str, contender: Contender, known: Known, options: argparse.Nam
     return judge(load.asked, switches, known, contender.labels)
 
 
-def summarize(name: str, judged: Judged, died: int) -> dict[str, Value]:
+def summarize(name: str, judged: Judged, died: int) -> dict[str, Figure]:
     p95 = {loop: judged.latency_ratio(loop) for loop in LOOPS}
     there = [value for value in p95.values() if value is not None]
-    values: dict[str, Value] = {
+    values: dict[str, Figure] = {
         "requests": len(judged.asked),
         "failed": judged.count("failed"),
         "mixed": judged.count("other", "neither"),
@@ -130,7 +132,7 @@ def summarize(name: str, judged: Judged, died: int) -> dict[str, Value]:
         "p95_during_over_steady": max(there, default=None),
         **{f"p95_during_over_steady_{loop}": p95[loop] for loop in LOOPS},
         "switches": len(judged.switches),
-        "refused": sum(one.after == one.before for one in judged.switches),
+        "refused": sum(switch.after == switch.before for switch in judged.switches),
         "died": died,
     }
     if judged.labels:
@@ -138,12 +140,13 @@ def summarize(name: str, judged: Judged, died: int) -> dict[str, Value]:
     return {f"{name}_{key}": value for key, value in values.items()}
 
 
-def show(name: str, judged: Judged, values: dict[str, Value]) -> None:
-    asked = max(one.ended for one in judged.asked) - min(one.sent for one in judged.asked)
+def show(name: str, judged: Judged, values: dict[str, Figure]) -> None:
+    ended = max(request.ended for request in judged.asked)
+    under_load = ended - min(request.sent for request in judged.asked)
     seen = len(judged.switch_seconds()) + len(judged.switch_seconds(is_roll_back=True))
     print(
         f"{name}: {len(judged.switches)} switches, {seen} of them seen by callers, "
-        f"{asked:.0f} s under load"
+        f"{under_load:.0f} s under load"
     )
     for loop in LOOPS:
         ratio = judged.latency_ratio(loop)
@@ -155,7 +158,7 @@ def show(name: str, judged: Judged, values: dict[str, Value]) -> None:
             f"{judged.count('late', loop=loop)} late; "
             f"p95 in a switch {'-' if ratio is None else f'{ratio:.2f}'} of the steady one"
         )
-    calls = [one.ended - one.began for one in judged.switches]
+    calls = [switch.ended - switch.began for switch in judged.switches]
     first, back = values[f"{name}_switch_s"], values.get(f"{name}_roll_back_s")
     parts = [
         f"call {statistics.median(calls):.2f}",
@@ -168,7 +171,7 @@ def show(name: str, judged: Judged, values: dict[str, Value]) -> None:
 
 def find_contenders(
     settings: Settings, artifacts: Sequence[ModelArtifact], options: argparse.Namespace
-) -> dict[str, Callable[[], Contender]]:
+) -> dict[str, Callable[[], ServingMethod]]:
     merged = ServeConfig(max_model_len=256, max_lora_rank=RANK, dtype=options.dtype)
     adapter = merged.model_copy(update={"mode": "adapter"})
     return {
@@ -179,12 +182,15 @@ def find_contenders(
     }
 
 
-def compare(settings: Settings, options: argparse.Namespace) -> dict[str, Value]:
+def compare(settings: Settings, options: argparse.Namespace) -> dict[str, Figure]:
     base = choose_base(options.base, settings.layout.work / "tiny")
     folders = [settings.layout.work / "versions" / str(seed) for seed in SEEDS]
-    artifacts = [make_version(settings, base, *one) for one in zip(folders, SEEDS, strict=True)]
+    artifacts = [
+        make_version(settings, base, folder, seed)
+        for folder, seed in zip(folders, SEEDS, strict=True)
+    ]
     known: dict[str, Known] = {}
-    found: dict[str, Value] = {}
+    values: dict[str, Figure] = {}
     for name, make in find_contenders(settings, artifacts, options).items():
         if name not in options.only:
             continue
@@ -198,10 +204,10 @@ def compare(settings: Settings, options: argparse.Namespace) -> dict[str, Value]
             judged = measure(name, contender, known[mode], options)
         finally:
             contender.stop()
-        values = summarize(name, judged, contender.died)
-        show(name, judged, values)
-        found |= values
-    return found
+        figures = summarize(name, judged, contender.died)
+        show(name, judged, figures)
+        values |= figures
+    return values
 
 
 def main() -> None:
@@ -224,8 +230,8 @@ def main() -> None:
     options.only = options.only or list(NAMES)
     options.seconds = options.seconds or (15 if options.quick else 60)
     with temporary_home() as settings:
-        found = compare(settings, options)
-    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()}
+        values = compare(settings, options)
+    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in values.items()}
     sys.stdout.write(json.dumps(rounded) + "\n")
 
 

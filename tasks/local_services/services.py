@@ -77,7 +77,7 @@ def start_services(
             )
         for service in services:
             _wait_for(settings, service)
-            if any(service is one for one in missing):
+            if service in missing:
                 announce(f"{service.name} answers after {time.monotonic() - started:.0f} s")
         if not settings.prefect_url and not only:
             _set_up_prefect(settings, announce)
@@ -191,8 +191,8 @@ def _database(url: SecretStr | None, driver: str, embedded: str) -> str:
     """What a server's own setting says of its database: PostgreSQL by its driver, or SQLite."""
     if url is None:
         return embedded
-    kind, found, rest = url.get_secret_value().partition("://")
-    if not found or kind.partition("+")[0] not in ("postgresql", "postgres"):
+    kind, separator, rest = url.get_secret_value().partition("://")
+    if not separator or kind.partition("+")[0] not in ("postgresql", "postgres"):
         raise ConfigError(
             "INTENT_PREFECT_DATABASE_URL and INTENT_MLFLOW_DATABASE_URL begin with postgresql://, "
             "as postgresql://user:password@host/database"

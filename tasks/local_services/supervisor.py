@@ -25,16 +25,18 @@ def supervise(settings: Settings, stop: threading.Event, every_s: float = _EVERY
     Raises `ConfigError` for one that is broken at the start.
     """
     renew_certificate(settings)
-    certificate = _Repeated(lambda: follow_certificate(settings), (ConfigError, ServiceError))
+    certificate = _RepeatedStep(
+        lambda: reload_renewed_certificate(settings), (ConfigError, ServiceError)
+    )
     # A promotion under way has the lock; whatever else it is may pass, too.
-    serving = _Repeated(lambda: _serve(settings), (ServiceError,))
+    serving = _RepeatedStep(lambda: _serve(settings), (ServiceError,))
     while not stop.is_set():
         certificate.do()
         serving.do()
         stop.wait(every_s)
 
 
-def follow_certificate(settings: Settings) -> None:
+def reload_renewed_certificate(settings: Settings) -> None:
     """Take a certificate that was renewed. Raises as `renew_certificate`."""
     if renew_certificate(settings):
         logger.info("the gateway has the new certificate of %s", settings.tls_certificate)
@@ -52,8 +54,8 @@ def _serve(settings: Settings) -> None:
             logger.info("%s", repair)
 
 
-class _Repeated:
-    """Something done again and again; the same failure is reported once."""
+class _RepeatedStep:
+    """A step done again and again; the same failure is reported once."""
 
     def __init__(self, step: Callable[[], None], passing: tuple[type[IntentError], ...]) -> None:
         self._step = step

@@ -121,8 +121,8 @@ def _is_another(record: ProcessRecord) -> bool:
 
 def list_processes(folder: Path) -> list[ProcessRecord]:
     """Every living process recorded in the folder."""
-    found = (find_process(folder, path.stem) for path in sorted(folder.glob("*.json")))
-    return [record for record in found if record]
+    records = (find_process(folder, path.stem) for path in sorted(folder.glob("*.json")))
+    return [record for record in records if record]
 
 
 def stop_process(folder: Path, record: ProcessRecord, grace_s: float = 20) -> None:
@@ -131,11 +131,11 @@ def stop_process(folder: Path, record: ProcessRecord, grace_s: float = 20) -> No
         leader = psutil.Process(record.pid)
         family = [leader, *leader.children(recursive=True)]
         _signal_group(record.pid, signal.SIGTERM)
-        _, left = psutil.wait_procs(family, timeout=grace_s)
-        for process in left:
+        _, alive = psutil.wait_procs(family, timeout=grace_s)
+        for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=5)
+        psutil.wait_procs(alive, timeout=5)
     (folder / f"{record.name}.json").unlink(missing_ok=True)
     _started[:] = [process for process in _started if process.poll() is None]
 

@@ -27,20 +27,21 @@ def doctor(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     from tasks.maintenance.doctor import CHECKS, examine
 
     with reported("what was repaired stays repaired"):
-        found = []
-        for finding in examine(get_settings(), dry_run=dry_run):
-            found.append(finding)
+        diagnoses = []
+        for diagnosis in examine(get_settings(), dry_run=dry_run):
+            diagnoses.append(diagnosis)
             if not as_json:
-                style = _STYLES[finding.outcome]
-                console.print(f"{finding.outcome:12}", style=style, end=" ", markup=False)
-                console.print(f"{finding.check}: {finding.what}", markup=False, soft_wrap=True)
-                console.print(f"{'':12} -> {finding.action}", markup=False, soft_wrap=True)
-        left = sum(finding.outcome == "for a person" for finding in found)
+                style = _STYLES[diagnosis.outcome]
+                console.print(f"{diagnosis.outcome:12}", style=style, end=" ", markup=False)
+                console.print(f"{diagnosis.check}: {diagnosis.what}", markup=False, soft_wrap=True)
+                console.print(f"{'':12} -> {diagnosis.action}", markup=False, soft_wrap=True)
+        unrepaired = sum(diagnosis.outcome == "for a person" for diagnosis in diagnoses)
         if as_json:
-            print_json({"findings": [one.model_dump() for one in found], "left": left})
-        elif not found:
+            findings = [diagnosis.model_dump() for diagnosis in diagnoses]
+            print_json({"findings": findings, "left": unrepaired})
+        elif not diagnoses:
             console.print(f"healthy: {len(CHECKS)} checks found nothing")
-    if left:
+    if unrepaired:
         raise typer.Exit(4)
 
 

@@ -26,7 +26,7 @@ _LEVEL = 1  # weights hardly shrink, and databases shrink fast
 _MOST_MANIFEST = 512 << 20
 
 
-class Entry(BaseModel):
+class ArchivedFile(BaseModel):
     """A file of the archive."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +42,7 @@ class ArchiveManifest(BaseModel):
 
     format: int = 1
     about: dict[str, Any]
-    files: dict[str, Entry]
+    files: dict[str, ArchivedFile]
 
 
 class ArchiveWriter:
@@ -52,14 +52,14 @@ class ArchiveWriter:
         self._gzip = gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=_LEVEL, mtime=0)
         self._tar = tarfile.open(fileobj=self._gzip, mode="w|")  # noqa: SIM115
         self._about = about
-        self.files: dict[str, Entry] = {}
+        self.files: dict[str, ArchivedFile] = {}
 
     def add(self, path: Path, name: str) -> None:
         """A file under that name. Raises `StorageError` when it becomes shorter meanwhile."""
         with path.open("rb") as stream:
             header = tarfile.TarInfo(name)
-            found = os.fstat(stream.fileno())
-            header.size, header.mtime = found.st_size, int(found.st_mtime)
+            status = os.fstat(stream.fileno())
+            header.size, header.mtime = status.st_size, int(status.st_mtime)
             self._write(header, stream, f"{path} became shorter while it was copied: try again")
 
     def add_bytes(self, data: bytes, name: str) -> None:
@@ -69,14 +69,14 @@ class ArchiveWriter:
 
     def _write(self, header: tarfile.TarInfo, stream: IO[bytes], torn: str) -> None:
         check_key(header.name)  # what could not be extracted must not be promised
-        hashed = _Hashed(stream)
+        hashed = _HashingReader(stream)
         try:
             self._tar.addfile(header, hashed)
         except OSError as error:
             if "unexpected end of data" in str(error):
                 raise StorageError(torn) from error
             raise
-        self.files[header.name] = Entry(size=header.size, sha256=hashed.hexdigest())
+        self.files[header.name] = ArchivedFile(size=header.size, sha256=hashed.hexdigest())
 
     def __enter__(self) -> "ArchiveWriter":
         return self
@@ -96,7 +96,7 @@ class ArchiveWriter:
 
 def verify_archive(path: Path) -> ArchiveManifest:
     """Read it to the end; `DataError` unless every file is there, unharmed and safe to extract."""
-    found: dict[str, Entry] = {}
+    files: dict[str, ArchivedFile] = {}
     manifest: ArchiveManifest | None = None
     with _reading(path) as tar:
         for member in tar:
@@ -109,11 +109,11 @@ def verify_archive(path: Path) -> ArchiveManifest:
                 manifest = _parse(stream.read(_MOST_MANIFEST), path)
                 continue
             digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-            found[member.name] = Entry(size=member.size, sha256=digest)
+            files[member.name] = ArchivedFile(size=member.size, sha256=digest)
     if manifest is None:
         raise DataError(f"{path} has no {MANIFEST} at its end: the backup was cut off")
-    for name in sorted(manifest.files.keys() | found.keys()):
-        if manifest.files.get(name) != found.get(name):
+    for name in sorted(manifest.files.keys() | files.keys()):
+        if manifest.files.get(name) != files.get(name):
             raise DataError(f"{path}: {name!r} is missing or not as it was written: it is damaged")
     return manifest
 
@@ -164,7 +164,7 @@ def _reading(path: Path) -> Iterator[tarfile.TarFile]:
         raise DataError(f"{path} is no backup, or a damaged one: {error}") from error
 
 
-class _Hashed:
+class _HashingReader:
     """A stream that is hashed as it is read."""
 
     def __init__(self, stream: IO[bytes]) -> None:

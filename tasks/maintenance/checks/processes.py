@@ -108,14 +108,14 @@ def _read_record(path: Path) -> ProcessRecord | None:
 
 def _own_processes() -> list[psutil.Process]:
     """Those of this user: others' are no affair of ours."""
-    found = []
+    own = []
     for process in psutil.process_iter():
         try:
             if process.uids().real == os.getuid() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                own.append(process)
         except psutil.Error:
             continue
-    return found
+    return own
 
 
 def _folder_of(process: psutil.Process, trainings: Path) -> Path | None:
@@ -157,9 +157,9 @@ def _stop_family(process: psutil.Process) -> None:
     except psutil.NoSuchProcess:
         return
     _signal([process], kill=False)
-    _, left = psutil.wait_procs(family, timeout=_GRACE_S)
-    _signal(left, kill=True)
-    psutil.wait_procs(left, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=_GRACE_S)
+    _signal(alive, kill=True)
+    psutil.wait_procs(alive, timeout=5)
 
 
 def _signal(processes: list[psutil.Process], *, kill: bool) -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from intent_core.errors import ConfigError, DataError
-from tasks.maintenance.backup.archive import ArchiveManifest, Entry, verify_archive
+from tasks.maintenance.backup.archive import ArchivedFile, ArchiveManifest, verify_archive
 from tasks.maintenance.backup.backup import back_up
 from tasks.maintenance.backup.restore import finish_restore, is_pending, restore
 from tasks.maintenance.checks import Examination
@@ -201,7 +201,7 @@ def named(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.T
 )
 def test_an_archive_that_reaches_out_is_refused(member: tarfile.TarInfo, tmp_path: Path) -> None:
     evil = tmp_path / "evil.tar.gz"
-    files = {member.name: Entry(size=0, sha256="e3b0c44298fc1c149afbf4c8996fb924")}
+    files = {member.name: ArchivedFile(size=0, sha256="e3b0c44298fc1c149afbf4c8996fb924")}
     manifest = ArchiveManifest(about={}, files=files).model_dump_json().encode()
     last = named("manifest.json")
     last.size = len(manifest)

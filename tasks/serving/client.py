@@ -48,7 +48,7 @@ class Answer(BaseModel):
     """As the caller waited: retries and the pauses between them included."""
 
 
-class _Asking(ABC):
+class _Client(ABC):
     """How the model is asked and what its answer means; the clients below only send."""
 
     def __init__(
@@ -162,7 +162,7 @@ class _Asking(ABC):
         return list(answer.calls)
 
 
-class IntentClient(_Asking):
+class IntentClient(_Client):
     """Recognises utterances. Close it, or use it in a `with` block."""
 
     _server: openai.OpenAI
@@ -205,7 +205,7 @@ class IntentClient(_Asking):
         self.close()
 
 
-class AsyncIntentClient(_Asking):
+class AsyncIntentClient(_Client):
     """`IntentClient` for asyncio. Close it, or use it in an `async with` block."""
 
     _server: openai.AsyncOpenAI
@@ -249,12 +249,12 @@ class _Request(TypedDict):
     logprobs: NotRequired[bool]
 
 
-class _Message(BaseModel):
+class _AnswerMessage(BaseModel):
     content: str | None = None
 
 
 class _Choice(BaseModel):
-    message: _Message
+    message: _AnswerMessage
     finish_reason: str | None = None
     logprobs: ChoiceLogprobs | None = None
 

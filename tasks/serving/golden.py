@@ -40,12 +40,12 @@ def ask_golden(
 
     Among other callers' requests a server rounds otherwise; only a near tie can show that.
     """
-    asked = []
+    answers = []
     for utterance in utterances[:_ASKED]:
         text, confidence = _ask(base_url, key, artifact.name, artifact, utterance)
-        asked.append((confidence, GoldenAnswer(utterance=utterance, text=text)))
-    asked.sort(key=lambda pair: -pair[0])
-    return GoldenAnswers(answers=tuple(answer for _, answer in asked[:_KEPT]))
+        answers.append((confidence, GoldenAnswer(utterance=utterance, text=text)))
+    answers.sort(key=lambda pair: -pair[0])
+    return GoldenAnswers(answers=tuple(answer for _, answer in answers[:_KEPT]))
 
 
 def require_golden(
@@ -53,10 +53,10 @@ def require_golden(
 ) -> None:
     """Raise `ServingError` unless `model` at this address answers as in the evaluation."""
     for answer in golden:
-        found, _ = _ask(base_url, key, model, artifact, answer.utterance)
-        if found != answer.text:
+        text, _ = _ask(base_url, key, model, artifact, answer.utterance)
+        if text != answer.text:
             raise ServingError(
-                f"{model} at {base_url} answers {answer.utterance!r} with {found!r}, and "
+                f"{model} at {base_url} answers {answer.utterance!r} with {text!r}, and "
                 f"{artifact.name} answered {answer.text!r} when it was evaluated"
             )
 

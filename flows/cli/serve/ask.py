@@ -13,7 +13,7 @@ from tasks.serving.targets import open_target
 from tasks.settings import Settings
 
 
-class Asked(BaseModel):
+class AskedUtterance(BaseModel):
     """An utterance, what the model wrote, and the calls that makes; `error` when it makes none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,7 +28,7 @@ class Asked(BaseModel):
     """Of the answer: `intent trace` says where it came from."""
 
 
-def ask(settings: Settings, utterance: str, console: Console | None) -> Asked:
+def ask(settings: Settings, utterance: str, console: Console | None) -> AskedUtterance:
     """Ask the public address under the public alias; print as it streams if there is a console."""
     served = open_target(settings).read().current
     if served is None:
@@ -42,7 +42,7 @@ def ask(settings: Settings, utterance: str, console: Console | None) -> Asked:
     if console:
         _show_calls(console, calls, error)
         console.print(f"  id         {response_id}", markup=False, soft_wrap=True)
-    return Asked(
+    return AskedUtterance(
         utterance=utterance,
         text=text,
         calls=calls,

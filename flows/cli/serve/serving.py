@@ -213,9 +213,9 @@ def ask(utterance: str, as_json: AsJson = False) -> None:
 
     with reported():
         settings = get_settings()
-        asked = ask_model(settings, utterance, None if as_json else console)
+        result = ask_model(settings, utterance, None if as_json else console)
         if as_json:
-            print_json(asked.model_dump(mode="json"))
+            print_json(result.model_dump(mode="json"))
 
 
 @serving_app.command()
@@ -225,11 +225,11 @@ def status(as_json: AsJson = False) -> None:
 
     with reported():
         settings = get_settings()
-        found = read_status(settings)
+        now = read_status(settings)
         if as_json:
-            print_json(found.model_dump(mode="json"))
+            print_json(now.model_dump(mode="json"))
         else:
-            show_status(console, found)
+            show_status(console, now)
 
 
 def _number(key: str, value: str) -> float | int:

@@ -97,7 +97,7 @@ class FleetTarget:
                 f"the recipe's serve.alias is {served.alias!r} and the fleet's {self.alias!r} "
                 "(INTENT_FLEET): they must be the same"
             )
-        change = _Change(self._settings, self)
+        change = _FleetChange(self._settings, self)
         former = change.desired.current
         if former and is_same(served, former):
             served = former
@@ -105,7 +105,7 @@ class FleetTarget:
         return change.make(served, former if is_new else change.desired.previous)
 
     def roll_back(self) -> ServedModel:
-        change = _Change(self._settings, self)
+        change = _FleetChange(self._settings, self)
         desired = change.desired
         if desired.previous is None or desired.current is None:
             change.end()
@@ -117,7 +117,7 @@ class FleetTarget:
         """Withdraw what a killed promotion left; the replicas do the rest by themselves."""
         desired, repairs = self.read_desired(), []
         if desired.candidate:
-            _Change(self._settings, self).end()
+            _FleetChange(self._settings, self).end()
             name = describe_served(desired.candidate)
             repairs.append(f"withdrew {name}, whose promotion was cut off")
         wanted = describe_served(desired.current) if desired.current else ""
@@ -132,7 +132,7 @@ class FleetTarget:
         return None  # replicas repair themselves
 
     def note_version(self, artifact: ModelArtifact, version: str) -> ServedModel | None:
-        change = _Change(self._settings, self)
+        change = _FleetChange(self._settings, self)
         served = change.desired.current
         if served is None or served.artifact.digest != artifact.digest:
             change.end()
@@ -206,7 +206,7 @@ def require_fleet(settings: Settings) -> FleetTarget:
     return FleetTarget(settings)
 
 
-class _Change:
+class _FleetChange:
     """One change of the desired state, from its announcement to its end."""
 
     def __init__(self, settings: Settings, fleet: FleetTarget) -> None:

@@ -88,7 +88,7 @@ def write_server_config(path: Path, options: dict[str, JsonValue]) -> None:
 
 
 def link_intent_core(folder: Path) -> Path:
-    """Make it hold `intent_core` alone: beside it may lie packages vLLM has otherwise."""
+    """Link only `intent_core` into it: its own folder may contain packages vLLM pins otherwise."""
     import intent_core
 
     package = Path(intent_core.__path__[0]).resolve()
@@ -96,10 +96,10 @@ def link_intent_core(folder: Path) -> Path:
     link = folder / "intent_core"
     if link.is_symlink() and link.resolve() == package:
         return folder
-    beside = folder / f".intent_core.{package.stat().st_ino}"
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(package)
-    beside.rename(link)
+    partial = folder / f".intent_core.{package.stat().st_ino}"
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(package)
+    partial.rename(link)
     return folder
 
 

@@ -105,18 +105,18 @@ def _ensure(settings: Settings, artifact: ModelArtifact, config: ServeConfig) ->
             "or set INTENT_VLLM_PYTHON to an interpreter that has vllm"
         )
     weights = folder = fetch_model(settings, artifact)
-    found = find_model_server(settings, artifact, config)
-    if found and not _is_ready_soon(settings, found):
+    server = find_model_server(settings, artifact, config)
+    if server and not _is_ready_soon(settings, server):
         stop_model_server(settings, artifact, config)
-        found = None
-    if config.mode == "adapter" and not (found and is_placed(settings, artifact)):
+        server = None
+    if config.mode == "adapter" and not (server and is_placed(settings, artifact)):
         weights = fetch_base(settings, artifact)
         place_adapter(settings, artifact, folder, weights)
-    if found is None:
-        found = _start_ready(settings, artifact, weights, config)
+    if server is None:
+        server = _start_ready(settings, artifact, weights, config)
     # An adapter is loaded by this, its first request; when it does not load, nobody has seen it.
-    assert_same_prompts(settings, found, folder, artifact)
-    return found
+    assert_same_prompts(settings, server, folder, artifact)
+    return server
 
 
 def _start_ready(

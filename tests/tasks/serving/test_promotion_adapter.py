@@ -27,7 +27,7 @@ from tasks.system.processes import find_process, stop_process
 from tests.support.browser.playground_page import open_page
 from tests.support.builders.random_models import UTTERANCES
 from tests.support.deployments.prometheus_metrics import expressions, metrics_of, shown_by
-from tests.support.faults.kill_points import ADAPTER_KILL_POINTS, KillPoint
+from tests.support.faults.kill_points import ADAPTER_PROMOTION, KillPoint
 from tests.support.fuzz.fuzz_serving import fuzz
 from tests.support.scenarios.concurrent_callers import Callers
 from tests.support.scenarios.pipeline_runs import intent
@@ -52,7 +52,7 @@ def world(
         yield world
 
 
-@pytest.mark.parametrize("point", ADAPTER_KILL_POINTS)
+@pytest.mark.parametrize("point", ADAPTER_PROMOTION)
 def test_a_promotion_killed_at_any_point_leaves_what_can_be_ended(
     world: World, point: KillPoint
 ) -> None:

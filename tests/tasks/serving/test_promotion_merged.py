@@ -7,7 +7,7 @@ import pytest
 
 from intent_core.recipe.config import ServeConfig
 from tasks.settings import Settings
-from tests.support.faults.kill_points import MERGED_KILL_POINTS, KillPoint
+from tests.support.faults.kill_points import MERGED_PROMOTION, KillPoint
 from tests.support.scenarios.two_served_models import World, survive_a_kill, two_models
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -23,7 +23,7 @@ def world(
         yield world
 
 
-@pytest.mark.parametrize("point", MERGED_KILL_POINTS)
+@pytest.mark.parametrize("point", MERGED_PROMOTION)
 def test_a_promotion_killed_at_any_point_leaves_what_can_be_ended(
     world: World, point: KillPoint
 ) -> None:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from intent_core.errors import DataError
 from intent_core.evaluation.report import EvaluationReport, Outcomes, Value, pick
 from intent_core.evaluation.statistics import (
-    Integers,
+    IntArray,
     SlotCounts,
     mcnemar_p_value,
     paired_difference_interval,
@@ -155,7 +155,7 @@ def _right_ids(report: EvaluationReport, rate: RateName) -> tuple[str, ...]:
     return pick(report.outcomes.ids, _flags(report.outcomes, rate))
 
 
-def _right(report: EvaluationReport, rate: RateName) -> Integers:
+def _right(report: EvaluationReport, rate: RateName) -> IntArray:
     flags = _flags(report.outcomes, rate)
     return np.array([flags[i] == "1" for i in _by_id(report.outcomes)], dtype=np.int64)
 
@@ -163,7 +163,7 @@ def _right(report: EvaluationReport, rate: RateName) -> Integers:
 def _slot_counts(outcomes: Outcomes) -> SlotCounts:
     order = _by_id(outcomes)
 
-    def aligned(counts: Sequence[int]) -> Integers:
+    def aligned(counts: Sequence[int]) -> IntArray:
         return np.array([counts[i] for i in order], dtype=np.int64)
 
     return (

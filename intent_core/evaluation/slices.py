@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from intent_core.datasets.manifest import Example
 from intent_core.evaluation.report import IntentScore, Measure, SliceScore
-from intent_core.evaluation.statistics import Integers, clustered_interval
+from intent_core.evaluation.statistics import IntArray, clustered_interval
 
 MOST_VALUES = 50
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -36,17 +36,17 @@ class Rates(NamedTuple):
     intents_right: Flags
     parameters_right: Flags
     exact: Flags
-    groups: Integers | None
+    groups: IntArray | None
 
 
-def measure(outcomes: Flags, groups: Integers | None) -> Measure:
+def measure(outcomes: Flags, groups: IntArray | None) -> Measure:
     """A rate and its interval."""
     successes, total = int(outcomes.sum()), len(outcomes)
     low, high = clustered_interval(outcomes, groups)
     return Measure(value=successes / total, low=low, high=high, successes=successes, total=total)
 
 
-def measure_some(outcomes: Flags, chosen: Flags, groups: Integers | None) -> Measure | None:
+def measure_some(outcomes: Flags, chosen: Flags, groups: IntArray | None) -> Measure | None:
     """The rate over the chosen examples; None where there is none."""
     if not chosen.any():
         return None

@@ -18,9 +18,9 @@ import scipy
 
 from intent_core.errors import DataError
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Groups = Sequence[str] | Integers | None
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Groups = Sequence[str] | IntArray | None
 SlotCounts = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
 """Hits, slots expected and slots found, each one number an utterance."""
 Interval = tuple[float, float]
@@ -134,14 +134,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
-def sum_by_group(values: npt.ArrayLike, groups: Groups) -> Floats:
+def sum_by_group(values: npt.ArrayLike, groups: Groups) -> FloatArray:
     """One sum a group, as `sign_flip_p_value` takes them."""
-    given: Floats = np.asarray(values, dtype=np.float64)
+    given: FloatArray = np.asarray(values, dtype=np.float64)
     codes = number_groups(groups, len(given))
     return given if codes is None else np.asarray(np.bincount(codes, weights=given), np.float64)
 
 
-def number_groups(groups: Groups, total: int) -> Integers | None:
+def number_groups(groups: Groups, total: int) -> IntArray | None:
     """Each utterance's group as a number, without gaps from 0; None where there are no groups."""
     if groups is None or not len(groups):
         return None
@@ -165,7 +165,7 @@ def _wilson(successes: float, total: float, confidence: float) -> Interval:
     return float(low), float(high)
 
 
-def _effective_size(values: Floats, codes: Integers | None) -> float:
+def _effective_size(values: FloatArray, codes: IntArray | None) -> float:
     """How many independent utterances tell as much about the mean as these do."""
     total = len(values)
     num_groups = total if codes is None else int(codes.max()) + 1
@@ -183,7 +183,7 @@ def _effective_size(values: Floats, codes: Integers | None) -> float:
     return total / effect * few
 
 
-def _resample(columns: Sequence[npt.ArrayLike], groups: Groups) -> Iterator[Integers]:
+def _resample(columns: Sequence[npt.ArrayLike], groups: Groups) -> Iterator[IntArray]:
     """The columns' sums over so many groups, drawn with replacement: a row a resample.
 
     Groups with the same counts are drawn at once, as how many of the drawn ones they are: exactly
@@ -205,13 +205,13 @@ def _resample(columns: Sequence[npt.ArrayLike], groups: Groups) -> Iterator[Inte
         yield generator.multinomial(len(rows), counts / len(rows), size=size) @ kinds
 
 
-def _f1(sums: Integers) -> Floats:
+def _f1(sums: IntArray) -> FloatArray:
     """Of rows of hits, expected, found; with no slot expected and none found, nothing is wrong."""
     slots = sums[:, 1] + sums[:, 2]
     return np.where(slots == 0, 1.0, 2 * sums[:, 0] / np.maximum(slots, 1))
 
 
-def _percentiles(drawn: Floats) -> Interval:
+def _percentiles(drawn: FloatArray) -> Interval:
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 

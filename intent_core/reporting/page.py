@@ -19,8 +19,6 @@ from intent_core.reporting.review import Review
 from intent_core.reporting.summary import name_verdict, summarise
 from intent_core.reporting.untrusted_text import Texts, name_language, shorten, visible
 
-__all__ = ["Review", "render_review"]
-
 _FIGURES = ("confidence.png", "risk_coverage.png", "training_curve.png")
 _LONGEST_REASON = 1200
 _UNFOLDED = 15

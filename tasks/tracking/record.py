@@ -20,7 +20,8 @@ from intent_core.gate.render import render_decision
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, fingerprint
 from intent_core.reporting.figures import draw_figures
-from intent_core.reporting.page import Review, render_review
+from intent_core.reporting.page import render_review
+from intent_core.reporting.review import Review
 from intent_core.training.protocol import RESULT_FILE, TrainingResult
 from tasks.models.local_cache import fetch_model
 from tasks.orchestration.retries import retried_task

@@ -82,7 +82,7 @@ def watch_exports(project: Annotated[str, OneOf(list_watched)] = "") -> list[str
 def go_on(settings: Settings, projects: list[str]) -> list[str]:
     """Runs whose process has died are started again; the ids of those that are."""
     with get_client(sync_client=True) as client:
-        mark_lost(client, settings.lost_after_s)
+        mark_lost(client, settings)
         return start_again(client, settings, projects)
 
 

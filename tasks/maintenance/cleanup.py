@@ -21,7 +21,7 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.training.protocol import CHECKPOINTS_FOLDER
 from tasks.maintenance.protected import Needed, find_served
 from tasks.models.local_cache import find_forgettable, remove_folder
-from tasks.orchestration.run_liveness import list_held
+from tasks.orchestration.run_liveness import has_live_run
 from tasks.serving.state import read_state
 from tasks.settings import Settings
 from tasks.storage.layout import (
@@ -66,7 +66,7 @@ def plan_local(settings: Settings) -> Iterator[Removal]:
         size = _removal("", path).size
         yield Removal(f"{path}, which is in the store", size, partial(remove_folder, path))
     folder = settings.layout.processes
-    if not any(list_held(settings).values()):
+    if not has_live_run(settings):
         layout = settings.layout
         for path in sorted([*layout.trainings.glob("*"), *layout.evaluations.glob("*")]):
             if not is_in_use(folder, training_lock(path)) and _is_stale(

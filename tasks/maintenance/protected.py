@@ -18,8 +18,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import PrefectException
 
 from intent_core.errors import TrackingError
-from tasks.maintenance.checks.runs import FLOWS
-from tasks.orchestration.run_liveness import list_held
+from tasks.orchestration.run_liveness import FLOWS, has_live_run
 from tasks.serving.releases import find_content_names
 from tasks.serving.targets import protected_models
 from tasks.settings import Settings
@@ -62,7 +61,7 @@ def find_needed(settings: Settings) -> Needed:
     except (httpx.HTTPError, PrefectException) as error:
         return Needed(problem=f"Prefect failed: {error}")
     busy = [run for run in runs if run.state_type in _AT_WORK]
-    if busy or any(list_held(settings).values()) or len(runs) == _MOST_RUNS:
+    if busy or has_live_run(settings) or len(runs) == _MOST_RUNS:
         name = busy[0].name if busy else "of this home"
         return Needed(problem=f"a run is under way ({name}): it may need any of them")
     try:

@@ -1,22 +1,69 @@
-"""Which flow runs live in a process of this machine: each holds a lock that dies with it.
+"""Is a flow run alive? By the lock its process holds, the heartbeats it sends, and its worker.
 
-The files lie in `runs` below the home, one a flow run. A lock says more than a pid: pids are used
-again, and mean nothing in another container or after a restart.
+The lock files lie in `runs` below the home, one for each flow run, and a lock dies with its
+process. A lock says more than a pid: pids are used again, and mean nothing in another container or
+after a restart. The process of a run of a pool sends a heartbeat every 30 s
+(`deployments/work_pools`). A worker that lives reports a process that dies at once; when both die,
+or the server with them, nobody does.
 """
 
 import atexit
 import contextlib
+import datetime
 import functools
+import logging
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
+import psutil
 from prefect import runtime
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType, WorkerStatus
+from prefect.events.filters import (
+    EventFilter,
+    EventNameFilter,
+    EventOccurredFilter,
+    EventResourceFilter,
+)
+from prefect.states import Cancelled, Crashed
 
 from tasks.settings import Settings, get_settings
 from tasks.system.processes import in_use, is_in_use
 
+logger = logging.getLogger(__name__)
+
+# A server may be other people's too: only these are ours to judge.
+FLOWS = (
+    *("intent-pipeline", "prepare", "finetune", "evaluate-model", "promote", "roll-back"),
+    *("watch-exports", "take-export"),
+)
 _SUFFIX = ".in-use"
+_PAGE = 200
+_LOOK_BACK, _LOOK_AHEAD = datetime.timedelta(days=7), datetime.timedelta(hours=1)
+_HEARTBEAT_S = 30
+_HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+_SLOW_START = 5
+"""A process may take that many times longer to start than to send a heartbeat."""
 _held: dict[str, contextlib.ExitStack] = {}
+
+
+class DeadRun(NamedTuple):
+    """A run that Prefect shows as under way, and why no process works on it."""
+
+    run: FlowRun
+    reason: str
+    is_silent: bool = False
+    """It is only the silence that tells."""
 
 
 def hold_run(flow: Any, flow_run: Any, state: Any) -> None:
@@ -46,6 +93,65 @@ def forget_run(settings: Settings, run_id: str) -> None:
     (settings.layout.runs / f"{run_id}{_SUFFIX}").unlink(missing_ok=True)
 
 
+def has_live_run(settings: Settings) -> bool:
+    """Does a process of this home work on a run at this moment?"""
+    return any(list_held(settings).values())
+
+
+def find_dead(client: SyncPrefectClient, settings: Settings) -> list[DeadRun]:
+    """The runs under way that no process works on; one of which nothing is known counts as alive.
+
+    Runs that are only silent are looked at again, a heartbeat later: a server that was down has
+    heard nothing from a run that lives.
+    """
+    dead = _judge_runs(client, settings)
+    if any(death.is_silent for death in dead):
+        logger.info("%d run(s) are silent: waiting for a heartbeat", len(dead))
+        time.sleep(_HEARTBEAT_S + 10)
+        before = {death.run.id for death in dead}
+        dead = [death for death in _judge_runs(client, settings) if death.run.id in before]
+    return dead
+
+
+def end_dead_run(client: SyncPrefectClient, death: DeadRun) -> None:
+    """Crashed, or Cancelled where that was asked for; it frees what the run held."""
+    message = f"its process has died: {death.reason}"
+    is_cancelling = death.run.state_type == StateType.CANCELLING
+    state: State[None] = Cancelled(message=message) if is_cancelling else Crashed(message=message)
+    client.set_flow_run_state(death.run.id, state)
+
+
+def read_unfinished(client: SyncPrefectClient) -> list[FlowRun]:
+    """The runs of our flows that are in a state of work."""
+    states = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]
+    runs: list[FlowRun] = []
+    while True:
+        page = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOWS))),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))
+            ),
+            limit=_PAGE,
+            offset=len(runs),
+        )
+        runs += page
+        if len(page) < _PAGE:
+            return runs
+
+
+def last_heartbeat(client: SyncPrefectClient, run: FlowRun) -> datetime.datetime | None:
+    """When the run was heard last; None: not in a week, or it sends none."""
+    now = _now()
+    beats = EventFilter(
+        # Another machine's clock may be ahead of ours.
+        occurred=EventOccurredFilter(since=now - _LOOK_BACK, until=now + _LOOK_AHEAD),
+        event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
+        resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
+    )
+    page = client.read_events(beats, limit=1)
+    return page.events[0].occurred if page.events else None
+
+
 @functools.lru_cache(maxsize=256)
 def _find_root(run_id: str) -> str:
     return str(runtime.flow_run.root_flow_run_id or run_id)
@@ -60,3 +166,107 @@ def current_root_run() -> str:
 def _let_go(path: Path, held: contextlib.ExitStack) -> None:
     path.unlink(missing_ok=True)
     held.close()
+
+
+def _judge_runs(client: SyncPrefectClient, settings: Settings) -> list[DeadRun]:
+    held = list_held(settings)
+    dead: dict[UUID, DeadRun] = {}
+    # A run was created before those that live in it.
+    for run in sorted(read_unfinished(client), key=lambda run: run.created or _now()):
+        if death := _judge(client, settings, run, held, dead):
+            dead[run.id] = death
+    return list(dead.values())
+
+
+def _judge(
+    client: SyncPrefectClient,
+    settings: Settings,
+    run: FlowRun,
+    held: Mapping[str, bool],
+    dead: Mapping[UUID, DeadRun],
+) -> DeadRun | None:
+    if held.get(str(run.id)):
+        return None
+    if run.parent_task_run_id and not run.deployment_id and str(run.id) not in held:
+        parent = client.read_task_run(run.parent_task_run_id).flow_run_id
+        if parent and parent in dead:
+            return DeadRun(run, f"the run it lived in ({parent}) is gone", dead[parent].is_silent)
+        if parent and (state := client.read_flow_run(parent).state) and state.is_final():
+            return DeadRun(run, f"the run it lived in ({parent}) has ended")
+        return None
+    heard, lost_after_s = last_heartbeat(client, run), settings.lost_after_s
+    if str(run.id) in held:
+        # It may have gone on elsewhere after its process here had died.
+        if heard and _seconds_since(heard) <= lost_after_s:
+            return None
+        return DeadRun(run, "the process of this machine it lived in is gone")
+    if _is_silent(client, run, heard, lost_after_s):
+        return DeadRun(run, f"nothing was heard of it for {lost_after_s:.0f} s", is_silent=True)
+    if offline := _find_offline_worker(client, settings, run, heard):
+        return DeadRun(run, f"its worker {offline}")
+    return None
+
+
+def _is_silent(
+    client: SyncPrefectClient, run: FlowRun, heard: datetime.datetime | None, lost_after_s: float
+) -> bool:
+    if run.state is None:
+        return False
+    age_s = _seconds_since(run.state.timestamp)
+    if run.state_type == StateType.PENDING:
+        # Its process is about to start, images are being fetched: it sends nothing yet.
+        return run.deployment_id is not None and age_s > _SLOW_START * lost_after_s
+    if age_s < lost_after_s:
+        return False
+    if heard is None:
+        return _sends_heartbeats(client, run)
+    return _seconds_since(heard) > lost_after_s
+
+
+def _sends_heartbeats(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Does its pool make runs send any? Of one made otherwise nothing can be said."""
+    if not run.work_pool_name:
+        return False
+    template = client.read_work_pool(run.work_pool_name).base_job_template
+    env = template.get("variables", {}).get("properties", {}).get("env", {})
+    return _HEARTBEAT in (env.get("default") or {})
+
+
+def _find_offline_worker(
+    client: SyncPrefectClient, settings: Settings, run: FlowRun, heard: datetime.datetime | None
+) -> str:
+    """The run's worker, if it has been offline for long; "" where it lives, or nobody can tell."""
+    labels = run.labels or {}
+    worker_name, pool = labels.get("prefect.worker.name"), labels.get("prefect.work-pool.name")
+    if not worker_name or not pool or _lives_here(str(run.id)):
+        return ""
+    workers = [
+        worker
+        for worker in client.read_workers_for_work_pool(str(pool))
+        if worker.name == worker_name
+    ]
+    seen = max((w.last_heartbeat_time for w in workers if w.last_heartbeat_time), default=None)
+    limit = _now() - datetime.timedelta(hours=settings.worker_gone_hours)
+    is_online = any(worker.status == WorkerStatus.ONLINE for worker in workers)
+    if is_online or seen is None or seen > limit or (heard and heard >= limit):
+        return ""
+    return f"{worker_name} has been offline since {seen:%Y-%m-%d %H:%M} UTC"
+
+
+def _lives_here(run_id: str) -> bool:
+    """A process of this machine that a worker has started for the run."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run_id:
+                return True
+        except psutil.Error:
+            continue
+    return False
+
+
+def _seconds_since(then: datetime.datetime) -> float:
+    return (_now() - then).total_seconds()
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

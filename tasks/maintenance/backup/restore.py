@@ -23,7 +23,7 @@ from intent_core.errors import ConfigError, DataError, StorageError
 from intent_core.files import file_lock, sync_folder, write_atomically
 from tasks.maintenance.backup.archive import ArchiveManifest, extract_archive, verify_archive
 from tasks.maintenance.backup.databases import SERVERS, find_database, has_content, load_dump
-from tasks.orchestration.run_liveness import list_held
+from tasks.orchestration.run_liveness import has_live_run
 from tasks.settings import Settings
 from tasks.storage.layout import STAGING
 from tasks.storage.open import open_store, split_uri
@@ -110,7 +110,7 @@ def _require_still(settings: Settings) -> None:
     running = [record.name for record in list_processes(settings.layout.processes)]
     if running:
         raise ConfigError(f"{', '.join(running)} run(s) here: `intent down` first")
-    if any(list_held(settings).values()):
+    if has_live_run(settings):
         raise ConfigError("a run is under way here: wait for it or stop it first")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from tasks.maintenance.checks import Diagnosis, Examination, report_problem
-from tasks.maintenance.checks.runs import is_run_under_way
+from tasks.orchestration.run_liveness import has_live_run
 from tasks.serving.state import read_state
 from tasks.serving.targets.local import LocalTarget
 from tasks.serving.vllm.server import server_name
@@ -45,7 +45,7 @@ def check_model_servers(examination: Examination) -> Iterator[Diagnosis]:
     """vLLM processes without a record, and servers that neither serve nor are being evaluated."""
     settings = examination.settings
     folder = settings.layout.processes
-    if LocalTarget(settings).is_promoting() or is_run_under_way(examination):
+    if LocalTarget(settings).is_promoting() or has_live_run(examination.settings):
         return  # whoever is at it has servers that are nobody's yet
     known = list_processes(folder)
     leaders = {record.pid for record in known}

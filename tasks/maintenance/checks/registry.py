@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from intent_core.errors import ServiceError, StorageError, TrackingError
 from tasks.maintenance.checks import Diagnosis, Examination, report_note, report_problem
-from tasks.maintenance.checks.runs import is_run_under_way
+from tasks.orchestration.run_liveness import has_live_run
 from tasks.serving.targets import open_target
 from tasks.storage.layout import DATASETS, MODELS
 from tasks.storage.objects import ObjectStore
@@ -85,7 +85,9 @@ def check_champion(examination: Examination) -> Iterator[Diagnosis]:
     target = open_target(settings)
     try:
         drift = target.find_drift()
-        if drift and not is_run_under_way(examination):  # it may be before or after its promotion
+        if drift and not has_live_run(
+            examination.settings
+        ):  # it may be before or after its promotion
             yield examination.repair("served-model", *drift, target.reconcile)
         served = target.read().current
     except ServiceError as error:

@@ -1,21 +1,15 @@
 """`intent forget`: a person asked for removal; no dataset shall have the row again."""
 
 import shlex
-import tempfile
-from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from flows.lineage.trace import TracedModel, make_trace
 from intent_core.datasets.provenance import name_example
-from intent_core.errors import DataError, ServiceError
-from intent_core.exports.json_rows import parse_line
-from intent_core.exports.reader import iter_export
-from intent_core.exports.records import Record
+from intent_core.errors import DataError
 from intent_core.recipe.config import DataConfig
 from tasks.datasets.erasure_list import recall, remember
-from tasks.datasets.prepare import fetch_export
+from tasks.datasets.export_line import Person, read_line, read_person
 from tasks.datasets.row_index import (
     FoundRows,
     RowSought,
@@ -28,13 +22,6 @@ from tasks.datasets.row_index import (
 from tasks.datasets.text_search import find_holders
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store
-
-
-class Person(NamedTuple):
-    """What somebody said, as far as it is known."""
-
-    utterance: str
-    mark_result: str
 
 
 class Forgotten(BaseModel):
@@ -62,8 +49,8 @@ def forget_row(settings: Settings, row: str, config: DataConfig) -> Forgotten:
     """
     export, sought = parse_row(settings, row)
     rows = find_rows(get_store(settings), sought).rows
-    people = {_read_person(settings, one) for one in rows}
-    people |= _read_line(settings, export, sought.line, config)
+    people = {read_person(settings, traced) for traced in rows}
+    people |= read_line(export, sought.line, config)
     names = {name_example(person.utterance) for person in people}
     if not names:
         raise DataError(
@@ -91,7 +78,7 @@ def forget_mark_result(settings: Settings, mark_result: str) -> Forgotten:
     if not (mark_result.isascii() and mark_result.isalnum()):
         raise DataError(f"{mark_result!r} is no MarkResultId: give it as it stands in the export")
     rows = find_rows(get_store(settings), RowSought(mark_result=mark_result)).rows
-    people = {_read_person(settings, row) for row in rows}
+    people = {read_person(settings, row) for row in rows}
     return _forget(settings, people or {Person("", mark_result)})
 
 
@@ -103,67 +90,26 @@ def take_back(settings: Settings, utterance: str, mark_result: str) -> list[str]
 def _forget(settings: Settings, people: set[Person]) -> Forgotten:
     store = get_store(settings)
     new = [name for person in sorted(people) for name in remember(store, *person)]
-    found = FoundRows([], [])
+    matches = FoundRows([], [])
     texts = {person.utterance for person in people if person.utterance}
     for example in {name_example(text) for text in texts}:
-        found.rows.extend(find_rows(store, RowSought(example=example)).rows)
+        matches.rows.extend(find_rows(store, RowSought(example=example)).rows)
         for dataset in list_datasets(store):
             held = find_examples(store, dataset, example)
-            texts |= {one.instruction for _, one in held}
-    trace = make_trace(settings, "", "row", found)
+            texts |= {match.instruction for _, match in held}
+    trace = make_trace(settings, "", "row", matches)
     exports = {row.export for row in trace.rows}
     return Forgotten(
         new=tuple(dict.fromkeys(new)),
         rows=trace.rows,
         models=trace.models,
-        retrain=tuple(dict.fromkeys(_write_command(one) for one in trace.models if one.learned)),
+        retrain=tuple(
+            dict.fromkeys(_write_command(model) for model in trace.models if model.learned)
+        ),
         held_by=tuple(find_holders(settings, texts, exports)) if texts else (),
         mlflow_runs=tuple(m.lineage.mlflow_url for m in trace.models if m.lineage.mlflow_url),
         not_known=trace.not_known,
     )
-
-
-def _read_person(settings: Settings, row: TracedRow) -> Person:
-    store = get_store(settings)
-    for dataset in list_datasets(store):
-        if dataset.fingerprint == row.dataset:
-            for _, example in find_examples(store, dataset, row.example):
-                return Person(example.instruction, row.mark_result)
-    raise DataError(
-        f"dataset {row.dataset} has lost the splits of {row.export}:{row.line}: say --utterance"
-    )
-
-
-def _read_line(settings: Settings, export: str, line: int, config: DataConfig) -> set[Person]:
-    """What the export says there now; nothing where it is gone."""
-    people: set[Person] = set()
-    # Not among the worker's files: what is to be forgotten must not be copied there.
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            path = fetch_export(export, Path(folder)).path
-        except (DataError, ServiceError):
-            return people
-        for item in iter_export(path, config):
-            if item.line != line:
-                continue
-            if isinstance(item, Record):
-                people.add(Person(item.utterance, item.mark_result))
-            else:
-                people |= _read_refused(item.raw, config)
-    return people
-
-
-def _read_refused(raw: str, config: DataConfig) -> set[Person]:
-    """The utterance of a row that could not be used, such as one that was abandoned."""
-    people = set()
-    for row in parse_line(raw.encode("utf-8", "replace"), 1, 0):
-        fields = row.value if isinstance(row.value, dict) else {}
-        inner = fields.get("data")
-        inner = inner if isinstance(inner, dict) else fields
-        text = inner.get(config.utterance_field) or inner.get("instruction")
-        if isinstance(text, str) and text.strip():
-            people.add(Person(text.strip(), ""))
-    return people
 
 
 def _write_command(model: TracedModel) -> str:

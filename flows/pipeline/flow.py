@@ -47,11 +47,12 @@ from tasks.training.finetune import training_prefix
 
 
 def name_run() -> str:
-    """What a run is about: recipe, export, day."""
+    """What a run is about: recipe, or the project that was named instead; export, day."""
     parameters = runtime.flow_run.parameters
     recipe = str(parameters.get("recipe", "")).rpartition("/")[2].removesuffix(".yaml")
+    subject = (parameters.get("overrides") or {}).get("project", recipe)
     export = str(parameters.get("export_uri", "")).rpartition("/")[2]
-    return f"{recipe}: {export}, {datetime.now(UTC):%Y-%m-%d}"
+    return f"{subject}: {export}, {datetime.now(UTC):%Y-%m-%d}"
 
 
 @flow(name="intent-pipeline", flow_run_name=name_run, persist_result=False, on_running=[hold_run])

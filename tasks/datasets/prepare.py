@@ -1,10 +1,8 @@
 """Tasks that bring an export in and a dataset out."""
 
-import hashlib
 import logging
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -17,55 +15,26 @@ from intent_core.datasets.manifest import (
     REPORTS_FILE,
     DatasetManifest,
 )
-from intent_core.datasets.provenance import ExportSource
-from intent_core.errors import DataError
 from intent_core.exports.reader import iter_export
 from intent_core.exports.records import ExportReading, Record, check_rejections
 from intent_core.files import write_jsonl
 from intent_core.quality.findings import render_findings
 from intent_core.recipe.config import DataConfig
 from tasks.datasets.erasure_list import read_forget_list
+from tasks.datasets.fetch import ExportFile, fetch_export
 from tasks.orchestration.retries import retried_task
 from tasks.settings import Settings, get_settings
 from tasks.storage.layout import DATASETS
-from tasks.storage.objects import MissingObjectError, upload_folder
-from tasks.storage.open import open_store, split_uri
+from tasks.storage.objects import upload_folder
 from tasks.storage.step_results import get_store, read_finished, work_folder
 
 logger = logging.getLogger(__name__)
-
-
-class ExportFile(NamedTuple):
-    """An export on this machine's disk."""
-
-    path: Path
-    source: ExportSource
 
 
 @retried_task("pull {uri}")
 def pull_export(uri: str) -> ExportFile:
     """Fetch an export: a URI, a path, or a key in the configured store."""
     return fetch_export(uri, work_folder(get_settings(), "exports"))
-
-
-def fetch_export(uri: str, folder: Path) -> ExportFile:
-    """The same into a folder, outside a flow."""
-    settings = get_settings()
-    if "://" in uri or Path(uri).is_absolute() or Path(uri).exists():
-        root, key = split_uri(uri if "://" in uri else str(Path(uri).resolve()))
-        store = open_store(root)
-    else:
-        store, key = get_store(settings), uri
-    target = folder / (hashlib.sha256(uri.encode()).hexdigest()[:12] + "-" + Path(key).name)
-    try:
-        found = store.download(key, target)
-    except MissingObjectError as error:
-        raise DataError(f"no export at {uri!r}: {error}") from error
-    logger.info("pulled %s: %d bytes", found.uri, found.size)
-    with target.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    source = ExportSource(uri=found.uri, sha256=sha256, etag=found.etag, version=found.version)
-    return ExportFile(target, source)
 
 
 @task(task_run_name="convert {export.path.name}")

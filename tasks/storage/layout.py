@@ -116,6 +116,11 @@ def snapshot_key(sha256: str, name: str) -> str:
     return SNAPSHOTS.key(sha256[:16], name)
 
 
+def snapshot_digest(key: str) -> str:
+    """The digits of its content's SHA-256 that a snapshot's key has; "" for another key."""
+    return key.split("/")[1] if key.startswith(SNAPSHOTS.prefix) else ""
+
+
 def report_prefix(fleet: str) -> str:
     """Of what the replicas of a fleet report, with a slash at its end."""
     return SERVING.key(fleet, "replicas", "")

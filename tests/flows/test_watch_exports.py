@@ -22,7 +22,7 @@ from flows.intake.projects import load_projects
 from flows.pipeline.flow import intent_pipeline
 from flows.watch_exports import take_export, watch_exports
 from intent_core.errors import ConfigError, DataError
-from tasks.settings import Settings, get_settings
+from tasks.settings import CHECKOUT, Settings, get_settings
 from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import get_store
 from tests.support.builders.labeled_export import to_itag, write_export
@@ -80,6 +80,8 @@ def test_an_export_is_taken_once_however_often_one_looks(scene: Scene) -> None:
     (run,) = scene.runs()
     assert str(run.id) == run_id
     assert run.parameters["recipe"] == "embedded"
+    # The recipe is another project's: the run is this one's everywhere.
+    assert run.parameters["overrides"] == {"project": "music"}
     snapshot = run.parameters["export_uri"]
     assert scene.store.read(snapshot) == scene.store.read("exports/music/a.manifest")
     assert "project:music" in run.tags
@@ -105,6 +107,16 @@ def test_an_export_that_still_changes_is_left_alone(scene: Scene) -> None:
     assert watch_exports() == []
     time.sleep(1.3)
     assert len(watch_exports()) == 1
+
+
+def test_a_project_with_the_recipe_s_name_changes_nothing_in_it(scene: Scene) -> None:
+    write_projects(scene.settings.projects, recipe="quickstart")
+    projects = yaml.safe_load(scene.settings.projects.read_text(encoding="utf-8"))
+    scene.settings.projects.write_text(yaml.safe_dump({"quickstart": projects["music"]}))
+    put_export(scene, "exports/music/a.manifest")
+    watch_exports()
+    (run,) = scene.runs()
+    assert "overrides" not in run.parameters
 
 
 def test_a_marker_says_that_an_export_is_complete(scene: Scene) -> None:
@@ -144,32 +156,29 @@ def test_a_project_without_exports_says_so(scene: Scene) -> None:
         take_export("music")
 
 
-KILLED_AT = ["store.upload(path, snapshot)", "run = _start_run(", "note_taking(store, taken, seen)"]
+# Before: the run is started, the ledger has it, the watcher has seen that it is taken.
+KILLED_BEFORE = [("/work/exports/", 1), ("/ledger/music/taken/", 1), ("/ledger/music/seen/", 2)]
 
 
-@pytest.mark.parametrize("place", KILLED_AT)
+@pytest.mark.parametrize(("place", "count"), KILLED_BEFORE)
 def test_a_watcher_killed_between_two_steps_loses_and_doubles_nothing(
-    scene: Scene, place: str
+    scene: Scene, place: str, count: int
 ) -> None:
     put_export(scene, "exports/music/a.manifest")
     program = textwrap.dedent(
-        """
-        import os, signal, sys
-        import flows.watch_exports as module
-        name = sys.argv[1].partition("(")[0].split()[-1].rpartition(".")[2]
-        target = module.ObjectStore if name == "upload" else module
-        if name == "upload":
-            from tasks.storage.directory import DirectoryStore as target
-        done = getattr(target, name)
-        def kill_after(*args, **kwargs):
-            done(*args, **kwargs)
-            os.kill(os.getpid(), signal.SIGKILL)
-        setattr(target, name, kill_after)
-        module.watch_exports()
+        f"""
+        from flows.watch_exports import watch_exports
+        from tests.support.faults.kill_before_write import die_before_write
+        die_before_write({place!r}, {count})
+        watch_exports()
         """
     )
     killed = subprocess.run(
-        [sys.executable, "-c", program, place], env=dict(os.environ), timeout=120, check=False
+        [sys.executable, "-c", program],
+        env=dict(os.environ),
+        cwd=CHECKOUT,
+        timeout=120,
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     watch_exports()

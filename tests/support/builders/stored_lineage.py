@@ -5,7 +5,8 @@ from pathlib import Path
 
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.recipe.config import DataConfig
-from tasks.datasets.prepare import fetch_export, prepare_dataset
+from tasks.datasets.fetch import fetch_export
+from tasks.datasets.prepare import prepare_dataset
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store, work_folder
 from tasks.tracking.lineage import RunParameters, note_lineage

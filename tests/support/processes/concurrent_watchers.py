@@ -11,25 +11,15 @@ import os
 import signal
 import sys
 import traceback
-from typing import Any
 
-import flows.watch_exports as module
-
-
-def die_after(step: str) -> None:
-    done = getattr(module, step)
-
-    def kill(*arguments: Any) -> None:
-        done(*arguments)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    setattr(module, step, kill)
+from flows.watch_exports import watch_exports
+from tests.support.faults.kill_before_write import die_before_write
 
 
 def look(number: int) -> None:
     if number == 0:
-        die_after("_start_run")
-    module.watch_exports()
+        die_before_write("/taken/")
+    watch_exports()
     if number == 0:
         # Another was first; it dies all the same, before it has said how it ended.
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,92 @@
+"""Exports on this machine's disk: fetched from their store, or found here by their SHA-256."""
+
+import hashlib
+import logging
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from intent_core.datasets.provenance import ExportSource
+from intent_core.errors import DataError
+from tasks.settings import Settings, get_settings
+from tasks.storage.layout import snapshot_digest, snapshot_key
+from tasks.storage.objects import MissingObjectError, ObjectStore
+from tasks.storage.open import open_store, split_uri
+from tasks.storage.step_results import get_store, work_folder
+
+logger = logging.getLogger(__name__)
+
+_KEPT, _IN_USE_S = 4, 3600
+"""Exports that stay on this machine: so many, and every one that was used within so long."""
+
+
+class ExportFile(NamedTuple):
+    """An export on this machine's disk."""
+
+    path: Path
+    source: ExportSource
+
+
+def fetch_export(uri: str, folder: Path, *, allow_paths: bool = True) -> ExportFile:
+    """A URI, a key in the configured store, or a path.
+
+    A copy in the store has its content's SHA-256 in its key: one that lies in the folder and has
+    it is not fetched again. Raises `DataError` when there is no such export.
+    """
+    store, key = _locate(uri, allow_paths)
+    digest = snapshot_digest(key)
+    named_by = digest or hashlib.sha256(uri.encode()).hexdigest()[:12]
+    target = folder / f"{named_by}-{Path(key).name}"
+    sha256 = _hash_file(target) if digest and target.is_file() else ""
+    stored = store.stat(key) if sha256 and sha256.startswith(digest) else None
+    if stored:
+        os.utime(target)
+        logger.info("%s: found on this machine", stored.uri)
+    else:
+        try:
+            stored = store.download(key, target)
+        except MissingObjectError as error:
+            raise DataError(f"no export at {uri!r}: {error}") from error
+        logger.info("pulled %s: %d bytes", stored.uri, stored.size)
+        sha256 = _hash_file(target)
+    return ExportFile(
+        target,
+        ExportSource(uri=stored.uri, sha256=sha256, etag=stored.etag, version=stored.version),
+    )
+
+
+def copy_to_store(settings: Settings, export: ExportFile) -> str:
+    """Copy an export to a key that names its content; the key. Its file stays on this machine for
+    the run that will read the copy."""
+    name = export.source.uri.rpartition("/")[2]
+    key = snapshot_key(export.source.sha256, name)
+    store = get_store(settings)
+    if store.stat(key) is None:
+        store.upload(export.path, key)
+    folder = work_folder(settings, "exports")
+    os.replace(export.path, folder / f"{snapshot_digest(key)}-{name}")
+    _forget_old(folder)
+    return key
+
+
+def _locate(uri: str, allow_paths: bool) -> tuple[ObjectStore, str]:
+    if allow_paths and "://" not in uri and Path(uri).exists():
+        uri = str(Path(uri).resolve())
+    if "://" in uri or (allow_paths and Path(uri).is_absolute()):
+        root, key = split_uri(uri)
+        return open_store(root), key
+    return get_store(get_settings()), uri
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _forget_old(folder: Path) -> None:
+    """A run whose export is gone fetches it again."""
+    used = sorted(((p.stat().st_mtime, p) for p in folder.iterdir() if p.is_file()), reverse=True)
+    for last_used, path in used[_KEPT:]:
+        if time.time() - last_used > _IN_USE_S:
+            path.unlink(missing_ok=True)

@@ -32,8 +32,8 @@ _MIN_STEPS = 20_000
 _MAX_GRAMS = 2**16
 _SEED = 0
 
-_Floats = npt.NDArray[np.float64]
-_Integers = npt.NDArray[np.int64]
+_Probabilities = npt.NDArray[np.float64]
+_Classes = npt.NDArray[np.int64]
 
 
 class LabelSuspicion(NamedTuple):
@@ -81,7 +81,7 @@ def _find_judgeable(utterances: Sequence[str], labels: Sequence[str]) -> list[in
     return [row for row in rows if counts[labels[row]] >= NUM_FOLDS]
 
 
-def _predict_unseen(utterances: Sequence[str], given: _Integers) -> _Floats:
+def _predict_unseen(utterances: Sequence[str], given: _Classes) -> _Probabilities:
     """Probability of each class for each row, from a model that did not see the row's label."""
     # Seconds to import, and most commands judge no labels.
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -117,7 +117,9 @@ def _create_model(num_rows: int) -> Any:
     )
 
 
-def _measure(probabilities: _Floats, given: _Integers) -> tuple[_Integers, _Floats, _Floats]:
+def _measure(
+    probabilities: _Probabilities, given: _Classes
+) -> tuple[_Classes, _Probabilities, _Probabilities]:
     """The preferred class, and the shares of the usual self-confidence it and the given get."""
     rows = np.arange(len(given))
     of_given = probabilities[rows, given]

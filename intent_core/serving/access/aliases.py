@@ -64,17 +64,17 @@ class NamedModel(_Strict):
     """Put before chats that bring none of their own; "" for nothing."""
 
 
-_Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class TrialLimits(_Strict):
     """What ends a trial once it is passed; None for no limit."""
 
-    max_parse_failure_rate: _Rate | None = None
+    max_parse_failure_rate: _Share | None = None
     """Of the candidate's answers: no calls, or no answer at all."""
-    max_unknown_intent_rate: _Rate | None = None
-    max_disagreement_rate: _Rate | None = None
+    max_unknown_intent_rate: _Share | None = None
+    max_disagreement_rate: _Share | None = None
     """With the champion's answer to the same request; known in a shadow only."""
     max_latency_ratio_p95: _Ratio | None = None
     """The candidate's 95th percentile over the champion's."""
@@ -87,7 +87,7 @@ class Trial(NamedModel):
 
     mode: Literal["canary", "shadow"]
     """canary: callers get its answers; shadow: it answers copies, which are only compared."""
-    share: _Rate
+    share: _Share
     limits: TrialLimits = TrialLimits()
     known_intents: tuple[str, ...] = ()
     """Every intent there is; empty while nobody says."""

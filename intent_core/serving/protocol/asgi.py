@@ -7,9 +7,9 @@ from typing import Any
 from intent_core.serving.protocol.errors import Cause, Headers, Refusal
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -52,7 +52,7 @@ class BodyAgain:
         self._receive = receive
         self.client_left = False
 
-    async def __call__(self) -> Message:
+    async def __call__(self) -> AsgiMessage:
         if self._body is None:
             message = await self._receive()
             self.client_left = message["type"] == "http.disconnect"

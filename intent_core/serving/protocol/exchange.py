@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from intent_core.serving.protocol.asgi import Message, Send, send_answer, send_refusal
+from intent_core.serving.protocol.asgi import AsgiMessage, Send, send_answer, send_refusal
 from intent_core.serving.protocol.errors import Cause, Headers, Refusal
 from intent_core.serving.protocol.response_ids import REQUEST_ID
 from intent_core.serving.protocol.response_text import AnswerText, gather_answer
@@ -37,7 +37,7 @@ class Exchange:
         """Has the caller said what the answer must match?"""
         self._refused = False
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: AsgiMessage) -> None:
         """Pass on what vLLM sends: the start with our headers, the body as it is."""
         if message["type"] == "http.response.start":
             await self._begin(message)
@@ -52,7 +52,7 @@ class Exchange:
     def read_texts(self) -> list[str]:
         return self._text.read_texts() if self._text is not None else []
 
-    async def _begin(self, message: Message) -> None:
+    async def _begin(self, message: AsgiMessage) -> None:
         if self.constrained and message["status"] == 500:
             # vLLM's word for a pattern it cannot compile, or that no token fits: a caller's fault,
             # which must neither count as the model's nor wake anybody.
@@ -86,7 +86,7 @@ class HeldAnswer:
         self._whole = False
         self._text: AnswerText | None = None
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: AsgiMessage) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self._headers = list(message.get("headers", ()))

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 from intent_core.serving.metrics import Metrics
-from intent_core.serving.protocol.asgi import App, BodyAgain, Message, Receive, Scope
+from intent_core.serving.protocol.asgi import App, AsgiMessage, BodyAgain, Receive, Scope
 from intent_core.serving.protocol.errors import Headers
 from intent_core.serving.protocol.exchange import HeldAnswer
 from intent_core.serving.protocol.routes import CHAT_PATH
@@ -58,7 +58,7 @@ class Copies:
     def stop_at_shutdown(self, receive: Receive) -> Receive:
         """A lifespan's `receive` that lets no copy outlive the engine."""
 
-        async def watch() -> Message:
+        async def watch() -> AsgiMessage:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
                 await self._stop()
@@ -119,7 +119,7 @@ def own_scope(scope: Scope) -> Scope:
     return {**kept, **chat, "state": state}
 
 
-async def _stay() -> Message:
+async def _stay() -> AsgiMessage:
     """A client that never leaves."""
     await asyncio.Event().wait()
     return {"type": "http.disconnect"}

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from intent_core.serving.access.aliases import Target, Trial, write_aliases
 from intent_core.serving.app import ServingApp
 from intent_core.serving.metrics import Metrics
-from intent_core.serving.protocol.asgi import App, Message, Receive, Scope, Send
+from intent_core.serving.protocol.asgi import App, AsgiMessage, Receive, Scope, Send
 from intent_core.serving.settings import ServingSettings
 
 OPERATOR_KEY = "the-operator's-very-own-key"
@@ -203,16 +203,16 @@ class Door:
         sent = list(headers)
         if key is not None:
             sent.append((b"authorization", f"Bearer {key}".encode()))
-        messages: list[Message] = [
+        messages: list[AsgiMessage] = [
             {"type": "http.request", "body": c, "more_body": n < len(chunks)}
             for n, c in enumerate(chunks, 1)
         ][:leaves_after]
         answer = Answer()
 
-        async def receive() -> Message:
+        async def receive() -> AsgiMessage:
             return messages.pop(0) if messages else {"type": "http.disconnect"}
 
-        async def take(message: Message) -> None:
+        async def take(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":
                 assert not answer.status, "an answer begins once"
                 answer.status = message["status"]

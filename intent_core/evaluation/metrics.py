@@ -20,7 +20,7 @@ import numpy as np
 
 from intent_core.errors import CallSyntaxError, ConfigError
 from intent_core.evaluation.abstention import OUT_OF_SCOPE, is_out_of_scope
-from intent_core.evaluation.report import Estimate, EvaluationReport, Measure, SlotScore, pick
+from intent_core.evaluation.report import Estimate, EvaluationReport, Measure, SlotScore, select_ids
 from intent_core.evaluation.scoring import CallComparison, Calls
 from intent_core.evaluation.slices import Flags, Rates, measure, measure_some
 from intent_core.evaluation.statistics import f1_interval, number_groups
@@ -172,7 +172,7 @@ def _false_out_of_scope(report: EvaluationReport) -> tuple[str, ...]:
 
 
 def _wrong(ids: Sequence[str], flags: str) -> tuple[str, ...]:
-    right = set(pick(ids, flags))
+    right = set(select_ids(ids, flags))
     return tuple(i for i in ids if i not in right)
 
 
@@ -249,4 +249,7 @@ METRICS = {
         ),
     )
 }
-"""In the order they are shown. A new metric is an entry here: nothing else lists them."""
+"""In the order they are shown. A new metric is an entry here: nothing else lists them.
+
+Reports that earlier runs finished have no value of it until `REPORT_VERSION` goes up.
+"""

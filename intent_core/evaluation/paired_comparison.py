@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import ConfigDict
 
 from intent_core.errors import DataError
-from intent_core.evaluation.report import EvaluationReport, Outcomes, Value, pick
+from intent_core.evaluation.report import EvaluationReport, Outcomes, Value, select_ids
 from intent_core.evaluation.statistics import (
     IntArray,
     SlotCounts,
@@ -152,7 +152,7 @@ def _flags(outcomes: Outcomes, rate: RateName) -> str:
 
 
 def _right_ids(report: EvaluationReport, rate: RateName) -> tuple[str, ...]:
-    return pick(report.outcomes.ids, _flags(report.outcomes, rate))
+    return select_ids(report.outcomes.ids, _flags(report.outcomes, rate))
 
 
 def _right(report: EvaluationReport, rate: RateName) -> IntArray:

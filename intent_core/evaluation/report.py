@@ -202,9 +202,9 @@ class EvaluationReport(Value):
     @property
     def correct_ids(self) -> tuple[str, ...]:
         """The examples that were matched exactly."""
-        return pick(self.outcomes.ids, self.outcomes.exact)
+        return select_ids(self.outcomes.ids, self.outcomes.exact)
 
 
-def pick(ids: Sequence[str], flags: str) -> tuple[str, ...]:
+def select_ids(ids: Sequence[str], flags: str) -> tuple[str, ...]:
     """The ids whose flag is `1`."""
     return tuple(i for i, flag in zip(ids, flags, strict=True) if flag == "1")

@@ -92,7 +92,7 @@ def guess_language(utterance: str) -> str:
     return "en" if letters and letters.isascii() else "other"
 
 
-def bound_length(utterance: str, language: str) -> str:
+def classify_length(utterance: str, language: str) -> str:
     """`short`, `medium` or `long`: by characters in Chinese, by words in other languages."""
     short, medium = _LENGTHS[language]
     words = utterance.split()
@@ -105,7 +105,7 @@ def _kinds(utterance: str, num_calls: int, has_slots: bool) -> tuple[tuple[str, 
     return (
         ("intents", "several" if num_calls > 1 else "one"),
         ("slots", "some" if has_slots else "none"),
-        ("length", bound_length(utterance, language)),
+        ("length", classify_length(utterance, language)),
         ("language", language),
     )
 

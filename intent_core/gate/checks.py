@@ -41,7 +41,7 @@ def check_minimums(evidence: Evidence) -> Iterator[CheckResult]:
     report, config = evidence.candidate, evidence.config
     require_metrics(config.required)
     for name, minimum in config.required.items():
-        measured, metric = _if_any(report.metrics.get(name)), METRICS[name]
+        measured, metric = _unless_empty(report.metrics.get(name)), METRICS[name]
         yield _check(
             f"min_{name}",
             measured or UNKNOWN,
@@ -120,7 +120,7 @@ def check_slices(evidence: Evidence) -> Iterator[CheckResult]:
     """Every slice that the recipe names reaches its minimum."""
     measured = {f"{s.name}={s.value}": s.exact_match for s in evidence.candidate.slices}
     for name, minimum in evidence.config.min_per_slice.items():
-        rate = _if_any(measured.get(name))
+        rate = _unless_empty(measured.get(name))
         yield _check(
             f"slice:{name}",
             rate or UNKNOWN,
@@ -221,7 +221,7 @@ def _distance(margin: float, bound: Bound) -> str:
     return f"{'above' if bound == 'min' else 'under'} by {format_number(margin)}"
 
 
-def _if_any(measured: Measure | Estimate | None) -> Measure | Estimate | None:
+def _unless_empty(measured: Measure | Estimate | None) -> Measure | Estimate | None:
     """Nothing in place of a share of nothing."""
     return None if measured is None or measured.total == 0 else measured
 

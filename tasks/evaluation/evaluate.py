@@ -36,6 +36,7 @@ from tasks.settings import Settings, get_settings
 from tasks.storage.layout import evaluation_prefix, golden_prefix
 from tasks.storage.step_results import get_store, read_examples, work_folder, write_finished
 from tasks.system.processes import in_use
+from tasks.tracking.runs import flatten
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +84,6 @@ def evaluate_served(
     lines = "".join(prediction.model_dump_json() + "\n" for prediction in predictions)
     store.put(f"{prefix}/{PREDICTIONS_FILE}", lines.encode())
     with told_if_it_fails():
-        from tasks.tracking.runs import flatten  # MLflow takes seconds to import
-
         create_table_artifact(
             [flatten(score) for score in report.per_intent],
             key="evaluation",

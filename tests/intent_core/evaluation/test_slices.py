@@ -4,7 +4,7 @@ from intent_core.datasets.manifest import Example
 from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import SliceScore
-from intent_core.evaluation.slices import bound_length, guess_language
+from intent_core.evaluation.slices import classify_length, guess_language
 
 
 def slices_of(
@@ -105,4 +105,4 @@ def test_languages(utterance: str, language: str) -> None:
     ],
 )
 def test_lengths(utterance: str, length: str) -> None:
-    assert bound_length(utterance, guess_language(utterance)) == length
+    assert classify_length(utterance, guess_language(utterance)) == length

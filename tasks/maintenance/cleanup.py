@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from intent_core.models.artifact import ModelArtifact
 from intent_core.training.protocol import CHECKPOINTS_FOLDER
-from tasks.maintenance.protected import Needed, find_served
+from tasks.maintenance.protected import Protected, find_served
 from tasks.models.local_cache import find_forgettable, remove_folder
 from tasks.orchestration.run_liveness import has_live_run
 from tasks.serving.state import read_state
@@ -50,13 +50,13 @@ class Removal(NamedTuple):
     remove: Callable[[], None]
 
 
-def plan_cleaning(settings: Settings, needed: Needed) -> Iterator[Removal]:
+def plan_cleaning(settings: Settings, protected: Protected) -> Iterator[Removal]:
     """What goes, in order; nothing is removed before its `remove` is called."""
     yield from plan_local(settings)
-    if not needed.problem:
-        yield from plan_candidates(settings, needed)
+    if not protected.problem:
+        yield from plan_candidates(settings, protected)
         yield from plan_checkpoints(settings)
-        yield from plan_snapshots(settings, needed)
+        yield from plan_snapshots(settings, protected)
 
 
 def plan_local(settings: Settings) -> Iterator[Removal]:
@@ -82,12 +82,12 @@ def plan_local(settings: Settings) -> Iterator[Removal]:
             yield _removal(f"{path}, which nobody writes to", path)
 
 
-def plan_candidates(settings: Settings, needed: Needed) -> Iterator[Removal]:
+def plan_candidates(settings: Settings, protected: Protected) -> Iterator[Removal]:
     """Models of the store that no gate has accepted and that nobody needs."""
     days, store = settings.keep_candidate_days, get_store(settings)
     if days is None:
         return
-    kept = needed.models | find_served(settings)
+    kept = protected.models | find_served(settings)
     trainings = _find_trainings(store)
     for name, objects in _folders(store, MODELS):
         is_ours = name.startswith("intent-") and any(o.key.endswith(MANIFEST) for o in objects)
@@ -95,7 +95,7 @@ def plan_candidates(settings: Settings, needed: Needed) -> Iterator[Removal]:
             continue
         if store.stat(f"{release_prefix(name)}/{MANIFEST}") is not None:
             continue
-        size = sum(one.size for one in objects)
+        size = sum(file.size for file in objects)
         remove = partial(_remove_model, settings, name, objects, trainings[name])
         yield Removal(f"{MODELS.key(name)}, which no gate has accepted", size, remove)
 
@@ -106,21 +106,22 @@ def plan_checkpoints(settings: Settings) -> Iterator[Removal]:
     if days is None:
         return
     for name, objects in _folders(store, TRAININGS):
-        found = [one for one in objects if one.key.split("/")[2] == CHECKPOINTS_FOLDER]
-        if found and _are_old(found, days):
+        checkpoints = [o for o in objects if o.key.split("/")[2] == CHECKPOINTS_FOLDER]
+        if checkpoints and _are_old(checkpoints, days):
             what = f"{TRAININGS.key(name, CHECKPOINTS_FOLDER)}, which no training goes on from"
-            yield Removal(what, sum(o.size for o in found), partial(_delete, store, found))
+            size = sum(o.size for o in checkpoints)
+            yield Removal(what, size, partial(_delete, store, checkpoints))
 
 
-def plan_snapshots(settings: Settings, needed: Needed) -> Iterator[Removal]:
+def plan_snapshots(settings: Settings, protected: Protected) -> Iterator[Removal]:
     """Copies of exports whose runs have ended; what was made of them stays."""
     days, store = settings.keep_snapshot_days, get_store(settings)
     if days is None:
         return
     for name, objects in _folders(store, SNAPSHOTS):
-        awaited = any(one.key in uri for one in objects for uri in needed.exports)
+        awaited = any(file.key in uri for file in objects for uri in protected.exports)
         if not awaited and _are_old(objects, days):
-            size = sum(one.size for one in objects)
+            size = sum(file.size for file in objects)
             what = f"{SNAPSHOTS.key(name)}, an export's copy"
             yield Removal(what, size, partial(_delete, store, objects))
 
@@ -133,15 +134,15 @@ def _folders(store: ObjectStore, area: Area) -> Iterator[tuple[str, list[Scanned
 
 def _find_trainings(store: ObjectStore) -> dict[str, list[str]]:
     """Which finished trainings name a model as theirs."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for one in store.scan(TRAININGS.prefix):
-        if one.key.endswith(f"/{MANIFEST}") and one.key.count("/") == 2:
+    trainings: dict[str, list[str]] = defaultdict(list)
+    for file in store.scan(TRAININGS.prefix):
+        if file.key.endswith(f"/{MANIFEST}") and file.key.count("/") == 2:
             try:
-                artifact = ModelArtifact.model_validate_json(store.read(one.key))
+                artifact = ModelArtifact.model_validate_json(store.read(file.key))
             except ValidationError:
                 continue  # another version's: that one does not find it either
-            found[artifact.name].append(one.key)
-    return found
+            trainings[artifact.name].append(file.key)
+    return trainings
 
 
 def _remove_model(
@@ -153,8 +154,7 @@ def _remove_model(
     store = get_store(settings)
     for key in trainings:
         store.delete(key)
-    manifests = [one for one in objects if one.key == MODELS.key(name, MANIFEST)]
-    _delete(store, [*manifests, *(one for one in objects if one not in manifests)])
+    _delete(store, sorted(objects, key=lambda file: file.key != MODELS.key(name, MANIFEST)))
 
 
 def tag_removed(settings: Settings, name: str) -> None:
@@ -175,8 +175,8 @@ def _delete(store: ObjectStore, objects: list[ScannedObject]) -> None:
 
 
 def _removal(what: str, path: Path) -> Removal:
-    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-    return Removal(what, sum(one.stat().st_size for one in files), partial(_remove_path, path))
+    files = [file for file in (path, *path.rglob("*")) if file.is_file()]
+    return Removal(what, sum(file.stat().st_size for file in files), partial(_remove_path, path))
 
 
 def _remove_path(path: Path) -> None:
@@ -187,10 +187,10 @@ def _remove_path(path: Path) -> None:
 
 
 def _are_old(objects: list[ScannedObject], days: float) -> bool:
-    return all(time.time() - one.changed > days * _DAY_S for one in objects)
+    return all(time.time() - file.changed > days * _DAY_S for file in objects)
 
 
 def _is_stale(path: Path, days: float) -> bool:
     """Nothing in it has changed for so long."""
-    times = [one.stat().st_mtime for one in (path, *path.rglob("*")) if one.exists()]
+    times = [file.stat().st_mtime for file in (path, *path.rglob("*")) if file.exists()]
     return time.time() - max(times, default=time.time()) > days * _DAY_S

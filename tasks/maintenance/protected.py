@@ -32,7 +32,7 @@ _TO_COME = [StateType.SCHEDULED, StateType.PAUSED]
 _MOST_RUNS = 200
 
 
-class Needed(NamedTuple):
+class Protected(NamedTuple):
     """What Prefect and MLflow say of it."""
 
     models: frozenset[str] = frozenset()
@@ -43,12 +43,12 @@ class Needed(NamedTuple):
     """Why nothing may be removed from the store now; empty when nothing speaks against it."""
 
 
-def find_needed(settings: Settings) -> Needed:
+def find_protected(settings: Settings) -> Protected:
     """Asks both servers; a problem in one is the answer."""
     try:
         with get_client(sync_client=True) as client:
             if client.api_healthcheck() is not None:
-                return Needed(problem="Prefect does not answer: runs under way are unknown")
+                return Protected(problem="Prefect does not answer: runs under way are unknown")
             runs = client.read_flow_runs(
                 flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOWS))),
                 flow_run_filter=FlowRunFilter(
@@ -59,15 +59,15 @@ def find_needed(settings: Settings) -> Needed:
                 limit=_MOST_RUNS,
             )
     except (httpx.HTTPError, PrefectException) as error:
-        return Needed(problem=f"Prefect failed: {error}")
+        return Protected(problem=f"Prefect failed: {error}")
     busy = [run for run in runs if run.state_type in _AT_WORK]
     if busy or has_live_run(settings) or len(runs) == _MOST_RUNS:
         name = busy[0].name if busy else "of this home"
-        return Needed(problem=f"a run is under way ({name}): it may need any of them")
+        return Protected(problem=f"a run is under way ({name}): it may need any of them")
     try:
-        return Needed(_find_named(settings), frozenset(_export_of(run) for run in runs))
+        return Protected(_find_named(settings), frozenset(_export_of(run) for run in runs))
     except TrackingError as error:
-        return Needed(problem=f"MLflow does not say which models wait or are served: {error}")
+        return Protected(problem=f"MLflow does not say which models wait or are served: {error}")
 
 
 def find_served(settings: Settings) -> set[str]:

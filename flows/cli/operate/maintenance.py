@@ -57,13 +57,13 @@ def clean(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     person, and whatever a run may need, always stays.
     """
     from tasks.maintenance.cleanup import plan_cleaning
-    from tasks.maintenance.protected import find_needed
+    from tasks.maintenance.protected import find_protected
 
     with reported("what was removed is gone, the rest stays"):
         settings = get_settings()
-        needed = find_needed(settings)
+        protected = find_protected(settings)
         gone, total = [], 0
-        for removal in plan_cleaning(settings, needed):
+        for removal in plan_cleaning(settings, protected):
             if not dry_run:
                 removal.remove()
             gone.append({"what": removal.what, "bytes": removal.size})
@@ -73,10 +73,10 @@ def clean(dry_run: DryRun = False, as_json: AsJson = False) -> None:
                 line = f"{verb} {removal.what}: {removal.size} bytes"
                 console.print(line, markup=False, soft_wrap=True)
         if as_json:
-            print_json({"removed": gone, "bytes": total, "store_left_alone": needed.problem})
+            print_json({"removed": gone, "bytes": total, "store_left_alone": protected.problem})
             return
-        if needed.problem:
-            console.print(f"the store was left alone: {needed.problem}", markup=False)
+        if protected.problem:
+            console.print(f"the store was left alone: {protected.problem}", markup=False)
         console.print(f"{len(gone)} item(s), {total} bytes", markup=False)
 
 

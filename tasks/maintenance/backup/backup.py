@@ -48,22 +48,22 @@ def back_up(
 
 def describe_settings(settings: Settings) -> dict[str, str]:
     """Those that differ from their defaults; neither keys nor addresses that hold one."""
-    told = {}
+    described = {}
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if value == field.default or isinstance(value, SecretStr):
             continue
         text = json.dumps(value) if isinstance(value, list | tuple) else str(value)
         if "@" not in text:
-            told[f"INTENT_{name.upper()}"] = text
-    return told
+            described[f"INTENT_{name.upper()}"] = text
+    return described
 
 
 def _find_databases(settings: Settings, without: Collection[str]) -> list[Database]:
     if unknown := set(without) - set(SERVERS):
         raise ConfigError(f"--without {min(unknown)}: it is one of {', '.join(SERVERS)}")
-    found = [find_database(settings, server) for server in SERVERS if server not in without]
-    return [one for one in found if one.path is None or one.path.exists()]
+    databases = [find_database(settings, server) for server in SERVERS if server not in without]
+    return [database for database in databases if database.path is None or database.path.exists()]
 
 
 def _require_outside(settings: Settings, path: Path) -> None:
@@ -90,7 +90,7 @@ def _write(
 def _describe(settings: Settings, databases: list[Database]) -> dict[str, Any]:
     return {
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "databases": {one.server: one.member for one in databases},
+        "databases": {database.server: database.member for database in databases},
         "store": settings.store_uri,
         "has_store": get_store(settings).local_root() is not None,
         "settings": describe_settings(settings),
@@ -114,11 +114,11 @@ def _fill(
             archive.add(copy, database.member)
             announce(f"{database.server}: {copy.stat().st_size / 1e6:.1f} MB")
             copy.unlink()
-    if any(one.server == "prefect" for one in databases):
+    if any(database.server == "prefect" for database in databases):
         # Whoever restores it knows by them which runs cannot be alive any more.
         for path in sorted(layout.runs.glob("*")):
             archive.add_bytes(b"", f"runs/{path.name}")
-    if any(one.server == "mlflow" and one.path for one in databases):
+    if any(database.server == "mlflow" and database.path for database in databases):
         _add_folder(archive, layout.mlflow_artifacts, "mlflow/artifacts")
     _add_store(settings, archive, announce)
 
@@ -129,7 +129,7 @@ def _add_store(settings: Settings, archive: ArchiveWriter, announce: Callable[[s
         count = _add_folder(archive, root, "store")
         announce(f"store: {count} files of {settings.store_uri}")
         return
-    listed = [one._asdict() for one in store.scan("")]
+    listed = [file._asdict() for file in store.scan("")]
     archive.add_bytes(json.dumps(listed, indent=0).encode(), "store-list.json")
     announce(
         f"store: {settings.store_uri} is listed ({len(listed)} objects), not copied: keep it by "

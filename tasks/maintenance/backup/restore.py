@@ -33,7 +33,7 @@ from tasks.system.processes import list_processes
 _READY = "ready.json"
 
 
-class Pending(BaseModel):
+class PendingRestore(BaseModel):
     """A restore that has all it needs and is to be ended, by whoever comes next."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,7 +85,7 @@ def _finish(settings: Settings) -> bool:
             shutil.rmtree(folder, ignore_errors=True)
         return False
     try:
-        pending = Pending.model_validate_json((staging / _READY).read_bytes())
+        pending = PendingRestore.model_validate_json((staging / _READY).read_bytes())
     except ValidationError as error:
         raise DataError(f"{staging / _READY} cannot be read: remove {staging}") from error
     for server, name in pending.dumps.items():
@@ -179,7 +179,7 @@ def _stage(settings: Settings, path: Path, manifest: ArchiveManifest) -> None:
         if member.startswith("dumps/")
     }
     now = datetime.datetime.now(datetime.UTC)
-    pending = Pending(replaced=f"replaced-{now:%Y%m%dT%H%M%S}", dumps=dumps)
+    pending = PendingRestore(replaced=f"replaced-{now:%Y%m%dT%H%M%S}", dumps=dumps)
     _sync_below(staging)
     for folder in _store_staging(settings):
         _sync_below(folder)

@@ -62,7 +62,7 @@ def check_tracking_runs(examination: Examination) -> Iterator[Diagnosis]:
     try:
         with mlflow_errors(settings.mlflow_tracking_url), get_client(sync_client=True) as prefect:
             client = make_client(settings)
-            experiments = [one.experiment_id for one in client.search_experiments()]
+            experiments = [experiment.experiment_id for experiment in client.search_experiments()]
             wanted = f"attributes.status = 'RUNNING' and tags.`{TRAINING_TAG}` != ''"
             for run in client.search_runs(experiments, wanted) if experiments else ():
                 flow_run = run.data.tags.get(FLOW_RUN_TAG, "")

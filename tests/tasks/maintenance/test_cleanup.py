@@ -18,7 +18,7 @@ from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import Target, Trial, write_aliases
 from tasks.maintenance import cleanup as cleaning
 from tasks.maintenance.cleanup import plan_cleaning
-from tasks.maintenance.protected import Needed
+from tasks.maintenance.protected import Protected
 from tasks.serving.releases import Release
 from tasks.serving.state import ServedModel, ServingState, write_state
 from tasks.serving.targets.fleet import DesiredState
@@ -89,9 +89,9 @@ def age(root: Path, days: float) -> None:
         os.utime(path, (at, at))
 
 
-def clean(settings: Settings, needed: Needed | None = None) -> list[str]:
+def clean(settings: Settings, protected: Protected | None = None) -> list[str]:
     removed = []
-    for removal in plan_cleaning(settings, needed or Needed()):
+    for removal in plan_cleaning(settings, protected or Protected()):
         removal.remove()
         removed.append(removal.what)
     return removed
@@ -170,7 +170,7 @@ def test_no_policy_ever_costs_what_is_needed(
             aliases = folder / "aliases" / "vllm-base-0123456789ab-abcdef.json"
             write_aliases(aliases, {"intent": Target(model=champion, trial=trial)})
         age(folder, old)
-        clean(settings, Needed(frozenset(waiting)))
+        clean(settings, Protected(frozenset(waiting)))
         kept = whole_models_in(settings)
         assert {champion, predecessor, tried, *fleet, *waiting, *accepted} <= kept
         if policy["keep_candidate_days"] is None:
@@ -190,10 +190,12 @@ def test_a_rejected_model_goes_when_it_is_old_and_its_training_is_forgotten(tmp_
     assert clean(settings) == [f"{settings.layout.models / NAMES[0]}, which is in the store"]
     age(tmp_path, 4)
     put_model(settings, NAMES[1])
-    (removal, *_) = [r for r in plan_cleaning(settings, Needed()) if r.what.startswith("models/")]
+    (removal, *_) = [
+        r for r in plan_cleaning(settings, Protected()) if r.what.startswith("models/")
+    ]
     assert removal.size > 100
     assert NAMES[0] in whole_models_in(settings)
-    blocked = Needed(problem="a run is under way")
+    blocked = Protected(problem="a run is under way")
     assert not [what for what in clean(settings, blocked) if what.startswith("models/")]
     clean(settings)
     assert whole_models_in(settings) == {NAMES[1]}
@@ -230,7 +232,7 @@ def test_snapshots_and_checkpoints_go_where_policy_says_so(tmp_path: Path) -> No
     age(tmp_path, 1)
     clean(settings.model_copy(update={"keep_snapshot_days": None, "keep_checkpoint_days": None}))
     assert len(store.scan("")) == 3
-    clean(settings, Needed(exports=frozenset({"snapshots/bb/two"})))
+    clean(settings, Protected(exports=frozenset({"snapshots/bb/two"})))
     assert [one.key for one in store.scan("")] == ["snapshots/bb/two"]
 
 

@@ -100,15 +100,15 @@ def test_the_process_of_a_worker_s_run_writes_json_and_traces_too(
     with running_collector() as collector:
         lines = run_logged(
             *("-m", "prefect.flow_engine", "flows.prepare.prepare"),
-            code=1,
             PREFECT__FLOW_RUN_ID=str(run.id),
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         )
-    spans = {span.name: span for span in collector.spans}
-    assert spans["the run"].parent_id == ""
-    assert {span.trace_id for span in collector.spans} == {spans["the run"].trace_id}
+    root, task = collector.named("prepare"), collector.named("pull")
+    assert (root.parent_id, task.parent_id) == ("", root.span_id)
+    assert {span.trace_id for span in collector.spans} == {root.trace_id}
     assert {line["flow_run_id"] for line in lines if "flow_run_id" in line} == {str(run.id)}
-    assert [line for line in lines if line["logger"].startswith("tasks.") and "trace_id" in line]
+    assert lines[0]["trace_id"] == root.trace_id
+    assert any("none.manifest" in line["message"] for line in lines if "task_run_id" in line)
 
 
 def test_a_collector_that_is_away_costs_a_line(platform: Settings, closed_port: int) -> None:

@@ -21,7 +21,7 @@ MODULES = sorted(
 BELOW_SERVING = tuple(
     f"tasks.{package}"
     for package in (
-        *("settings", "storage", "system", "orchestration", "models", "datasets"),
+        *("settings", "storage", "system", "orchestration", "models", "datasets", "tracking"),
         "training",
     )
 )

@@ -124,9 +124,9 @@ def main() -> None:
     )
     rates = {}
     for name in ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate"):
-        found = getattr(report, name)
-        rates[name] = found.value
-        print(f"  {name:20} {found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
+        rate = getattr(report, name)
+        rates[name] = rate.value
+        print(f"  {name:20} {rate.value:.3f} ({rate.low:.3f} to {rate.high:.3f})")
     rates["training_over_10_min"] = round(result.seconds / 600, 2)
     sys.stdout.write(json.dumps(rates) + "\n")
 

@@ -126,7 +126,7 @@ def measure_memory(source: Path) -> float:
     process.start()
     peak = 0.0
     while process.is_alive():
-        peak = max(peak, sum(_memory_of(one) for one in _family(process.pid)))
+        peak = max(peak, sum(_memory_of(member) for member in _family(process.pid)))
         time.sleep(0.05)
     if process.exitcode:
         raise SystemExit(f"the conversion failed with exit code {process.exitcode}")

@@ -207,8 +207,8 @@ def measure(
         for contend in contenders.values():
             contend(rows[-2:])  # memory pools, kernels, connections
         taken, idle = compare(contenders, shares, options.turns, served)
-        asked = test[: options.utterances]
-        constrained = constrain(served, config, asked, rows, options.turns)
+        utterances = test[: options.utterances]
+        constrained = constrain(served, config, utterances, rows, options.turns)
         dtype = served.dtype
     script = options.documents if options.documents.is_file() else None
     start = served.start_seconds
@@ -229,8 +229,8 @@ def measure(
     print(f"start of the server: {start:.2f} of it and a turn; not in the ratios")
     print(f"server's CPU while others are measured: {idle:.3f} of a core")
     print(f"constrained to the catalogue, the first answer {constrained.first_cost:.1f} times:")
-    print_rates("free", asked, constrained.free)
-    print_rates("constrained", asked, constrained.bound)
+    print_rates("free", utterances, constrained.free)
+    print_rates("constrained", utterances, constrained.bound)
     batched = [name for name in contenders if name.startswith("batched")]
     return {
         "over_documents": ratio(taken, "documents"),

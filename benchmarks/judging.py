@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from known_answers import VERSIONS, Known
-from serving_load import Asked, Loop, quantile
+from serving_load import Loop, SentRequest, quantile
 
 LOOPS: tuple[Loop, ...] = ("closed", "open")
 Verdict = Literal["right", "failed", "other", "neither", "late"]
@@ -30,106 +30,110 @@ class Switch(NamedTuple):
 class Judged(NamedTuple):
     """All that was asked of a contender."""
 
-    asked: list[Asked]
+    requests: list[SentRequest]
     verdicts: list[Verdict]
     switches: list[Switch]
     known: Known
     labels: Sequence[str]
 
     def count(self, *verdicts: Verdict, loop: Loop | None = None) -> int:
-        found = Counter(
+        counts = Counter(
             verdict
-            for asked, verdict in zip(self.asked, self.verdicts, strict=True)
-            if loop in (None, asked.loop)
+            for request, verdict in zip(self.requests, self.verdicts, strict=True)
+            if loop in (None, request.loop)
         )
-        return sum(found[verdict] for verdict in verdicts)
+        return sum(counts[verdict] for verdict in verdicts)
 
     def latency_ratio(self, loop: Loop, share: float = 0.95) -> float | None:
         """A quantile of the requests that met a switch, over that of the others."""
         during: list[float] = []
         steady: list[float] = []
-        for asked in self.asked:
-            if asked.loop == loop and asked.status == 200:
-                (during if self._met_a_switch(asked) else steady).append(asked.seconds)
+        for request in self.requests:
+            if request.loop == loop and request.status == 200:
+                (during if self._met_a_switch(request) else steady).append(request.seconds)
         if not during or not steady:
             return None
         return quantile(during, share) / quantile(steady, share)
 
-    def _met_a_switch(self, asked: Asked) -> bool:
-        return any(one.began < asked.ended and asked.sent < one.ended for one in self.switches)
+    def _met_a_switch(self, request: SentRequest) -> bool:
+        return any(
+            switch.began < request.ended and request.sent < switch.ended for switch in self.switches
+        )
 
     def switch_seconds(self, is_roll_back: bool = False) -> list[float]:
         """From each turn's call to the first answer of the new version that a caller saw."""
         seconds = []
-        for number, one in enumerate(self.switches):
-            if one.is_roll_back != is_roll_back or one.after != one.wanted:
+        for number, switch in enumerate(self.switches):
+            if switch.is_roll_back != is_roll_back or switch.after != switch.wanted:
                 continue
             until = self.switches[number + 1].began if number + 1 < len(self.switches) else None
             firsts = [
-                asked.ended
-                for asked in self.asked
-                if asked.sent >= one.began
-                and (until is None or asked.ended < until)
-                and self._answered_by(asked) == one.wanted
+                request.ended
+                for request in self.requests
+                if request.sent >= switch.began
+                and (until is None or request.ended < until)
+                and self._answered_by(request) == switch.wanted
             ]
             if firsts:
-                seconds.append(min(firsts) - one.began)
+                seconds.append(min(firsts) - switch.began)
         return seconds
 
-    def _answered_by(self, asked: Asked) -> int | None:
-        if asked.status != 200:
+    def _answered_by(self, request: SentRequest) -> int | None:
+        if request.status != 200:
             return None
         if self.labels:
-            return find_label(asked, self.labels)
+            return find_label(request, self.labels)
         return next(
-            (v for v in VERSIONS if self.known.texts[v][asked.utterance] == asked.text), None
+            (v for v in VERSIONS if self.known.texts[v][request.utterance] == request.text), None
         )
 
     def longest_silence(self) -> float:
         """The longest time in which nobody was answered, whatever was asked."""
-        ends = sorted(asked.ended for asked in self.asked if asked.status == 200)
+        ends = sorted(request.ended for request in self.requests if request.status == 200)
         return max((b - a for a, b in itertools.pairwise(ends)), default=0.0)
 
 
 def judge(
-    asked: list[Asked], switches: list[Switch], known: Known, labels: Sequence[str]
+    requests: list[SentRequest], switches: list[Switch], known: Known, labels: Sequence[str]
 ) -> Judged:
     """Hold every answer against the label it bears; where it has none, against the operator's:
     once a switch has returned the new version, until the next begins; while it lasts either.
     """
-    verdicts = [_judge(one, switches, known, labels) for one in asked]
-    return Judged(asked, verdicts, switches, known, labels)
+    verdicts = [_judge(request, switches, known, labels) for request in requests]
+    return Judged(requests, verdicts, switches, known, labels)
 
 
-def _judge(asked: Asked, switches: list[Switch], known: Known, labels: Sequence[str]) -> Verdict:
-    if asked.status != 200:
+def _judge(
+    request: SentRequest, switches: list[Switch], known: Known, labels: Sequence[str]
+) -> Verdict:
+    if request.status != 200:
         return "failed"
     declared: set[int] = set()
     for versions, since, until in _declared(switches):
-        if since <= asked.ended and asked.sent <= until:
+        if since <= request.ended and request.sent <= until:
             declared |= versions
     allowed = declared
     if labels:
-        label = find_label(asked, labels)
+        label = find_label(request, labels)
         allowed = set() if label is None else {label}
-    texts = [known.texts[version][asked.utterance] for version in VERSIONS]
-    if any(asked.text == texts[version] for version in allowed):
+    texts = [known.texts[version][request.utterance] for version in VERSIONS]
+    if any(request.text == texts[version] for version in allowed):
         return "right" if allowed & declared else "late"
-    return "other" if asked.text in texts else "neither"
+    return "other" if request.text in texts else "neither"
 
 
 def _declared(switches: list[Switch]) -> Iterator[tuple[set[int], float, float]]:
     """Versions that may answer, since when, and until when."""
     since, now = float("-inf"), 0
-    for one in switches:
-        yield {now}, since, one.began
-        yield {one.before, one.wanted}, one.began, one.ended
-        since, now = one.ended, one.after
+    for switch in switches:
+        yield {now}, since, switch.began
+        yield {switch.before, switch.wanted}, switch.began, switch.ended
+        since, now = switch.ended, switch.after
     yield {now}, since, float("inf")
 
 
-def find_label(asked: Asked, labels: Sequence[str]) -> int | None:
-    return labels.index(asked.label) if asked.label in labels else None
+def find_label(request: SentRequest, labels: Sequence[str]) -> int | None:
+    return labels.index(request.label) if request.label in labels else None
 
 
 def median(values: Sequence[float]) -> float | None:

@@ -115,14 +115,14 @@ def measure(
             what = "roll-back" if is_roll_back else "switch"
             tell(f"{name}: {what} {number + 1} of {len(steps)}, {took:.1f} s")
         watch(contender, pause)
-    return judge(load.asked, switches, known, contender.labels)
+    return judge(load.requests, switches, known, contender.labels)
 
 
 def summarize(name: str, judged: Judged, died: int) -> dict[str, Figure]:
     p95 = {loop: judged.latency_ratio(loop) for loop in LOOPS}
     there = [value for value in p95.values() if value is not None]
     values: dict[str, Figure] = {
-        "requests": len(judged.asked),
+        "requests": len(judged.requests),
         "failed": judged.count("failed"),
         "mixed": judged.count("other", "neither"),
         "mixed_neither": judged.count("neither"),
@@ -141,8 +141,8 @@ def summarize(name: str, judged: Judged, died: int) -> dict[str, Figure]:
 
 
 def show(name: str, judged: Judged, values: dict[str, Figure]) -> None:
-    ended = max(request.ended for request in judged.asked)
-    under_load = ended - min(request.sent for request in judged.asked)
+    ended = max(request.ended for request in judged.requests)
+    under_load = ended - min(request.sent for request in judged.requests)
     seen = len(judged.switch_seconds()) + len(judged.switch_seconds(is_roll_back=True))
     print(
         f"{name}: {len(judged.switches)} switches, {seen} of them seen by callers, "

@@ -41,7 +41,7 @@ class Target(NamedTuple):
         }
 
 
-class Asked(NamedTuple):
+class SentRequest(NamedTuple):
     """One request and what became of it; times are `time.monotonic`."""
 
     loop: Loop
@@ -71,9 +71,9 @@ class Load:
         callers: int,
         rate: float = 0,
     ) -> None:
-        self.asked: list[Asked] = []
+        self.requests: list[SentRequest] = []
         self._target, self._callers, self._rate = target, callers, rate
-        bodies = {one: json.dumps(target.body(one, tokens)).encode() for one in utterances}
+        bodies = {text: json.dumps(target.body(text, tokens)).encode() for text in utterances}
         self._bodies = list(bodies.items())
         self._done = threading.Event()
         self._pool = ThreadPoolExecutor(1)
@@ -113,9 +113,9 @@ class Load:
 
     async def _go_on(self, client: httpx.AsyncClient, number: int) -> None:
         while not self._done.is_set():
-            asked = await self._ask(client, "closed", number, time.monotonic())
+            request = await self._ask(client, "closed", number, time.monotonic())
             number += self._callers
-            if asked.status != 200:
+            if request.status != 200:
                 await asyncio.sleep(_AFTER_FAILURE_S)
 
     async def _arrive(self, client: httpx.AsyncClient, group: asyncio.TaskGroup) -> None:
@@ -125,7 +125,9 @@ class Load:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             group.create_task(self._ask(client, "open", chance.randrange(1 << 20), due))
 
-    async def _ask(self, client: httpx.AsyncClient, loop: Loop, number: int, since: float) -> Asked:
+    async def _ask(
+        self, client: httpx.AsyncClient, loop: Loop, number: int, since: float
+    ) -> SentRequest:
         utterance, body = self._bodies[number % len(self._bodies)]
         status, label = 0, ""
         try:
@@ -136,21 +138,21 @@ class Load:
             status = answer.status_code
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             text = repr(error)
-        asked = Asked(loop, utterance, since, time.monotonic(), status, label, text)
-        self.asked.append(asked)
-        return asked
+        request = SentRequest(loop, utterance, since, time.monotonic(), status, label, text)
+        self.requests.append(request)
+        return request
 
 
 def ask_for(
     target: Target, utterances: Sequence[str], tokens: int, callers: int, seconds: float
-) -> list[Asked]:
+) -> list[SentRequest]:
     """What callers without a pause were told within that time; its beginning does not count."""
     with Load(target, utterances, tokens, callers) as load:
         time.sleep(seconds / 5)
         began = time.monotonic()
         time.sleep(seconds)
         ended = began + seconds
-    return [asked for asked in load.asked if began <= asked.ended <= ended]
+    return [request for request in load.requests if began <= request.ended <= ended]
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -22,15 +22,15 @@ def announce(settings: Settings, notice: ExportNotice) -> list[str]:
     """
     key = find_key(settings, notice.uri)
     projects = load_projects(settings.projects)
-    concerned = [name for name, one in projects.items() if key and one.is_export(key)]
+    concerned = [name for name, project in projects.items() if key and project.is_export(key)]
     # What the store says counts: a notice may be late, or tell no etag.
-    found = get_store(settings).stat(key) if key and concerned else None
-    if found is None:
+    export = get_store(settings).stat(key) if key and concerned else None
+    if export is None:
         logger.info("%s is no project's export, or is gone", notice.uri)
         return []
     for name in concerned:
-        if _is_complete(settings, projects[name], found.key):
-            publish_export_ready(settings, name, found.key, found.etag)
+        if _is_complete(settings, projects[name], export.key):
+            publish_export_ready(settings, name, export.key, export.etag)
             logger.info("%s: %s announced", name, notice.uri)
     return concerned
 

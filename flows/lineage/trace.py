@@ -81,43 +81,43 @@ def trace(settings: Settings, what: str) -> Trace:
 
 def trace_utterance(settings: Settings, utterance: str) -> Trace:
     """The rows that say this, in whatever width, case and blanks; `DataError` when none does."""
-    found = find_rows(get_store(settings), RowSought(example=name_example(utterance)))
-    if not found.rows:
+    matches = find_rows(get_store(settings), RowSought(example=name_example(utterance)))
+    if not matches.rows:
         raise DataError(
             f"no dataset in {settings.store_uri} has the utterance {utterance!r} in a split: it "
             "must be the whole text; rejected rows and conflicts are in no split"
         )
-    return make_trace(settings, utterance, "utterance", found)
+    return make_trace(settings, utterance, "utterance", matches)
 
 
 def trace_row(settings: Settings, row: str) -> Trace:
     """The models that learned from `EXPORT:LINE`; `DataError` when no dataset has the line."""
     _, sought = parse_row(settings, row)
-    found = find_rows(get_store(settings), sought)
-    if not found.rows:
+    matches = find_rows(get_store(settings), sought)
+    if not matches.rows:
         raise DataError(
             f"no dataset in {settings.store_uri} has a row of {row}: it was rejected, left out, or "
-            "never prepared; `intent check` says why rows are rejected" + _tell_silent(found)
+            "never prepared; `intent check` says why rows are rejected" + _tell_silent(matches)
         )
-    return make_trace(settings, row, "row", found)
+    return make_trace(settings, row, "row", matches)
 
 
 def make_trace(
-    settings: Settings, asked: str, kind: Literal["utterance", "row"], found: FoundRows
+    settings: Settings, what: str, kind: Literal["utterance", "row"], matches: FoundRows
 ) -> Trace:
     """Rows with the models of their datasets."""
     store = get_store(settings)
-    models, not_known = [], [text.removeprefix("; ") for text in [_tell_silent(found)] if text]
-    splits = {row.dataset: row.split for row in found.rows}
+    models, not_known = [], [text.removeprefix("; ") for text in [_tell_silent(matches)] if text]
+    splits = {row.dataset: row.split for row in matches.rows}
     for lineage in list_models(store):
         if lineage.dataset in splits:
             whole, faults = complete(settings, lineage)
             models.append(TracedModel(lineage=whole, served="", split=splits[lineage.dataset]))
             not_known += [fault for fault in faults if fault not in not_known]
     return Trace(
-        asked=asked,
+        asked=what,
         kind=kind,
-        rows=tuple(found.rows),
+        rows=tuple(matches.rows),
         models=tuple(_mark_served(settings, models)),
         not_known=tuple(not_known),
     )
@@ -144,11 +144,11 @@ def _mark_served(settings: Settings, models: Iterable[TracedModel]) -> list[Trac
         return model.model_copy(update={"served": served})
 
     order = ("now", "before", "")
-    return sorted((mark(model) for model in models), key=lambda one: order.index(one.served))
+    return sorted((mark(model) for model in models), key=lambda model: order.index(model.served))
 
 
-def _tell_silent(found: FoundRows) -> str:
-    if not found.silent:
+def _tell_silent(matches: FoundRows) -> str:
+    if not matches.silent:
         return ""
-    listed = ", ".join(found.silent)
+    listed = ", ".join(matches.silent)
     return f"; the datasets {listed} were prepared before rows' origins were recorded"

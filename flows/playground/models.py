@@ -25,7 +25,7 @@ _TIMEOUT_S = 30
 _MAX_RETRIES = 1
 
 
-class Door(BaseModel):
+class ModelEndpoint(BaseModel):
     """Where a model is asked, under which name, with which key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +53,7 @@ class Door(BaseModel):
         )
 
 
-class Told(BaseModel):
+class Reply(BaseModel):
     """A model's answer; without one, why there is none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,17 +63,17 @@ class Told(BaseModel):
     problem: str = ""
 
 
-def find_served(settings: Settings) -> Door:
+def find_served(settings: Settings) -> ModelEndpoint:
     """What callers ask at this moment. Raises `ServingError` when nothing is served."""
     served = open_target(settings).read().current
     if served is None:
         raise ServingError("no model is served: run the pipeline first (`make demo`)")
     key = SecretStr(settings.read_inference_key())
-    return Door(base_url=settings.local_endpoint, key=key, model=served.alias)
+    return ModelEndpoint(base_url=settings.local_endpoint, key=key, model=served.alias)
 
 
 @contextlib.contextmanager
-def open_candidate(settings: Settings, candidate: str, alias: str = "") -> Iterator[Door]:
+def open_candidate(settings: Settings, candidate: str, alias: str = "") -> Iterator[ModelEndpoint]:
     """The way to a candidate: a model's content name, or the address of another server.
 
     A model's server is started when none has it, and stopped after when nothing else needs it.
@@ -88,7 +88,7 @@ def open_candidate(settings: Settings, candidate: str, alias: str = "") -> Itera
     try:
         with in_use(folder, name):
             server = ensure_model_server(settings, artifact, serve)
-            yield Door(
+            yield ModelEndpoint(
                 base_url=server.url,
                 key=SecretStr(settings.read_api_key()),
                 model=server.model,
@@ -100,42 +100,44 @@ def open_candidate(settings: Settings, candidate: str, alias: str = "") -> Itera
             discard_candidate(settings, artifact, serve)
 
 
-def ask_all(settings: Settings, utterance: str, candidate: Door | None) -> tuple[Told, ...]:
+def ask_all(
+    settings: Settings, utterance: str, candidate: ModelEndpoint | None
+) -> tuple[Reply, ...]:
     """The served model's answer and the candidate's, both asked at once."""
 
-    def ask(door: Door | None) -> Told:
+    def ask(endpoint: ModelEndpoint | None) -> Reply:
         try:
-            door = door or find_served(settings)
-            with door.connect() as client:
+            endpoint = endpoint or find_served(settings)
+            with endpoint.connect() as client:
                 answer = client.ask(utterance)
         except IntentError as error:
-            return Told(problem=str(error))
-        return Told(answer=answer, version=answer.version or door.version)
+            return Reply(problem=str(error))
+        return Reply(answer=answer, version=answer.version or endpoint.version)
 
-    doors = (None,) if candidate is None else (None, candidate)
-    with ThreadPoolExecutor(len(doors)) as pool:
-        return tuple(pool.map(ask, doors))
+    endpoints = (None,) if candidate is None else (None, candidate)
+    with ThreadPoolExecutor(len(endpoints)) as pool:
+        return tuple(pool.map(ask, endpoints))
 
 
-def do_differ(told: Sequence[Told]) -> bool | None:
+def do_differ(replies: Sequence[Reply]) -> bool | None:
     """Whether two answers mean different calls; None when there are no two."""
-    answers = [one.answer for one in told if one.answer]
+    answers = [reply.answer for reply in replies if reply.answer]
     if len(answers) < 2:
         return None
-    one, other = answers
-    if one.calls is None and other.calls is None:
-        return one.text != other.text
-    return one.calls != other.calls
+    first, second = answers
+    if first.calls is None and second.calls is None:
+        return first.text != second.text
+    return first.calls != second.calls
 
 
-def _find_elsewhere(settings: Settings, base_url: str, alias: str) -> Door:
+def _find_elsewhere(settings: Settings, base_url: str, alias: str) -> ModelEndpoint:
     if settings.candidate_key is None:
         raise ConfigError(f"INTENT_CANDIDATE_KEY is not set: {base_url} is asked with that key")
     served = open_target(settings).read().current
     model = alias or (served.alias if served else "intent")
-    door = Door(base_url=base_url, key=settings.candidate_key, model=model)
-    door.connect().close()
-    return door
+    endpoint = ModelEndpoint(base_url=base_url, key=settings.candidate_key, model=model)
+    endpoint.connect().close()
+    return endpoint
 
 
 def _find_candidate(settings: Settings, name: str) -> tuple[ModelArtifact, ServeConfig, str]:

@@ -10,7 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flows.playground.models import Door, Told, ask_all, do_differ
+from flows.playground.models import ModelEndpoint, Reply, ask_all, do_differ
 from intent_core.errors import ConfigError
 from tasks.settings import Settings
 
@@ -45,12 +45,12 @@ _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 <p class="verdict agrees" role="status">= The two agree 两个模型的回答一致</p>
 {% endif %}
 <div class="asked">
-{% for title, told, others in sides %}
+{% for title, reply, others in sides %}
 <section class="{{ title.split()[0] | lower }}"><h3>{{ title }}</h3>
-{% if told.answer is none %}
-<p class="problem" role="alert">No answer 没有回答: {{ told.problem }}</p>
+{% if reply.answer is none %}
+<p class="problem" role="alert">No answer 没有回答: {{ reply.problem }}</p>
 {% else %}
-{% set answer = told.answer %}
+{% set answer = reply.answer %}
 {% if answer.calls is none %}
 <p class="problem">Not a call 无法解析: {{ answer.error }}</p>
 {% else %}
@@ -70,7 +70,7 @@ _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 {{ "%.1f %%" | format(answer.confidence * 100) if answer.confidence is not none else "-" }}
 </td></tr>
 <tr><th>Model 模型</th><td class="model">{{ answer.model or "-" }}</td></tr>
-<tr><th>Version 版本</th><td class="version">{{ told.version or "-" }}</td></tr>
+<tr><th>Version 版本</th><td class="version">{{ reply.version or "-" }}</td></tr>
 <tr><th>Took 用时</th><td>{{ "%.0f ms" | format(answer.latency_ms) }}</td></tr>
 </table>
 {% endif %}
@@ -80,7 +80,7 @@ _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 """)
 
 
-def create_page(settings: Settings, candidate: Door | None, host: str) -> FastAPI:
+def create_page(settings: Settings, candidate: ModelEndpoint | None, host: str) -> FastAPI:
     """The page as an application to be served at `host`.
 
     Raises `ConfigError` when gradio is not installed.
@@ -139,15 +139,15 @@ def create_page(settings: Settings, candidate: Door | None, host: str) -> FastAP
     return mounted
 
 
-def show_answers(utterance: str, told: tuple[Told, ...]) -> str:
+def show_answers(utterance: str, replies: tuple[Reply, ...]) -> str:
     """The answers as HTML, side by side; what the models wrote is text and nothing more."""
     titles = ("Champion 当前模型", "Candidate 候选模型")
-    calls = [one.answer.calls if one.answer else None for one in told]
-    others = list(reversed(calls)) if len(told) > 1 else [None]
+    calls = [reply.answer.calls if reply.answer else None for reply in replies]
+    others = list(reversed(calls)) if len(replies) > 1 else [None]
     return _ANSWERS.render(
         utterance=utterance,
-        differs=do_differ(told),
-        sides=list(zip(titles, told, others, strict=False)),
+        differs=do_differ(replies),
+        sides=list(zip(titles, replies, others, strict=False)),
     )
 
 

@@ -22,7 +22,7 @@ from intent_core.recipe.config import EvaluateConfig, ServeConfig
 from tasks.evaluation.answer_log import KeptAnswers
 from tasks.evaluation.inference import predict
 from tasks.evaluation.server_metrics import Buckets, quantile_ms, read_first_token
-from tasks.orchestration.progress import told_if_it_fails, track
+from tasks.orchestration.progress import failures_logged, track
 from tasks.orchestration.retries import retried_task
 from tasks.serving.golden import GoldenAnswers, ask_golden
 from tasks.serving.vllm.server import (
@@ -83,7 +83,7 @@ def evaluate_served(
     report = with_first_token(report, before, after)
     lines = "".join(prediction.model_dump_json() + "\n" for prediction in predictions)
     store.put(f"{prefix}/{PREDICTIONS_FILE}", lines.encode())
-    with told_if_it_fails():
+    with failures_logged():
         create_table_artifact(
             [flatten(score) for score in report.per_intent],
             key="evaluation",

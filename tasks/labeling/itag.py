@@ -103,7 +103,7 @@ class LabellingService:
         what = f"export job {job_id} of task {task_id!r}"
         began = time.monotonic()
         while True:
-            asked, fault = time.monotonic(), ""
+            asked_at, fault = time.monotonic(), ""
             try:
                 job = self._job(what, job_id)
                 status = require_field(what, job, "status").lower()
@@ -119,7 +119,7 @@ class LabellingService:
                     f"{what} is at {status!r}, which someone did in iTAG: resume it or start "
                     "another export"
                 )
-            if asked - began >= timeout_s:
+            if asked_at - began >= timeout_s:
                 raise ServiceError(
                     f"{what} is still {status!r} after {timeout_s:g} s{fault}: it goes on at the "
                     "service. Wait longer, or start another export later"
@@ -171,11 +171,11 @@ def _checked(kind: str, identifier: str) -> str:
 
 def _oss_uri(what: str, link: str) -> str:
     """`oss://bucket/key`; iTAG may write the bucket with its endpoint, as a host."""
-    found = re.fullmatch(r"oss://([a-z0-9-]+)(?:\.[^/]+)?/(.+)", link)
-    if found is None:
+    match = re.fullmatch(r"oss://([a-z0-9-]+)(?:\.[^/]+)?/(.+)", link)
+    if match is None:
         where = urlsplit(link)  # a signed link opens to whoever reads it: tell its host only
         raise ConfigError(
             f"{what} lies at {where.scheme}://{where.hostname}, not in OSS: name a folder for it, "
             "oss://bucket/folder/"
         )
-    return f"oss://{found[1]}/{found[2]}"
+    return f"oss://{match[1]}/{match[2]}"

@@ -66,10 +66,10 @@ def _notification(kind: str, block: str, texts: dict[str, str]) -> dict[str, Any
 
 
 def _apply(client: SyncPrefectClient, automation: AutomationCore) -> None:
-    found = client.read_automations_by_name(automation.name)
-    if not found:
+    present = client.read_automations_by_name(automation.name)
+    if not present:
         client.create_automation(automation)
         return
     # Defaults too: an update that leaves one out is refused.
-    fields = {**automation.model_dump(exclude={"owner_resource"}), "enabled": found[0].enabled}
-    client.update_automation(found[0].id, AutomationCore.model_validate(fields))
+    fields = {**automation.model_dump(exclude={"owner_resource"}), "enabled": present[0].enabled}
+    client.update_automation(present[0].id, AutomationCore.model_validate(fields))

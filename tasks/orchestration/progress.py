@@ -24,7 +24,7 @@ class Tracker:
         self._bar = bar
         self._row = bar.add_task(name, total=None, message="") if bar else None
         self._artifact: UUID | None = None
-        with told_if_it_fails():
+        with failures_logged():
             self._artifact = create_progress_artifact(0.0, key=key, description=name)  # type: ignore[assignment]
         self._sent = self._logged = time.monotonic()
 
@@ -37,7 +37,7 @@ class Tracker:
             self._sent = now
             share = 100.0 * done / total if total else 0.0
             if self._artifact:
-                with told_if_it_fails():
+                with failures_logged():
                     update_progress_artifact(self._artifact, progress=share)
         if not self._bar and now - self._logged > _LOG_EVERY_S:
             self._logged = now
@@ -45,7 +45,7 @@ class Tracker:
 
 
 @contextlib.contextmanager
-def told_if_it_fails() -> Iterator[None]:
+def failures_logged() -> Iterator[None]:
     """A progress bar that cannot be drawn must not end an hour of training."""
     try:
         yield

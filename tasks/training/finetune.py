@@ -22,7 +22,7 @@ from intent_core.training.protocol import (
     library_versions,
 )
 from tasks.models.base_models import fetch_base_model, identify_base_model
-from tasks.orchestration.progress import told_if_it_fails, track
+from tasks.orchestration.progress import failures_logged, track
 from tasks.orchestration.retries import retried_task
 from tasks.settings import Settings, get_settings
 from tasks.settings.log_setup import find_run
@@ -77,7 +77,7 @@ def finetune_model(
         ):
             run_program(job, folder, tracker, curves)
     result = TrainingResult.model_validate_json((folder / RESULT_FILE).read_bytes())
-    with told_if_it_fails():
+    with failures_logged():
         create_table_artifact(
             [{"step": step, "train_loss": round(loss, 4)} for step, loss in result.losses],
             key="training-curve",

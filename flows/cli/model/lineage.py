@@ -49,11 +49,11 @@ def trace(
         if bool(what) == bool(row):
             raise ConfigError("name an answer's id, a model or an utterance, or --row EXPORT:LINE")
         settings = get_settings()
-        found = tracing.trace_row(settings, row) if row else tracing.trace(settings, what)
+        result = tracing.trace_row(settings, row) if row else tracing.trace(settings, what)
         if as_json:
-            print_json(found.model_dump(mode="json"))
+            print_json(result.model_dump(mode="json"))
         else:
-            show_trace(console, found)
+            show_trace(console, result)
 
 
 @lineage_app.command()
@@ -94,15 +94,15 @@ def forget(
         with Console(stderr=True).status("looking for the text"):
             if row:
                 config = read_config(recipe, override, None).data
-                found = forgetting.forget_row(settings, row, config)
+                forgotten = forgetting.forget_row(settings, row, config)
             elif utterance:
-                found = forgetting.forget_utterance(settings, utterance)
+                forgotten = forgetting.forget_utterance(settings, utterance)
             else:
-                found = forgetting.forget_mark_result(settings, mark_result)
+                forgotten = forgetting.forget_mark_result(settings, mark_result)
         if as_json:
-            print_json(found.model_dump(mode="json"))
+            print_json(forgotten.model_dump(mode="json"))
         else:
-            show_forgotten(console, found)
+            show_forgotten(console, forgotten)
 
 
 def show_trace(console: Console, trace: "Trace") -> None:

@@ -52,11 +52,11 @@ def announce(
     with reported():
         settings = get_settings()
         find_project(load_projects(settings.projects), project)
-        found = get_store(settings).stat(export)
-        if found is None:
+        stored = get_store(settings).stat(export)
+        if stored is None:
             raise ConfigError(f"there is no {export!r} in {settings.store_uri}")
-        publish_export_ready(settings, project, export, found.etag)
-        console.print(f"announced {found.uri} for {project}", soft_wrap=True)
+        publish_export_ready(settings, project, export, stored.etag)
+        console.print(f"announced {stored.uri} for {project}", soft_wrap=True)
 
 
 @intake_app.command()

@@ -8,7 +8,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from flows.playground.models import Door, Told, ask_all, open_candidate
+from flows.playground.models import ModelEndpoint, Reply, ask_all, open_candidate
 from flows.playground.page import show_answers
 from intent_core.errors import CallSyntaxError
 from intent_core.language.calls import parse_calls
@@ -24,7 +24,7 @@ def try_page(*options: str) -> Result:
     return CliRunner().invoke(app, ["try", "--port", str(port), *options])
 
 
-def told(text: str, model: str = "intent-0123456789ab") -> Told:
+def reply(text: str, model: str = "intent-0123456789ab") -> Reply:
     try:
         calls, error = parse_calls(text), None
     except CallSyntaxError as problem:
@@ -38,11 +38,11 @@ def told(text: str, model: str = "intent-0123456789ab") -> Told:
         version="7",
         latency_ms=12,
     )
-    return Told(answer=answer, version="7")
+    return Reply(answer=answer, version="7")
 
 
 def test_calls_are_a_table_with_who_gave_them_and_how_sure() -> None:
-    page = show_answers("rain?", (told("weather_search(city=Hangzhou,tomorrow);music_exit()"),))
+    page = show_answers("rain?", (reply("weather_search(city=Hangzhou,tomorrow);music_exit()"),))
     for part in ("weather_search", "city", "Hangzhou", "tomorrow", "music_exit", "97.3 %"):
         assert part in page
     assert "intent-0123456789ab" in page and ">7</td>" in page
@@ -50,25 +50,25 @@ def test_calls_are_a_table_with_who_gave_them_and_how_sure() -> None:
 
 
 def test_only_the_calls_that_differ_are_marked() -> None:
-    page = show_answers("rain?", (told("a(x);b()"), told("a(x);c()")))
+    page = show_answers("rain?", (reply("a(x);b()"), reply("a(x);c()")))
     assert "The two disagree" in page
     marked = page.split('<tr class="other">')[1:]
     assert [row.split("<td>")[1].split("</td>")[0] for row in marked] == ["b", "c"]
 
 
 def test_the_same_calls_written_otherwise_agree() -> None:
-    page = show_answers("rain?", (told("a(x);b()"), told(' a( "x" ) ; b()')))
+    page = show_answers("rain?", (reply("a(x);b()"), reply(' a( "x" ) ; b()')))
     assert "The two agree" in page and 'class="other"' not in page
 
 
 def test_two_answers_that_are_no_calls_are_told_apart_by_their_text() -> None:
-    assert "The two disagree" in show_answers("rain?", (told("rain"), told("sun")))
-    assert "The two agree" in show_answers("rain?", (told("rain"), told("rain")))
+    assert "The two disagree" in show_answers("rain?", (reply("rain"), reply("sun")))
+    assert "The two agree" in show_answers("rain?", (reply("rain"), reply("rain")))
 
 
 def test_what_was_typed_or_answered_is_never_markup() -> None:
     evil = '<img src=x onerror="alert(1)">'
-    page = show_answers(evil, (told(evil), Told(problem=evil)))
+    page = show_answers(evil, (reply(evil), Reply(problem=evil)))
     assert "<img" not in page and "&lt;img" in page
 
 
@@ -76,13 +76,13 @@ def test_a_server_that_is_down_and_nothing_served_are_said_on_the_page(
     tmp_path: Path, closed_port: int
 ) -> None:
     settings = Settings(home=tmp_path)
-    door = Door(base_url=f"http://127.0.0.1:{closed_port}/v1", key=KEY, model="intent")
-    champion, candidate = ask_all(settings, "rain?", door)
+    endpoint = ModelEndpoint(base_url=f"http://127.0.0.1:{closed_port}/v1", key=KEY, model="intent")
+    champion, candidate = ask_all(settings, "rain?", endpoint)
     assert champion.problem.startswith("no model is served")
     assert "did not answer" in candidate.problem
     page = show_answers("rain?", (champion, candidate))
     assert "The two" not in page and "Traceback" not in page and KEY not in page
-    assert "the utterance is empty" in ask_all(settings, " ", door)[1].problem
+    assert "the utterance is empty" in ask_all(settings, " ", endpoint)[1].problem
 
 
 def test_another_server_is_asked_with_the_key_of_the_environment(
@@ -90,9 +90,9 @@ def test_another_server_is_asked_with_the_key_of_the_environment(
 ) -> None:
     monkeypatch.setenv("INTENT_CANDIDATE_KEY", KEY)
     get_settings.cache_clear()
-    with open_candidate(get_settings(), "http://127.0.0.1:9/v1", "theirs") as door:
-        assert (door.model, door.key.get_secret_value()) == ("theirs", KEY)
-        assert KEY not in repr(door)
+    with open_candidate(get_settings(), "http://127.0.0.1:9/v1", "theirs") as endpoint:
+        assert (endpoint.model, endpoint.key.get_secret_value()) == ("theirs", KEY)
+        assert KEY not in repr(endpoint)
 
 
 @pytest.mark.parametrize(

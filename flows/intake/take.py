@@ -8,10 +8,9 @@ from pathlib import Path
 from prefect.client.schemas.objects import FlowRun
 
 from flows.intake.projects import Project
-from flows.parameters import find_recipe
+from flows.parameters import load_recipe
 from flows.remote import submit
 from intent_core.errors import DataError
-from intent_core.recipe.loader import load_config
 from tasks.datasets.export_ledger import Sighting, Taking, find_taking, note_taking, see
 from tasks.datasets.fetch import copy_to_store, fetch_export
 from tasks.orchestration.retries import retried_task
@@ -72,7 +71,7 @@ def start_run(settings: Settings, project: str, recipe: str, snapshot: str, sha2
     The run is the project's in the registry as well, whatever project its recipe names.
     """
     parameters: dict[str, object] = {"export_uri": snapshot, "recipe": recipe}
-    if load_config(find_recipe(recipe), {}).project != project:
+    if load_recipe(recipe).project != project:
         parameters["overrides"] = {"project": project}
     return submit(
         settings.pipeline_deployment,

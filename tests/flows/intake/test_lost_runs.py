@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,9 +19,10 @@ from prefect.states import Cancelling, Crashed, Failed, Pending, Running
 
 from flows.intake.lost_runs import mark_lost, start_again
 from tasks.orchestration import run_liveness
-from tasks.orchestration.run_liveness import last_heartbeat
+from tasks.orchestration.run_liveness import hold, last_heartbeat
 from tasks.orchestration.work_pools import TEMPLATE
 from tasks.settings import Settings
+from tests.support.faults.killed_runs import home_beside
 
 pytestmark = pytest.mark.flow
 
@@ -90,6 +92,27 @@ def test_silent_runs_are_crashed_and_one_that_is_heard_is_not(scene: Scene) -> N
         pending: StateType.CRASHED,
         cancelling: StateType.CANCELLED,
     }
+
+
+def test_a_lock_says_more_than_silence(scene: Scene, tmp_path: Path) -> None:
+    home = home_beside(scene.settings, tmp_path / "home")
+    alive, dead, elsewhere = (scene.run(Running()) for _ in range(3))
+    hold(home, str(alive))
+    for run in (dead, elsewhere):  # as a process that was killed leaves it
+        (home.layout.runs / f"{run}.in-use").touch()
+    scene.beat(elsewhere)  # it went on in another process, on another machine
+    mark_lost(scene.client, home)
+    kinds = [scene.read(run).state_type for run in (alive, dead, elsewhere)]
+    assert kinds == [StateType.RUNNING, StateType.CRASHED, StateType.RUNNING]
+    mark_lost(scene.client, home.model_copy(update={"lost_after_s": 0}))
+    assert scene.read(alive).state_type == StateType.RUNNING
+
+
+def test_a_run_of_somebody_else_s_flow_is_left_alone(scene: Scene) -> None:
+    run = scene.client.create_flow_run(flow(name="theirs")(lambda: None))
+    scene.client.set_flow_run_state(run.id, Running(), force=True)
+    mark_lost(scene.client, scene.settings.model_copy(update={"lost_after_s": 0}))
+    assert scene.read(run.id).state_type == StateType.RUNNING
 
 
 def test_what_crashed_or_met_what_passes_goes_on_as_the_same_run(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""A process that is killed right before a file of its appears: what it did until then stays."""
+"""A process that is killed right before it writes something: what it did until then stays."""
 
 import os
 import signal
@@ -7,12 +7,21 @@ from typing import Any
 
 
 def die_before_write(place: str, count: int = 1) -> None:
-    """SIGKILL before the count-th time that a file gets its name below a folder of that path."""
+    """SIGKILL before the count-th time that something is written there: a file gets its name in a
+    folder of that path, or an object its key in a bucket."""
     writes = 0
+
+    def is_there(event: str, arguments: tuple[Any, ...]) -> bool:
+        if event in ("os.rename", "os.link"):
+            return place in os.fspath(arguments[1])
+        if event == "http.client.send" and isinstance(arguments[1], bytes):
+            line = arguments[1].partition(b"\r\n")[0]
+            return line.startswith(b"PUT ") and place.encode() in line
+        return False
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal writes
-        if event in ("os.rename", "os.link") and place in os.fspath(arguments[1]):
+        if is_there(event, arguments):
             writes += 1
             if writes == count:
                 os.kill(os.getpid(), signal.SIGKILL)

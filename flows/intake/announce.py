@@ -4,7 +4,7 @@ import logging
 
 from pydantic import SecretStr
 
-from flows.intake.projects import Project, load_projects
+from flows.intake.projects import load_projects
 from intent_core.errors import ConfigError
 from tasks.labeling.notifications import ExportNotice
 from tasks.orchestration.events import publish_export_ready
@@ -21,15 +21,16 @@ def announce(settings: Settings, notice: ExportNotice) -> list[str]:
     the store does not answer or Prefect does not take an event.
     """
     key = find_key(settings, notice.uri)
-    projects = load_projects(settings.projects)
+    projects, store = load_projects(settings.projects), get_store(settings)
     concerned = [name for name, project in projects.items() if key and project.is_export(key)]
     # What the store says counts: a notice may be late, or tell no etag.
-    export = get_store(settings).stat(key) if key and concerned else None
+    export = store.stat(key) if key and concerned else None
     if export is None:
         logger.info("%s is no project's export, or is gone", notice.uri)
         return []
     for name in concerned:
-        if _is_complete(settings, projects[name], export.key):
+        project = projects[name]
+        if not project.marker or store.stat(project.marker_key(export.key)):
             publish_export_ready(settings, name, export.key, export.etag)
             logger.info("%s: %s announced", name, notice.uri)
     return concerned
@@ -49,9 +50,3 @@ def require_receiver_secrets(settings: Settings) -> tuple[SecretStr, SecretStr]:
             "`openssl rand -hex 24` and give them to the sender"
         )
     return settings.receiver_token, settings.receiver_secret
-
-
-def _is_complete(settings: Settings, project: Project, key: str) -> bool:
-    if not project.marker:
-        return True
-    return get_store(settings).stat(project.marker_key(key)) is not None

@@ -11,7 +11,7 @@ from tasks.datasets.export_ledger import (
     forget_task_export,
     note_task_export,
 )
-from tasks.labeling.itag import ExportFailedError, LabellingService, open_service
+from tasks.labeling.itag import ExportFailedError, open_service
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store
 
@@ -32,9 +32,10 @@ def export_finished_task(settings: Settings, name: str, project: Project) -> str
     if not service.is_finished(task):
         forget_task_export(store, name, task)
         return None
-    export = find_task_export(store, name, task) or claim_task_export(
-        store, name, _start(service, project)
-    )
+    export = find_task_export(store, name, task)
+    if export is None:
+        job_id = service.start_export(task, project.itag_folder or None)
+        export = claim_task_export(store, name, TaskExport(task=task, job_id=job_id))
     if export.run_id:
         return None
     try:
@@ -53,8 +54,3 @@ def note_taken_task(settings: Settings, name: str, project: Project, run_id: str
     export = find_task_export(store, name, project.itag_task)
     if export:
         note_task_export(store, name, export.model_copy(update={"run_id": run_id}))
-
-
-def _start(service: LabellingService, project: Project) -> TaskExport:
-    job_id = service.start_export(project.itag_task, project.itag_folder or None)
-    return TaskExport(task=project.itag_task, job_id=job_id)

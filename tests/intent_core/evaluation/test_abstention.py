@@ -146,8 +146,9 @@ def test_no_other_threshold_is_better(answers: list[tuple[str, str, float | None
 
     chosen = choose_threshold(examples, predictions, EvaluateConfig())
     tried = {0.0, 1.0} | {c for _, _, c in answers if c is not None}
-    best = max(num_exact(threshold) for threshold in tried)
-    assert chosen == min(threshold for threshold in tried if num_exact(threshold) == best)
+    exact = {threshold: num_exact(threshold) for threshold in tried}
+    best = max(exact.values())
+    assert chosen == min(threshold for threshold in tried if exact[threshold] == best)
 
 
 def test_risk_and_coverage_by_hand() -> None:

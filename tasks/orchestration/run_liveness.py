@@ -187,7 +187,7 @@ def _judge(
 ) -> DeadRun | None:
     if held.get(str(run.id)):
         return None
-    if run.parent_task_run_id and not run.deployment_id and str(run.id) not in held:
+    if run.parent_task_run_id and not run.deployment_id:
         parent = client.read_task_run(run.parent_task_run_id).flow_run_id
         if parent and parent in dead:
             return DeadRun(run, f"the run it lived in ({parent}) is gone", dead[parent].is_silent)
@@ -195,36 +195,33 @@ def _judge(
             return DeadRun(run, f"the run it lived in ({parent}) has ended")
         return None
     heard, lost_after_s = last_heartbeat(client, run), settings.lost_after_s
-    if str(run.id) in held:
-        # It may have gone on elsewhere after its process here had died.
-        if heard and _seconds_since(heard) <= lost_after_s:
-            return None
+    is_quiet = _is_quiet(run, heard, lost_after_s)
+    # A deployed run goes on elsewhere after its process here has died.
+    if str(run.id) in held and (is_quiet or not run.deployment_id):
         return DeadRun(run, "the process of this machine it lived in is gone")
-    if _is_silent(client, run, heard, lost_after_s):
+    if is_quiet and (heard or _sends_heartbeats(client, run)):
         return DeadRun(run, f"nothing was heard of it for {lost_after_s:.0f} s", is_silent=True)
     if offline := _find_offline_worker(client, settings, run, heard):
         return DeadRun(run, f"its worker {offline}")
     return None
 
 
-def _is_silent(
-    client: SyncPrefectClient, run: FlowRun, heard: datetime.datetime | None, lost_after_s: float
-) -> bool:
+def _is_quiet(run: FlowRun, heard: datetime.datetime | None, lost_after_s: float) -> bool:
+    """Has a process, if it sends anything, been silent for too long?"""
     if run.state is None:
         return False
     age_s = _seconds_since(run.state.timestamp)
     if run.state_type == StateType.PENDING:
         # Its process is about to start, images are being fetched: it sends nothing yet.
-        return run.deployment_id is not None and age_s > _SLOW_START * lost_after_s
-    if age_s < lost_after_s:
-        return False
-    if heard is None:
-        return _sends_heartbeats(client, run)
-    return _seconds_since(heard) > lost_after_s
+        return age_s > _SLOW_START * lost_after_s
+    return age_s >= lost_after_s and (heard is None or _seconds_since(heard) > lost_after_s)
 
 
 def _sends_heartbeats(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Does its pool make runs send any? Of one made otherwise nothing can be said."""
+    """Does its pool make runs send any? Of one made otherwise nothing can be said; but of one that
+    waits for its process, as a deployment's does."""
+    if run.state_type == StateType.PENDING:
+        return run.deployment_id is not None
     if not run.work_pool_name:
         return False
     template = client.read_work_pool(run.work_pool_name).base_job_template

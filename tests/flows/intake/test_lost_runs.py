@@ -102,10 +102,12 @@ def test_a_lock_says_more_than_silence(scene: Scene, tmp_path: Path) -> None:
         (home.layout.runs / f"{run}.in-use").touch()
     scene.beat(elsewhere)  # it went on in another process, on another machine
     mark_lost(scene.client, home)
+    assert scene.read(dead).state_type == StateType.RUNNING, "it may be about to go on elsewhere"
+    mark_lost(scene.client, home.model_copy(update={"lost_after_s": 0}))
     kinds = [scene.read(run).state_type for run in (alive, dead, elsewhere)]
     assert kinds == [StateType.RUNNING, StateType.CRASHED, StateType.RUNNING]
-    mark_lost(scene.client, home.model_copy(update={"lost_after_s": 0}))
-    assert scene.read(alive).state_type == StateType.RUNNING
+    state = scene.read(dead).state
+    assert state is not None and "the process of this machine" in str(state.message)
 
 
 def test_a_run_of_somebody_else_s_flow_is_left_alone(scene: Scene) -> None:

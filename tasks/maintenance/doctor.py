@@ -30,9 +30,11 @@ CHECKS: dict[str, Callable[[Examination], Iterator[Diagnosis]]] = {
 }
 
 
-def examine(settings: Settings, *, dry_run: bool = False) -> Iterator[Diagnosis]:
+def examine(
+    settings: Settings, *, dry_run: bool = False, set_lifecycle: bool = False
+) -> Iterator[Diagnosis]:
     """Yield each diagnosis as it is made; what can be repaired is, unless `dry_run`."""
-    examination = Examination(settings, dry_run=dry_run)
+    examination = Examination(settings, dry_run=dry_run, set_lifecycle=set_lifecycle)
     for name, check in CHECKS.items():
         try:
             yield from check(examination)

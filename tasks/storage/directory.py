@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from intent_core.errors import ConfigError, StorageError
 from intent_core.files import write_atomically
 from tasks.settings import Settings
+from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import (
     MissingObjectError,
     ScannedObject,
@@ -61,17 +62,16 @@ class DirectoryStore:
 
     def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]:
         return tuple(
-            UnfinishedUpload(key, key, status.st_mtime)
+            UnfinishedUpload(key, status.st_mtime)
             for key, status in self._files(prefix)
             if is_partial(Path(key).name)
         )
 
-    def abort(self, upload: UnfinishedUpload) -> None:
-        with file_errors("remove", self._uri(upload.key)):
-            (self.root / upload.key).unlink(missing_ok=True)
-
     def local_root(self) -> Path | None:
         return self.root
+
+    def lifecycle(self) -> Lifecycle | None:
+        return None
 
     def can_be_named(self) -> bool:
         return False

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import ConfigError, DataError, StorageError
+from tasks.storage.lifecycle import Lifecycle
 
 PARTIAL = ".partial"
 
@@ -47,8 +48,6 @@ class UnfinishedUpload(NamedTuple):
     """A write that was started and has not ended. A listing does not show it; it takes space."""
 
     key: str
-    upload_id: str
-    """The store's name for it."""
     started_at: float
     """Epoch seconds, by the store's clock."""
 
@@ -62,9 +61,12 @@ class ObjectStore(Protocol):
         ...
 
     def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]: ...
-    def abort(self, upload: UnfinishedUpload) -> None: ...
     def local_root(self) -> Path | None:
         """The directory that holds the objects as files; None for a store that is elsewhere."""
+        ...
+
+    def lifecycle(self) -> Lifecycle | None:
+        """The bucket's rules; None for a directory, which has none."""
         ...
 
     def can_be_named(self) -> bool:

@@ -13,7 +13,17 @@ _STYLES = {"repaired": "green", "would repair": "yellow", "for a person": "red",
 
 
 @maintenance_app.command()
-def doctor(dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def doctor(
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    set_lifecycle: Annotated[
+        bool,
+        typer.Option(
+            "--set-lifecycle",
+            help="Add the bucket's lifecycle rules that abort unfinished uploads of this store.",
+        ),
+    ] = False,
+) -> None:
     """Find and repair what a crash has left, and say what was done.
 
     Prefect runs without a process, MLflow runs nobody writes to, a champion other than what is
@@ -28,7 +38,7 @@ def doctor(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 
     with reported("what was repaired stays repaired"):
         diagnoses = []
-        for diagnosis in examine(get_settings(), dry_run=dry_run):
+        for diagnosis in examine(get_settings(), dry_run=dry_run, set_lifecycle=set_lifecycle):
             diagnoses.append(diagnosis)
             if not as_json:
                 style = _STYLES[diagnosis.outcome]

@@ -26,9 +26,13 @@ class Diagnosis(BaseModel):
 class Examination:
     """What the checks share: the settings, whether to repair, and which runs are known dead."""
 
-    def __init__(self, settings: Settings, *, dry_run: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, dry_run: bool = False, set_lifecycle: bool = False
+    ) -> None:
         self.settings = settings
         self.dry_run = dry_run
+        self.set_lifecycle = set_lifecycle
+        """Whether lifecycle rules that a bucket lacks are added."""
         self.dead_runs: set[str] = set()
         """Prefect runs that this examination has found without a process."""
 

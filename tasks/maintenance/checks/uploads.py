@@ -1,6 +1,7 @@
 """What a killed upload leaves: parts nobody completes, folders without their manifest."""
 
 import itertools
+import math
 import re
 import shutil
 import time
@@ -9,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from intent_core.errors import IntentError
-from tasks.maintenance.checks import Diagnosis, Examination, report_problem
+from tasks.maintenance.checks import Diagnosis, Examination, report_note, report_problem
 from tasks.storage.layout import AREAS
+from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import ObjectStore, ScannedObject, UnfinishedUpload
 from tasks.storage.step_results import MANIFEST, get_store
 
@@ -19,27 +21,68 @@ _SCRATCH = (".fetching-*", ".placing-*", ".forgotten-*")
 
 
 def check_uploads(examination: Examination) -> Iterator[Diagnosis]:
-    """Unfinished uploads below our prefixes and older than the limit are aborted."""
+    """Old unfinished uploads: removed in a directory; a bucket's lifecycle rules abort them."""
     store = get_store(examination.settings)
+    prefixes = [area.prefix for area in AREAS if area.aborts_uploads]
     try:
-        for area in (area for area in AREAS if area.aborts_uploads):
-            for one in store.list_unfinished(area.prefix):
-                if _is_old(examination, one.started_at):
+        if (root := store.local_root()) is not None:
+            uploads = [upload for prefix in prefixes for upload in store.list_unfinished(prefix)]
+            for upload in uploads:
+                if _is_old(examination, upload.started_at):
                     yield examination.repair(
                         "uploads",
-                        f"an upload of {one.key} was begun {_age(one.started_at)} ago and "
+                        f"an upload of {upload.key} was begun {_age(upload.started_at)} ago and "
                         "never ended",
                         "aborted",
-                        partial(store.abort, one),
+                        partial(_remove, root / upload.key),
                     )
+        if (lifecycle := store.lifecycle()) is not None:
+            yield from _check_lifecycle(examination, lifecycle, prefixes)
     except IntentError as error:
-        yield report_problem("uploads", f"unfinished uploads were not listed: {error}", _PERMISSION)
+        yield report_problem("uploads", f"uploads were not checked: {error}", _PERMISSION)
 
 
 _PERMISSION = (
-    "allow the store's credentials s3:ListBucketMultipartUploads and s3:AbortMultipartUpload "
-    "(oss:ListMultipartUploads, oss:AbortMultipartUpload)"
+    "allow the store's credentials s3:GetLifecycleConfiguration, and for --set-lifecycle "
+    "s3:PutLifecycleConfiguration (oss:GetBucketLifecycle, oss:PutBucketLifecycle)"
 )
+
+
+def _check_lifecycle(
+    examination: Examination, lifecycle: Lifecycle, prefixes: list[str]
+) -> Iterator[Diagnosis]:
+    days = max(1, math.ceil(examination.settings.left_after_hours / 24))
+    rules = lifecycle.list_rules()
+    if rules is None:
+        yield report_note(
+            "uploads",
+            "the store's server has no lifecycle rules: unfinished uploads stay",
+            "abort those of more than a day by the server's own tools, now and then",
+        )
+        return
+    missing = [
+        prefix
+        for prefix in prefixes
+        if not any(
+            prefix.startswith(rule.prefix) and (rule.days == days or not rule.is_ours)
+            for rule in rules
+        )
+    ]
+    what = (
+        f"no lifecycle rule of the bucket aborts unfinished uploads after {days} day(s) below "
+        f"{', '.join(missing)}"
+    )
+    if missing and examination.set_lifecycle:
+        yield examination.repair(
+            "uploads",
+            what,
+            "rules added; `intent doctor` says whether the server keeps them",
+            partial(lifecycle.set_rules, missing, days),
+        )
+    elif missing:
+        yield report_problem(
+            "uploads", what, "`intent doctor --set-lifecycle` adds them and keeps every other rule"
+        )
 
 
 def check_half_folders(examination: Examination) -> Iterator[Diagnosis]:
@@ -47,12 +90,12 @@ def check_half_folders(examination: Examination) -> Iterator[Diagnosis]:
     store = get_store(examination.settings)
     try:
         for folder, objects in _folders(store):
-            if any(one.key == f"{folder}/{MANIFEST}" for one in objects):
+            if any(file.key == f"{folder}/{MANIFEST}" for file in objects):
                 continue
             pending = store.list_unfinished(f"{folder}/")
             if not _is_left(examination, objects, pending):
                 continue
-            size = sum(one.size for one in objects)
+            size = sum(file.size for file in objects)
             yield examination.repair(
                 "half-written",
                 f"{folder} has {len(objects)} file(s), {size} bytes, and no {MANIFEST}: its upload "
@@ -95,7 +138,7 @@ def _folders(store: ObjectStore) -> Iterator[tuple[str, list[ScannedObject]]]:
 def _is_left(
     examination: Examination, objects: list[ScannedObject], pending: Sequence[UnfinishedUpload]
 ) -> bool:
-    times = [one.changed for one in objects] + [one.started_at for one in pending]
+    times = [file.changed for file in objects] + [upload.started_at for upload in pending]
     return all(_is_old(examination, at) for at in times)
 
 
@@ -108,8 +151,8 @@ def _age(at: float) -> str:
 
 
 def _delete_all(store: ObjectStore, objects: list[ScannedObject]) -> None:
-    for one in objects:
-        store.delete(one.key)
+    for file in objects:
+        store.delete(file.key)
 
 
 def _remove(path: Path) -> None:

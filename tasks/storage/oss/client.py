@@ -80,13 +80,13 @@ class CredentialsChain:
         except oss2.exceptions.ClientError:
             pass  # not set: the next link of the chain
         try:
-            found = self._roles().get_credential()
+            keys = self._roles().get_credential()
         except Exception as error:  # the package has no common root of its errors
             if self._gave:
                 raise StorageError(f"credentials for OSS were not renewed: {error}") from error
             raise ConfigError(f"no credentials for OSS ({error}): {_HOW_TO_SIGN_IN}") from error
         self._gave = True
-        return Credentials(found.access_key_id, found.access_key_secret, found.security_token or "")
+        return Credentials(keys.access_key_id, keys.access_key_secret, keys.security_token or "")
 
     def _roles(self) -> Any:
         with self._lock:
@@ -170,23 +170,23 @@ def code_of(error: StorageError) -> str:
 
 
 def _refusal(failed: str, error: ServerError) -> IntentError:
-    told = f"{error.status} {error.code}".strip()
-    told += f", request {error.request_id}" if error.request_id else ""
+    answer = f"{error.status} {error.code}".strip()
+    answer += f", request {error.request_id}" if error.request_id else ""
     if error.status == 404 and error.code in ("", "NoSuchKey"):
-        return MissingObjectError(f"{failed}: there is no such object ({told})")
+        return MissingObjectError(f"{failed}: there is no such object ({answer})")
     if error.status == 412:
-        return StorageError(f"{failed}: it changed under way ({told})")
+        return StorageError(f"{failed}: it changed under way ({answer})")
     if error.status >= 500 or error.code in _PASSING_CODES:
-        return StorageError(f"{failed}: OSS failed ({told}): {error.message}")
+        return StorageError(f"{failed}: OSS failed ({answer}): {error.message}")
     if error.code in _TO_DO:
         # Its message may name the endpoint that the bucket has in truth.
         said = f": {error.message}" if error.code == "AccessDenied" else ""
-        return ConfigError(f"{failed}: {_TO_DO[error.code]} ({told}){said}")
+        return ConfigError(f"{failed}: {_TO_DO[error.code]} ({answer}){said}")
     if error.code == "InvalidArgument" and "region" in error.message:
-        return ConfigError(f"{failed}: {error.message}: correct INTENT_OSS_REGION ({told})")
+        return ConfigError(f"{failed}: {error.message}: correct INTENT_OSS_REGION ({answer})")
     if error.status in (401, 403):
-        return ConfigError(f"{failed}: {error.message or 'refused'}: {_REFUSED} ({told})")
-    return StorageError(f"{failed}: {error.message or 'refused'} ({told})")
+        return ConfigError(f"{failed}: {error.message or 'refused'}: {_REFUSED} ({answer})")
+    return StorageError(f"{failed}: {error.message or 'refused'} ({answer})")
 
 
 def _scrubbed(error: ServerError) -> ServerError:

@@ -23,6 +23,7 @@ from oss2.utils import Crc64, calc_obj_crc_from_parts
 
 from intent_core.errors import IntentError, StorageError
 from tasks.settings import Settings
+from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import (
     MissingObjectError,
     ScannedObject,
@@ -33,6 +34,7 @@ from tasks.storage.objects import (
     is_partial,
 )
 from tasks.storage.oss.client import OssOptions, code_of, open_bucket, oss_errors, pause
+from tasks.storage.oss.lifecycle import OssLifecycle
 from tasks.storage.transfers import CHUNK, file_errors, partial_file, sync, sync_directory
 
 PART = 16 << 20
@@ -66,12 +68,12 @@ class OssStore:
         token = ""
         while True:
             page = self._page(prefix, token)
-            for found in page.object_list:
-                key = found.key.removeprefix(self.prefix)
+            for entry in page.object_list:
+                key = entry.key.removeprefix(self.prefix)
                 # A key that ends in a slash is a folder that the console made.
                 if not key.endswith("/") and not is_partial(key.rpartition("/")[2]):
-                    stored = self._stored(key, found.size, found.etag)
-                    yield stored.model_copy(update={"changed": float(found.last_modified)})
+                    stored = self._stored(key, entry.size, entry.etag)
+                    yield stored.model_copy(update={"changed": float(entry.last_modified)})
             if not page.is_truncated:
                 return
             token = page.next_continuation_token
@@ -83,19 +85,16 @@ class OssStore:
         with oss_errors("list uploads of", self._uri(prefix)):
             return tuple(
                 UnfinishedUpload(
-                    upload.key.removeprefix(self.prefix),
-                    upload.upload_id,
-                    float(upload.initiation_date),
+                    upload.key.removeprefix(self.prefix), float(upload.initiation_date)
                 )
                 for upload in MultipartUploadIterator(self.bucket, prefix=self.prefix + prefix)
             )
 
-    def abort(self, upload: UnfinishedUpload) -> None:
-        with oss_errors("abort the upload of", self._uri(upload.key)):
-            self.bucket.abort_multipart_upload(self._name(upload.key), upload.upload_id)
-
     def local_root(self) -> Path | None:
         return None
+
+    def lifecycle(self) -> Lifecycle | None:
+        return OssLifecycle(self.bucket, self.prefix)
 
     def can_be_named(self) -> bool:
         return True
@@ -261,10 +260,10 @@ class OssStore:
 
     def _first_keys(self, prefix: str) -> Sequence[str]:
         try:
-            found = self._page(prefix, "").object_list
+            entries = self._page(prefix, "").object_list
         except IntentError:
             return []  # a hint less, rather than another error than the one to tell
-        return [one.key.removeprefix(self.prefix) for one in found]
+        return [entry.key.removeprefix(self.prefix) for entry in entries]
 
     def _ask(self, action: str, key: str, request: Callable[[str], Any]) -> Any:
         """One request, tried again after what may pass."""

@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from intent_core.errors import ConfigError, IntentError, StorageError
 from tasks.settings import Settings
+from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import (
     MissingObjectError,
     ScannedObject,
@@ -31,6 +32,7 @@ from tasks.storage.objects import (
 )
 from tasks.storage.s3.checksums import etag_of, verify_bytes
 from tasks.storage.s3.errors import code_of, num_retries_of, s3_errors, status_of
+from tasks.storage.s3.lifecycle import S3Lifecycle
 from tasks.storage.s3.transfers import CONCURRENCY, fetch, send, tries
 from tasks.storage.transfers import (
     file_errors,
@@ -87,13 +89,13 @@ class S3Store:
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix + prefix
             )
-            found = [
-                self._stored(key, one["Size"], one, one["LastModified"].timestamp())
-                for one in (one for page in pages for one in page.get("Contents", ()))
-                if _is_object(key := one["Key"].removeprefix(self.prefix))
+            objects = [
+                self._stored(key, entry["Size"], entry, entry["LastModified"].timestamp())
+                for entry in (entry for page in pages for entry in page.get("Contents", ()))
+                if _is_object(key := entry["Key"].removeprefix(self.prefix))
             ]
         # Some servers walk folder by folder, and so put `b/1` before `b-1`.
-        yield from sorted(found, key=lambda one: one.key)
+        yield from sorted(objects, key=lambda stored: stored.key)
 
     def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
         return tuple(ScannedObject(o.key, o.size, o.changed or 0.0) for o in self.list(prefix))
@@ -105,22 +107,17 @@ class S3Store:
             )
             return tuple(
                 UnfinishedUpload(
-                    upload["Key"].removeprefix(self.prefix),
-                    upload["UploadId"],
-                    upload["Initiated"].timestamp(),
+                    upload["Key"].removeprefix(self.prefix), upload["Initiated"].timestamp()
                 )
                 for page in pages
                 for upload in page.get("Uploads", ())
             )
 
-    def abort(self, upload: UnfinishedUpload) -> None:
-        with s3_errors("abort the upload of", self._uri(upload.key)):
-            self._client.abort_multipart_upload(
-                Bucket=self.bucket, Key=self.prefix + upload.key, UploadId=upload.upload_id
-            )
-
     def local_root(self) -> Path | None:
         return None
+
+    def lifecycle(self) -> Lifecycle | None:
+        return S3Lifecycle(self._client, self.bucket, self.prefix)
 
     def can_be_named(self) -> bool:
         return True
@@ -270,7 +267,7 @@ class S3Store:
                 )
         except IntentError:
             return ()  # a hint less, rather than another error than the one to tell
-        return tuple(one["Key"].removeprefix(self.prefix) for one in answer.get("Contents", ()))
+        return tuple(e["Key"].removeprefix(self.prefix) for e in answer.get("Contents", ()))
 
     def _at(self, key: str) -> dict[str, str]:
         check_key(key)

@@ -11,6 +11,7 @@ client against the documentation; nobody has compared it with the live service.
 import base64
 import contextlib
 import hashlib
+import itertools
 import threading
 import time
 import uuid
@@ -93,6 +94,8 @@ class Facade:
     clock_offset_s: float = 0
     faults: list[Fault] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    lifecycle: bytes = b""
+    """The bucket's lifecycle configuration; empty for none."""
     before: Callable[[Asked], None] = lambda asked: None
     """Called before a request is passed on: what others do meanwhile."""
     sums: dict[tuple[str, str, str], int] = field(default_factory=dict)
@@ -191,6 +194,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _work(self, asked: Asked, bucket: str, body: bytes) -> Answer:
         query = {name: value for name, value in asked.query.items() if value or name == "uploads"}
+        if "lifecycle" in asked.query:
+            return self._lifecycle(asked, body)
         if query.get("list-type") == "2":
             return self._list(bucket, query)
         sent = parts_of_s3(body) if asked.method == "POST" else body
@@ -233,6 +238,27 @@ class Handler(BaseHTTPRequestHandler):
         start = query.get("continuation-token", "")
         body = listing_of_oss(objects, start, int(query.get("max-keys", "100")))
         return Answer(200, {"Content-Length": str(len(body))}, body)
+
+    def _lifecycle(self, asked: Asked, body: bytes) -> Answer:
+        """The bucket's rules, kept as they were sent; two of one action must not overlap."""
+        if asked.method == "PUT":
+            rules = ElementTree.fromstring(body).findall("Rule")
+            ids = [rule.findtext("ID", "") for rule in rules]
+            prefixes = [
+                rule.findtext("Prefix") or ""
+                for rule in rules
+                if rule.find("AbortMultipartUpload") is not None
+            ]
+            overlaps = any(a.startswith(b) for a, b in itertools.permutations(prefixes, 2))
+            may_overlap = asked.headers.get("x-oss-allow-same-action-overlap") == "true"
+            if len(set(ids)) < len(ids) or (overlaps and not may_overlap):
+                raise Refused(400, "InvalidArgument", "Overlap for same action type.")
+            self.facade.lifecycle = body
+            return Answer(200, {"Content-Length": "0"}, b"")
+        if not self.facade.lifecycle:
+            raise Refused(404, "NoSuchLifecycle", "No lifecycle rule was set.")
+        size = str(len(self.facade.lifecycle))
+        return Answer(200, {"Content-Length": size}, self.facade.lifecycle)
 
     def _etag_of(self, bucket: str, key: str) -> str:
         return self.facade.forward("HEAD", f"/{bucket}/{key}", {}, {}, b"").headers["ETag"]

@@ -4,22 +4,31 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from tasks.maintenance.checks import Diagnosis, Examination
 from tasks.maintenance.doctor import CHECKS
 from tasks.settings import Settings, get_settings
+from tasks.storage.layout import AREAS
+from tasks.storage.lifecycle import RULE_ID
 from tasks.storage.step_results import get_store
 from tests.support.alibaba.oss_emulator import REGION as OSS_REGION
-from tests.support.alibaba.oss_emulator import Facade
+from tests.support.alibaba.oss_emulator import Facade, Fault
 from tests.support.servers.seaweedfs import REGION, Seaweed
 
 NAME, OTHER = "models/intent-0123456789ab", "models/qwen"
 
 
-def look(settings: Settings, check: str, *, dry_run: bool = False) -> list[Diagnosis]:
-    return list(CHECKS[check](Examination(settings, dry_run=dry_run)))
+OURS = [area.prefix for area in AREAS if area.aborts_uploads]
+
+
+def look(
+    settings: Settings, check: str, *, dry_run: bool = False, set_lifecycle: bool = False
+) -> list[Diagnosis]:
+    return list(CHECKS[check](Examination(settings, dry_run=dry_run, set_lifecycle=set_lifecycle)))
 
 
 @pytest.fixture
@@ -63,29 +72,94 @@ def begin_parts(server: Seaweed) -> Callable[[str], None]:
 
 
 @pytest.mark.service
-@pytest.mark.parametrize("kind", ["s3", "oss"])
-def test_parts_of_uploads_below_our_prefixes_are_aborted_when_they_are_old(
-    kind: str, server: Seaweed, request: pytest.FixtureRequest
+def test_rules_are_added_and_those_of_others_stay_in_s3(s3: Settings, server: Seaweed) -> None:
+    theirs = {
+        "ID": "theirs",
+        "Status": "Enabled",
+        "Filter": {"Prefix": "logs/"},
+        "Expiration": {"Days": 30},
+    }
+    client = server.client()
+    configuration = {"Rules": [theirs]}
+    client.put_bucket_lifecycle_configuration(
+        Bucket=server.bucket, LifecycleConfiguration=configuration
+    )
+
+    def read_rules() -> dict[str, Any]:
+        rules = client.get_bucket_lifecycle_configuration(Bucket=server.bucket)["Rules"]
+        return {rule["ID"]: rule for rule in rules}
+
+    (missing,) = look(s3, "uploads")
+    assert missing.outcome == "for a person" and "--set-lifecycle" in missing.action
+    assert "lineage/, " in missing.what and "exports/" not in missing.what
+    (planned,) = look(s3, "uploads", dry_run=True, set_lifecycle=True)
+    assert planned.outcome == "would repair" and set(read_rules()) == {"theirs"}
+    (added,) = look(s3, "uploads", set_lifecycle=True)
+    assert added.outcome == "repaired"
+    assert look(s3, "uploads") == []
+    rules = read_rules()
+    assert rules.pop("theirs") == theirs
+    assert sorted(rules) == sorted(f"{RULE_ID}upkeep/{prefix}" for prefix in OURS)
+    later = s3.model_copy(update={"left_after_hours": 49})
+    assert [entry.outcome for entry in look(later, "uploads", set_lifecycle=True)] == ["repaired"]
+    changed = read_rules()
+    assert changed.pop("theirs") == theirs and set(changed) == set(rules)
+    days = {
+        rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] for rule in changed.values()
+    }
+    assert days == {3} and look(later, "uploads") == []
+
+
+@pytest.mark.service
+def test_rules_are_added_and_those_of_others_stay_in_oss(oss: Settings, facade: Facade) -> None:
+    theirs = (
+        b"<Rule><ID>theirs</ID><Prefix>upkeep/models/theirs/</Prefix><Status>Enabled</Status>"
+        b"<AbortMultipartUpload><Days>9</Days></AbortMultipartUpload><AtimeBase>1</AtimeBase>"
+        b"<Transition><Days>30</Days><StorageClass>IA</StorageClass><New>1</New></Transition></Rule>"
+    )
+    facade.lifecycle = b"<LifecycleConfiguration>" + theirs + b"</LifecycleConfiguration>"
+    (missing,) = look(oss, "uploads")
+    assert missing.outcome == "for a person" and "models/" in missing.what
+    assert look(oss, "uploads", set_lifecycle=True)[0].outcome == "repaired"
+    assert look(oss, "uploads") == []
+    later = oss.model_copy(update={"left_after_hours": 49})
+    assert look(later, "uploads", set_lifecycle=True)[0].outcome == "repaired"
+    assert theirs in facade.lifecycle  # what oss2 does not know, too
+    rules = ElementTree.fromstring(facade.lifecycle).findall("Rule")[1:]
+    assert [rule.findtext("ID") for rule in rules] == [f"{RULE_ID}upkeep/{name}" for name in OURS]
+    assert {rule.findtext("AbortMultipartUpload/Days") for rule in rules} == {"3"}
+
+
+@pytest.mark.service
+def test_a_rule_of_others_for_the_whole_bucket_is_enough(oss: Settings, facade: Facade) -> None:
+    facade.lifecycle = (
+        b"<LifecycleConfiguration><Rule><ID>all</ID><Prefix></Prefix><Status>Enabled</Status>"
+        b"<AbortMultipartUpload><Days>7</Days></AbortMultipartUpload></Rule></LifecycleConfiguration>"
+    )
+    assert look(oss, "uploads") == []
+    for change in (
+        b"<Status>Disabled<",
+        b"<Tag><Key>a</Key><Value>b</Value></Tag><Status>Enabled<",
+    ):
+        facade.lifecycle = facade.lifecycle.replace(b"<Status>Enabled<", change)
+        assert [entry.outcome for entry in look(oss, "uploads")] == ["for a person"]
+        facade.lifecycle = facade.lifecycle.replace(change, b"<Status>Enabled<")
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    ("status", "code", "outcome", "text"),
+    [
+        (501, "NotImplemented", "note", "has no lifecycle rules"),
+        (403, "AccessDenied", "for a person", "GetLifecycleConfiguration"),
+    ],
+)
+def test_a_server_without_rules_or_a_key_without_permission_is_a_finding(
+    oss: Settings, facade: Facade, status: int, code: str, outcome: str, text: str
 ) -> None:
-    settings: Settings = request.getfixturevalue(kind)
-    begin = begin_parts(server)
-    ours = [f"upkeep/{NAME}/weights", "upkeep/trainings/0123/model"]
-    theirs = ["upkeep/exports/a.manifest", f"elsewhere/{NAME}/weights"]
-    for key in [*ours, *theirs]:
-        begin(key)
-    try:
-        assert look(settings, "uploads") == []
-        old = settings.model_copy(update={"left_after_hours": 1e-6})
-        assert [one.outcome for one in look(old, "uploads", dry_run=True)] == ["would repair"] * 2
-        assert [one.outcome for one in look(old, "uploads")] == ["repaired"] * 2
-        assert look(old, "uploads") == []
-        left = server.client().list_multipart_uploads(Bucket=server.bucket)["Uploads"]
-        assert sorted(one["Key"] for one in left) == sorted(theirs)
-    finally:
-        client = server.client()
-        for one in client.list_multipart_uploads(Bucket=server.bucket).get("Uploads", ()):
-            at = {"Bucket": server.bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
-            client.abort_multipart_upload(**at)
+    facade.faults.append(Fault("GET", "refuse", having="lifecycle", status=status, code=code))
+    (diagnosis,) = look(oss, "uploads")
+    assert diagnosis.outcome == outcome and text in diagnosis.what + diagnosis.action
 
 
 @pytest.mark.service
@@ -105,7 +179,6 @@ def test_a_half_written_folder_goes_unless_its_upload_is_new(s3: Settings, serve
     left = [one.key for one in store.scan("models/")]
     assert left == ["models/intent-ba9876543210/manifest.json", f"{OTHER}/weights"]
     assert len(store.list_unfinished("models/")) == 1
-    assert len(look(old, "uploads")) == 1
 
 
 def test_a_directory_is_tidied_the_same_way(directory: Settings) -> None:

@@ -9,10 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from intent_core.datasets.manifest import REJECTIONS_FILE, DatasetManifest
-from intent_core.datasets.provenance import name_example
+from intent_core.datasets.manifest import DatasetManifest
 from tasks.settings import Settings, get_settings
-from tasks.storage.step_results import get_store, write_finished
+from tasks.storage.step_results import get_store
 from tests.support.builders.stored_lineage import CONFIG, DATA, note_model, prepare
 from tests.support.scenarios.pipeline_runs import intent
 
@@ -124,7 +123,8 @@ def test_mlflow_down_is_said_where_only_it_would_know(
     settings: Settings, dataset: DatasetManifest
 ) -> None:
     record = note_model(settings, dataset, MODEL, version="")
-    write_finished(get_store(settings), "trainings/t1", record.artifact)
+    finished = record.artifact.model_dump_json().encode()
+    get_store(settings).put("trainings/t1/manifest.json", finished)
     told = ask("trace", "--row", f"{EXPORT}:{ask_line(settings, dataset)}")
     assert [one["lineage"]["version"] for one in told["models"]] == [""]
     assert f"{MODEL}: version and MLflow run (MLflow at" in told["not_known"][0]
@@ -182,8 +182,8 @@ def test_a_forgotten_row_leaves_every_later_dataset(
     written = texts_below(settings, later.uri)
     assert said.encode() not in written
     assert json.dumps(said).encode()[1:-1] not in written
-    assert name_example(said).encode() not in written
-    quarantine = store.read(f"{later.uri}/{REJECTIONS_FILE}").splitlines()
+    assert ask("trace", said)["rows"][0]["example"].encode() not in written
+    quarantine = store.read(f"{later.uri}/rejections.jsonl").splitlines()
     [rejected] = [json.loads(one) for one in quarantine if b'"forgotten"' in one]
     assert (rejected["line"], rejected["raw"], rejected["reason"]) == (line, "", "forgotten")
     assert later.num_rejections == dataset.num_rejections + 1
@@ -227,7 +227,7 @@ def test_a_row_that_was_never_usable_is_forgotten_from_the_export(settings: Sett
     store.put(EXPORT, json.dumps(row, ensure_ascii=False).encode() + b"\n" + usual)
     before = prepare(settings, EXPORT)
     told = ask("forget", f"{EXPORT}:1")
-    assert f"{before.uri}/{REJECTIONS_FILE}" in str(told["held_by"])
+    assert f"{before.uri}/rejections.jsonl" in str(told["held_by"])
     later = prepare(settings, EXPORT)
     assert "王小明".encode() not in texts_below(settings, later.uri)
     assert later.fingerprint != before.fingerprint

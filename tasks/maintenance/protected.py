@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import PrefectException
 
 from intent_core.errors import TrackingError
@@ -65,7 +65,8 @@ def find_protected(settings: Settings) -> Protected:
         name = busy[0].name if busy else "of this home"
         return Protected(problem=f"a run is under way ({name}): it may need any of them")
     try:
-        return Protected(_find_named(settings), frozenset(_export_of(run) for run in runs))
+        exports = frozenset(str(run.parameters.get("export_uri", "")) for run in runs)
+        return Protected(_find_named(settings), exports)
     except TrackingError as error:
         return Protected(problem=f"MLflow does not say which models wait or are served: {error}")
 
@@ -99,7 +100,3 @@ def _find_named(settings: Settings) -> frozenset[str]:
                 or version.tags.get("intent.verdict") == "waits"
             )
         )
-
-
-def _export_of(run: FlowRun) -> str:
-    return str(run.parameters.get("export_uri", ""))

@@ -9,6 +9,8 @@ from tasks.settings import CHECKOUT
 
 ROOMS = ("flows", "tasks", "intent_core")
 SAY_NOTHING = {"found", "one", "beside", "told", "left", "asked"}
+# Fields that users' scripts read.
+PUBLISHED = {("flows/lineage/trace.py", "asked")}
 FOLDERS = {"utils", "common", "helpers", "types", "base"}
 
 
@@ -56,7 +58,7 @@ def test_no_name_says_nothing() -> None:
         f"{path}:{line}: {name}"
         for path, tree in parse(*ROOMS, "benchmarks")
         for line, name in list_bindings(tree)
-        if name in SAY_NOTHING
+        if name in SAY_NOTHING and (path.as_posix(), name) not in PUBLISHED
     ]
     assert not named, "\n".join(named)
 

@@ -15,6 +15,7 @@ from tasks.storage.layout import AREAS
 from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import ObjectStore, ScannedObject, UnfinishedUpload
 from tasks.storage.step_results import MANIFEST, get_store
+from tasks.storage.transfers import file_errors
 
 # Working folders of programs that move what is whole to its place.
 _SCRATCH = (".fetching-*", ".placing-*", ".forgotten-*")
@@ -34,7 +35,7 @@ def check_uploads(examination: Examination) -> Iterator[Diagnosis]:
                         f"an upload of {upload.key} was begun {_age(upload.started_at)} ago and "
                         "never ended",
                         "aborted",
-                        partial(_remove, root / upload.key),
+                        partial(_delete_file, root / upload.key),
                     )
         if (lifecycle := store.lifecycle()) is not None:
             yield from _check_lifecycle(examination, lifecycle, prefixes)
@@ -153,6 +154,11 @@ def _age(at: float) -> str:
 def _delete_all(store: ObjectStore, objects: list[ScannedObject]) -> None:
     for file in objects:
         store.delete(file.key)
+
+
+def _delete_file(path: Path) -> None:
+    with file_errors("delete", path.as_uri()):
+        path.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:

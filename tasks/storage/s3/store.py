@@ -2,7 +2,7 @@
 
 Credentials come from boto3's own chain (environment, profile, role), never from here. The client
 tries again by itself what a server refuses for the moment; parts, resuming and checksums are in
-`s3_transfers`, errors in `s3_errors`.
+`transfers`, errors in `errors`, lifecycle rules in `lifecycle`.
 """
 
 import contextlib

@@ -15,7 +15,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.states import Cancelling, Crashed, Failed, Pending, Running
+from prefect.states import Cancelling, Completed, Crashed, Failed, Pending, Running
 
 from flows.intake.lost_runs import mark_lost, start_again
 from tasks.orchestration import run_liveness
@@ -37,6 +37,7 @@ class Scene:
 
     def __init__(self, client: SyncPrefectClient, settings: Settings) -> None:
         self.client, self.settings = client, settings
+        self.begun: list[UUID] = []
         self.project = f"lost-{uuid.uuid4().hex[:8]}"
         template = json.loads(TEMPLATE.read_text(encoding="utf-8"))
         pool = WorkPoolCreate(name=self.project, type="process", base_job_template=template)
@@ -50,6 +51,7 @@ class Scene:
             self._deployment, tags=[f"project:{self.project}"]
         )
         self.client.set_flow_run_state(run.id, state, force=True)
+        self.begun.append(run.id)
         return run.id
 
     def read(self, run: UUID) -> FlowRun:
@@ -77,7 +79,10 @@ class Scene:
 def scene(platform: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr(run_liveness, "_HEARTBEAT_S", -10)  # nobody lives: no need to wait for one
     with get_client(sync_client=True) as client:
-        yield Scene(client, platform)
+        scene = Scene(client, platform)
+        yield scene
+        for run in scene.begun:  # the server is other tests' too
+            client.set_flow_run_state(run, Completed(), force=True)
 
 
 def test_silent_runs_are_crashed_and_one_that_is_heard_is_not(scene: Scene) -> None:
@@ -115,6 +120,7 @@ def test_a_run_of_somebody_else_s_flow_is_left_alone(scene: Scene) -> None:
     scene.client.set_flow_run_state(run.id, Running(), force=True)
     mark_lost(scene.client, scene.settings.model_copy(update={"lost_after_s": 0}))
     assert scene.read(run.id).state_type == StateType.RUNNING
+    scene.begun.append(run.id)
 
 
 def test_what_crashed_or_met_what_passes_goes_on_as_the_same_run(scene: Scene) -> None:

@@ -50,6 +50,8 @@ class HomeLayout:
         self.trainings: Final = self.work / "trainings"
         self.evaluations: Final = self.work / "evaluations"
         self.exports: Final = self.work / "exports"
+        self.oss_transfers: Final = self.work / "oss"
+        """What is done of each transfer in parts to or from OSS that is under way."""
 
         self.run_lock: Final = root / "run.lock"
         self.serving_lock: Final = root / "serving.lock"

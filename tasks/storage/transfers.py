@@ -1,11 +1,10 @@
-"""Files written beside their place, synced, verified, and moved there in one step."""
+"""Copies of files with their digest, syncing while bytes still come, and errors of files."""
 
 import contextlib
 import errno
 import hashlib
 import os
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import BinaryIO
 
 from intent_core.errors import StorageError
 from intent_core.files import open_atomically
-from tasks.storage.objects import PARTIAL
 
 CHUNK = 1 << 20
 _SYNC_EVERY_S = 0.1
@@ -56,18 +54,6 @@ def copy(source: BinaryIO, sink: BinaryIO | None) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def partial_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file in the target's directory, gone afterwards unless it was moved."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent / f".{uuid.uuid4().hex}{PARTIAL}"
-    try:
-        with partial.open("xb") as stream:
-            yield partial, stream
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
 def synced_meanwhile(stream: BinaryIO) -> Iterator[None]:
     """The disk takes what is written as it comes, so that the last `sync` has little left.
 
@@ -86,16 +72,3 @@ def synced_meanwhile(stream: BinaryIO) -> Iterator[None]:
         finally:
             written.set()
         syncing.result()
-
-
-def sync(stream: BinaryIO) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

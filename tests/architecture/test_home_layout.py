@@ -96,6 +96,7 @@ def test_paths_are_those_of_homes_that_exist(tmp_path: Path) -> None:
         "trainings": "work/trainings",
         "evaluations": "work/evaluations",
         "exports": "work/exports",
+        "oss_transfers": "work/oss",
         "run_lock": "run.lock",
         "serving_lock": "serving.lock",
         "services_lock": "services.lock",

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import ParseError
 
@@ -25,8 +26,8 @@ from intent_core.errors import ConfigError, IntentError, StorageError
 from tasks.storage.objects import MissingObjectError
 
 logger = logging.getLogger(__name__)
-# Its debug and info lines hold headers with tokens and signatures.
-logging.getLogger("oss2").setLevel(logging.WARNING)
+# Its lines hold headers with tokens and signatures; what it raises is translated here.
+logging.getLogger("oss2").setLevel(logging.CRITICAL)
 
 TIMEOUTS_S = (10, 60)
 PAUSES_S: tuple[float, ...] = (0.2, 0.6, 1.8)
@@ -51,7 +52,7 @@ _TO_DO = {
 }
 _REFUSED = "check the keys, their permissions and INTENT_OSS_ENDPOINT"
 _PASSING_CODES = {"InvalidDigest", "RequestTimeout", "TooManyRequests"}
-_TOLD = ("Code", "Message", "EC", "RequestId", "HostId")
+_SHOWN = ("Code", "Message", "EC", "RequestId", "HostId")
 
 
 class OssOptions(NamedTuple):
@@ -59,6 +60,8 @@ class OssOptions(NamedTuple):
 
     endpoint: str
     region: str
+    progress_folder: Path
+    """Where transfers in parts note what is done."""
 
 
 class CredentialsChain:
@@ -101,7 +104,7 @@ class CredentialsChain:
 
 def open_bucket(name: str, options: OssOptions) -> Any:
     """The oss2 bucket, not yet asked for anything; `ConfigError` says which setting is wrong."""
-    endpoint, region = options
+    endpoint, region, _ = options
     if not endpoint or "@" in endpoint:
         raise ConfigError(
             f"oss://{name} needs an endpoint without name or password: set INTENT_OSS_ENDPOINT, "
@@ -191,6 +194,6 @@ def _refusal(failed: str, error: ServerError) -> IntentError:
 
 def _scrubbed(error: ServerError) -> ServerError:
     """Without the strings to sign, which hold the session's token: tracebacks are printed."""
-    error.details = {name: error.details[name] for name in _TOLD if name in error.details}
+    error.details = {name: error.details[name] for name in _SHOWN if name in error.details}
     error.body, error.args = b"", (error.status, error.code)
     return error

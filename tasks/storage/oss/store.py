@@ -1,27 +1,30 @@
 """A store in a bucket of Alibaba Cloud OSS, by oss2 with V4 signatures: `oss://bucket/prefix`.
 
-oss2 retries nothing, so a request that failed in passing is tried again here; a broken download
-goes on where it broke, bound to the ETag it began with. Bytes are checked by size and CRC64, and
-on the way in by MD5 as well, so that the service refuses a damaged body before it replaces any.
+oss2 retries nothing, so a request that failed in passing is tried again here. Large objects go in
+parts by oss2's resumable transfers, which go on where they broke; a download is bound to the ETag
+it began with. Bytes are checked by CRC64, parts one by one, and those sent in one piece by MD5 as
+well, so that the service refuses a damaged body before it replaces any.
 """
 
 import base64
 import contextlib
+import copy
 import difflib
 import hashlib
 import io
+import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from oss2 import MultipartUploadIterator
+import oss2
 from oss2.exceptions import NotFound
-from oss2.models import PartInfo
-from oss2.utils import Crc64, calc_obj_crc_from_parts
+from oss2.utils import Crc64
 
 from intent_core.errors import IntentError, StorageError
+from intent_core.files import open_atomically
 from tasks.settings import Settings
 from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import (
@@ -35,10 +38,9 @@ from tasks.storage.objects import (
 )
 from tasks.storage.oss.client import OssOptions, code_of, open_bucket, oss_errors, pause
 from tasks.storage.oss.lifecycle import OssLifecycle
-from tasks.storage.transfers import CHUNK, file_errors, partial_file, sync, sync_directory
+from tasks.storage.transfers import CHUNK, file_errors
 
 PART = 16 << 20
-MOST_PARTS = 10_000
 PARALLEL = 4
 PAGE = 1000
 WRITER = "x-oss-meta-intent-write"
@@ -46,7 +48,9 @@ WRITER = "x-oss-meta-intent-write"
 
 def open_store(uri: str, settings: Settings) -> "OssStore":
     bucket, _, prefix = uri.removeprefix("oss://").partition("/")
-    return OssStore(bucket, prefix, OssOptions(settings.oss_endpoint, settings.oss_region))
+    folder = settings.layout.oss_transfers
+    options = OssOptions(settings.oss_endpoint, settings.oss_region, folder)
+    return OssStore(bucket, prefix, options)
 
 
 class OssStore:
@@ -60,6 +64,7 @@ class OssStore:
     def __init__(self, bucket: str, prefix: str, options: OssOptions) -> None:
         self.prefix = check_root("oss", bucket, prefix)
         self.bucket = open_bucket(bucket, options)
+        self._progress_folder = options.progress_folder
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key starts with the prefix, in key order."""
@@ -87,7 +92,7 @@ class OssStore:
                 UnfinishedUpload(
                     upload.key.removeprefix(self.prefix), float(upload.initiation_date)
                 )
-                for upload in MultipartUploadIterator(self.bucket, prefix=self.prefix + prefix)
+                for upload in oss2.MultipartUploadIterator(self.bucket, prefix=self.prefix + prefix)
             )
 
     def local_root(self) -> Path | None:
@@ -107,18 +112,20 @@ class OssStore:
 
     def download(self, key: str, target: Path) -> StoredObject:
         """Write the object beside the target; it moves there once size and CRC64 agree."""
-        found = self.stat(key)
-        if found is None:
+        head = self._head(key)
+        if head is None:
             raise self._missing(key)
+        stored = self._stored(key, head.content_length, head.etag, head.versionid)
         with (
-            file_errors(f"download to {target}", found.uri, target.parent, found.size),
-            partial_file(target) as (partial, sink),
+            file_errors(f"download to {target}", stored.uri, target.parent, stored.size),
+            open_atomically(target) as sink,
         ):
-            self._fetch(key, sink, found.etag)
-            sync(sink)
-            partial.replace(target)
-            sync_directory(target.parent)
-        return found
+            # oss2 would unpack what was stored packed.
+            if stored.size > PART and "Content-Encoding" not in head.headers:
+                self._fetch_parts(key, head, sink.name)
+            else:
+                self._fetch(key, sink, stored.etag)
+        return stored
 
     def upload(self, source: Path, key: str) -> StoredObject:
         """Send a file, in parts when it is large; one that changes under way is refused."""
@@ -126,16 +133,17 @@ class OssStore:
         with file_errors(f"upload {source} to", self._uri(key)):
             began = source.stat()
 
-            def read(offset: int, size: int) -> bytes:
-                with source.open("rb") as stream:
-                    stream.seek(offset)
-                    data = stream.read(size)
+            def require_unchanged() -> None:
                 now = source.stat()
                 if (now.st_size, now.st_mtime_ns) != (began.st_size, began.st_mtime_ns):
                     raise StorageError(f"{source} changed while it was uploaded to {key!r}")
-                return data
 
-            return self._write(key, began.st_size, read)
+            if began.st_size > PART:
+                result = self._send_parts(key, source, require_unchanged)
+                return self._stored(key, began.st_size, result.etag, result.versionid)
+            data = source.read_bytes()
+            require_unchanged()
+            return self.put(key, data)
 
     def read(self, key: str) -> bytes:
         check_key(key)
@@ -148,7 +156,10 @@ class OssStore:
 
     def put(self, key: str, data: bytes) -> StoredObject:
         check_key(key)
-        return self._write(key, len(data), lambda offset, size: data[offset : offset + size])
+        result = self._ask(
+            "write", key, lambda name: self.bucket.put_object(name, data, _md5(data))
+        )
+        return self._stored(key, len(data), result.etag, result.versionid)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; of several writers one is told True."""
@@ -186,65 +197,91 @@ class OssStore:
             return None
 
     def _fetch(self, key: str, sink: BinaryIO, etag: str = "") -> None:
-        """Fill the empty sink; what broke goes on where it broke, if it is still that object."""
-        download, failures = _Download(sink, etag), 0
-        while not download.is_complete:
-            start = download.offset
+        """Fill the file with the object in one piece, of that etag where one is given."""
+        headers = {"If-Match": f'"{etag}"'} if etag else None
+
+        def get(name: str) -> tuple[Any, int]:
+            answer, crc = self.bucket.get_object(name, headers=headers), Crc64()
+            sink.seek(0)
+            sink.truncate()
+            with contextlib.closing(answer.resp.response) as response:
+                # As stored: oss2's own reader would unpack what was stored packed.
+                for chunk in response.raw.stream(CHUNK, decode_content=False):
+                    sink.write(chunk)
+                    crc.update(chunk)
+            return answer, crc.crc
+
+        answer, crc = self._ask("read", key, get)
+        if sink.tell() != answer.content_length:
+            size = answer.content_length
+            raise StorageError(
+                f"{self._uri(key)}: {sink.tell()} bytes arrived of {size}: try again"
+            )
+        # Objects of a time before OSS kept sums have none.
+        if answer.server_crc not in (None, crc):
+            raise StorageError(f"{self._uri(key)} arrived damaged: its CRC64 differs: try again")
+
+    def _fetch_parts(self, key: str, head: Any, path: str) -> None:
+        """Fill the file with the object that `head` describes, several ranges at once."""
+        bucket = copy.copy(self.bucket)
+        bucket.head_object = lambda *_, **__: head  # so that every try asks for this etag
+        progress = _TransferProgress()
+        with self._progress_in() as folder:
+            store = _DownloadProgress(folder.parent, folder.name)
+
+            def get(name: str) -> None:
+                oss2.resumable_download(
+                    bucket,
+                    name,
+                    path,
+                    multiget_threshold=0,
+                    part_size=PART,
+                    num_threads=PARALLEL,
+                    progress_callback=progress,
+                    store=store,
+                )
+
+            self._ask("read", key, get, progress)
+
+    def _send_parts(self, key: str, source: Path, require_unchanged: Callable[[], None]) -> Any:
+        # oss2 reports before each part, and before it makes an object of them.
+        progress = _TransferProgress(require_unchanged)
+        with self._progress_in() as folder:
+            store = oss2.ResumableStore(folder.parent, folder.name)
+
+            def send(name: str) -> Any:
+                require_unchanged()
+                answer = oss2.resumable_upload(
+                    self.bucket,
+                    name,
+                    str(source),
+                    multipart_threshold=0,
+                    part_size=PART,
+                    num_threads=PARALLEL,
+                    progress_callback=progress,
+                    store=store,
+                )
+                answer.resp.read()  # gives the connection back
+                return answer
+
             try:
-                with oss_errors("read", self._uri(key)):
-                    download.receive(self.bucket, self._name(key))
-                break
-            except StorageError as error:
-                failures = 1 if download.offset - start >= CHUNK else failures + 1
-                pause(failures, error)
-        download.check(self._uri(key))
-
-    def _write(self, key: str, size: int, read: Callable[[int, int], bytes]) -> StoredObject:
-        if size > PART:
-            result = self._write_parts(key, size, read)
-        else:
-            data = read(0, size)
-            result = self._ask(
-                "write", key, lambda name: self.bucket.put_object(name, data, _md5(data))
-            )
-        return self._stored(key, size, result.etag, result.versionid)
-
-    def _write_parts(self, key: str, size: int, read: Callable[[int, int], bytes]) -> Any:
-        step = max(PART, -(-size // MOST_PARTS))
-        upload = self._ask("write", key, self.bucket.init_multipart_upload).upload_id
-
-        def send(start: int) -> PartInfo:
-            number, data = start // step + 1, read(start, min(step, size - start))
-            sent = self._ask(
-                "write",
-                key,
-                lambda name: self.bucket.upload_part(name, upload, number, data, None, _md5(data)),
-            )
-            return PartInfo(number, sent.etag, size=len(data), part_crc=sent.crc)
-
-        try:
-            with ThreadPoolExecutor(PARALLEL) as pool:
-                parts = [*pool.map(send, range(0, size, step))]
-            return self._complete(key, upload, parts)
-        except BaseException:
-            # Parts that stay behind cost money; what failed first matters more than this.
-            with contextlib.suppress(IntentError), oss_errors("abort", self._uri(key)):
-                self.bucket.abort_multipart_upload(self._name(key), upload)
-            raise
-
-    def _complete(self, key: str, upload: str, parts: Sequence[PartInfo]) -> Any:
-        try:
-            complete = self.bucket.complete_multipart_upload
-            return self._ask("write", key, lambda name: complete(name, upload, parts))
-        except StorageError as error:
-            if code_of(error) != "NoSuchUpload":
+                return self._ask("write", key, send, progress)
+            except BaseException:
+                name = self._name(key)
+                path = os.path.abspath(source)
+                record = store.get(store.make_store_key(self.bucket.bucket_name, name, path))
+                # Parts that stay behind cost money; what failed first matters more than this.
+                with contextlib.suppress(IntentError), oss_errors("abort", self._uri(key)):
+                    if record:
+                        self.bucket.abort_multipart_upload(name, record["upload_id"])
                 raise
-            # An answer was lost and the next try came too late: is it ours that is there?
-            head, size = self._head(key), sum(part.size for part in parts)
-            ours = size, calc_obj_crc_from_parts(parts)
-            if head is None or (head.content_length, head.server_crc) != ours:
-                raise
-            return head
+
+    @contextlib.contextmanager
+    def _progress_in(self) -> Iterator[Path]:
+        """A folder for what oss2 notes of one transfer."""
+        self._progress_folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._progress_folder) as folder:
+            yield Path(folder)
 
     def _page(self, prefix: str, token: str) -> Any:
         pages = self.bucket.list_objects_v2
@@ -265,15 +302,23 @@ class OssStore:
             return []  # a hint less, rather than another error than the one to tell
         return [entry.key.removeprefix(self.prefix) for entry in entries]
 
-    def _ask(self, action: str, key: str, request: Callable[[str], Any]) -> Any:
-        """One request, tried again after what may pass."""
-        failures = 0
+    def _ask(
+        self,
+        action: str,
+        key: str,
+        request: Callable[[str], Any],
+        progress: "_TransferProgress | None" = None,
+    ) -> Any:
+        """One request, tried again after what may pass; with progress, as often as there is any."""
+        failures = done = 0
         while True:
             try:
                 with oss_errors(action, self._uri(key)):
                     return request(self._name(key))
             except StorageError as error:
                 failures += 1
+                if progress and progress.done > done:
+                    failures, done = 1, progress.done
                 pause(failures, error)
 
     def _name(self, key: str) -> str:
@@ -286,44 +331,26 @@ class OssStore:
         return StoredObject(uri=self._uri(key), key=key, size=size, etag=etag, version=version)
 
 
-class _Download:
-    """Bytes received so far of the one object that the first answer was about."""
+class _TransferProgress:
+    """How many bytes of a transfer are done, as oss2 reports it."""
 
-    def __init__(self, sink: BinaryIO, etag: str) -> None:
-        self.sink, self.etag, self.crc = sink, etag, Crc64()
-        self.offset = 0
-        self.size: int | None = None
-        self.server_crc: int | None = None
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self.done, self._check = 0, check
 
-    @property
-    def is_complete(self) -> bool:
-        return self.size is not None and self.offset >= self.size
+    def __call__(self, done: int, size: int) -> None:
+        self.done = max(self.done, done)
+        self._check()
 
-    def receive(self, bucket: Any, name: str) -> None:
-        begun = self.offset > 0
-        answer = bucket.get_object(
-            name,
-            byte_range=(self.offset, None) if begun else None,
-            headers={"If-Match": f'"{self.etag}"'} if self.etag else None,
-        )
-        with contextlib.closing(answer.resp.response) as response:
-            if begun and answer.status != 206:
-                raise StorageError(f"{name!r} could not be read on from byte {self.offset}")
-            if not begun:
-                self.etag, self.size = answer.etag, answer.content_length
-                self.server_crc = answer.server_crc
-            # As stored: oss2's own reader would unpack what was stored packed.
-            for chunk in response.raw.stream(CHUNK, decode_content=False):
-                self.sink.write(chunk)
-                self.crc.update(chunk)
-                self.offset += len(chunk)
 
-    def check(self, uri: str) -> None:
-        if self.offset != self.size:
-            raise StorageError(f"{uri}: {self.offset} bytes arrived of {self.size}: try again")
-        # Objects of a time before OSS kept sums have none.
-        if self.server_crc not in (None, self.crc.crc):
-            raise StorageError(f"{uri} arrived damaged: its CRC64 differs: try again")
+class _DownloadProgress(oss2.ResumableDownloadStore):  # type: ignore[misc]
+    """Notes of a download that goes into the file itself, since it is our partial file already.
+
+    oss2 would add a suffix, and leave such a file behind when it fails.
+    """
+
+    def put(self, key: str, value: dict[str, Any]) -> None:
+        value["tmp_suffix"] = ""
+        super().put(key, value)
 
 
 def _md5(data: bytes) -> dict[str, str]:

@@ -6,9 +6,11 @@ it is the etag, where it is an MD5 of the bytes or of the MD5s of equal parts; t
 """
 
 import hashlib
+import os
 import re
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 from botocore.exceptions import ClientError
@@ -16,6 +18,7 @@ from botocore.exceptions import ClientError
 from intent_core.errors import StorageError
 
 PART = 16 << 20
+CHUNK = 1 << 18  # stays in the processor's cache between file and checksum
 _METADATA = "crc32"
 
 
@@ -37,7 +40,7 @@ class Crc32:
         return self._value.to_bytes(4, "big")
 
 
-class Check(NamedTuple):
+class Checksum(NamedTuple):
     """A checksum of an object, to be made of digests of its parts."""
 
     part_size: int
@@ -47,43 +50,45 @@ class Check(NamedTuple):
     """Empty where nothing but the size is known."""
 
 
-def find_check(client: Any, at: dict[str, str], head: dict[str, Any]) -> Check:
+def find_check(client: Any, at: dict[str, str], head: dict[str, Any]) -> Checksum:
     """The best check for the object that `head` describes."""
     size, etag = int(head["ContentLength"]), etag_of(head)
     ours = re.fullmatch(r"(\d+):([0-9a-f]{8})", head.get("Metadata", {}).get(_METADATA, ""))
     if ours and int(ours[1]):
-        return Check(int(ours[1]), Crc32, _crc_of_parts, ours[2])
+        return Checksum(int(ours[1]), Crc32, _crc_of_parts, ours[2])
     if is_md5(head):
         # In one range, since an MD5 can only be made from the first byte to the last.
-        return Check(max(size, 1), _md5, lambda digests: digests[0].hex(), etag)
+        return Checksum(max(size, 1), _md5, lambda digests: digests[0].hex(), etag)
     if part_size := _uploaded_part_size(client, at, head):
-        return Check(part_size, _md5, _md5_of_parts, etag)
-    return Check(PART, Crc32, _crc_of_parts, "")
+        return Checksum(part_size, _md5, _md5_of_parts, etag)
+    return Checksum(PART, Crc32, _crc_of_parts, "")
 
 
-def metadata_of(part_size: int, digests: list[bytes]) -> dict[str, str]:
-    """What an upload leaves for `find_check`, of the CRC-32s of its parts."""
-    return {_METADATA: f"{part_size}:{_crc_of_parts(digests)}"}
+def metadata_of(file: int) -> dict[str, str]:
+    """What an upload of an open file leaves for `find_check`."""
+    return {_METADATA: f"{PART}:{_crc_of_parts(_digests(file, PART, Crc32))}"}
 
 
 def verify(
-    client: Any, at: dict[str, str], head: dict[str, Any], check: Check, digests: list[bytes]
+    client: Any, at: dict[str, str], head: dict[str, Any], check: Checksum, file: int
 ) -> None:
-    """Raise `StorageError` unless the digests make the checksum."""
-    found = check.of_parts(digests)
-    if not check.expected or found == check.expected:
+    """Raise `StorageError` unless the content of the open file makes the checksum."""
+    if not check.expected:
+        return
+    actual = check.of_parts(_digests(file, check.part_size, check.new_digest))
+    if actual == check.expected:
         return
     if "-" in check.expected and not _has_equal_parts(client, at, head, check.part_size):
         return  # what looked like equal parts was not, so the etag says nothing
     name = f"s3://{at['Bucket']}/{at['Key']}"
-    raise StorageError(f"{name} came damaged: its checksum is {found}, not {check.expected}")
+    raise StorageError(f"{name} came damaged: its checksum is {actual}, not {check.expected}")
 
 
 def verify_bytes(answer: dict[str, Any], data: bytes, name: str) -> None:
     """The same for an object that was read in one piece."""
-    found = hashlib.md5(data, usedforsecurity=False).hexdigest() if is_md5(answer) else ""
-    if found and found != etag_of(answer):
-        raise StorageError(f"{name} came damaged: its MD5 is {found}, not {etag_of(answer)}")
+    actual = hashlib.md5(data, usedforsecurity=False).hexdigest() if is_md5(answer) else ""
+    if actual and actual != etag_of(answer):
+        raise StorageError(f"{name} came damaged: its MD5 is {actual}, not {etag_of(answer)}")
 
 
 def etag_of(head: dict[str, Any]) -> str:
@@ -120,6 +125,20 @@ def _has_equal_parts(client: Any, at: dict[str, str], head: dict[str, Any], size
 
 def _size_of_part(client: Any, at: dict[str, str], head: dict[str, Any], number: int) -> int:
     return int(client.head_object(**at, PartNumber=number, IfMatch=head["ETag"])["ContentLength"])
+
+
+def _digests(file: int, part_size: int, new_digest: Callable[[], Digest]) -> list[bytes]:
+    """The digest of each part of an open file; of an empty file, that of nothing."""
+    size = os.fstat(file).st_size
+
+    def digest_of(start: int) -> bytes:
+        digest, stop = new_digest(), min(start + part_size, size)
+        for position in range(start, stop, CHUNK):
+            digest.update(os.pread(file, min(CHUNK, stop - position), position))
+        return digest.digest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(digest_of, range(0, size, part_size) or (0,)))
 
 
 def _md5() -> Digest:

@@ -22,6 +22,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     ReadTimeoutError,
 )
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError, S3ValidationError
 
 from intent_core.errors import ConfigError, IntentError, StorageError
 
@@ -65,6 +66,12 @@ def s3_errors(action: str, uri: str) -> Iterator[None]:
         raise ConfigError(f"cannot {action} {uri}: no credentials: set {_KEYS}") from error
     except _SETTINGS as error:
         raise ConfigError(f"cannot {action} {uri}: {error}") from error
+    except S3DownloadFailedError as error:  # what `If-Match` refused
+        raise StorageError(f"{uri} was replaced while it was downloaded") from error
+    except S3ValidationError as error:
+        raise StorageError(f"{uri}: the server sent other bytes than asked for") from error
+    except RetriesExceededError as error:
+        raise StorageError(f"cannot {action} {uri}: {_of_network(error.last_exception)}") from error
     except BotoCoreError as error:
         raise StorageError(f"cannot {action} {uri}: {_of_network(error)}") from error
 
@@ -100,7 +107,7 @@ def _of_answer(message: str, error: ClientError) -> IntentError:
     return StorageError(f"{message}: the server refused with {code or 'status'} ({status})")
 
 
-def _of_network(error: BotoCoreError) -> str:
+def _of_network(error: Exception) -> str:
     if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
         return "nobody answers: check INTENT_S3_ENDPOINT_URL, and that the server runs"
     if isinstance(error, ReadTimeoutError):

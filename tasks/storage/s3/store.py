@@ -1,24 +1,31 @@
 """A store in an S3 bucket: AWS, or any server that speaks its protocol.
 
 Credentials come from boto3's own chain (environment, profile, role), never from here. The client
-tries again by itself what a server refuses for the moment; parts, resuming and checksums are in
-`transfers`, errors in `errors`, lifecycle rules in `lifecycle`.
+tries again by itself what a server refuses for the moment. Large objects go in parts through
+boto3's transfer manager: a download takes one state of the object only (`If-Match`) and is
+verified (`checksums`) before it is moved into place, an upload is completed only if the file
+stayed as it was.
 """
 
 import contextlib
 import difflib
+import io
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from types import SimpleNamespace
+from typing import Any, BinaryIO, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from s3transfer.manager import TransferConfig, TransferManager
 
 from intent_core.errors import ConfigError, IntentError, StorageError
+from intent_core.files import open_atomically
 from tasks.settings import Settings
 from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import (
@@ -30,21 +37,33 @@ from tasks.storage.objects import (
     check_root,
     is_partial,
 )
-from tasks.storage.s3.checksums import etag_of, verify_bytes
+from tasks.storage.s3.checksums import (
+    PART,
+    etag_of,
+    find_check,
+    metadata_of,
+    verify,
+    verify_bytes,
+)
 from tasks.storage.s3.errors import code_of, num_retries_of, s3_errors, status_of
 from tasks.storage.s3.lifecycle import S3Lifecycle
-from tasks.storage.s3.transfers import CONCURRENCY, fetch, send, tries
-from tasks.storage.transfers import (
-    file_errors,
-    partial_file,
-    sync,
-    sync_directory,
-    synced_meanwhile,
-)
+from tasks.storage.transfers import CHUNK, file_errors, synced_meanwhile
 
 MOST_COMPARED = 1000
+CONCURRENCY = 4
+TRIES = 5
+WAIT_S = 0.2
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WRITER = "writer"
+_TRANSFER = TransferConfig(
+    multipart_threshold=PART,
+    multipart_chunksize=PART,
+    max_request_concurrency=CONCURRENCY,
+    max_in_memory_upload_chunks=CONCURRENCY,
+    num_download_attempts=TRIES,
+    io_chunksize=CHUNK,
+    max_io_queue_size=64,  # chunks in memory
+)
 
 
 class S3Options(NamedTuple):
@@ -91,7 +110,8 @@ class S3Store:
             )
             objects = [
                 self._stored(key, entry["Size"], entry, entry["LastModified"].timestamp())
-                for entry in (entry for page in pages for entry in page.get("Contents", ()))
+                for page in pages
+                for entry in page.get("Contents", ())
                 if _is_object(key := entry["Key"].removeprefix(self.prefix))
             ]
         # Some servers walk folder by folder, and so put `b/1` before `b-1`.
@@ -135,33 +155,41 @@ class S3Store:
             if head is None:
                 raise self._missing(key)
             size = int(head["ContentLength"])
-            with file_errors(f"download to {target}", uri, target.parent, size):
-                with partial_file(target) as (partial, sink):
-                    with synced_meanwhile(sink):
-                        fetch(self._client, at, head, sink.fileno())
-                    sync(sink)
-                    if (written := os.fstat(sink.fileno()).st_size) != size:
-                        raise StorageError(f"{uri} came as {written} of {size} bytes")
-                    partial.replace(target)
-                sync_directory(target.parent)
+            with (
+                file_errors(f"download to {target}", uri, target.parent, size),
+                open_atomically(target) as sink,
+                synced_meanwhile(sink),
+            ):
+                check = find_check(self._client, at, head)
+                self._fetch(at, head["ETag"], sink)
+                if (written := sink.seek(0, os.SEEK_END)) != size:
+                    raise StorageError(f"{uri} came as {written} of {size} bytes")
+                with open(sink.name, "rb") as whole:
+                    verify(self._client, at, head, check, whole.fileno())
         return self._stored(key, size, head)
 
     def upload(self, source: Path, key: str) -> StoredObject:
         at, uri = self._at(key), self._uri(key)
-        with file_errors(f"upload {source} to", uri), source.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
+        with file_errors(f"upload {source} to", uri), _Unchanging(source) as stream:
+            size = stream.began.st_size
             with s3_errors(f"upload {source} to", uri):
-                send(self._client, at, stream)
+                if size <= PART:
+                    self._client.put_object(**at, Body=stream.read())
+                else:
+                    extra = {"Metadata": metadata_of(stream.fileno())}
+                    # Parts that went are aborted unless all of them go.
+                    with TransferManager(self._client, _TRANSFER) as manager:
+                        manager.upload(stream, at["Bucket"], at["Key"], extra).result()
         stored = self.stat(key)
         if stored is None or stored.size != size:
-            found = "nothing" if stored is None else f"{stored.size} bytes"
-            raise StorageError(f"{uri} holds {found} after an upload of {size} bytes")
+            content = "nothing" if stored is None else f"{stored.size} bytes"
+            raise StorageError(f"{uri} holds {content} after an upload of {size} bytes")
         return stored
 
     def read(self, key: str) -> bytes:
         at, fault = self._at(key), None
         with s3_errors("read", self._uri(key)):
-            for _ in tries():
+            for _ in _tries():
                 try:
                     answer = self._client.get_object(**at)
                     with contextlib.closing(answer["Body"]) as body:
@@ -190,7 +218,7 @@ class S3Store:
         at, token = self._at(key), uuid.uuid4().hex
         once = {**at, "Body": data, "IfNoneMatch": "*", "Metadata": {_WRITER: token}}
         with s3_errors("write", self._uri(key)):
-            for _ in tries():
+            for _ in _tries():
                 try:
                     self._client.put_object(**once)
                     self._require_once(once)
@@ -211,6 +239,20 @@ class S3Store:
             except ClientError as error:
                 if code_of(error) != "NoSuchKey":
                     raise
+
+    def _fetch(self, at: dict[str, str], etag: str, sink: BinaryIO) -> None:
+        """Write the state of an object that has this etag to a file, several ranges at once."""
+        # Given the etag, the manager asks with `If-Match` from the first range on.
+        pin = SimpleNamespace(on_queued=lambda future, **_: future.meta.provide_object_etag(etag))
+        fault: BotoCoreError | None = None
+        for _ in _tries():
+            try:
+                with TransferManager(self._client, _TRANSFER) as manager:
+                    manager.download(at["Bucket"], at["Key"], sink, subscribers=[pin]).result()
+                return sink.flush()
+            except BotoCoreError as error:  # what broke under way, the manager has tried again
+                fault = error
+        raise fault or StorageError(f"cannot download s3://{at['Bucket']}/{at['Key']}")
 
     def _require_once(self, once: dict[str, Any]) -> None:
         """Ask for the same write again, the first time: a server must refuse it."""
@@ -234,12 +276,12 @@ class S3Store:
         return head is not None and head["Metadata"].get(_WRITER) == token
 
     def _head(self, at: dict[str, str]) -> dict[str, Any] | None:
-        for asked_before in (False, True):
+        for is_second in (False, True):
             try:
                 head: dict[str, Any] = self._client.head_object(**at)
                 return head
             except ClientError as error:
-                if asked_before or status_of(error) >= 500:
+                if is_second or status_of(error) >= 500:
                     raise
             # Only the answer to a GET says which of key and bucket is missing, or why not.
             try:
@@ -267,7 +309,8 @@ class S3Store:
                 )
         except IntentError:
             return ()  # a hint less, rather than another error than the one to tell
-        return tuple(e["Key"].removeprefix(self.prefix) for e in answer.get("Contents", ()))
+        entries = answer.get("Contents", ())
+        return tuple(entry["Key"].removeprefix(self.prefix) for entry in entries)
 
     def _at(self, key: str) -> dict[str, str]:
         check_key(key)
@@ -287,6 +330,29 @@ class S3Store:
             version=answer.get("VersionId"),
             changed=changed,
         )
+
+
+class _Unchanging(io.BufferedReader):
+    """A file that is sent: what it reads is refused once it is not as it was when opened."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.began = os.fstat(self.fileno())
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        now = os.fstat(self.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self.began.st_size, self.began.st_mtime_ns):
+            raise StorageError(f"{self.name} changed while it was uploaded")
+        return data
+
+
+def _tries() -> Iterator[int]:
+    """Numbers of tries, with a growing wait between them."""
+    for number in range(TRIES):
+        if number:
+            time.sleep(WAIT_S * 2 ** (number - 1))
+        yield number
 
 
 def _is_object(key: str) -> bool:

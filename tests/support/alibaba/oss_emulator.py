@@ -2,7 +2,7 @@
 
     with running_seaweed() as server, running_facade(server) as facade:
         os.environ.update(facade.environment())
-        OssStore(server.bucket, "", OssOptions(facade.url, REGION))
+        OssStore(server.bucket, "", facade.options())
 
 Signatures are checked by the published rules (`oss_signatures`), not by oss2's code. It proves a
 client against the documentation; nobody has compared it with the live service.
@@ -12,12 +12,14 @@ import base64
 import contextlib
 import hashlib
 import itertools
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 from xml.etree import ElementTree
@@ -28,6 +30,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from tasks.storage.oss.client import OssOptions
 from tests.support.alibaba.oss_signatures import Refused, check_signature
 from tests.support.alibaba.oss_to_s3 import (
     Listed,
@@ -36,6 +39,7 @@ from tests.support.alibaba.oss_to_s3 import (
     error_of_oss,
     listed_by_s3,
     listing_of_oss,
+    parts_of_oss,
     parts_of_s3,
     uploads_of_oss,
     without_namespace,
@@ -85,6 +89,8 @@ class Facade:
     """The state that tests look at and turn."""
 
     backend: seaweed.Seaweed
+    folder: Path
+    """Where stores note the progress of their transfers."""
     url: str = ""
     secrets: dict[str, str] = field(
         default_factory=lambda: {FULL_KEY: SECRET, READER_KEY: READER_SECRET}
@@ -101,6 +107,9 @@ class Facade:
     sums: dict[tuple[str, str, str], int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     session: requests.Session = field(default_factory=requests.Session)
+
+    def options(self, region: str = REGION) -> OssOptions:
+        return OssOptions(self.url, region, self.folder)
 
     def environment(self, key: str = FULL_KEY) -> dict[str, str]:
         return {
@@ -212,6 +221,8 @@ class Handler(BaseHTTPRequestHandler):
             etag = self._etag_of(bucket, asked.key) if "uploadId" in query else ""
         elif "uploads" in query:
             content = uploads_of_oss(content)
+        elif asked.method == "GET" and "uploadId" in query:
+            content = parts_of_oss(content)
         if etag:
             headers["ETag"] = etag.upper()
             total = (
@@ -297,7 +308,8 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def running_facade(backend: seaweed.Seaweed) -> Iterator[Facade]:
     """The facade on a free loopback port; stopped afterwards."""
-    facade = Facade(backend)
+    folder = tempfile.TemporaryDirectory(prefix="oss-")
+    facade = Facade(backend, Path(folder.name))
     facade.session.trust_env = False
     handler: type[Any] = type("Bound", (Handler,), {"facade": facade})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -312,3 +324,4 @@ def running_facade(backend: seaweed.Seaweed) -> Iterator[Facade]:
         server.server_close()
         thread.join()
         facade.session.close()
+        folder.cleanup()

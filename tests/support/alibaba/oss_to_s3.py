@@ -11,14 +11,16 @@ from xml.sax.saxutils import escape
 from tests.support.alibaba.oss_signatures import Refused
 
 _KEPT_ASKED = ("content-type", "content-md5", "range", "if-match", "if-none-match")
+_KEPT_ASKED += ("if-unmodified-since",)
 _KEPT_ANSWERED = ("Content-Type", "Content-Range", "Last-Modified", "Content-Length")
 
 
 def asked_of_s3(headers: Mapping[str, str]) -> dict[str, str]:
-    """S3's headers for a request of OSS; ETags of OSS are in upper case."""
+    """S3's headers for a request of OSS, whose ETags are in upper case and need no quotes."""
     renamed = {name: headers[name] for name in _KEPT_ASKED if name in headers}
     if "if-match" in renamed:
-        renamed["if-match"] = renamed["if-match"].lower()
+        etag = renamed["if-match"].strip('"').lower()
+        renamed["if-match"] = f'"{etag}"'
     if headers.get("x-oss-forbid-overwrite") == "true":
         renamed["if-none-match"] = "*"
     for name, value in headers.items():
@@ -94,3 +96,11 @@ def uploads_of_oss(body: bytes) -> bytes:
         if name not in body:
             body = body.replace(end, b"<" + name + b"></" + name + b">" + end)
     return re.sub(rb"(<Initiated>[^<.]*)Z<", rb"\1.000Z<", body)
+
+
+def parts_of_oss(body: bytes) -> bytes:
+    """A list of the parts of an upload; OSS names the next page also where there is none."""
+    body, end = without_namespace(body), b"</ListPartsResult>"
+    if b"NextPartNumberMarker" not in body:
+        body = body.replace(end, b"<NextPartNumberMarker></NextPartNumberMarker>" + end)
+    return re.sub(rb"(<LastModified>[^<.]*)(\.\d*)?Z<", rb"\1.000Z<", body)

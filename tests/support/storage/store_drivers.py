@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tasks.storage.directory import DirectoryStore
 from tasks.storage.objects import ObjectStore
-from tasks.storage.oss.store import OssOptions, OssStore
+from tasks.storage.oss.store import OssStore
 from tasks.storage.s3.store import S3Options, S3Store
 from tests.support.alibaba import oss_emulator as oss_facade
 from tests.support.servers.seaweedfs import REGION, Seaweed, running_seaweed
@@ -56,7 +56,7 @@ def s3_driver(folder: Path) -> Iterator[Driver]:
 @contextlib.contextmanager
 def oss_driver(folder: Path) -> Iterator[Driver]:
     with running_seaweed() as server, oss_facade.running_facade(server) as facade:
-        options = OssOptions(facade.url, oss_facade.REGION)
+        options = facade.options()
         yield Driver(
             open=lambda prefix: OssStore(server.bucket, prefix, options),
             uri=lambda prefix, key: f"oss://{server.bucket}/{prefix}/{key}",

@@ -19,7 +19,7 @@ KEYS = ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN")
 
 @pytest.fixture
 def store(facade: Facade, request: pytest.FixtureRequest) -> OssStore:
-    options = OssOptions(facade.url, REGION)
+    options = facade.options()
     return OssStore(facade.backend.bucket, f"tests/{request.node.name}", options)
 
 
@@ -65,7 +65,7 @@ def test_wrong_keys_are_for_a_person_to_correct(
 
 
 def test_other_things_a_person_must_settle(facade: Facade, store: OssStore) -> None:
-    absent = OssStore("absent-bucket", "", OssOptions(facade.url, REGION))
+    absent = OssStore("absent-bucket", "", facade.options())
     for request in (
         lambda: absent.stat("k"),
         lambda: absent.read("k"),
@@ -73,7 +73,7 @@ def test_other_things_a_person_must_settle(facade: Facade, store: OssStore) -> N
     ):
         with pytest.raises(ConfigError, match="no such bucket: create it"):
             request()
-    elsewhere = OssStore(facade.backend.bucket, "", OssOptions(facade.url, "cn-beijing"))
+    elsewhere = OssStore(facade.backend.bucket, "", facade.options("cn-beijing"))
     with pytest.raises(ConfigError, match="correct INTENT_OSS_REGION"):
         elsewhere.read("key")
     os.environ.update(facade.environment(READER_KEY))
@@ -98,11 +98,11 @@ def test_other_things_a_person_must_settle(facade: Facade, store: OssStore) -> N
 )
 def test_settings_are_asked_for(bucket: str, endpoint: str, region: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        OssStore(bucket, "", OssOptions(endpoint, region))
+        OssStore(bucket, "", OssOptions(endpoint, region, Path()))
 
 
 def test_an_endpoint_without_a_scheme_is_encrypted() -> None:
-    store = OssStore("models", "", OssOptions("oss-cn-hangzhou.aliyuncs.com", REGION))
+    store = OssStore("models", "", OssOptions("oss-cn-hangzhou.aliyuncs.com", REGION, Path()))
     assert store.bucket.endpoint == "https://oss-cn-hangzhou.aliyuncs.com"
 
 

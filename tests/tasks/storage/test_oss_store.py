@@ -1,26 +1,31 @@
+import dataclasses
 import errno
+import itertools
 import os
 import pickle
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from intent_core.errors import ConfigError, StorageError
-from tasks.storage.objects import MissingObjectError
-from tasks.storage.oss import store as oss_store
-from tasks.storage.oss.client import OssOptions
+from tasks.storage.objects import MissingObjectError, is_partial
 from tasks.storage.oss.store import OssStore
 from tests.support.alibaba.oss_emulator import REGION, Asked, Facade, Fault
 from tests.support.storage.store_drivers import failing_sync
 
 pytestmark = pytest.mark.service
 
+LARGE = 40 << 20  # three parts
+
 
 @pytest.fixture
 def store(facade: Facade, request: pytest.FixtureRequest) -> OssStore:
-    options = OssOptions(facade.url, REGION)
+    options = facade.options()
     return OssStore(facade.backend.bucket, f"tests/{request.node.name}", options)
 
 
@@ -48,49 +53,68 @@ def test_what_does_not_pass_is_told_after_a_few_tries(
         store.put("key", b"x")
     assert methods(facade) == ["PUT"] * 4
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
-    silent = OssStore("models", "", OssOptions(f"http://127.0.0.1:{closed_port}", REGION))
+    silent = OssStore(
+        "models", "", facade.options()._replace(endpoint=f"http://127.0.0.1:{closed_port}")
+    )
     with pytest.raises(StorageError, match="check INTENT_OSS_ENDPOINT"):
         silent.stat("key")
 
 
+@pytest.fixture
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "source"
+    path.write_bytes(os.urandom(LARGE))
+    return path
+
+
 def test_a_broken_download_goes_on_where_it_broke(
-    facade: Facade, store: OssStore, tmp_path: Path
+    facade: Facade, store: OssStore, source: Path, tmp_path: Path
 ) -> None:
-    data = os.urandom(5_000_000)
-    stored = store.put("key", data)
+    stored = store.upload(source, "key")
     facade.faults.append(Fault("GET", "truncate", times=3))
+    facade.asked.clear()
     assert store.download("key", tmp_path / "target") == stored
-    assert (tmp_path / "target").read_bytes() == data
+    assert (tmp_path / "target").read_bytes() == source.read_bytes()
     gets = [asked.headers for asked in facade.asked if asked.method == "GET"]
-    assert [get.get("range", "")[:14] for get in gets[:2]] == ["", "bytes=2500000-"]
-    assert {get["if-match"] for get in gets} == {f'"{stored.etag}"'}
+    assert len(gets) == 6, "three ranges, and again what did not come of them"
+    assert {get["if-match"] for get in gets} == {stored.etag}
     facade.faults.append(Fault("GET", "truncate", times=1))
-    assert store.read("key") == data
+    assert store.read("key") == source.read_bytes()
+    assert list(facade.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("ranges_before", [0, 1])
 def test_an_object_that_changes_under_way_is_refused(
-    facade: Facade, store: OssStore, tmp_path: Path
+    facade: Facade, store: OssStore, source: Path, tmp_path: Path, ranges_before: int
 ) -> None:
-    store.put("key", b"a" * 5_000_000)
+    store.upload(source, "key")
+    (tmp_path / "target").write_bytes(b"old")
+    ranges = itertools.count()
 
     def replace(asked: Asked) -> None:
-        if "range" in asked.headers:
+        if "range" in asked.headers and next(ranges) == ranges_before:
             name = f"{store.prefix}key"
-            facade.backend.client().put_object(Bucket="models", Key=name, Body=b"b" * 5_000_000)
+            facade.backend.client().put_object(Bucket="models", Key=name, Body=b"b" * LARGE)
 
     facade.before = replace
     facade.faults.append(Fault("GET", "truncate"))
     with pytest.raises(StorageError, match="changed under way"):
         store.download("key", tmp_path / "target")
-    assert list(tmp_path.iterdir()) == []
+    assert (tmp_path / "target").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert list(facade.folder.iterdir()) == []
 
 
-def test_a_damaged_body_is_refused(facade: Facade, store: OssStore, tmp_path: Path) -> None:
+def test_a_damaged_body_is_refused(
+    facade: Facade, store: OssStore, source: Path, tmp_path: Path
+) -> None:
     store.put("key", b"0123456789")
+    store.upload(source, "large")
     (tmp_path / "target").write_bytes(b"old")
-    facade.faults.append(Fault("GET", "corrupt", times=2))
-    with pytest.raises(StorageError, match="CRC64 differs"):
-        store.download("key", tmp_path / "target")
+    facade.faults.append(Fault("GET", "corrupt", times=99))
+    for key in ("key", "large"):
+        with pytest.raises(StorageError, match="CRC64 differs"):
+            store.download(key, tmp_path / "target")
     with pytest.raises(StorageError, match="CRC64 differs"):
         store.read("key")
     assert (tmp_path / "target").read_bytes() == b"old"
@@ -107,49 +131,112 @@ def test_a_full_disk_is_named_with_the_need(
     assert list(tmp_path.iterdir()) == []
 
 
+def parts(facade: Facade) -> list[str]:
+    """The parts that were sent, in order of their numbers."""
+    puts = [asked.query for asked in facade.asked if asked.method == "PUT"]
+    return sorted(query["partNumber"] for query in puts)
+
+
+@pytest.mark.filterwarnings("ignore:The 'warn' method:DeprecationWarning")  # oss2's own
 def test_a_large_file_goes_up_in_parts(
-    facade: Facade, store: OssStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    facade: Facade, store: OssStore, source: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(oss_store, "PART", 5 << 20)
-    source = tmp_path / "source"
-    source.write_bytes(os.urandom(12 << 20))
-    gone = Fault("POST", "refuse", having="uploadId", status=404, code="NoSuchUpload")
-    facade.faults += [Fault("PUT", "drop"), Fault("POST", "lose", having="uploadId"), gone]
+    facade.faults.append(Fault("PUT", "drop"))
     stored = store.upload(source, "key")
+    assert len(parts(facade)) == 4, "only the part that broke is sent again"
     assert stored == store.download("key", tmp_path / "target") == store.stat("key")
     assert (tmp_path / "target").read_bytes() == source.read_bytes()
-    completions = [a for a in facade.asked if a.method == "POST" and "uploadId" in a.query]
-    assert len(completions) == 2
-    assert stored.etag == store.put("again", source.read_bytes()).etag
-    puts = [asked for asked in facade.asked if asked.method == "PUT"]
-    assert all("partNumber" in put.query and "content-md5" in put.headers for put in puts)
+    assert list(facade.folder.iterdir()) == []
+    facade.asked.clear()
+    facade.faults.append(Fault("POST", "lose", having="uploadId"))
+    assert store.upload(source, "key") == stored
+    assert parts(facade) == sorted("112233"), "nobody can tell whose the object is"
 
 
-def test_an_upload_that_fails_leaves_no_parts_behind(
-    facade: Facade, store: OssStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [1, LARGE + 1, LARGE], ids=["shorter", "longer", "other bytes"])
+def test_a_file_that_changes_while_it_is_sent_is_refused(
+    facade: Facade, store: OssStore, source: Path, size: int
 ) -> None:
-    monkeypatch.setattr(oss_store, "PART", 5 << 20)
-    source = tmp_path / "source"
-    source.write_bytes(b"x" * (11 << 20))
     store.put("key", b"old")
 
-    def grow(asked: Asked) -> None:
+    def change(asked: Asked) -> None:
         if "uploads" in asked.query:
-            source.write_bytes(b"y" * (12 << 20))
+            source.write_bytes(b"y" * size)
 
-    facade.before = grow
+    facade.before = change
     with pytest.raises(StorageError, match="changed while it was uploaded"):
         store.upload(source, "key")
-    facade.before = lambda asked: None
-    facade.faults.append(Fault("PUT", "refuse", times=99))
-    with pytest.raises(StorageError, match="503"):
-        store.upload(source, "key")
-    facade.faults[0] = Fault("POST", "refuse", having="uploadId", status=404, code="NoSuchUpload")
-    with pytest.raises(StorageError, match="NoSuchUpload"):
-        store.upload(source, "key")
-    uploads = facade.backend.client().list_multipart_uploads(Bucket="models")
-    assert "Uploads" not in uploads
     assert store.read("key") == b"old"
+    assert "Uploads" not in facade.backend.client().list_multipart_uploads(Bucket="models")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("PUT", "refuse", times=99),
+        Fault("POST", "refuse", having="uploadId", status=403, code="AccessDenied"),
+    ],
+    ids=["a part", "the end"],
+)
+def test_an_upload_that_fails_leaves_no_parts_behind(
+    facade: Facade, store: OssStore, source: Path, fault: Fault
+) -> None:
+    store.put("key", b"old")
+    facade.faults.append(dataclasses.replace(fault))
+    with pytest.raises((StorageError, ConfigError), match=fault.code):
+        store.upload(source, "key")
+    assert "Uploads" not in facade.backend.client().list_multipart_uploads(Bucket="models")
+    assert list(facade.folder.iterdir()) == []
+    assert store.read("key") == b"old"
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tasks.storage.oss.client import OssOptions
+from tasks.storage.oss.store import OssStore
+
+_, bucket, prefix, url, region, folder, action, path = sys.argv
+store = OssStore(bucket, prefix, OssOptions(url, region, Path(folder)))
+if action == "GET":
+    store.download("key", Path(path))
+else:
+    store.upload(Path(path), "key")
+"""
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_transfer_that_is_killed_leaves_what_was(
+    facade: Facade, store: OssStore, source: Path, tmp_path: Path, method: str
+) -> None:
+    """Neither a half object nor a half file has the name of a whole one."""
+    target, requests = tmp_path / "target", itertools.count()
+    store.upload(source, "key")
+    if method == "PUT":
+        store.put("key", b"old")
+    target.write_bytes(b"old")
+    reached = threading.Event()
+
+    def halt(asked: Asked) -> None:
+        if asked.method == method and asked.key and next(requests):
+            reached.set()
+            time.sleep(5)
+
+    facade.before = halt
+    path = str(target if method == "GET" else source)
+    where = [facade.backend.bucket, store.prefix, facade.url, REGION, str(facade.folder)]
+    process = subprocess.Popen([sys.executable, "-c", KILLED, *where, method, path])
+    assert reached.wait(60)
+    process.kill()
+    process.wait()
+    facade.before = lambda asked: None
+    assert target.read_bytes() == b"old"
+    assert [path for path in tmp_path.iterdir() if not is_partial(path.name)] == [target]
+    if method == "PUT":
+        assert store.read("key") == b"old"
+        store.upload(source, "key")
+    store.download("key", target)
+    assert target.read_bytes() == source.read_bytes()
 
 
 def test_of_several_writers_one_wins(facade: Facade, store: OssStore) -> None:
@@ -179,7 +266,7 @@ def test_an_answer_without_a_body_still_says_what_is_missing(
 ) -> None:
     facade.faults.append(Fault("HEAD", "bare", times=2))
     assert store.stat("key") is None
-    absent = OssStore("absent-bucket", "", OssOptions(facade.url, REGION))
+    absent = OssStore("absent-bucket", "", facade.options())
     with pytest.raises(ConfigError, match="no such bucket"):
         absent.stat("key")
 

@@ -7,15 +7,15 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from intent_core.errors import StorageError
+from intent_core.files import PARTIAL
 from tasks.storage.s3.store import S3Store
-from tasks.storage.transfers import PARTIAL
 from tests.support.faults.http_fault_proxy import (
     Fault,
     Proxy,
@@ -29,6 +29,7 @@ from tests.support.faults.http_fault_proxy import (
 )
 from tests.support.servers.seaweedfs import Seaweed
 from tests.support.storage.s3_client import is_retried, open_s3
+from tests.support.storage.store_drivers import failing_sync
 
 pytestmark = pytest.mark.service
 
@@ -71,9 +72,8 @@ def test_a_read_that_broke_is_done_again(store: S3Store, proxy: Proxy) -> None:
 
 
 def test_a_download_that_keeps_breaking_leaves_nothing(
-    store: S3Store, proxy: Proxy, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: S3Store, proxy: Proxy, source: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tasks.storage.s3.transfers.WAIT_S", 0.01)
     store.upload(source, "large")
     (tmp_path / "target").write_bytes(b"old")
     proxy.inject("GET", "/large", cut_after(1000), times=99)
@@ -87,17 +87,18 @@ def test_a_download_that_keeps_breaking_leaves_nothing(
 
 
 def test_a_server_that_stands_still_is_given_up(
-    server: Seaweed, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    server: Seaweed, proxy: Proxy, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tasks.storage.s3.transfers.TRIES", 2)
     store = open_s3(server, server.full, proxy.url, timeout_s=0.3)
     store.put("slow", b"0123456789")
     proxy.inject("GET", "/slow", stall(1), times=99)
-    started = time.monotonic()
-    with pytest.raises(StorageError, match="did not answer in time") as caught:
-        store.read("slow")
-    assert time.monotonic() - started < 5
-    assert is_retried(caught.value)
+    for ask in (lambda: store.read("slow"), lambda: store.download("slow", tmp_path / "target")):
+        started = time.monotonic()
+        with pytest.raises(StorageError, match="did not answer in time") as caught:
+            ask()
+        assert time.monotonic() - started < 10
+        assert is_retried(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bytes_that_changed_on_the_way_are_refused(
@@ -119,10 +120,12 @@ def test_bytes_that_changed_on_the_way_are_refused(
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("ranges_before", [0, 1])
 def test_an_object_replaced_under_way_is_no_mixture(
-    store: S3Store, proxy: Proxy, source: Path, tmp_path: Path
+    store: S3Store, proxy: Proxy, source: Path, tmp_path: Path, ranges_before: int
 ) -> None:
     store.upload(source, "changing")
+    proxy.inject("GET", "/changing", meanwhile(lambda: None), times=ranges_before)
 
     def replace() -> None:
         store.put("changing", b"other")
@@ -156,26 +159,84 @@ def test_an_upload_survives_what_passes(store: S3Store, proxy: Proxy, source: Pa
     assert store.read("large") == source.read_bytes()
 
 
-@pytest.mark.parametrize("change", [b"x", b"x" * LARGE], ids=["shorter", "other bytes"])
+def change(path: Path, size: int) -> None:
+    path.write_bytes(b"x" * size)
+
+
+@pytest.mark.parametrize("size", [1, 6 << 24], ids=["shorter", "other bytes"])
 def test_a_file_that_changes_while_it_is_sent_is_refused(
-    store: S3Store, proxy: Proxy, source: Path, change: bytes
+    store: S3Store, proxy: Proxy, server: Seaweed, tmp_path: Path, size: int
 ) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(6 << 24))  # more parts than are read ahead
     store.put("large", b"old")
-    proxy.inject("PUT", "partNumber=1", meanwhile(lambda: source.write_bytes(change)))
-    with pytest.raises(StorageError, match=r"changed|shorter") as caught:
+    proxy.inject("POST", "uploads", meanwhile(lambda: change(source, size)))
+    with pytest.raises(StorageError, match="changed while it was uploaded") as caught:
         store.upload(source, "large")
     assert is_retried(caught.value)
     assert store.read("large") == b"old"
+    assert "Uploads" not in server.client().list_multipart_uploads(Bucket=server.bucket)
+
+
+def test_an_upload_is_of_one_state_of_the_file(store: S3Store, proxy: Proxy, source: Path) -> None:
+    before = source.read_bytes()
+    store.put("large", b"old")
+    proxy.inject("PUT", "partNumber=1", meanwhile(lambda: change(source, LARGE)))
+    try:
+        store.upload(source, "large")
+    except StorageError:
+        assert store.read("large") == b"old"
+    else:
+        assert store.read("large") == before
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tasks.storage.s3.store import S3Options, S3Store
+
+_, bucket, url, action, path = sys.argv
+store = S3Store(bucket, "faults", S3Options(url, "us-east-1", "path"))
+if action == "GET":
+    store.download("large", Path(path))
+else:
+    store.upload(Path(path), "large")
+"""
+
+
+@pytest.mark.parametrize(("method", "part"), [("GET", "/large"), ("PUT", "partNumber=2")])
+def test_a_transfer_that_is_killed_leaves_what_was(
+    store: S3Store, proxy: Proxy, server: Seaweed, source: Path, method: str, part: str
+) -> None:
+    """Neither a half object nor a half file has the name of a whole one."""
+    target = source.with_name("target")
+    store.upload(source, "large")
+    if method == "PUT":
+        store.put("large", b"old")
+    target.write_bytes(b"old")
+    reached = threading.Event()
+    proxy.inject(method, part, meanwhile(lambda: reached.set() or time.sleep(5)))
+    path = str(target if method == "GET" else source)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, server.bucket, proxy.url, method, path]
+    )
+    assert reached.wait(60)
+    process.kill()
+    process.wait()
+    assert target.read_bytes() == b"old"
+    assert len(leftovers(source.parent)) == len(list(source.parent.iterdir())) - 2
+    if method == "PUT":
+        assert store.read("large") == b"old"
+        store.upload(source, "large")
+    store.download("large", target)
+    assert target.read_bytes() == source.read_bytes()
 
 
 def test_a_full_disk_is_named_with_the_need(
     store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> NoReturn:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     store.put("key", b"x" * 77)
-    monkeypatch.setattr(os, "pwrite", fail)
+    monkeypatch.setattr(os, "fsync", failing_sync(errno.ENOSPC))
     with pytest.raises(StorageError, match=f"{tmp_path} is full and 77 bytes are needed") as caught:
         store.download("key", tmp_path / "target")
     assert is_retried(caught.value)

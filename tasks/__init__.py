@@ -1,1 +1,1 @@
-"""The edge: Prefect tasks and the outside systems they reach, one per file."""
+"""The edge: Prefect tasks and one package for each outside system."""

@@ -9,8 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from intent_core.reporting import number_format as formats
-from intent_core.reporting import tables
+from intent_core.reporting import number_format, tables
 from intent_core.reporting.confusion import tabulate_confusion
 from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.headline_metrics import find_axis, list_headlines
@@ -77,13 +76,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": formats.percent,
-        "points": formats.points,
-        "p_value": formats.p_value,
-        "whole": formats.whole,
-        "milliseconds": formats.milliseconds,
-        "place": formats.place,
-        "number": formats.number,
+        "percent": number_format.percent,
+        "points": number_format.points,
+        "p_value": number_format.p_value,
+        "whole": number_format.whole,
+        "milliseconds": number_format.milliseconds,
+        "place": number_format.place,
+        "number": number_format.number,
         "cut": shorten,
         "breakable": _breakable,
     }

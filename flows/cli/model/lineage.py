@@ -82,10 +82,10 @@ def forget(
         if undo and row:
             raise ConfigError("--undo takes --utterance TEXT or --mark-result ID")
         settings = get_settings()
-        from flows.lineage import erase as forgetting
+        from flows.lineage import erase
 
         if undo:
-            removed = forgetting.take_back(settings, utterance, mark_result)
+            removed = erase.take_back(settings, utterance, mark_result)
             if as_json:
                 print_json({"removed": removed})
             else:
@@ -94,11 +94,11 @@ def forget(
         with Console(stderr=True).status("looking for the text"):
             if row:
                 config = read_config(recipe, override, None).data
-                forgotten = forgetting.forget_row(settings, row, config)
+                forgotten = erase.forget_row(settings, row, config)
             elif utterance:
-                forgotten = forgetting.forget_utterance(settings, utterance)
+                forgotten = erase.forget_utterance(settings, utterance)
             else:
-                forgotten = forgetting.forget_mark_result(settings, mark_result)
+                forgotten = erase.forget_mark_result(settings, mark_result)
         if as_json:
             print_json(forgotten.model_dump(mode="json"))
         else:

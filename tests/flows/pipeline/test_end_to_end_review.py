@@ -1,6 +1,6 @@
 """What a reviewer sees and does: MLflow's pages, a gate that waits, records that come later.
 
-The walk's models are those of `test_walk`, found in the store when it ran before.
+The walk's models are those of `test_end_to_end`, found in the store when it ran before.
 """
 
 import json
@@ -114,7 +114,7 @@ def test_two_runs_compare_in_mlflow_and_on_the_page(
     client = MlflowClient(platform.mlflow_tracking_url)
     served = json.loads(intent("status", "--json"))["served"]
     champion = client.get_model_version(served["project"], served["version"])
-    # The model of `test_walk`'s second run, judged anew beside the one that is served.
+    # The model of `test_end_to_end`'s second run, judged anew beside the one that is served.
     other = outcome_of(run_walk(walk, "train.seed=7", "gate.mode=dry_run", code=1))
     assert other["decision"]["comparison"]["exact_match"]["champion"] > 0
     runs = [champion.run_id, other["recorded"]["run_id"]]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from intent_core.errors import ConfigError, DataError
-from intent_core.exports import convert as conversion
+from intent_core.exports import convert
 from intent_core.exports.blocks import read_blocks, split_lines
 from intent_core.exports.convert import convert_export
 from intent_core.recipe.config import DataConfig
@@ -46,7 +46,7 @@ def make_dirty_export(path: Path, repeats: int = 30) -> Path:
 def test_one_process_or_two_write_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "_SPAN_BYTES", 300_000)
+    monkeypatch.setattr(convert, "_SPAN_BYTES", 300_000)
     export = make_dirty_export(tmp_path / "export.manifest")
     written = []
     for num_processes in (1, 2):
@@ -97,7 +97,7 @@ def test_spans_are_the_file(tmp_path: Path) -> None:
 def test_beside_other_threads_nothing_is_forked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "_SPAN_BYTES", 300_000)
+    monkeypatch.setattr(convert, "_SPAN_BYTES", 300_000)
     export = make_dirty_export(tmp_path / "export.manifest")
     seen: list[int] = []
     release = threading.Event()
@@ -160,11 +160,11 @@ def test_no_file_is_overwritten_by_mistake(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from intent_core.exports import convert as conversion
+from intent_core.exports import convert
 from intent_core.recipe.config import DataConfig
-conversion._SPAN_BYTES = 1 << 20
+convert._SPAN_BYTES = 1 << 20
 config = DataConfig(max_rejection_rate=1.0)
-conversion.convert_export(Path(sys.argv[1]), Path(sys.argv[2]), config, num_processes=2)
+convert.convert_export(Path(sys.argv[1]), Path(sys.argv[2]), config, num_processes=2)
 """
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intent_core.errors import ConfigError
-from intent_core.language import near_duplicates as duplicates
+from intent_core.language import near_duplicates
 from intent_core.language.near_duplicates import NearDuplicate, find_near_duplicates, keep_distinct
 from intent_core.language.utterances import normalise_utterance
 
@@ -168,7 +168,7 @@ def test_a_similarity_out_of_range_is_refused(similarity: float) -> None:
 
 
 def test_more_pairs_than_anyone_can_want_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "MAX_PAIRS", 1000)
+    monkeypatch.setattr(near_duplicates, "MAX_PAIRS", 1000)
     alike = [f"please set the alarm for number {i}" for i in range(100)]
     assert len(find_near_duplicates(alike[:40], 0.8)) == 40 * 39 // 2
     with pytest.raises(ConfigError, match=r"few templates; raise data\.near_duplicate_similarity"):

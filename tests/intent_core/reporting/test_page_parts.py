@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from intent_core.evaluation.report import ConfusionCell
 from intent_core.recipe.config import GateConfig
-from intent_core.reporting import draw_figures
-from intent_core.reporting import plot_style as canvas
+from intent_core.reporting import draw_figures, plot_style
 from intent_core.reporting.confusion import tabulate_confusion
 from intent_core.reporting.number_format import p_value, percent, points
 from intent_core.reporting.summary import name_verdict, summarise
@@ -50,7 +49,7 @@ def test_a_matrix_is_drawn_only_where_a_font_has_its_names(monkeypatch: pytest.M
     one = {"confusion.png"}
     drawn = draw_figures(chinese(), names=one)
     assert all(png.startswith(PNG) for png in drawn.values())
-    monkeypatch.setattr(canvas, "FONTS", ("DejaVu Sans",))
+    monkeypatch.setattr(plot_style, "FONTS", ("DejaVu Sans",))
     assert draw_figures(chinese(), names=one) == {}
     assert draw_figures(usual(), names=one).keys() == one
 

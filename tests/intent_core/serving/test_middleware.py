@@ -75,9 +75,11 @@ def test_access_is_logged_where_nobody_set_up_logging(
 
 def test_it_imports_what_vllms_environment_has() -> None:
     allowed = {*sys.stdlib_module_names, "pydantic", "prometheus_client"}
-    ours = ("intent_core.serving.", "intent_core.language.calls", "intent_core.errors")
+    ours = tuple(
+        f"intent_core.{name}" for name in ("serving.", "language.calls", "files", "errors")
+    )
     folder = Path(intent_core.serving.__path__[0])
-    for file in folder.glob("*.py"):
+    for file in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

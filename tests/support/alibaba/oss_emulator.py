@@ -44,7 +44,7 @@ from tests.support.alibaba.oss_to_s3 import (
     uploads_of_oss,
     without_namespace,
 )
-from tests.support.servers import seaweedfs as seaweed
+from tests.support.servers import seaweedfs
 
 REGION = "cn-hangzhou"
 FULL_KEY, READER_KEY, SECRET, READER_SECRET = (
@@ -88,7 +88,7 @@ class Fault:
 class Facade:
     """The state that tests look at and turn."""
 
-    backend: seaweed.Seaweed
+    backend: seaweedfs.Seaweed
     folder: Path
     """Where stores note the progress of their transfers."""
     url: str = ""
@@ -141,7 +141,7 @@ class Facade:
         )
         request = AWSRequest(method, url, data=body, headers=headers)
         keys = self.backend.full
-        S3SigV4Auth(Credentials(keys.access_key, keys.secret_key), "s3", seaweed.REGION).add_auth(
+        S3SigV4Auth(Credentials(keys.access_key, keys.secret_key), "s3", seaweedfs.REGION).add_auth(
             request
         )
         ready = requests.Request(method, url, data=body, headers=dict(request.headers.items()))
@@ -306,7 +306,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def running_facade(backend: seaweed.Seaweed) -> Iterator[Facade]:
+def running_facade(backend: seaweedfs.Seaweed) -> Iterator[Facade]:
     """The facade on a free loopback port; stopped afterwards."""
     folder = tempfile.TemporaryDirectory(prefix="oss-")
     facade = Facade(backend, Path(folder.name))

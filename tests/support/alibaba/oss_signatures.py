@@ -1,7 +1,7 @@
 """OSS's signatures in headers, versions 1 and 4, computed and checked by the published rules.
 
 Written from the documentation (Include a V1 / V4 signature in the Authorization header), with no
-code of oss2; `test_oss_facade` holds it against published values.
+code of oss2; `test_oss_emulator` holds it against published values.
 """
 
 import base64

@@ -10,10 +10,10 @@ from alibabacloud_credentials.utils import auth_util
 
 from intent_core.datasets.manifest import DatasetManifest, Split
 from intent_core.models.artifact import ModelArtifact
-from tasks.serving.fleet import eas as pai_serving
+from tasks.serving.fleet import eas
 from tasks.settings import Settings
 from tasks.settings.pai import PaiSettings
-from tasks.storage import step_results as steps
+from tasks.storage import step_results
 from tasks.storage.directory import DirectoryStore
 from tests.support.alibaba.acs_signatures import KEY, SECRET, TOKEN
 from tests.support.alibaba.pai_emulator import GROUP, REGION, WORKSPACE, PaiPlane, run_plane
@@ -75,8 +75,8 @@ def running_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
         monkeypatch.delenv(name, raising=False)
     store = DirectoryStore(tmp_path / "store")
     secrets = DirectoryStore(tmp_path / "secrets")
-    monkeypatch.setattr(steps, "open_store", lambda uri: store)
-    monkeypatch.setattr(pai_serving, "open_store", lambda uri: secrets)
+    monkeypatch.setattr(step_results, "open_store", lambda uri: store)
+    monkeypatch.setattr(eas, "open_store", lambda uri: secrets)
     settings = Settings(
         home=tmp_path / "home",
         store="oss://ours/intent",

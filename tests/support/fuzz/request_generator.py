@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
-from tests.support.fuzz import request_bodies as fuzz_bodies
+from tests.support.fuzz import request_bodies
 from tests.support.fuzz.raw_http import Shot, format_request
 
 CHAT, COMPLETIONS, PREDICT = "/v1/chat/completions", "/v1/completions", "/api/predict/"
@@ -76,8 +76,8 @@ class Shooter:
         headers = (self._key(), ("Content-Type", "application/json"))
         return Shot(kind, format_request("POST", path, body, headers), opens, **more)
 
-    def _chat(self, more: fuzz_bodies.Fields) -> fuzz_bodies.Fields:
-        return {"model": self._alias, "messages": fuzz_bodies.CHATS, "max_tokens": 2} | more
+    def _chat(self, more: request_bodies.Fields) -> request_bodies.Fields:
+        return {"model": self._alias, "messages": request_bodies.CHATS, "max_tokens": 2} | more
 
     def _names(self) -> list[Any]:
         names: list[Any] = [name for file in self._files for name in _spell(file)]
@@ -113,32 +113,34 @@ class Shooter:
         return Shot("path", raw)
 
     def _parameters(self) -> Shot:
-        fields = self._chat(fuzz_bodies.parameters(self._rng)) | {"prompt": "x"}
+        fields = self._chat(request_bodies.parameters(self._rng)) | {"prompt": "x"}
         return self._post("parameters", fields, self._rng.choice((CHAT, CHAT, COMPLETIONS)))
 
     def _outputs(self) -> Shot:
-        fields = self._chat(fuzz_bodies.outputs(self._rng)) | {"prompt": "x"}
+        fields = self._chat(request_bodies.outputs(self._rng)) | {"prompt": "x"}
         return self._post("constrained", fields, self._rng.choice((CHAT, COMPLETIONS)))
 
     def _messages(self) -> Shot:
-        return self._post("messages", self._chat(fuzz_bodies.messages(self._rng)))
+        return self._post("messages", self._chat(request_bodies.messages(self._rng)))
 
     def _prompts(self) -> Shot:
-        return self._post("prompts", self._chat(fuzz_bodies.prompts(self._rng)), COMPLETIONS)
+        return self._post("prompts", self._chat(request_bodies.prompts(self._rng)), COMPLETIONS)
 
     def _broken(self) -> Shot:
         path = self._rng.choice((CHAT, COMPLETIONS, PREDICT + self._alias))
-        return self._post("broken body", fuzz_bodies.broken(self._rng, self._alias), path)
+        return self._post("broken body", request_bodies.broken(self._rng, self._alias), path)
 
     def _tokenize(self) -> Shot:
         """With the operator's key, who may: nothing a mistake of ours sends may hurt either."""
-        fields = self._chat(fuzz_bodies.parameters(self._rng)) | fuzz_bodies.messages(self._rng)
+        fields = self._chat(request_bodies.parameters(self._rng)) | request_bodies.messages(
+            self._rng
+        )
         body, key = json.dumps(fields).encode(), self._key(self._operator)
         headers = (key, ("Content-Type", "application/json"))
         return Shot("operator", format_request("POST", "/tokenize", body, headers), True)
 
     def _older(self) -> Shot:
-        value = self._rng.choice((*fuzz_bodies.NUMBERS, *fuzz_bodies.TEXTS, [], {}))
+        value = self._rng.choice((*request_bodies.NUMBERS, *request_bodies.TEXTS, [], {}))
         names = ("prompt", "system_prompt", "history", "top_k", "top_p", "temperature")
         body = {"prompt": "x", "max_new_tokens": 2, self._rng.choice(names): value}
         return self._post("older request", body, PREDICT + self._alias)

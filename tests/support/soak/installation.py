@@ -21,7 +21,7 @@ import psutil
 import yaml
 
 from tests.support.builders.tiny_model import build_tiny_model
-from tests.support.servers import seaweedfs as seaweed
+from tests.support.servers import seaweedfs
 from tests.support.soak.supervised_programs import Store, Unit
 
 ALIAS = "soak"
@@ -62,7 +62,7 @@ class Platform:
         """For this program and all that it starts; before anything imports Prefect."""
         for name in [n for n in os.environ if n.startswith(("INTENT_", "PREFECT_", "MLFLOW_"))]:
             del os.environ[name]
-        prefect, mlflow, gateway = seaweed.free_ports(3)
+        prefect, mlflow, gateway = seaweedfs.free_ports(3)
         server = self.store.server
         os.environ.update(
             **databases,
@@ -71,7 +71,7 @@ class Platform:
             INTENT_HOME=str(self.home),
             INTENT_STORE=f"s3://{server.bucket}/{PREFIX.rstrip('/')}",
             INTENT_S3_ENDPOINT_URL=server.url,
-            INTENT_S3_REGION=seaweed.REGION,
+            INTENT_S3_REGION=seaweedfs.REGION,
             INTENT_S3_ADDRESSING_STYLE="path",
             INTENT_PREFECT_PORT=str(prefect),
             INTENT_MLFLOW_PORT=str(mlflow),

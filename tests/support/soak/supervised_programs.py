@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.servers import seaweedfs as seaweed
+from tests.support.servers import seaweedfs
 
 
 class Unit:
@@ -64,18 +64,18 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._root = folder
         folder.mkdir(parents=True)
-        self._ports = seaweed.free_ports(2 * len(seaweed.SERVERS))
-        port = self._ports[2 * seaweed.SERVERS.index("s3")]
-        self.server = seaweed.Seaweed(f"http://127.0.0.1:{port}")
+        self._ports = seaweedfs.free_ports(2 * len(seaweedfs.SERVERS))
+        port = self._ports[2 * seaweedfs.SERVERS.index("s3")]
+        self.server = seaweedfs.Seaweed(f"http://127.0.0.1:{port}")
         self.process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        return seaweed.spawn(self._root, self._ports, self.server, {})
+        return seaweedfs.spawn(self._root, self._ports, self.server, {})
 
     def keep_up(self) -> None:
         if self.process.poll() is not None:
             self.process = self._start()
 
     def wait(self) -> None:
-        if not seaweed.wait_for_buckets(self.process, self.server):
+        if not seaweedfs.wait_for_buckets(self.process, self.server):
             raise RuntimeError(f"SeaweedFS did not start; see {self._root / 'log'}")

@@ -12,7 +12,7 @@ from tasks.storage.directory import DirectoryStore
 from tasks.storage.objects import ObjectStore
 from tasks.storage.oss.store import OssStore
 from tasks.storage.s3.store import S3Options, S3Store
-from tests.support.alibaba import oss_emulator as oss_facade
+from tests.support.alibaba import oss_emulator
 from tests.support.servers.seaweedfs import REGION, Seaweed, running_seaweed
 
 
@@ -55,7 +55,7 @@ def s3_driver(folder: Path) -> Iterator[Driver]:
 
 @contextlib.contextmanager
 def oss_driver(folder: Path) -> Iterator[Driver]:
-    with running_seaweed() as server, oss_facade.running_facade(server) as facade:
+    with running_seaweed() as server, oss_emulator.running_facade(server) as facade:
         options = facade.options()
         yield Driver(
             open=lambda prefix: OssStore(server.bucket, prefix, options),

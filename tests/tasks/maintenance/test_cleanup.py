@@ -16,7 +16,7 @@ from intent_core.errors import StorageError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import Target, Trial, write_aliases
-from tasks.maintenance import cleanup as cleaning
+from tasks.maintenance import cleanup
 from tasks.maintenance.cleanup import plan_cleaning
 from tasks.maintenance.protected import Protected
 from tasks.serving.releases import Release
@@ -33,7 +33,7 @@ SERVE = ServeConfig()
 @pytest.fixture(autouse=True)
 def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tags of versions are the concern of `test_doctor`; here is no MLflow."""
-    monkeypatch.setattr(cleaning, "tag_removed", lambda settings, name: None)
+    monkeypatch.setattr(cleanup, "tag_removed", lambda settings, name: None)
 
 
 def artifact(name: str) -> ModelArtifact:

@@ -1,4 +1,4 @@
-"""What serving refuses before it touches a server; its way through is walked in test_walk."""
+"""What serving refuses before it touches a server; its way through is in test_end_to_end."""
 
 from pathlib import Path
 

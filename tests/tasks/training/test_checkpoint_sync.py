@@ -9,7 +9,7 @@ import pytest
 
 from tasks.storage.directory import DirectoryStore
 from tasks.storage.s3.store import S3Store
-from tasks.training import checkpoint_sync as checkpoints
+from tasks.training import checkpoint_sync
 from tasks.training.checkpoint_sync import CheckpointMirror
 from tests.support.servers.seaweedfs import Seaweed
 from tests.support.storage.store_drivers import s3_options
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.service
 
 @pytest.fixture
 def store(server: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
-    monkeypatch.setattr(checkpoints, "_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(checkpoint_sync, "_LOOK_EVERY_S", 0.05)
     os.environ.update(server.full.environment())
     yield S3Store(server.bucket, tmp_path.name, s3_options(server))
 

@@ -15,13 +15,12 @@ from intent_core.recipe.config import ServeConfig
 from tasks.local_services.services import answers, stop_services
 from tasks.serving.gateway.nginx import gateway_command, serving_now, write_gateway_config
 from tasks.serving.vllm.options import (
-    HOST,
     has_gpu,
     server_config,
     server_environment,
     write_server_config,
 )
-from tasks.settings import Settings, get_settings
+from tasks.settings import LOOPBACK, Settings, get_settings
 from tasks.system.ports import choose_free_port
 from tasks.system.processes import (
     ProcessRecord,
@@ -46,7 +45,7 @@ def temporary_home() -> Iterator[Settings]:
         for name in [n for n in os.environ if n.startswith("INTENT_")]:
             if name != "INTENT_VLLM_PYTHON":
                 del os.environ[name]
-        os.environ.update(INTENT_HOME=home, INTENT_GATEWAY_PORT=str(choose_free_port(HOST)))
+        os.environ.update(INTENT_HOME=home, INTENT_GATEWAY_PORT=str(choose_free_port(LOOPBACK)))
         get_settings.cache_clear()
         settings = get_settings()
         try:
@@ -69,15 +68,15 @@ class PlainServer:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings, self._name = settings, name
         self._folder = settings.layout.processes
-        self._port = choose_free_port(HOST)
+        self._port = choose_free_port(LOOPBACK)
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self._port}/v1"
+        return f"http://{LOOPBACK}:{self._port}/v1"
 
     @property
     def health_url(self) -> str:
-        return f"http://{HOST}:{self._port}/health"
+        return f"http://{LOOPBACK}:{self._port}/health"
 
     @property
     def key(self) -> str:

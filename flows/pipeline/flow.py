@@ -102,7 +102,7 @@ def intent_pipeline(
         recorded = record_or_queue(settings, record)
     if record.decision.awaits_approval:
         with timed("approval", steps):
-            record = have_approved(settings, record, recorded, report)
+            record = have_approved(record, recorded, report)
     decision = record.decision
     origin = RunParameters(export=export_uri, recipe=recipe, overrides=overrides or {})
     note_lineage(get_store(settings), record, recorded, origin)
@@ -194,7 +194,7 @@ def champion_prefix(config: PipelineConfig, dataset: DatasetManifest, champion: 
 
 
 def have_approved(
-    settings: Settings, record: RunRecord, recorded: RecordedRun | None, report: EvaluationReport
+    record: RunRecord, recorded: RecordedRun | None, report: EvaluationReport
 ) -> RunRecord:
     """The record with a person's answer in it, here and in MLflow."""
     config = record.config

@@ -53,7 +53,7 @@ def build_dataset(
     """Write the splits, the conflicts, what was left out, the origins, and `manifest.json` last.
 
     An `external_test` is the test split as it stands; its utterances leave the other two.
-    `forgotten` are the entries of the forget list that the records were rid of.
+    `forgotten` are the entries of the erasure list that the records were rid of.
     Raises `DataError` when a split is empty or a rule of `config.stop_on` is broken.
     """
     unique = deduplicate(records, config)

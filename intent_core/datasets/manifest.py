@@ -63,7 +63,7 @@ class DatasetManifest(BaseModel):
     """Where each row came from: a file beside the splits; "" in datasets made before there was
     one."""
     forgotten: tuple[str, ...] = ()
-    """Entries of the forget list that left rows out; the fingerprint names them, too."""
+    """Entries of the erasure list that left rows out; the fingerprint names them, too."""
     splits: dict[SplitName, Split]
     intents: tuple[IntentSchema, ...]
     """The catalogue: the training split's intents and their arguments."""

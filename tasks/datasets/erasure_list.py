@@ -1,4 +1,4 @@
-"""The forget list as it lies in the store: a salt, and one object an entry."""
+"""The erasure list (users read: the forget list) in the store: a salt, and one object an entry."""
 
 import secrets
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from tasks.storage.layout import FORGOTTEN_ROWS, FORGOTTEN_SALT
 from tasks.storage.objects import MissingObjectError, ObjectStore
 
 
-def read_forget_list(store: ObjectStore) -> ErasureList:
+def read_erasure_list(store: ObjectStore) -> ErasureList:
     """What must not be learned any more. `StorageError` for an entry that cannot be read:
     a dataset made without it would hold what was to be forgotten."""
     rows = []

@@ -20,7 +20,7 @@ from intent_core.exports.records import ExportReading, Record, check_rejections
 from intent_core.files import write_jsonl
 from intent_core.quality.findings import render_findings
 from intent_core.recipe.config import DataConfig
-from tasks.datasets.erasure_list import read_forget_list
+from tasks.datasets.erasure_list import read_erasure_list
 from tasks.datasets.fetch import ExportFile, fetch_export
 from tasks.orchestration.retries import retried_task
 from tasks.settings import Settings, get_settings
@@ -56,10 +56,10 @@ def prepare_dataset(
 ) -> DatasetManifest:
     """The same outside a flow, by way of an empty folder."""
     store = get_store(settings)
-    forget_list, taken = read_forget_list(store), set[str]()
-    reading = ExportReading(forget_list.take_out(iter_export(export.path, config), taken))
+    erasure_list, taken = read_erasure_list(store), set[str]()
+    reading = ExportReading(erasure_list.take_out(iter_export(export.path, config), taken))
     check_rejections(reading.tally, export.path, config.max_rejection_rate)
-    tested = _read_test(test, config, forget_list, taken) if test else None
+    tested = _read_test(test, config, erasure_list, taken) if test else None
     manifest = build_dataset(
         reading.records,
         config,
@@ -86,9 +86,9 @@ def _render(manifest: DatasetManifest) -> str:
 
 
 def _read_test(
-    test: ExportFile, config: DataConfig, forget_list: ErasureList, taken: set[str]
+    test: ExportFile, config: DataConfig, erasure_list: ErasureList, taken: set[str]
 ) -> list[Record]:
     """A fixed test set must be sound to the last row: it is what models are measured by."""
-    reading = ExportReading(forget_list.take_out(iter_export(test.path, config), taken))
+    reading = ExportReading(erasure_list.take_out(iter_export(test.path, config), taken))
     check_rejections(reading.tally, test.path, 0.0)
     return list(reading.records)

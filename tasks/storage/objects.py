@@ -11,9 +11,8 @@ from typing import NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import ConfigError, DataError, StorageError
+from intent_core.files import PARTIAL
 from tasks.storage.lifecycle import Lifecycle
-
-PARTIAL = ".partial"
 
 
 class MissingObjectError(StorageError):

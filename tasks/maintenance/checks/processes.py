@@ -45,7 +45,7 @@ def check_model_servers(examination: Examination) -> Iterator[Diagnosis]:
     """vLLM processes without a record, and servers that neither serve nor are being evaluated."""
     settings = examination.settings
     folder = settings.layout.processes
-    if LocalTarget(settings).is_promoting() or has_live_run(examination.settings):
+    if LocalTarget(settings).is_promoting() or has_live_run(settings):
         return  # whoever is at it has servers that are nobody's yet
     known = list_processes(folder)
     leaders = {record.pid for record in known}

@@ -85,9 +85,8 @@ def check_champion(examination: Examination) -> Iterator[Diagnosis]:
     target = open_target(settings)
     try:
         drift = target.find_drift()
-        if drift and not has_live_run(
-            examination.settings
-        ):  # it may be before or after its promotion
+        # A live run may be before or after its promotion.
+        if drift and not has_live_run(settings):
             yield examination.repair("served-model", *drift, target.reconcile)
         served = target.read().current
     except ServiceError as error:

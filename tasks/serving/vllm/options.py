@@ -8,10 +8,9 @@ import yaml
 from pydantic import JsonValue
 
 from intent_core.recipe.config import ServeConfig
+from tasks.settings import LOOPBACK
 from tasks.settings.environment import QUIET
 
-# Whatever the public address: model servers are reached through the gateway alone.
-HOST = "127.0.0.1"
 _MIDDLEWARE = "intent_core.serving.middleware.ServingMiddleware"
 # While a promotion lasts requests for two adapters come; the others wait in memory.
 _LORAS_AT_ONCE, _LORAS_IN_MEMORY = 2, 8
@@ -25,7 +24,8 @@ def server_config(config: ServeConfig, folder: Path, name: str, gpu: bool) -> di
     options: dict[str, JsonValue] = {
         "model": str(folder),
         "served-model-name": [name],
-        "host": HOST,
+        # Whatever the public address: model servers are reached through the gateway alone.
+        "host": LOOPBACK,
         # Else a base model's generation_config changes what greedy decoding gives.
         "generation-config": "vllm",
         "middleware": [_MIDDLEWARE],

@@ -20,14 +20,13 @@ from intent_core.serving.access.aliases import Target, write_aliases
 from tasks.models.adapters import fetch_base, is_placed, place_adapter
 from tasks.models.local_cache import fetch_model
 from tasks.serving.vllm.options import (
-    HOST,
     has_gpu,
     link_intent_core,
     server_config,
     server_environment,
     write_server_config,
 )
-from tasks.settings import Settings
+from tasks.settings import LOOPBACK, Settings
 from tasks.settings.log_setup import write_server_logging
 from tasks.settings.tracing import server_traces
 from tasks.system.ports import choose_free_port
@@ -65,7 +64,7 @@ class ModelServer(BaseModel):
 
     @property
     def address(self) -> str:
-        return f"{HOST}:{self.port}"
+        return f"{LOOPBACK}:{self.port}"
 
 
 def server_name(artifact: ModelArtifact, config: ServeConfig) -> str:
@@ -153,7 +152,7 @@ def _weights(artifact: ModelArtifact, config: ServeConfig) -> str:
 def _start(
     settings: Settings, artifact: ModelArtifact, weights: Path, config: ServeConfig
 ) -> ProcessRecord:
-    name, port = server_name(artifact, config), choose_free_port(HOST)
+    name, port = server_name(artifact, config), choose_free_port(LOOPBACK)
     options = settings.layout.processes / f"{name}.yaml"
     served_as = _weights(artifact, config)
     tracing, environment = server_traces()

@@ -11,7 +11,7 @@ from flows.cli.model.score import show_report
 from intent_core.evaluation.metrics import METRICS, Metric, require_metrics
 from intent_core.evaluation.score_files import score_files
 from intent_core.gate.decide import decide
-from intent_core.reporting import render_review
+from intent_core.reporting.page import render_review
 from intent_core.training.protocol import TrainingResult
 from tasks.tracking.runs import final_metrics
 from tests.support.builders.evaluation_reports import check_of, lenient

@@ -9,7 +9,7 @@ from intent_core.evaluation.report import ConfusionCell
 from intent_core.gate.decide import approve
 from intent_core.gate.decision import Approval
 from intent_core.recipe.config import GateConfig
-from intent_core.reporting import render_review
+from intent_core.reporting.page import render_review
 from intent_core.reporting.summary import name_verdict
 from tests.support.builders.reviews import (
     LINKS,

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from intent_core.evaluation.report import ConfusionCell
 from intent_core.recipe.config import GateConfig
-from intent_core.reporting import draw_figures, plot_style
+from intent_core.reporting import plot_style
 from intent_core.reporting.confusion import tabulate_confusion
+from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.number_format import p_value, percent, points
 from intent_core.reporting.summary import name_verdict, summarise
 from intent_core.reporting.tables import group_failures, is_link

@@ -13,7 +13,7 @@ from intent_core.language.intent_schema import list_intents
 from intent_core.models.artifact import ModelArtifact
 from intent_core.quality.findings import warn
 from intent_core.recipe.config import GateConfig, PipelineConfig, TrainConfig
-from intent_core.reporting import Review
+from intent_core.reporting.review import Review
 
 LINKS = {
     "MLflow run": "http://mlflow.test/#/runs/7",

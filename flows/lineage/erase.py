@@ -8,7 +8,7 @@ from flows.lineage.trace import TracedModel, make_trace
 from intent_core.datasets.provenance import name_example
 from intent_core.errors import DataError
 from intent_core.recipe.config import DataConfig
-from tasks.datasets.erasure_list import recall, remember
+from tasks.datasets.erasure_list import add_entries, remove_entries
 from tasks.datasets.export_line import Person, read_line, read_person
 from tasks.datasets.row_index import (
     FoundRows,
@@ -84,12 +84,12 @@ def forget_mark_result(settings: Settings, mark_result: str) -> Forgotten:
 
 def take_back(settings: Settings, utterance: str, mark_result: str) -> list[str]:
     """Take an utterance or an answer's id off the list; the names of the entries removed."""
-    return recall(get_store(settings), utterance, mark_result)
+    return remove_entries(get_store(settings), utterance, mark_result)
 
 
 def _forget(settings: Settings, people: set[Person]) -> Forgotten:
     store = get_store(settings)
-    new = [name for person in sorted(people) for name in remember(store, *person)]
+    new = [name for person in sorted(people) for name in add_entries(store, *person)]
     matches = FoundRows([], [])
     texts = {person.utterance for person in people if person.utterance}
     for example in {name_example(text) for text in texts}:

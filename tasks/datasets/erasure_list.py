@@ -27,7 +27,7 @@ def read_erasure_list(store: ObjectStore) -> ErasureList:
     return ErasureList(_read_salt(store) if rows else b"", rows)
 
 
-def remember(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
+def add_entries(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
     """Put an utterance, an answer's id or both on the list; the names of the entries that are
     new. What is "" is not known."""
     entries = _make_entries(store, utterance, mark_result)
@@ -38,7 +38,7 @@ def remember(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
     ]
 
 
-def recall(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
+def remove_entries(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
     """Take them off the list again; the names of the entries that were there."""
     entries = [e for e in _make_entries(store, utterance, mark_result) if store.stat(_key(e))]
     for entry in entries:

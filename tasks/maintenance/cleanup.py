@@ -176,10 +176,11 @@ def _delete(store: ObjectStore, objects: list[ScannedObject]) -> None:
 
 def _removal(what: str, path: Path) -> Removal:
     files = [file for file in (path, *path.rglob("*")) if file.is_file()]
-    return Removal(what, sum(file.stat().st_size for file in files), partial(_remove_path, path))
+    return Removal(what, sum(file.stat().st_size for file in files), partial(remove_path, path))
 
 
-def _remove_path(path: Path) -> None:
+def remove_path(path: Path) -> None:
+    """Remove a file, or a folder as far as it can be removed."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -18,13 +18,13 @@ from tests.support.deployments.prometheus_metrics import (
     metrics_of,
     shown_by,
 )
-from tests.support.servers.fake_vllm import Door
+from tests.support.servers.fake_vllm import Serving
 
 
 @pytest.fixture
 def ours(tmp_path: Path) -> set[str]:
     """What our middleware shows before anybody has asked anything."""
-    return shown_by(generate_latest(Door(tmp_path).registry).decode())
+    return shown_by(generate_latest(Serving(tmp_path).registry).decode())
 
 
 def test_names_are_found_in_expressions() -> None:
@@ -55,22 +55,22 @@ def test_nothing_of_ours_is_left_unseen(ours: set[str]) -> None:
 
 
 def test_labels_are_those_the_metrics_have(tmp_path: Path) -> None:
-    door = Door(tmp_path)
-    door.promote("intent-0123456789ab")
-    door.metrics.count_request("intent", "7", "app", 200)
-    door.metrics.count_trial_request("intent", "8", "canary", "answered")
-    door.metrics.count_trial_end("intent", "intent-0123456789ab", "max_latency_ratio_p95")
-    door.metrics.time_request("intent", "7", 0.1)
-    door.metrics.judge_answer("intent", "7", "what (")
-    door.chat(key="wrong")
+    serving = Serving(tmp_path)
+    serving.promote("intent-0123456789ab")
+    serving.metrics.count_request("intent", "7", "app", 200)
+    serving.metrics.count_trial_request("intent", "8", "canary", "answered")
+    serving.metrics.count_trial_end("intent", "intent-0123456789ab", "max_latency_ratio_p95")
+    serving.metrics.time_request("intent", "7", 0.1)
+    serving.metrics.judge_answer("intent", "7", "what (")
+    serving.chat(key="wrong")
     has: dict[str, set[str]] = {}
-    for family in door.registry.collect():
+    for family in serving.registry.collect():
         for sample in family.samples:
             has.setdefault(sample.name, set()).update(sample.labels)
     for one in expressions():
         for name, labels in labels_of(one).items():
             assert name not in has or labels <= has[name], (name, labels)
-    assert door.number("intent_served_aliases") == 1
+    assert serving.number("intent_served_aliases") == 1
 
 
 def test_the_dashboard_is_one_that_grafana_takes() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.storage.oss import client
-from tests.support.alibaba.oss_emulator import Facade, running_facade
+from tests.support.alibaba.oss_emulator import OssEmulator, running_emulator
 from tests.support.faults.http_fault_proxy import Proxy, fault_proxy
 from tests.support.servers.seaweedfs import Seaweed, running_seaweed
 
@@ -26,12 +26,12 @@ def proxy(server: Seaweed) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def facade(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Facade]:
+def emulator(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[OssEmulator]:
     """OSS in front of the S3 server; the driver does not wait long between two tries."""
     monkeypatch.setattr(client, "PAUSES_S", (0.01, 0.01, 0.01))
-    with running_facade(server) as facade:
-        os.environ.update(facade.environment())
-        yield facade
+    with running_emulator(server) as emulator:
+        os.environ.update(emulator.environment())
+        yield emulator
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import itertools
 import math
 import re
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from intent_core.errors import IntentError
 from tasks.maintenance.checks import Diagnosis, Examination, report_note, report_problem
+from tasks.maintenance.cleanup import remove_path
 from tasks.storage.layout import AREAS
 from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import ObjectStore, ScannedObject, UnfinishedUpload
@@ -121,7 +121,7 @@ def check_scratch(examination: Examination) -> Iterator[Diagnosis]:
                     "half-written",
                     f"{path} was left half made",
                     "removed",
-                    partial(_remove, path),
+                    partial(remove_path, path),
                 )
 
 
@@ -158,11 +158,4 @@ def _delete_all(store: ObjectStore, objects: list[ScannedObject]) -> None:
 
 def _delete_file(path: Path) -> None:
     with file_errors("delete", path.as_uri()):
-        path.unlink(missing_ok=True)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
         path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """A labelling task that is finished is exported once, and its export becomes one run.
 
-iTAG's control plane is a fake that checks every request; the export lies in the OSS facade.
+iTAG's control plane is a fake that checks every request; the export lies in the OSS emulator.
 """
 
 import os
@@ -17,7 +17,7 @@ from intent_core.errors import ConfigError, ServiceError
 from tasks.settings import Settings, get_settings
 from tests.support.alibaba.acs_signatures import KEY, SECRET, TOKEN
 from tests.support.alibaba.itag_emulator import TASK, TENANT, ControlPlane, run_plane
-from tests.support.alibaba.oss_emulator import REGION, Facade, running_facade
+from tests.support.alibaba.oss_emulator import REGION, OssEmulator, running_emulator
 from tests.support.builders.labeled_export import to_itag, write_export
 from tests.support.servers.seaweedfs import running_seaweed
 
@@ -27,21 +27,21 @@ auth_util = pytest.importorskip("alibabacloud_credentials.utils.auth_util")
 
 
 @pytest.fixture(scope="module")
-def facade() -> Iterator[Facade]:
-    with running_seaweed() as server, running_facade(server) as facade:
-        yield facade
+def emulator() -> Iterator[OssEmulator]:
+    with running_seaweed() as server, running_emulator(server) as emulator:
+        yield emulator
 
 
 @pytest.fixture
 def plane(
-    platform: Settings, facade: Facade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Settings, emulator: OssEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ControlPlane]:
     """The plane, a project of its task, and a deployment that takes the export."""
     # The chain read the environment at its import.
     monkeypatch.setattr(auth_util, "environment_access_key_id", KEY)
     monkeypatch.setattr(auth_util, "environment_access_key_secret", SECRET)
     monkeypatch.setattr(auth_util, "environment_security_token", TOKEN)
-    folder = f"oss://{facade.backend.bucket}/{tmp_path.name}/"
+    folder = f"oss://{emulator.backend.bucket}/{tmp_path.name}/"
     project = {
         "exports": "exports/music/",
         "recipe": "embedded",
@@ -52,10 +52,10 @@ def plane(
     with get_client(sync_client=True) as client:
         client.create_deployment(client.create_flow(intent_pipeline), tmp_path.name)
     with run_plane() as plane:
-        os.environ.update(facade.environment())
+        os.environ.update(emulator.environment())
         os.environ.update(
             INTENT_STORE=(tmp_path / "store").as_uri(),
-            INTENT_OSS_ENDPOINT=facade.url,
+            INTENT_OSS_ENDPOINT=emulator.url,
             INTENT_OSS_REGION=REGION,
             INTENT_PROJECTS=str(tmp_path / "projects.yaml"),
             INTENT_PIPELINE_DEPLOYMENT=f"intent-pipeline/{tmp_path.name}",
@@ -65,23 +65,23 @@ def plane(
         get_settings.cache_clear()
         plane.states = ["succ"]
         plane.link = f"{folder}labelled.manifest"
-        put_export(facade, tmp_path, "first")
+        put_export(emulator, tmp_path, "first")
         yield plane
 
 
-def put_export(facade: Facade, folder: Path, what: str) -> None:
+def put_export(emulator: OssEmulator, folder: Path, what: str) -> None:
     """What iTAG leaves in OSS."""
     write_export(folder / "export")
     own = to_itag({"instruction": f"stop {what} of {folder.name}", "output": "music_exit()"})
-    facade.backend.client().put_object(
-        Bucket=facade.backend.bucket,
+    emulator.backend.client().put_object(
+        Bucket=emulator.backend.bucket,
         Key=f"{folder.name}/labelled.manifest",
         Body=(folder / "export").read_bytes() + f"\n{own}\n".encode(),
     )
 
 
 def test_a_task_is_exported_whenever_it_is_finished(
-    plane: ControlPlane, facade: Facade, tmp_path: Path
+    plane: ControlPlane, emulator: OssEmulator, tmp_path: Path
 ) -> None:
     assert watch_exports() == []
     assert plane.jobs == [], "labelling goes on"
@@ -90,12 +90,12 @@ def test_a_task_is_exported_whenever_it_is_finished(
     assert watch_exports() == []
     assert plane.jobs == ["job-1"]
     started = next(query for path, query in plane.requests if path.endswith("/export"))
-    assert started == {"OssPath": f"oss://{facade.backend.bucket}/{tmp_path.name}/"}
+    assert started == {"OssPath": f"oss://{emulator.backend.bucket}/{tmp_path.name}/"}
     # Labelling is taken up again, and finished again.
     plane.task_status = "PROCESSING"
     assert watch_exports() == []
     plane.task_status = "FINISHED"
-    put_export(facade, tmp_path, "second")
+    put_export(emulator, tmp_path, "second")
     (second,) = watch_exports()
     assert plane.jobs == ["job-1", "job-2"]
     assert second != first

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intent_core.serving.access.aliases import Trial, is_content_name
-from tests.support.servers.fake_vllm import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, Door
+from tests.support.servers.fake_vllm import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, Serving
 
 WITH_MODEL = {CHAT, "/v1/completions", "/tokenize"}
 WITHOUT = {"/health", "/metrics", "/v1/models"}
@@ -49,11 +49,11 @@ HEADERS = st.lists(
 
 
 @pytest.fixture(scope="module", params=[None, "canary", "shadow"])
-def door(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Door:
-    door = Door(tmp_path_factory.mktemp("door"), max_body_bytes=200)
+def serving(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Serving:
+    serving = Serving(tmp_path_factory.mktemp("serving"), max_body_bytes=200)
     trial = Trial(model=NEW, mode=request.param, share=1.0) if request.param else None
-    door.promote(OLD, trial=trial)
-    return door
+    serving.promote(OLD, trial=trial)
+    return serving
 
 
 @settings(
@@ -68,13 +68,19 @@ def door(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     leaves_after=st.none() | st.integers(0, 1),
 )
 def test_whatever_is_sent(
-    door: Door, method: str, path: str, body: object, headers: Any, key: Any, leaves_after: Any
+    serving: Serving,
+    method: str,
+    path: str,
+    body: object,
+    headers: Any,
+    key: Any,
+    leaves_after: Any,
 ) -> None:
-    door.model.received.clear()
+    serving.model.received.clear()
     more = {"key": key, "headers": headers, "leaves_after": leaves_after}
-    answer = door.ask(method, path, body, **more)
+    answer = serving.ask(method, path, body, **more)
     assert answer.status in {0, 200, 400, 401, 403, 404, 413}
-    for sent in door.model.received:
+    for sent in serving.model.received:
         assert sent.path in WITH_MODEL | WITHOUT
         if sent.path == "/health":
             continue
@@ -82,4 +88,4 @@ def test_whatever_is_sent(
         if sent.path in WITH_MODEL:
             assert is_content_name(sent.fields["model"])
             assert sent.values("content-length") == [str(len(sent.body))]
-    assert door.metrics.read_in_flight() == {}
+    assert serving.metrics.read_in_flight() == {}

@@ -10,17 +10,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from intent_core.serving.metrics import Metrics, process_metrics
 from intent_core.serving.protocol.errors import Cause
-from tests.support.servers.fake_vllm import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, Door
+from tests.support.servers.fake_vllm import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, Serving
 
 BODY = {"model": "intent", "messages": [{"role": "user", "content": "x"}]}
 STATUS = ("GET", "/intent/status")
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    door = Door(tmp_path, max_body_bytes=1000)
-    door.promote(OLD)
-    return door
+def serving(tmp_path: Path) -> Serving:
+    serving = Serving(tmp_path, max_body_bytes=1000)
+    serving.promote(OLD)
+    return serving
 
 
 def events(*deltas: dict[str, Any], end: bool = True) -> bytes:
@@ -28,90 +28,90 @@ def events(*deltas: dict[str, Any], end: bool = True) -> bytes:
     return b"".join(b"data: " + x + b"\n\n" for x in [*lines, *([b"[DONE]"] if end else [])])
 
 
-def failures(door: Door) -> float:
-    return door.number("intent_parse_failures_total", alias="intent", version="7")
+def failures(serving: Serving) -> float:
+    return serving.number("intent_parse_failures_total", alias="intent", version="7")
 
 
-def in_flight(door: Door, model: str = OLD) -> float:
-    return door.number("intent_requests_in_flight", model=model)
+def in_flight(serving: Serving, model: str = OLD) -> float:
+    return serving.number("intent_requests_in_flight", model=model)
 
 
 @pytest.mark.parametrize("size", [999, 1000, 1001, 5000])
 @pytest.mark.parametrize("chunk", [1, 7, 400, 9999])
-def test_a_body_may_be_as_long_as_the_limit(door: Door, size: int, chunk: int) -> None:
+def test_a_body_may_be_as_long_as_the_limit(serving: Serving, size: int, chunk: int) -> None:
     body = json.dumps(BODY).encode().ljust(size)
     chunks = [body[i : i + chunk] for i in range(0, size, chunk)]
-    answer = door.ask("POST", CHAT, chunks)
+    answer = serving.ask("POST", CHAT, chunks)
     assert answer.status == (200 if size <= 1000 else 413)
-    assert len(door.model.received) == (size <= 1000)
+    assert len(serving.model.received) == (size <= 1000)
     if size > 1000:
         assert (answer.code, answer.headers["connection"]) == ("request_too_large", "close")
 
 
 @pytest.mark.parametrize("length", [b"1001", b"9" * 18, b"9" * 9999])
-def test_a_body_announced_too_long_is_not_read(door: Door, length: bytes) -> None:
+def test_a_body_announced_too_long_is_not_read(serving: Serving, length: bytes) -> None:
     headers = [(b"content-length", length)]
     # Reading it would find that the client has left.
-    assert door.ask("POST", CHAT, [], headers=headers).status == 413
+    assert serving.ask("POST", CHAT, [], headers=headers).status == 413
 
 
 @pytest.mark.parametrize("length", [b"", b"-1", b"1e9", b"ten", b"0"])
-def test_an_odd_length_does_not_replace_counting(door: Door, length: bytes) -> None:
+def test_an_odd_length_does_not_replace_counting(serving: Serving, length: bytes) -> None:
     headers = [(b"content-length", length)]
-    assert door.ask("POST", CHAT, b" " * 1001, headers=headers).status == 413
-    assert door.ask("POST", CHAT, BODY, headers=headers).status == 200
-    assert door.model.received[0].values("content-length") != [length.decode()]
+    assert serving.ask("POST", CHAT, b" " * 1001, headers=headers).status == 413
+    assert serving.ask("POST", CHAT, BODY, headers=headers).status == 200
+    assert serving.model.received[0].values("content-length") != [length.decode()]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"[" * 999, b'{"model":"intent","x":NaN}'])
-def test_a_body_that_is_no_json_object_is_refused(door: Door, body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_refused(serving: Serving, body: bytes) -> None:
     for path in (CHAT, "/v1/completions", "/api/predict/intent"):
-        answer = door.ask("POST", path, body)
+        answer = serving.ask("POST", path, body)
         assert answer.status == 400
-    assert door.model.received == []
+    assert serving.model.received == []
 
 
-def test_a_client_that_leaves_while_sending_gets_nothing(door: Door) -> None:
-    answer = door.ask("POST", CHAT, [b"{", b"}"], leaves_after=1)
-    assert (answer.status, answer.chunks, door.model.received) == (0, [], [])
+def test_a_client_that_leaves_while_sending_gets_nothing(serving: Serving) -> None:
+    answer = serving.ask("POST", CHAT, [b"{", b"}"], leaves_after=1)
+    assert (answer.status, answer.chunks, serving.model.received) == (0, [], [])
     labels = {"alias": "", "version": "", "caller": "app", "status": "499"}
-    assert door.number("intent_requests_total", **labels) == 1
+    assert serving.number("intent_requests_total", **labels) == 1
 
 
 @pytest.mark.parametrize("path", [CHAT, "/api/predict/intent"])
-def test_the_server_sees_a_client_leave(door: Door, path: str) -> None:
-    door.model.waits_for_client = True
-    door.model.raw = b"null"
-    answer = door.ask("POST", path, {**BODY, "prompt": "x"})
-    assert door.model.client_left
+def test_the_server_sees_a_client_leave(serving: Serving, path: str) -> None:
+    serving.model.waits_for_client = True
+    serving.model.raw = b"null"
+    answer = serving.ask("POST", path, {**BODY, "prompt": "x"})
+    assert serving.model.client_left
     assert answer.status == (200 if path == CHAT else 0)
-    assert in_flight(door) == 0
+    assert in_flight(serving) == 0
 
 
 @pytest.mark.parametrize("size", [1, 2, 17, 99999])
-def test_a_stream_passes_byte_for_byte(door: Door, size: int) -> None:
+def test_a_stream_passes_byte_for_byte(serving: Serving, size: int) -> None:
     whole = b": hi\r\n\r\n" + events({"role": "assistant"}, {"content": "调"}, {"content": "(a)"})
-    door.model.stream = [whole[i : i + size] for i in range(0, len(whole), size)]
-    answer = door.ask("POST", CHAT, {**BODY, "stream": True})
-    assert answer.chunks == [*door.model.stream, b""]
+    serving.model.stream = [whole[i : i + size] for i in range(0, len(whole), size)]
+    answer = serving.ask("POST", CHAT, {**BODY, "stream": True})
+    assert answer.chunks == [*serving.model.stream, b""]
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert failures(door) == 0
-    door.model.stream = [c.replace(b"(a)", b"(a ") for c in door.model.stream]
+    assert failures(serving) == 0
+    serving.model.stream = [c.replace(b"(a)", b"(a ") for c in serving.model.stream]
     if size > 2:
-        door.ask("POST", CHAT, BODY)
-        assert failures(door) == 1
+        serving.ask("POST", CHAT, BODY)
+        assert failures(serving) == 1
 
 
 @pytest.mark.parametrize(("end", "failed"), [(")", 0), ("", 1)])
-def test_a_long_stream_is_judged_as_a_whole(door: Door, end: str, failed: int) -> None:
+def test_a_long_stream_is_judged_as_a_whole(serving: Serving, end: str, failed: int) -> None:
     parts = ["play(", *(f"song {n}," for n in range(500)), "last", end]
-    door.model.stream = [events({"content": p}, end=False) for p in parts] + [events()]
-    assert sum(map(len, door.model.stream)) > 2 * 16 * 1024
-    assert door.chat().chunks == [*door.model.stream, b""]
-    assert failures(door) == failed
+    serving.model.stream = [events({"content": p}, end=False) for p in parts] + [events()]
+    assert sum(map(len, serving.model.stream)) > 2 * 16 * 1024
+    assert serving.chat().chunks == [*serving.model.stream, b""]
+    assert failures(serving) == failed
 
 
-def test_the_parts_of_a_stream_are_not_held_back(door: Door) -> None:
+def test_the_parts_of_a_stream_are_not_held_back(serving: Serving) -> None:
     """Each part is with the caller before the server makes the next."""
     made: list[str] = []
 
@@ -134,10 +134,10 @@ def test_the_parts_of_a_stream_are_not_held_back(door: Door) -> None:
             if message.get("body"):
                 seen.append("".join(made))
 
-        door.app._app = server  # type: ignore[attr-defined]
+        serving.app._app = server  # type: ignore[attr-defined]
         headers = [(b"authorization", f"Bearer {APP_KEY}".encode())]
         scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
-        await door.app(scope, receive, send)
+        await serving.app(scope, receive, send)
         return seen
 
     assert asyncio.run(run()) == ["a", "ab", "abc"]
@@ -147,82 +147,84 @@ def test_the_parts_of_a_stream_are_not_held_back(door: Door) -> None:
     ("text", "failed"),
     [("a(x);b()", 0), ('a(s="x,y")', 0), ("I do not know", 1), ("", 1), ("a(", 1), (None, 0)],
 )
-def test_answers_that_are_no_calls_are_counted(door: Door, text: str | None, failed: int) -> None:
-    door.model.text = text
-    door.chat()
-    assert failures(door) == failed
-    door.ask("POST", "/api/predict/intent", {"prompt": "x"})
-    assert failures(door) == 2 * failed
-    door.model.stream = [events({"content": text})]
-    door.chat()
-    assert failures(door) == 3 * failed
+def test_answers_that_are_no_calls_are_counted(
+    serving: Serving, text: str | None, failed: int
+) -> None:
+    serving.model.text = text
+    serving.chat()
+    assert failures(serving) == failed
+    serving.ask("POST", "/api/predict/intent", {"prompt": "x"})
+    assert failures(serving) == 2 * failed
+    serving.model.stream = [events({"content": text})]
+    serving.chat()
+    assert failures(serving) == 3 * failed
 
 
-def test_what_is_no_whole_chat_answer_is_not_judged(door: Door) -> None:
-    door.model.stream = [events({"content": "no calls"}, end=False)]
-    door.chat()
-    door.model.stream = [events({"content": "x" * 40_000}, {"content": "x" * 40_000})]
-    door.chat()
-    door.model.stream = [b"data: " + b"x" * 70_000, b"\n\n", events({"content": "no calls"})]
-    door.chat()
-    door.model.stream = []
+def test_what_is_no_whole_chat_answer_is_not_judged(serving: Serving) -> None:
+    serving.model.stream = [events({"content": "no calls"}, end=False)]
+    serving.chat()
+    serving.model.stream = [events({"content": "x" * 40_000}, {"content": "x" * 40_000})]
+    serving.chat()
+    serving.model.stream = [b"data: " + b"x" * 70_000, b"\n\n", events({"content": "no calls"})]
+    serving.chat()
+    serving.model.stream = []
     for raw in (b"null", b"{", b'{"choices": 7}', b'{"choices": [7, {"message": []}]}'):
-        door.model.raw = raw
-        assert door.chat().body == raw
-    door.model.raw, door.model.text = None, "x" * 70_000
-    door.chat()
-    door.model.text, door.model.status = "no calls", 500
-    door.chat()
-    door.model.status = 200
-    door.ask("POST", "/v1/completions", {"model": "intent", "prompt": "x"})
-    assert failures(door) == 0
+        serving.model.raw = raw
+        assert serving.chat().body == raw
+    serving.model.raw, serving.model.text = None, "x" * 70_000
+    serving.chat()
+    serving.model.text, serving.model.status = "no calls", 500
+    serving.chat()
+    serving.model.status = 200
+    serving.ask("POST", "/v1/completions", {"model": "intent", "prompt": "x"})
+    assert failures(serving) == 0
 
 
 @pytest.mark.parametrize("path", [CHAT, "/api/predict/intent"])
-def test_a_fault_of_the_server_is_the_servers_and_counted_out(door: Door, path: str) -> None:
-    door.model.fault = RuntimeError("the engine died")
+def test_a_fault_of_the_server_is_the_servers_and_counted_out(serving: Serving, path: str) -> None:
+    serving.model.fault = RuntimeError("the engine died")
     with pytest.raises(RuntimeError, match="the engine died"):
-        door.ask("POST", path, {**BODY, "prompt": "x"})
-    assert door.ask(*STATUS, key=OPERATOR_KEY).fields["in_flight"] == {}
-    assert in_flight(door) == 0
+        serving.ask("POST", path, {**BODY, "prompt": "x"})
+    assert serving.ask(*STATUS, key=OPERATOR_KEY).fields["in_flight"] == {}
+    assert in_flight(serving) == 0
     labels = {"alias": "intent", "version": "7", "caller": "app", "status": "500"}
-    assert door.number("intent_requests_total", **labels) == 1
+    assert serving.number("intent_requests_total", **labels) == 1
 
 
-def test_requests_in_flight_are_counted_by_the_model_they_began_with(door: Door) -> None:
+def test_requests_in_flight_are_counted_by_the_model_they_began_with(serving: Serving) -> None:
     async def run() -> list[dict[str, int]]:
-        door.model.released = asyncio.Event()
+        serving.model.released = asyncio.Event()
         seen = []
 
         async def look() -> None:
             await asyncio.sleep(0)
-            status = await door.send(*STATUS, key=OPERATOR_KEY)
+            status = await serving.send(*STATUS, key=OPERATOR_KEY)
             seen.append(status.fields["in_flight"])
 
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(door.send("POST", CHAT, BODY))
-            cancelled = tasks.create_task(door.send("POST", CHAT, BODY))
+            tasks.create_task(serving.send("POST", CHAT, BODY))
+            cancelled = tasks.create_task(serving.send("POST", CHAT, BODY))
             await look()
-            door.promote(NEW)
-            tasks.create_task(door.send("POST", CHAT, BODY))
+            serving.promote(NEW)
+            tasks.create_task(serving.send("POST", CHAT, BODY))
             await look()
             cancelled.cancel()
             await look()
-            assert (in_flight(door), in_flight(door, NEW)) == (1, 1)
-            door.model.released.set()
+            assert (in_flight(serving), in_flight(serving, NEW)) == (1, 1)
+            serving.model.released.set()
         await look()
         return seen
 
     assert asyncio.run(run()) == [{OLD: 2}, {OLD: 2, NEW: 1}, {OLD: 1, NEW: 1}, {}]
-    assert (in_flight(door), in_flight(door, NEW)) == (0, 0)
+    assert (in_flight(serving), in_flight(serving, NEW)) == (0, 0)
 
 
-def test_metrics_have_labels_of_ours_only(door: Door) -> None:
-    door.chat()
-    door.chat("some text of a caller's")
-    door.ask("POST", "/secret-path")
-    door.chat(key="somebody's key")
-    text = generate_latest(door.registry).decode()
+def test_metrics_have_labels_of_ours_only(serving: Serving) -> None:
+    serving.chat()
+    serving.chat("some text of a caller's")
+    serving.ask("POST", "/secret-path")
+    serving.chat(key="somebody's key")
+    text = generate_latest(serving.registry).decode()
     assert 'caller="app",status="200",version="7"' in text
     assert 'intent_request_seconds_count{alias="intent",version="7"} 1.0' in text
     for reason in ("model", "path", "key"):

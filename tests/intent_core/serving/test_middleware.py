@@ -12,17 +12,17 @@ import pytest
 import intent_core.serving
 from intent_core.errors import ConfigError
 from intent_core.serving.middleware import ServingMiddleware
-from tests.support.servers.fake_vllm import CHAT, OLD, OPERATOR_KEY, Door
+from tests.support.servers.fake_vllm import CHAT, OLD, OPERATOR_KEY, Serving
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    door = Door(tmp_path)
-    door.promote(OLD)
-    return door
+def serving(tmp_path: Path) -> Serving:
+    serving = Serving(tmp_path)
+    serving.promote(OLD)
+    return serving
 
 
-def test_other_protocols(door: Door) -> None:
+def test_other_protocols(serving: Serving) -> None:
     sent: list[Any] = []
     seen: list[str] = []
 
@@ -35,39 +35,39 @@ def test_other_protocols(door: Door) -> None:
     async def server(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["type"])
 
-    door.app._app = server  # type: ignore[attr-defined]
+    serving.app._app = server  # type: ignore[attr-defined]
     for kind in ("websocket", "lifespan", "something new"):
-        asyncio.run(door.app({"type": kind, "path": CHAT, "headers": []}, receive, send))
+        asyncio.run(serving.app({"type": kind, "path": CHAT, "headers": []}, receive, send))
     assert seen == ["lifespan"]
     assert [m["type"] for m in sent] == ["websocket.close"]
 
 
-def test_the_class_that_is_named_to_vllm(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_class_that_is_named_to_vllm(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="INTENT_ALIASES_FILE"):
-        ServingMiddleware(door.model)
-    monkeypatch.setenv("INTENT_ALIASES_FILE", str(door.aliases_file))
-    monkeypatch.setenv("INTENT_KEYS_FILE", str(door.keys_file))
+        ServingMiddleware(serving.model)
+    monkeypatch.setenv("INTENT_ALIASES_FILE", str(serving.aliases_file))
+    monkeypatch.setenv("INTENT_KEYS_FILE", str(serving.keys_file))
     monkeypatch.setenv("VLLM_API_KEY", OPERATOR_KEY)
     for _ in range(2):
-        door.app = ServingMiddleware(door.model)
-        assert door.chat().status == 200
+        serving.app = ServingMiddleware(serving.model)
+        assert serving.chat().status == 200
 
 
 def test_access_is_logged_where_nobody_set_up_logging(
-    door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger = logging.getLogger("intent.access")
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "propagate", False)
     monkeypatch.setattr(logger, "level", logging.NOTSET)
     for name in ("INTENT_ALIASES_FILE", "INTENT_KEYS_FILE"):
-        monkeypatch.setenv(name, str(door.aliases_file))
+        monkeypatch.setenv(name, str(serving.aliases_file))
     monkeypatch.setenv("VLLM_API_KEY", OPERATOR_KEY)
     try:
         for _ in range(2):
-            door.app = ServingMiddleware(door.model)
+            serving.app = ServingMiddleware(serving.model)
         assert len(logger.handlers) == 1
-        door.chat(OLD, key=OPERATOR_KEY)
+        serving.chat(OLD, key=OPERATOR_KEY)
     finally:
         logger.setLevel(logging.NOTSET)
     assert f"intent.access caller=operator alias=- model={OLD}" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from intent_core.serving.access.aliases import Trial, TrialLimits
 from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.request_body import parse_object
 from intent_core.serving.protocol.request_limits import count_places, require_modest
-from tests.support.servers.fake_vllm import CHAT, NEW, OLD, OPERATOR_KEY, Door
+from tests.support.servers.fake_vllm import CHAT, NEW, OLD, OPERATOR_KEY, Serving
 
 MESSAGES = [{"role": "user", "content": "weather"}]
 
@@ -118,26 +118,26 @@ def test_an_integer_that_vllm_cannot_hand_on_is_refused(number: int) -> None:
 @pytest.mark.parametrize("pattern", [r"\p{L}", "a**", "(?i)a", "a\\", r"[^\s\S]"])
 def test_a_pattern_vllm_cannot_follow_is_the_callers_fault(tmp_path: Path, pattern: str) -> None:
     """It answers them with a 500, which would end a trial; its own faults stay 500."""
-    door = Door(tmp_path)
+    serving = Serving(tmp_path)
     limits = TrialLimits(max_parse_failure_rate=0.1, min_requests=1)
-    door.promote(OLD, trial=Trial(model=NEW, mode="canary", share=1.0, limits=limits))
-    door.model.status = 500
+    serving.promote(OLD, trial=Trial(model=NEW, mode="canary", share=1.0, limits=limits))
+    serving.model.status = 500
     body = {"model": "intent", "messages": MESSAGES, "structured_outputs": {"regex": pattern}}
-    answer = door.ask("POST", CHAT, body)
+    answer = serving.ask("POST", CHAT, body)
     assert (answer.status, answer.code) == (400, "invalid_request")
     assert len(answer.chunks) == 1, "nothing of vLLM's own"
-    assert door.trial()["ended"] is None
+    assert serving.trial()["ended"] is None
     del body["structured_outputs"]
-    assert door.ask("POST", CHAT, body).status == 500
-    assert door.trial()["ended"] == "max_parse_failure_rate"
+    assert serving.ask("POST", CHAT, body).status == 500
+    assert serving.trial()["ended"] == "max_parse_failure_rate"
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/tokenize"])
 def test_vllm_sees_none_of_it(tmp_path: Path, path: str) -> None:
     """Not even from the operator, whose key the pipeline uses."""
-    door = Door(tmp_path)
-    door.promote(OLD)
+    serving = Serving(tmp_path)
+    serving.promote(OLD)
     body = {"model": "intent", "messages": MESSAGES, "tool_choice": "required"}
-    answer = door.ask("POST", path, body, key=OPERATOR_KEY)
+    answer = serving.ask("POST", path, body, key=OPERATOR_KEY)
     assert (answer.status, answer.code) == (400, "invalid_request")
-    assert door.model.received == []
+    assert serving.model.received == []

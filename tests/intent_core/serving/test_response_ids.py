@@ -7,22 +7,22 @@ import pytest
 
 from intent_core.serving.access.aliases import NamedModel, Trial
 from intent_core.serving.protocol.response_ids import make_request_id, parse_response_id
-from tests.support.servers.fake_vllm import CHAT, NEW, OLD, OPERATOR_KEY, Door
+from tests.support.servers.fake_vllm import CHAT, NEW, OLD, OPERATOR_KEY, Serving
 
 FORGED = f"{NEW}-v9-{'0' * 32}"
 PREDICT = "/api/predict/intent"
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    door = Door(tmp_path)
-    door.promote(OLD)
-    return door
+def serving(tmp_path: Path) -> Serving:
+    serving = Serving(tmp_path)
+    serving.promote(OLD)
+    return serving
 
 
-def sent_ids(door: Door) -> list[str]:
+def sent_ids(serving: Serving) -> list[str]:
     """What vLLM makes the answer's id of."""
-    return door.model.received[-1].values("x-request-id")
+    return serving.model.received[-1].values("x-request-id")
 
 
 @pytest.mark.parametrize("version", ["", "7", "1.2-rc_3", f"v-{'a' * 32}"])
@@ -40,32 +40,32 @@ def test_other_ids_name_no_model(text: str) -> None:
     assert parse_response_id(text) is None
 
 
-def test_every_answer_has_an_id_of_its_own_that_names_the_model(door: Door) -> None:
+def test_every_answer_has_an_id_of_its_own_that_names_the_model(serving: Serving) -> None:
     told = []
     for path, prefix in ((CHAT, "chatcmpl-"), ("/v1/completions", "cmpl-"), (PREDICT, "chatcmpl-")):
-        answer = door.ask("POST", path, {"model": "intent", "prompt": "x"})
-        [sent] = sent_ids(door)
+        answer = serving.ask("POST", path, {"model": "intent", "prompt": "x"})
+        [sent] = sent_ids(serving)
         assert answer.headers["x-intent-id"] == prefix + sent
         assert parse_response_id(answer.headers["x-intent-id"]) == (OLD, "7")
         told.append(sent)
     assert len(set(told)) == 3
     tokens = {"model": "intent", "prompt": "x"}
-    assert "x-intent-id" not in door.ask("POST", "/tokenize", tokens, key=OPERATOR_KEY).headers
+    assert "x-intent-id" not in serving.ask("POST", "/tokenize", tokens, key=OPERATOR_KEY).headers
 
 
-def test_a_stream_names_the_model_before_it_begins(door: Door) -> None:
-    door.model.stream = [b'data: {"choices": []}\n\n', b"data: [DONE]\n\n"]
-    answer = door.ask("POST", CHAT, {"model": "intent", "messages": [], "stream": True})
+def test_a_stream_names_the_model_before_it_begins(serving: Serving) -> None:
+    serving.model.stream = [b'data: {"choices": []}\n\n', b"data: [DONE]\n\n"]
+    answer = serving.ask("POST", CHAT, {"model": "intent", "messages": [], "stream": True})
     assert parse_response_id(answer.headers["x-intent-id"]) == (OLD, "7")
 
 
 def test_a_callers_id_comes_back_and_forges_nothing(
-    door: Door, caplog: pytest.LogCaptureFixture
+    serving: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = {"model": "intent", "messages": [], "request_id": FORGED}
     with caplog.at_level(logging.INFO, "intent.access"):
-        answer = door.ask("POST", CHAT, body, headers=[(b"X-Request-Id", FORGED.encode())])
-    [sent] = sent_ids(door)
+        answer = serving.ask("POST", CHAT, body, headers=[(b"X-Request-Id", FORGED.encode())])
+    [sent] = sent_ids(serving)
     assert parse_response_id(sent) == (OLD, "7")
     assert answer.headers["x-request-id"] == FORGED
     assert answer.headers["x-intent-id"] == f"chatcmpl-{sent}"
@@ -73,30 +73,30 @@ def test_a_callers_id_comes_back_and_forges_nothing(
 
 
 @pytest.mark.parametrize("values", [[b""], [b"a b"], [b"a\x1b[0m"], [b"x" * 129], [b"a", b"b"]])
-def test_an_unusable_id_of_a_caller_is_left_out(door: Door, values: list[bytes]) -> None:
-    answer = door.chat(headers=[(b"x-request-id", value) for value in values])
-    [sent] = sent_ids(door)
+def test_an_unusable_id_of_a_caller_is_left_out(serving: Serving, values: list[bytes]) -> None:
+    answer = serving.chat(headers=[(b"x-request-id", value) for value in values])
+    [sent] = sent_ids(serving)
     assert parse_response_id(sent) == (OLD, "7")
     assert answer.headers["x-request-id"] == "1", "what the server itself says stays"
 
 
-def test_in_a_trial_the_id_names_who_really_answered(door: Door) -> None:
+def test_in_a_trial_the_id_names_who_really_answered(serving: Serving) -> None:
     canary = Trial(model=NEW, version="8", mode="canary", share=1.0)
-    door.promote(OLD, trial=canary)
-    assert parse_response_id(door.chat().headers["x-intent-id"]) == (NEW, "8")
-    assert sent_ids(door)[0].startswith(f"{NEW}-v8-")
+    serving.promote(OLD, trial=canary)
+    assert parse_response_id(serving.chat().headers["x-intent-id"]) == (NEW, "8")
+    assert sent_ids(serving)[0].startswith(f"{NEW}-v8-")
     # The operator's requests are in no trial.
-    assert parse_response_id(door.chat(key=OPERATOR_KEY).headers["x-intent-id"]) == (OLD, "7")
+    assert parse_response_id(serving.chat(key=OPERATOR_KEY).headers["x-intent-id"]) == (OLD, "7")
 
 
-def test_in_a_shadow_the_id_names_the_champion(door: Door) -> None:
-    door.promote(OLD, trial=Trial(model=NEW, version="8", mode="shadow", share=1.0))
-    answer = door.chat()
+def test_in_a_shadow_the_id_names_the_champion(serving: Serving) -> None:
+    serving.promote(OLD, trial=Trial(model=NEW, version="8", mode="shadow", share=1.0))
+    answer = serving.chat()
     assert parse_response_id(answer.headers["x-intent-id"]) == (OLD, "7")
-    assert door.asked == [OLD, NEW]
-    assert sent_ids(door) == [], "the copy's answer is nobody's"
+    assert serving.asked == [OLD, NEW]
+    assert sent_ids(serving) == [], "the copy's answer is nobody's"
 
 
-def test_a_model_without_a_version_is_named_by_its_content(door: Door) -> None:
-    door.promote(OLD, version="")
-    assert parse_response_id(door.chat().headers["x-intent-id"]) == (OLD, "")
+def test_a_model_without_a_version_is_named_by_its_content(serving: Serving) -> None:
+    serving.promote(OLD, version="")
+    assert parse_response_id(serving.chat().headers["x-intent-id"]) == (OLD, "")

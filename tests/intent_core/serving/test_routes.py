@@ -3,14 +3,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.servers.fake_vllm import APP_KEY, CHAT, OLD, OPERATOR_KEY, Door
+from tests.support.servers.fake_vllm import APP_KEY, CHAT, OLD, OPERATOR_KEY, Serving
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    door = Door(tmp_path)
-    door.promote(OLD)
-    return door
+def serving(tmp_path: Path) -> Serving:
+    serving = Serving(tmp_path)
+    serving.promote(OLD)
+    return serving
 
 
 UNSERVED = [
@@ -35,13 +35,13 @@ UNSERVED = [
 
 
 @pytest.mark.parametrize(("method", "path"), UNSERVED)
-def test_other_paths_are_served_to_nobody(door: Door, method: str, path: str) -> None:
+def test_other_paths_are_served_to_nobody(serving: Serving, method: str, path: str) -> None:
     for key, status in ((APP_KEY, 403), (OPERATOR_KEY, 403), (None, 401), ("wrong", 401)):
-        answer = door.ask(method, path, {"model": "intent", "prompt": "x"}, key=key)
+        answer = serving.ask(method, path, {"model": "intent", "prompt": "x"}, key=key)
         assert answer.status == status
         assert answer.fields["error"]["type"]
-    assert door.model.received == []
-    assert door.number("intent_refused_requests_total", reason="path") == 2
+    assert serving.model.received == []
+    assert serving.number("intent_refused_requests_total", reason="path") == 2
 
 
 @pytest.mark.parametrize(
@@ -54,29 +54,31 @@ def test_other_paths_are_served_to_nobody(door: Door, method: str, path: str) ->
         {"path": "/api/predict/intent", "raw_path": b"/api/predict/%69ntent"},
     ],
 )
-def test_a_path_that_could_be_another_is_not_served(door: Door, scope: dict[str, Any]) -> None:
+def test_a_path_that_could_be_another_is_not_served(
+    serving: Serving, scope: dict[str, Any]
+) -> None:
     path = scope.pop("path")
     for key in (APP_KEY, OPERATOR_KEY):
         body = {"model": "intent", "prompt": "x"}
-        assert door.ask("POST", path, body, key=key, **scope).status == 403
-    assert door.model.received == []
+        assert serving.ask("POST", path, body, key=key, **scope).status == 403
+    assert serving.model.received == []
 
 
-def test_a_server_that_keeps_no_raw_path_is_served(door: Door) -> None:
-    assert door.ask("GET", "/v1/models", raw_path=None).status == 200
+def test_a_server_that_keeps_no_raw_path_is_served(serving: Serving) -> None:
+    assert serving.ask("GET", "/v1/models", raw_path=None).status == 200
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/metrics"), ("POST", "/tokenize"), ("GET", "/intent/status")]
 )
-def test_some_paths_are_the_operators(door: Door, method: str, path: str) -> None:
+def test_some_paths_are_the_operators(serving: Serving, method: str, path: str) -> None:
     body = {"model": "intent"}
     for key, status in ((APP_KEY, 403), (None, 401), (OPERATOR_KEY, 200)):
-        assert door.ask(method, path, body, key=key).status == status
-    for sent in door.model.received:
+        assert serving.ask(method, path, body, key=key).status == status
+    for sent in serving.model.received:
         assert sent.values("authorization") == [f"Bearer {OPERATOR_KEY}"]
 
 
-def test_health_needs_no_key(door: Door) -> None:
-    assert door.ask("GET", "/health", key=None).status == 200
-    assert door.model.received[0].path == "/health"
+def test_health_needs_no_key(serving: Serving) -> None:
+    assert serving.ask("GET", "/health", key=None).status == 200
+    assert serving.model.received[0].path == "/health"

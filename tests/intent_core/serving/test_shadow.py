@@ -1,4 +1,4 @@
-"""A shadow behind the door: callers never notice it, and its answers are compared."""
+"""A shadow behind the middleware: callers never notice it, and its answers are compared."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from intent_core.serving.access.aliases import Trial, TrialLimits
-from tests.support.servers.fake_vllm import CHAT, NEW, OLD, OPERATOR_KEY, Answer, Door
+from tests.support.servers.fake_vllm import CHAT, NEW, OLD, OPERATOR_KEY, Answer, Serving
 
 USER = {"role": "user", "content": "weather in Hangzhou"}
 BODY = {"model": "intent", "messages": [USER]}
@@ -28,19 +28,19 @@ def trial(share: float = 1.0, **limits: Any) -> Trial:
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
-    door = Door(tmp_path)
-    door.promote(OLD, trial=trial())
-    return door
+def serving(tmp_path: Path) -> Serving:
+    serving = Serving(tmp_path)
+    serving.promote(OLD, trial=trial())
+    return serving
 
 
 @pytest.fixture
-def plain(tmp_path: Path) -> Door:
+def plain(tmp_path: Path) -> Serving:
     """The same without a trial."""
     (tmp_path / "plain").mkdir()
-    door = Door(tmp_path / "plain")
-    door.promote(OLD)
-    return door
+    serving = Serving(tmp_path / "plain")
+    serving.promote(OLD)
+    return serving
 
 
 async def hang() -> None:
@@ -51,13 +51,13 @@ async def fail() -> None:
     raise RuntimeError("no such adapter")
 
 
-def test_the_candidate_gets_a_copy_of_its_own(door: Door) -> None:
+def test_the_candidate_gets_a_copy_of_its_own(serving: Serving) -> None:
     state = {"lifespan": "app"}
     body = {**BODY, "temperature": 0, "stream": True, "stream_options": {"include_usage": True}}
     headers = [(b"x-request-id", b"the-caller's"), (b"content-type", b"text/plain")]
     more = {"state": state, "app": "the application", "extensions": {"http.response.trailers": {}}}
-    door.ask("POST", CHAT, {**body, "request_id": "r-1"}, headers=headers, **more)
-    first, copy = door.model.received
+    serving.ask("POST", CHAT, {**body, "request_id": "r-1"}, headers=headers, **more)
+    first, copy = serving.model.received
     assert first.fields["stream_options"] == {"include_usage": True}
     prompt = {"role": "system", "content": "Say new calls."}
     messages = [prompt, USER]
@@ -73,78 +73,78 @@ def test_the_candidate_gets_a_copy_of_its_own(door: Door) -> None:
     assert "extensions" not in copy.scope
 
 
-def test_an_older_request_is_copied_as_a_chat(door: Door) -> None:
-    answer = door.ask("POST", PREDICT, {"prompt": "weather", "max_new_tokens": 9})
+def test_an_older_request_is_copied_as_a_chat(serving: Serving) -> None:
+    answer = serving.ask("POST", PREDICT, {"prompt": "weather", "max_new_tokens": 9})
     assert answer.fields["response"] == "weather_search(Hangzhou)"
-    copy = door.model.received[1]
+    copy = serving.model.received[1]
     assert (copy.path, copy.scope["raw_path"], copy.model) == (CHAT, CHAT.encode(), NEW)
     assert copy.fields["messages"][0]["content"] == "Say new calls."
-    assert door.outcomes("shadow", "same") == 1
+    assert serving.outcomes("shadow", "same") == 1
 
 
-def test_completions_are_not_copied(door: Door) -> None:
-    door.ask("POST", "/v1/completions", {"model": "intent", "prompt": "x"})
-    assert door.asked == [OLD]
+def test_completions_are_not_copied(serving: Serving) -> None:
+    serving.ask("POST", "/v1/completions", {"model": "intent", "prompt": "x"})
+    assert serving.asked == [OLD]
 
 
-def test_the_operators_requests_are_not_copied(door: Door) -> None:
-    door.chat(key=OPERATOR_KEY)
-    assert door.asked == [OLD]
+def test_the_operators_requests_are_not_copied(serving: Serving) -> None:
+    serving.chat(key=OPERATOR_KEY)
+    assert serving.asked == [OLD]
 
 
-def test_a_share_of_nothing_is_copied_for_nobody(door: Door) -> None:
-    door.promote(OLD, trial=trial(share=0))
-    door.chat()
-    assert door.asked == [OLD]
+def test_a_share_of_nothing_is_copied_for_nobody(serving: Serving) -> None:
+    serving.promote(OLD, trial=trial(share=0))
+    serving.chat()
+    assert serving.asked == [OLD]
 
 
-def give_up(door: Door) -> None:
-    door.model.before[NEW] = fail
+def give_up(serving: Serving) -> None:
+    serving.model.before[NEW] = fail
 
 
-def never_answer(door: Door) -> None:
-    door.model.before[NEW] = hang
+def never_answer(serving: Serving) -> None:
+    serving.model.before[NEW] = hang
 
 
-def say_nothing_sensible(door: Door) -> None:
-    door.model.texts = {NEW: "no calls"}
+def say_nothing_sensible(serving: Serving) -> None:
+    serving.model.texts = {NEW: "no calls"}
 
 
-def refuse(door: Door) -> None:
-    door.model.statuses = {NEW: 500}
+def refuse(serving: Serving) -> None:
+    serving.model.statuses = {NEW: 500}
 
 
 @pytest.mark.parametrize("behave", [give_up, never_answer, say_nothing_sensible, refuse])
 @pytest.mark.parametrize("path", [CHAT, PREDICT])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_callers_notice_nothing(
-    door: Door, plain: Door, behave: Callable[[Door], None], path: str, streamed: bool
+    serving: Serving, plain: Serving, behave: Callable[[Serving], None], path: str, streamed: bool
 ) -> None:
-    behave(door)
+    behave(serving)
     events = [json.dumps({"choices": [{"index": 0, "delta": {"content": "a(x)"}}]}), "[DONE]"]
 
-    async def ask(one: Door) -> Answer:
+    async def ask(one: Serving) -> Answer:
         if streamed and path == CHAT:
             one.model.stream = [f"data: {event}\n\n".encode() for event in events]
         # Nothing of the candidate's is waited for, or this would hang.
         return await asyncio.wait_for(one.send("POST", path, {**BODY, "prompt": "x"}), 5)
 
-    answers = [asyncio.run(ask(one)) for one in (door, plain)]
+    answers = [asyncio.run(ask(one)) for one in (serving, plain)]
     for answer in answers:
         # The one thing that no two answers share.
         assert answer.headers.pop("x-intent-id").startswith(f"chatcmpl-{OLD}-v7-")
     assert answers[0] == answers[1]
-    assert door.asked[:1] == [OLD]
+    assert serving.asked[:1] == [OLD]
 
 
-def test_a_copy_is_asked_for_once_the_caller_has_the_answer(door: Door) -> None:
+def test_a_copy_is_asked_for_once_the_caller_has_the_answer(serving: Serving) -> None:
     async def run() -> None:
-        await door.send("POST", CHAT, BODY)
-        assert door.asked == [OLD]
-        await door.settle()
+        await serving.send("POST", CHAT, BODY)
+        assert serving.asked == [OLD]
+        await serving.settle()
 
     asyncio.run(run())
-    assert door.asked == [OLD, NEW]
+    assert serving.asked == [OLD, NEW]
 
 
 @pytest.mark.parametrize(
@@ -159,51 +159,53 @@ def test_a_copy_is_asked_for_once_the_caller_has_the_answer(door: Door) -> None:
     ],
 )
 def test_answers_are_compared(
-    door: Door, champion: str, candidate: str | None, outcome: str
+    serving: Serving, champion: str, candidate: str | None, outcome: str
 ) -> None:
-    door.model.texts = {OLD: champion, NEW: candidate}
-    door.model.seconds = {OLD: 0.5, NEW: 0.75}
-    assert door.chat().fields["choices"][0]["message"]["content"] == champion
-    assert door.outcomes("shadow", outcome) == 1
-    found = door.trial()
+    serving.model.texts = {OLD: champion, NEW: candidate}
+    serving.model.seconds = {OLD: 0.5, NEW: 0.75}
+    assert serving.chat().fields["choices"][0]["message"]["content"] == champion
+    assert serving.outcomes("shadow", outcome) == 1
+    found = serving.trial()
     assert (found["requests"], found["champion"]["requests"]) == (1, 1)
     assert found["disagreement_rate"] == (outcome != "same")
     assert found["latency_ratio_p95"] == 1.5
 
 
-def test_a_stream_is_compared_with_a_whole_answer(door: Door) -> None:
+def test_a_stream_is_compared_with_a_whole_answer(serving: Serving) -> None:
     parts = ("weather_", "search(Hang", "zhou)")
-    door.model.stream = [
+    serving.model.stream = [
         f'data: {{"choices": [{{"delta": {{"content": "{part}"}}}}]}}\n\n'.encode()
         for part in parts
     ] + [b"data: [DONE]\n\n"]
 
     async def answer_whole() -> None:
-        door.model.stream = []
+        serving.model.stream = []
 
-    door.model.before[NEW] = answer_whole
-    stream = list(door.model.stream)
-    assert door.ask("POST", CHAT, {**BODY, "stream": True}).chunks == [*stream, b""]
-    assert door.outcomes("shadow", "same") == 1
+    serving.model.before[NEW] = answer_whole
+    stream = list(serving.model.stream)
+    assert serving.ask("POST", CHAT, {**BODY, "stream": True}).chunks == [*stream, b""]
+    assert serving.outcomes("shadow", "same") == 1
 
 
 @pytest.mark.parametrize("status_code", [400, 404, 500])
-def test_what_the_champion_refuses_is_not_copied(door: Door, status_code: int) -> None:
-    door.model.statuses = {OLD: status_code}
-    assert door.chat().status == status_code
-    door.model.statuses = {}
-    door.model.stream = [b'data: {"choices": [{"delta": {"content": "half("}}]}\n\n']
-    door.chat()
-    assert door.asked == [OLD, OLD]
+def test_what_the_champion_refuses_is_not_copied(serving: Serving, status_code: int) -> None:
+    serving.model.statuses = {OLD: status_code}
+    assert serving.chat().status == status_code
+    serving.model.statuses = {}
+    serving.model.stream = [b'data: {"choices": [{"delta": {"content": "half("}}]}\n\n']
+    serving.chat()
+    assert serving.asked == [OLD, OLD]
 
 
 @pytest.mark.parametrize("behave", [give_up, refuse, say_nothing_sensible])
-def test_a_bad_candidate_is_asked_no_more(door: Door, behave: Callable[[Door], None]) -> None:
-    door.promote(OLD, trial=trial(max_parse_failure_rate=0.5))
-    behave(door)
-    assert {door.chat().status for _ in range(6)} == {200}
-    assert door.asked.count(NEW) == 4
-    found = door.trial()
+def test_a_bad_candidate_is_asked_no_more(
+    serving: Serving, behave: Callable[[Serving], None]
+) -> None:
+    serving.promote(OLD, trial=trial(max_parse_failure_rate=0.5))
+    behave(serving)
+    assert {serving.chat().status for _ in range(6)} == {200}
+    assert serving.asked.count(NEW) == 4
+    found = serving.trial()
     assert (found["ended"], found["requests"]) == ("max_parse_failure_rate", 4)
 
 
@@ -215,12 +217,12 @@ def test_a_bad_candidate_is_asked_no_more(door: Door, behave: Callable[[Door], N
     ],
 )
 def test_the_limits_that_need_both_answers(
-    door: Door, limits: dict[str, float], text: str, seconds: float
+    serving: Serving, limits: dict[str, float], text: str, seconds: float
 ) -> None:
-    door.promote(OLD, trial=trial(**limits))
-    door.model.texts[NEW] = text
-    door.model.seconds = {OLD: 0.5, NEW: seconds}
+    serving.promote(OLD, trial=trial(**limits))
+    serving.model.texts[NEW] = text
+    serving.model.seconds = {OLD: 0.5, NEW: seconds}
     for _ in range(6):
-        door.chat()
-    assert door.asked.count(NEW) == 4
-    assert door.trial()["ended"] == next(iter(limits))
+        serving.chat()
+    assert serving.asked.count(NEW) == 4
+    assert serving.trial()["ended"] == next(iter(limits))

@@ -1,8 +1,8 @@
 """Alibaba Cloud OSS as far as oss2 and our driver use it, in front of a real S3 server.
 
-    with running_seaweed() as server, running_facade(server) as facade:
-        os.environ.update(facade.environment())
-        OssStore(server.bucket, "", facade.options())
+    with running_seaweed() as server, running_emulator(server) as emulator:
+        os.environ.update(emulator.environment())
+        OssStore(server.bucket, "", emulator.options())
 
 Signatures are checked by the published rules (`oss_signatures`), not by oss2's code. It proves a
 client against the documentation; nobody has compared it with the live service.
@@ -85,7 +85,7 @@ class Fault:
 
 
 @dataclass
-class Facade:
+class OssEmulator:
     """The state that tests look at and turn."""
 
     backend: seaweedfs.Seaweed
@@ -158,7 +158,7 @@ class Facade:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    facade: Facade
+    emulator: OssEmulator
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -171,8 +171,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         asked = Asked(self.command, key, query, headers)
-        self.facade.asked.append(asked)
-        fault = self.facade.take_fault(self.command, query)
+        self.emulator.asked.append(asked)
+        fault = self.emulator.take_fault(self.command, query)
         if fault and fault.kind == "drop":
             self.close_connection = True
             return
@@ -180,7 +180,7 @@ class Handler(BaseHTTPRequestHandler):
             if fault and fault.kind == "refuse":
                 raise Refused(fault.status, fault.code, "Told to fail.")
             self._check(asked, bucket, body)
-            self.facade.before(asked)
+            self.emulator.before(asked)
             answer = self._work(asked, bucket, body)
         except Refused as refused:
             headers, body = error_of_oss(refused)
@@ -190,10 +190,10 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one
 
     def _check(self, asked: Asked, bucket: str, body: bytes) -> None:
-        facade = self.facade
-        now = time.time() + facade.clock_offset_s
-        key_id = check_signature(asked, bucket, facade.secrets, REGION, now)
-        if facade.token and asked.headers.get("x-oss-security-token") != facade.token:
+        emulator = self.emulator
+        now = time.time() + emulator.clock_offset_s
+        key_id = check_signature(asked, bucket, emulator.secrets, REGION, now)
+        if emulator.token and asked.headers.get("x-oss-security-token") != emulator.token:
             raise Refused(403, "InvalidSecurityToken", "The security token is invalid.")
         if key_id == READER_KEY and asked.method not in ("GET", "HEAD"):
             raise Refused(403, "AccessDenied", "You have no right to access this object.")
@@ -208,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
         if query.get("list-type") == "2":
             return self._list(bucket, query)
         sent = parts_of_s3(body) if asked.method == "POST" else body
-        reply = self.facade.forward(
+        reply = self.emulator.forward(
             asked.method, f"/{bucket}/{asked.key}", query, asked_of_s3(asked.headers), sent
         )
         if reply.status_code >= 400:
@@ -228,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
             total = (
                 crc64(body)
                 if asked.method == "PUT"
-                else self.facade.sum_of(bucket, asked.key, etag)
+                else self.emulator.sum_of(bucket, asked.key, etag)
             )
             headers["x-oss-hash-crc64ecma"] = str(total)
         if asked.method != "HEAD":
@@ -238,7 +238,7 @@ class Handler(BaseHTTPRequestHandler):
     def _list(self, bucket: str, query: dict[str, str]) -> Answer:
         objects, asking = list[Listed](), {"list-type": "2", "prefix": query.get("prefix", "")}
         while True:
-            reply = self.facade.forward("GET", f"/{bucket}", asking, {}, b"")
+            reply = self.emulator.forward("GET", f"/{bucket}", asking, {}, b"")
             if not reply.ok:
                 raise self._translated(reply, bucket, Asked("GET", "", query, {}))
             page, token = listed_by_s3(reply.content)
@@ -264,15 +264,15 @@ class Handler(BaseHTTPRequestHandler):
             may_overlap = asked.headers.get("x-oss-allow-same-action-overlap") == "true"
             if len(set(ids)) < len(ids) or (overlaps and not may_overlap):
                 raise Refused(400, "InvalidArgument", "Overlap for same action type.")
-            self.facade.lifecycle = body
+            self.emulator.lifecycle = body
             return Answer(200, {"Content-Length": "0"}, b"")
-        if not self.facade.lifecycle:
+        if not self.emulator.lifecycle:
             raise Refused(404, "NoSuchLifecycle", "No lifecycle rule was set.")
-        size = str(len(self.facade.lifecycle))
-        return Answer(200, {"Content-Length": size}, self.facade.lifecycle)
+        size = str(len(self.emulator.lifecycle))
+        return Answer(200, {"Content-Length": size}, self.emulator.lifecycle)
 
     def _etag_of(self, bucket: str, key: str) -> str:
-        return self.facade.forward("HEAD", f"/{bucket}/{key}", {}, {}, b"").headers["ETag"]
+        return self.emulator.forward("HEAD", f"/{bucket}/{key}", {}, {}, b"").headers["ETag"]
 
     def _translated(self, reply: requests.Response, bucket: str, asked: Asked) -> Refused:
         code = message = ""
@@ -280,7 +280,7 @@ class Handler(BaseHTTPRequestHandler):
             root = ElementTree.fromstring(without_namespace(reply.content))
             code, message = root.findtext("Code", ""), root.findtext("Message", "")
         elif reply.status_code == 404:
-            found = self.facade.forward("HEAD", f"/{bucket}", {}, {}, b"").ok
+            found = self.emulator.forward("HEAD", f"/{bucket}", {}, {}, b"").ok
             code, message = "NoSuchKey" if found else "NoSuchBucket", "It does not exist."
         if reply.status_code == 412 and "x-oss-forbid-overwrite" in asked.headers:
             return Refused(409, "FileAlreadyExists", "The object you specified already exists.")
@@ -306,22 +306,22 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def running_facade(backend: seaweedfs.Seaweed) -> Iterator[Facade]:
-    """The facade on a free loopback port; stopped afterwards."""
+def running_emulator(backend: seaweedfs.Seaweed) -> Iterator[OssEmulator]:
+    """The emulator on a free loopback port; stopped afterwards."""
     folder = tempfile.TemporaryDirectory(prefix="oss-")
-    facade = Facade(backend, Path(folder.name))
-    facade.session.trust_env = False
-    handler: type[Any] = type("Bound", (Handler,), {"facade": facade})
+    emulator = OssEmulator(backend, Path(folder.name))
+    emulator.session.trust_env = False
+    handler: type[Any] = type("Bound", (Handler,), {"emulator": emulator})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    facade.url = f"http://127.0.0.1:{server.server_address[1]}"
+    emulator.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield facade
+        yield emulator
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-        facade.session.close()
+        emulator.session.close()
         folder.cleanup()

@@ -131,8 +131,8 @@ class Answer:
         return str(self.fields["error"]["code"])
 
 
-class Door:
-    """A middleware over files in a folder, and the stand-in behind it."""
+class Serving:
+    """The middleware over files in a folder, and the fake model server behind it."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.aliases_file = folder / "aliases.json"

@@ -55,12 +55,12 @@ def s3_driver(folder: Path) -> Iterator[Driver]:
 
 @contextlib.contextmanager
 def oss_driver(folder: Path) -> Iterator[Driver]:
-    with running_seaweed() as server, oss_emulator.running_facade(server) as facade:
-        options = facade.options()
+    with running_seaweed() as server, oss_emulator.running_emulator(server) as emulator:
+        options = emulator.options()
         yield Driver(
             open=lambda prefix: OssStore(server.bucket, prefix, options),
             uri=lambda prefix, key: f"oss://{server.bucket}/{prefix}/{key}",
-            environment=facade.environment(),
+            environment=emulator.environment(),
             page=1000,
         )
 

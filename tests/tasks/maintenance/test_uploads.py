@@ -16,7 +16,7 @@ from tasks.storage.layout import AREAS
 from tasks.storage.lifecycle import RULE_ID
 from tasks.storage.step_results import get_store
 from tests.support.alibaba.oss_emulator import REGION as OSS_REGION
-from tests.support.alibaba.oss_emulator import Facade, Fault
+from tests.support.alibaba.oss_emulator import Fault, OssEmulator
 from tests.support.servers.seaweedfs import REGION, Seaweed
 
 NAME, OTHER = "models/intent-0123456789ab", "models/qwen"
@@ -45,9 +45,9 @@ def s3(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def oss(facade: Facade, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    monkeypatch.setenv("INTENT_STORE", f"oss://{facade.backend.bucket}/upkeep")
-    monkeypatch.setenv("INTENT_OSS_ENDPOINT", facade.url)
+def oss(emulator: OssEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    monkeypatch.setenv("INTENT_STORE", f"oss://{emulator.backend.bucket}/upkeep")
+    monkeypatch.setenv("INTENT_OSS_ENDPOINT", emulator.url)
     monkeypatch.setenv("INTENT_OSS_REGION", OSS_REGION)
     get_settings.cache_clear()
     yield get_settings()
@@ -111,28 +111,32 @@ def test_rules_are_added_and_those_of_others_stay_in_s3(s3: Settings, server: Se
 
 
 @pytest.mark.service
-def test_rules_are_added_and_those_of_others_stay_in_oss(oss: Settings, facade: Facade) -> None:
+def test_rules_are_added_and_those_of_others_stay_in_oss(
+    oss: Settings, emulator: OssEmulator
+) -> None:
     theirs = (
         b"<Rule><ID>theirs</ID><Prefix>upkeep/models/theirs/</Prefix><Status>Enabled</Status>"
         b"<AbortMultipartUpload><Days>9</Days></AbortMultipartUpload><AtimeBase>1</AtimeBase>"
         b"<Transition><Days>30</Days><StorageClass>IA</StorageClass><New>1</New></Transition></Rule>"
     )
-    facade.lifecycle = b"<LifecycleConfiguration>" + theirs + b"</LifecycleConfiguration>"
+    emulator.lifecycle = b"<LifecycleConfiguration>" + theirs + b"</LifecycleConfiguration>"
     (missing,) = look(oss, "uploads")
     assert missing.outcome == "for a person" and "models/" in missing.what
     assert look(oss, "uploads", set_lifecycle=True)[0].outcome == "repaired"
     assert look(oss, "uploads") == []
     later = oss.model_copy(update={"left_after_hours": 49})
     assert look(later, "uploads", set_lifecycle=True)[0].outcome == "repaired"
-    assert theirs in facade.lifecycle  # what oss2 does not know, too
-    rules = ElementTree.fromstring(facade.lifecycle).findall("Rule")[1:]
+    assert theirs in emulator.lifecycle  # what oss2 does not know, too
+    rules = ElementTree.fromstring(emulator.lifecycle).findall("Rule")[1:]
     assert [rule.findtext("ID") for rule in rules] == [f"{RULE_ID}upkeep/{name}" for name in OURS]
     assert {rule.findtext("AbortMultipartUpload/Days") for rule in rules} == {"3"}
 
 
 @pytest.mark.service
-def test_a_rule_of_others_for_the_whole_bucket_is_enough(oss: Settings, facade: Facade) -> None:
-    facade.lifecycle = (
+def test_a_rule_of_others_for_the_whole_bucket_is_enough(
+    oss: Settings, emulator: OssEmulator
+) -> None:
+    emulator.lifecycle = (
         b"<LifecycleConfiguration><Rule><ID>all</ID><Prefix></Prefix><Status>Enabled</Status>"
         b"<AbortMultipartUpload><Days>7</Days></AbortMultipartUpload></Rule></LifecycleConfiguration>"
     )
@@ -141,9 +145,9 @@ def test_a_rule_of_others_for_the_whole_bucket_is_enough(oss: Settings, facade: 
         b"<Status>Disabled<",
         b"<Tag><Key>a</Key><Value>b</Value></Tag><Status>Enabled<",
     ):
-        facade.lifecycle = facade.lifecycle.replace(b"<Status>Enabled<", change)
+        emulator.lifecycle = emulator.lifecycle.replace(b"<Status>Enabled<", change)
         assert [entry.outcome for entry in look(oss, "uploads")] == ["for a person"]
-        facade.lifecycle = facade.lifecycle.replace(change, b"<Status>Enabled<")
+        emulator.lifecycle = emulator.lifecycle.replace(change, b"<Status>Enabled<")
 
 
 @pytest.mark.service
@@ -155,9 +159,9 @@ def test_a_rule_of_others_for_the_whole_bucket_is_enough(oss: Settings, facade: 
     ],
 )
 def test_a_server_without_rules_or_a_key_without_permission_is_a_finding(
-    oss: Settings, facade: Facade, status: int, code: str, outcome: str, text: str
+    oss: Settings, emulator: OssEmulator, status: int, code: str, outcome: str, text: str
 ) -> None:
-    facade.faults.append(Fault("GET", "refuse", having="lifecycle", status=status, code=code))
+    emulator.faults.append(Fault("GET", "refuse", having="lifecycle", status=status, code=code))
     (diagnosis,) = look(oss, "uploads")
     assert diagnosis.outcome == outcome and text in diagnosis.what + diagnosis.action
 

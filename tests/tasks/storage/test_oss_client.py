@@ -9,7 +9,14 @@ import pytest
 from intent_core.errors import ConfigError, StorageError
 from tasks.storage.oss.client import OssOptions
 from tasks.storage.oss.store import OssStore
-from tests.support.alibaba.oss_emulator import FULL_KEY, READER_KEY, REGION, SECRET, Facade, Fault
+from tests.support.alibaba.oss_emulator import (
+    FULL_KEY,
+    READER_KEY,
+    REGION,
+    SECRET,
+    Fault,
+    OssEmulator,
+)
 
 pytestmark = pytest.mark.service
 
@@ -18,18 +25,18 @@ KEYS = ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN")
 
 
 @pytest.fixture
-def store(facade: Facade, request: pytest.FixtureRequest) -> OssStore:
-    options = facade.options()
-    return OssStore(facade.backend.bucket, f"tests/{request.node.name}", options)
+def store(emulator: OssEmulator, request: pytest.FixtureRequest) -> OssStore:
+    options = emulator.options()
+    return OssStore(emulator.backend.bucket, f"tests/{request.node.name}", options)
 
 
 def test_requests_are_signed_by_version_4_and_carry_the_token(
-    facade: Facade, store: OssStore
+    emulator: OssEmulator, store: OssStore
 ) -> None:
-    facade.token = os.environ["OSS_SESSION_TOKEN"] = TOKEN
+    emulator.token = os.environ["OSS_SESSION_TOKEN"] = TOKEN
     store.put("key", b"x")
     assert store.read("key") == b"x"
-    assert {a.headers["authorization"].partition(" ")[0] for a in facade.asked} == {
+    assert {a.headers["authorization"].partition(" ")[0] for a in emulator.asked} == {
         "OSS4-HMAC-SHA256"
     }
     os.environ["OSS_SESSION_TOKEN"] = "old"
@@ -45,7 +52,7 @@ def test_requests_are_signed_by_version_4_and_carry_the_token(
     ],
 )
 def test_wrong_keys_are_for_a_person_to_correct(
-    facade: Facade, store: OssStore, tmp_path: Path, variable: str, value: str, message: str
+    emulator: OssEmulator, store: OssStore, tmp_path: Path, variable: str, value: str, message: str
 ) -> None:
     os.environ[variable] = value
     (tmp_path / "source").write_bytes(b"x")
@@ -61,11 +68,11 @@ def test_wrong_keys_are_for_a_person_to_correct(
     ):
         with pytest.raises(ConfigError, match=message):
             request()
-    assert len(facade.asked) == 8, "none of it is tried again"
+    assert len(emulator.asked) == 8, "none of it is tried again"
 
 
-def test_other_things_a_person_must_settle(facade: Facade, store: OssStore) -> None:
-    absent = OssStore("absent-bucket", "", facade.options())
+def test_other_things_a_person_must_settle(emulator: OssEmulator, store: OssStore) -> None:
+    absent = OssStore("absent-bucket", "", emulator.options())
     for request in (
         lambda: absent.stat("k"),
         lambda: absent.read("k"),
@@ -73,14 +80,14 @@ def test_other_things_a_person_must_settle(facade: Facade, store: OssStore) -> N
     ):
         with pytest.raises(ConfigError, match="no such bucket: create it"):
             request()
-    elsewhere = OssStore(facade.backend.bucket, "", facade.options("cn-beijing"))
+    elsewhere = OssStore(emulator.backend.bucket, "", emulator.options("cn-beijing"))
     with pytest.raises(ConfigError, match="correct INTENT_OSS_REGION"):
         elsewhere.read("key")
-    os.environ.update(facade.environment(READER_KEY))
+    os.environ.update(emulator.environment(READER_KEY))
     with pytest.raises(ConfigError, match="allow them oss:ListObjects, oss:GetObject"):
         store.put("key", b"x")
     for offset in (-1000, 1000):
-        facade.clock_offset_s = offset
+        emulator.clock_offset_s = offset
         with pytest.raises(ConfigError, match="clock is off"):
             store.stat("key")
 
@@ -107,7 +114,7 @@ def test_an_endpoint_without_a_scheme_is_encrypted() -> None:
 
 
 def test_without_credentials_the_message_says_what_to_set(
-    facade: Facade, store: OssStore, monkeypatch: pytest.MonkeyPatch
+    emulator: OssEmulator, store: OssStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in KEYS:
         os.environ.pop(name)
@@ -116,7 +123,7 @@ def test_without_credentials_the_message_says_what_to_set(
         ConfigError, match=r"set OSS_ACCESS_KEY_ID .* or `pip install alibabacloud-"
     ):
         store.read("key")
-    assert facade.asked == []
+    assert emulator.asked == []
 
 
 class RoleClient:
@@ -133,14 +140,14 @@ class RoleClient:
 
 
 def test_a_role_gives_credentials_where_no_variables_do(
-    facade: Facade, store: OssStore, monkeypatch: pytest.MonkeyPatch
+    emulator: OssEmulator, store: OssStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in KEYS:
         os.environ.pop(name)
     module = types.ModuleType("alibabacloud_credentials.client")
     module.Client = RoleClient  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "alibabacloud_credentials.client", module)
-    facade.token = TOKEN
+    emulator.token = TOKEN
     store.put("key", b"x")
     monkeypatch.setattr(RoleClient, "works", False)
     with pytest.raises(StorageError, match="not renewed: the metadata server is silent"):
@@ -148,11 +155,11 @@ def test_a_role_gives_credentials_where_no_variables_do(
 
 
 def test_no_secret_is_told_or_logged(
-    facade: Facade, store: OssStore, caplog: pytest.LogCaptureFixture
+    emulator: OssEmulator, store: OssStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    facade.token = os.environ["OSS_SESSION_TOKEN"] = TOKEN
-    facade.faults.append(Fault("PUT", "refuse"))
+    emulator.token = os.environ["OSS_SESSION_TOKEN"] = TOKEN
+    emulator.faults.append(Fault("PUT", "refuse"))
     store.put("key", b"x")
     os.environ["OSS_ACCESS_KEY_SECRET"] = "wrong-secret-Yt6"
     with pytest.raises(ConfigError) as caught:
@@ -162,6 +169,6 @@ def test_no_secret_is_told_or_logged(
         told += str(error) + repr(error) + repr(getattr(error, "body", ""))
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     assert "Trying again" in caplog.text
-    signatures = [asked.headers["authorization"][-64:] for asked in facade.asked]
+    signatures = [asked.headers["authorization"][-64:] for asked in emulator.asked]
     for secret in (SECRET, "wrong-secret-Yt6", TOKEN, "x-oss-security-token", *signatures):
         assert secret not in told

@@ -1,4 +1,4 @@
-"""The facade's own rules against published values, before it judges a driver by them."""
+"""The emulator's own rules against published values, before it judges a driver by them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +11,10 @@ from tests.support.alibaba.oss_emulator import (
     REGION,
     SECRET,
     Asked,
-    Facade,
     Fault,
+    OssEmulator,
     crc64,
-    running_facade,
+    running_emulator,
 )
 from tests.support.alibaba.oss_signatures import Refused, check_signature, sign_v1, sign_v4
 from tests.support.servers.seaweedfs import Seaweed
@@ -26,9 +26,9 @@ V4_TIME = 1702743657  # 2023-12-16T16:20:57Z
 
 
 @pytest.fixture
-def facade(server: Seaweed) -> Iterator[Facade]:
-    with running_facade(server) as facade:
-        yield facade
+def emulator(server: Seaweed) -> Iterator[OssEmulator]:
+    with running_emulator(server) as emulator:
+        yield emulator
 
 
 def v4_request(moment: str, **more: str) -> Asked:
@@ -115,9 +115,9 @@ def test_the_sum_is_the_catalogued_crc64() -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])
-def test_the_official_client_is_understood(facade: Facade, version: str) -> None:
+def test_the_official_client_is_understood(emulator: OssEmulator, version: str) -> None:
     auth = oss2.make_auth(FULL_KEY, SECRET, version)
-    bucket = oss2.Bucket(auth, facade.url, facade.backend.bucket, region=REGION)
+    bucket = oss2.Bucket(auth, emulator.url, emulator.backend.bucket, region=REGION)
     bucket.put_object("a +/%2F 杭", b"x", headers={"x-oss-meta-mark": "m"})
     assert bucket.get_object("a +/%2F 杭").read() == b"x"
     assert bucket.head_object("a +/%2F 杭").headers["x-oss-meta-mark"] == "m"
@@ -129,16 +129,16 @@ def test_the_official_client_is_understood(facade: Facade, version: str) -> None
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])
-def test_a_wrong_secret_is_refused(facade: Facade, version: str) -> None:
+def test_a_wrong_secret_is_refused(emulator: OssEmulator, version: str) -> None:
     auth = oss2.make_auth(FULL_KEY, "wrong", version)
-    bucket = oss2.Bucket(auth, facade.url, facade.backend.bucket, region=REGION)
+    bucket = oss2.Bucket(auth, emulator.url, emulator.backend.bucket, region=REGION)
     with pytest.raises(oss2.exceptions.SignatureDoesNotMatch):
         bucket.put_object("key", b"x")
 
 
-def test_the_official_transfers_agree_with_the_sums(facade: Facade, tmp_path: Path) -> None:
+def test_the_official_transfers_agree_with_the_sums(emulator: OssEmulator, tmp_path: Path) -> None:
     auth = oss2.make_auth(FULL_KEY, SECRET, "v4")
-    bucket = oss2.Bucket(auth, facade.url, facade.backend.bucket, region=REGION)
+    bucket = oss2.Bucket(auth, emulator.url, emulator.backend.bucket, region=REGION)
     upload, parts = bucket.init_multipart_upload("parts").upload_id, []
     pieces = (b"a" * (5 << 20), b"b" * 100)  # SeaweedFS, as S3, takes no smaller first part
     for number, data in enumerate(pieces, start=1):
@@ -147,6 +147,6 @@ def test_the_official_transfers_agree_with_the_sums(facade: Facade, tmp_path: Pa
     assert bucket.complete_multipart_upload("parts", upload, parts).crc is not None
     bucket.get_object_to_file("parts", str(tmp_path / "target"))
     assert (tmp_path / "target").read_bytes() == b"".join(pieces)
-    facade.faults.append(Fault("GET", "corrupt"))
+    emulator.faults.append(Fault("GET", "corrupt"))
     with pytest.raises(oss2.exceptions.InconsistentError):
         bucket.get_object_to_file("parts", str(tmp_path / "target"))

@@ -15,7 +15,7 @@ import pytest
 from intent_core.errors import ConfigError, StorageError
 from tasks.storage.objects import MissingObjectError, is_partial
 from tasks.storage.oss.store import OssStore
-from tests.support.alibaba.oss_emulator import REGION, Asked, Facade, Fault
+from tests.support.alibaba.oss_emulator import REGION, Asked, Fault, OssEmulator
 from tests.support.storage.store_drivers import failing_sync
 
 pytestmark = pytest.mark.service
@@ -24,37 +24,37 @@ LARGE = 40 << 20  # three parts
 
 
 @pytest.fixture
-def store(facade: Facade, request: pytest.FixtureRequest) -> OssStore:
-    options = facade.options()
-    return OssStore(facade.backend.bucket, f"tests/{request.node.name}", options)
+def store(emulator: OssEmulator, request: pytest.FixtureRequest) -> OssStore:
+    options = emulator.options()
+    return OssStore(emulator.backend.bucket, f"tests/{request.node.name}", options)
 
 
-def methods(facade: Facade) -> list[str]:
-    return [asked.method for asked in facade.asked]
+def methods(emulator: OssEmulator) -> list[str]:
+    return [asked.method for asked in emulator.asked]
 
 
 @pytest.mark.parametrize("kind", ["refuse", "drop", "lose"])
-def test_what_may_pass_is_tried_again(facade: Facade, store: OssStore, kind: str) -> None:
+def test_what_may_pass_is_tried_again(emulator: OssEmulator, store: OssStore, kind: str) -> None:
     for method in ("PUT", "GET", "HEAD", "DELETE"):
-        facade.faults.append(Fault(method, kind, times=2))
+        emulator.faults.append(Fault(method, kind, times=2))
     store.put("key", b"x")
     assert store.read("key") == b"x"
     assert store.stat("key") is not None
     assert [found.key for found in store.list()] == ["key"]
     store.delete("key")
-    assert [methods(facade).count(m) for m in ("PUT", "GET", "HEAD", "DELETE")] == [3, 4, 3, 3]
+    assert [methods(emulator).count(m) for m in ("PUT", "GET", "HEAD", "DELETE")] == [3, 4, 3, 3]
 
 
 def test_what_does_not_pass_is_told_after_a_few_tries(
-    facade: Facade, store: OssStore, closed_port: int
+    emulator: OssEmulator, store: OssStore, closed_port: int
 ) -> None:
-    facade.faults.append(Fault("PUT", "refuse", times=99))
+    emulator.faults.append(Fault("PUT", "refuse", times=99))
     with pytest.raises(StorageError, match=r"OSS failed \(503 ServiceUnavailable") as caught:
         store.put("key", b"x")
-    assert methods(facade) == ["PUT"] * 4
+    assert methods(emulator) == ["PUT"] * 4
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     silent = OssStore(
-        "models", "", facade.options()._replace(endpoint=f"http://127.0.0.1:{closed_port}")
+        "models", "", emulator.options()._replace(endpoint=f"http://127.0.0.1:{closed_port}")
     )
     with pytest.raises(StorageError, match="check INTENT_OSS_ENDPOINT"):
         silent.stat("key")
@@ -68,24 +68,24 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_broken_download_goes_on_where_it_broke(
-    facade: Facade, store: OssStore, source: Path, tmp_path: Path
+    emulator: OssEmulator, store: OssStore, source: Path, tmp_path: Path
 ) -> None:
     stored = store.upload(source, "key")
-    facade.faults.append(Fault("GET", "truncate", times=3))
-    facade.asked.clear()
+    emulator.faults.append(Fault("GET", "truncate", times=3))
+    emulator.asked.clear()
     assert store.download("key", tmp_path / "target") == stored
     assert (tmp_path / "target").read_bytes() == source.read_bytes()
-    gets = [asked.headers for asked in facade.asked if asked.method == "GET"]
+    gets = [asked.headers for asked in emulator.asked if asked.method == "GET"]
     assert len(gets) == 6, "three ranges, and again what did not come of them"
     assert {get["if-match"] for get in gets} == {stored.etag}
-    facade.faults.append(Fault("GET", "truncate", times=1))
+    emulator.faults.append(Fault("GET", "truncate", times=1))
     assert store.read("key") == source.read_bytes()
-    assert list(facade.folder.iterdir()) == []
+    assert list(emulator.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("ranges_before", [0, 1])
 def test_an_object_that_changes_under_way_is_refused(
-    facade: Facade, store: OssStore, source: Path, tmp_path: Path, ranges_before: int
+    emulator: OssEmulator, store: OssStore, source: Path, tmp_path: Path, ranges_before: int
 ) -> None:
     store.upload(source, "key")
     (tmp_path / "target").write_bytes(b"old")
@@ -94,24 +94,24 @@ def test_an_object_that_changes_under_way_is_refused(
     def replace(asked: Asked) -> None:
         if "range" in asked.headers and next(ranges) == ranges_before:
             name = f"{store.prefix}key"
-            facade.backend.client().put_object(Bucket="models", Key=name, Body=b"b" * LARGE)
+            emulator.backend.client().put_object(Bucket="models", Key=name, Body=b"b" * LARGE)
 
-    facade.before = replace
-    facade.faults.append(Fault("GET", "truncate"))
+    emulator.before = replace
+    emulator.faults.append(Fault("GET", "truncate"))
     with pytest.raises(StorageError, match="changed under way"):
         store.download("key", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
-    assert list(facade.folder.iterdir()) == []
+    assert list(emulator.folder.iterdir()) == []
 
 
 def test_a_damaged_body_is_refused(
-    facade: Facade, store: OssStore, source: Path, tmp_path: Path
+    emulator: OssEmulator, store: OssStore, source: Path, tmp_path: Path
 ) -> None:
     store.put("key", b"0123456789")
     store.upload(source, "large")
     (tmp_path / "target").write_bytes(b"old")
-    facade.faults.append(Fault("GET", "corrupt", times=99))
+    emulator.faults.append(Fault("GET", "corrupt", times=99))
     for key in ("key", "large"):
         with pytest.raises(StorageError, match="CRC64 differs"):
             store.download(key, tmp_path / "target")
@@ -131,31 +131,31 @@ def test_a_full_disk_is_named_with_the_need(
     assert list(tmp_path.iterdir()) == []
 
 
-def parts(facade: Facade) -> list[str]:
+def parts(emulator: OssEmulator) -> list[str]:
     """The parts that were sent, in order of their numbers."""
-    puts = [asked.query for asked in facade.asked if asked.method == "PUT"]
+    puts = [asked.query for asked in emulator.asked if asked.method == "PUT"]
     return sorted(query["partNumber"] for query in puts)
 
 
 @pytest.mark.filterwarnings("ignore:The 'warn' method:DeprecationWarning")  # oss2's own
 def test_a_large_file_goes_up_in_parts(
-    facade: Facade, store: OssStore, source: Path, tmp_path: Path
+    emulator: OssEmulator, store: OssStore, source: Path, tmp_path: Path
 ) -> None:
-    facade.faults.append(Fault("PUT", "drop"))
+    emulator.faults.append(Fault("PUT", "drop"))
     stored = store.upload(source, "key")
-    assert len(parts(facade)) == 4, "only the part that broke is sent again"
+    assert len(parts(emulator)) == 4, "only the part that broke is sent again"
     assert stored == store.download("key", tmp_path / "target") == store.stat("key")
     assert (tmp_path / "target").read_bytes() == source.read_bytes()
-    assert list(facade.folder.iterdir()) == []
-    facade.asked.clear()
-    facade.faults.append(Fault("POST", "lose", having="uploadId"))
+    assert list(emulator.folder.iterdir()) == []
+    emulator.asked.clear()
+    emulator.faults.append(Fault("POST", "lose", having="uploadId"))
     assert store.upload(source, "key") == stored
-    assert parts(facade) == sorted("112233"), "nobody can tell whose the object is"
+    assert parts(emulator) == sorted("112233"), "nobody can tell whose the object is"
 
 
 @pytest.mark.parametrize("size", [1, LARGE + 1, LARGE], ids=["shorter", "longer", "other bytes"])
 def test_a_file_that_changes_while_it_is_sent_is_refused(
-    facade: Facade, store: OssStore, source: Path, size: int
+    emulator: OssEmulator, store: OssStore, source: Path, size: int
 ) -> None:
     store.put("key", b"old")
 
@@ -163,11 +163,11 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(
         if "uploads" in asked.query:
             source.write_bytes(b"y" * size)
 
-    facade.before = change
+    emulator.before = change
     with pytest.raises(StorageError, match="changed while it was uploaded"):
         store.upload(source, "key")
     assert store.read("key") == b"old"
-    assert "Uploads" not in facade.backend.client().list_multipart_uploads(Bucket="models")
+    assert "Uploads" not in emulator.backend.client().list_multipart_uploads(Bucket="models")
 
 
 @pytest.mark.parametrize(
@@ -179,14 +179,14 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(
     ids=["a part", "the end"],
 )
 def test_an_upload_that_fails_leaves_no_parts_behind(
-    facade: Facade, store: OssStore, source: Path, fault: Fault
+    emulator: OssEmulator, store: OssStore, source: Path, fault: Fault
 ) -> None:
     store.put("key", b"old")
-    facade.faults.append(dataclasses.replace(fault))
+    emulator.faults.append(dataclasses.replace(fault))
     with pytest.raises((StorageError, ConfigError), match=fault.code):
         store.upload(source, "key")
-    assert "Uploads" not in facade.backend.client().list_multipart_uploads(Bucket="models")
-    assert list(facade.folder.iterdir()) == []
+    assert "Uploads" not in emulator.backend.client().list_multipart_uploads(Bucket="models")
+    assert list(emulator.folder.iterdir()) == []
     assert store.read("key") == b"old"
 
 
@@ -207,7 +207,7 @@ else:
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_a_transfer_that_is_killed_leaves_what_was(
-    facade: Facade, store: OssStore, source: Path, tmp_path: Path, method: str
+    emulator: OssEmulator, store: OssStore, source: Path, tmp_path: Path, method: str
 ) -> None:
     """Neither a half object nor a half file has the name of a whole one."""
     target, requests = tmp_path / "target", itertools.count()
@@ -222,14 +222,14 @@ def test_a_transfer_that_is_killed_leaves_what_was(
             reached.set()
             time.sleep(5)
 
-    facade.before = halt
+    emulator.before = halt
     path = str(target if method == "GET" else source)
-    where = [facade.backend.bucket, store.prefix, facade.url, REGION, str(facade.folder)]
+    where = [emulator.backend.bucket, store.prefix, emulator.url, REGION, str(emulator.folder)]
     process = subprocess.Popen([sys.executable, "-c", KILLED, *where, method, path])
     assert reached.wait(60)
     process.kill()
     process.wait()
-    facade.before = lambda asked: None
+    emulator.before = lambda asked: None
     assert target.read_bytes() == b"old"
     assert [path for path in tmp_path.iterdir() if not is_partial(path.name)] == [target]
     if method == "PUT":
@@ -239,7 +239,7 @@ def test_a_transfer_that_is_killed_leaves_what_was(
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_of_several_writers_one_wins(facade: Facade, store: OssStore) -> None:
+def test_of_several_writers_one_wins(emulator: OssEmulator, store: OssStore) -> None:
     barrier = threading.Barrier(8)
 
     def write(number: int) -> bool:
@@ -250,29 +250,29 @@ def test_of_several_writers_one_wins(facade: Facade, store: OssStore) -> None:
         won = list(pool.map(write, range(8)))
     assert won.count(True) == 1
     assert store.read("claim") == str(won.index(True)).encode()
-    refused = [a for a in facade.asked if a.headers.get("x-oss-forbid-overwrite") == "true"]
+    refused = [a for a in emulator.asked if a.headers.get("x-oss-forbid-overwrite") == "true"]
     assert len(refused) == 8
 
 
-def test_a_claim_whose_answer_is_lost_is_still_ours(facade: Facade, store: OssStore) -> None:
-    facade.faults.append(Fault("PUT", "lose"))
+def test_a_claim_whose_answer_is_lost_is_still_ours(emulator: OssEmulator, store: OssStore) -> None:
+    emulator.faults.append(Fault("PUT", "lose"))
     assert store.put_if_absent("claim", b"x")
-    assert methods(facade) == ["PUT", "PUT", "HEAD"]
+    assert methods(emulator) == ["PUT", "PUT", "HEAD"]
     assert not store.put_if_absent("claim", b"x")
 
 
 def test_an_answer_without_a_body_still_says_what_is_missing(
-    facade: Facade, store: OssStore
+    emulator: OssEmulator, store: OssStore
 ) -> None:
-    facade.faults.append(Fault("HEAD", "bare", times=2))
+    emulator.faults.append(Fault("HEAD", "bare", times=2))
     assert store.stat("key") is None
-    absent = OssStore("absent-bucket", "", facade.options())
+    absent = OssStore("absent-bucket", "", emulator.options())
     with pytest.raises(ConfigError, match="no such bucket"):
         absent.stat("key")
 
 
-def test_folders_of_the_console_are_no_objects(facade: Facade, store: OssStore) -> None:
-    facade.backend.client().put_object(Bucket="models", Key=f"{store.prefix}folder/", Body=b"")
+def test_folders_of_the_console_are_no_objects(emulator: OssEmulator, store: OssStore) -> None:
+    emulator.backend.client().put_object(Bucket="models", Key=f"{store.prefix}folder/", Body=b"")
     store.put("folder/key", b"x")
     assert [found.key for found in store.list()] == ["folder/key"]
     with pytest.raises(MissingObjectError, match="nearest: 'folder/key'"):

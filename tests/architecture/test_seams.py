@@ -9,7 +9,11 @@ from tasks.settings import CHECKOUT
 ROOMS = ("flows", "tasks", "intent_core")
 PRODUCT = [path for room in ROOMS for path in sorted((CHECKOUT / room).rglob("*.py"))]
 PROTOCOL = "tasks/serving/targets/__init__.py"
-TARGETS = ("tasks/serving/targets/local.py", "tasks/serving/targets/fleet.py")
+TARGETS = [
+    path.relative_to(CHECKOUT).as_posix()
+    for path in sorted((CHECKOUT / PROTOCOL).parent.glob("*.py"))
+    if path.name != "__init__.py"
+]
 FACADE, FLOWS = "tasks/serving/promotion.py", "flows/promote.py"
 COMMANDS = "flows/cli/serve/serving.py"
 RESERVED = ("promote", "roll_back", "rollback", "turn_to", "turn_back")

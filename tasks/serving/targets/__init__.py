@@ -1,7 +1,7 @@
 """Where models are served: one protocol, and one table of its implementations."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from intent_core.models.artifact import ModelArtifact
 from intent_core.serving.access.aliases import Trial
@@ -68,17 +68,25 @@ def _open_fleet(settings: Settings) -> ServingTarget:
     return FleetTarget(settings)
 
 
-TARGETS: dict[str, Callable[[Settings], ServingTarget]] = {
-    "local": _open_local,
-    "fleet": _open_fleet,
-}
+class TargetKind(NamedTuple):
+    """When a serving target is the one to command, and how it is opened."""
+
+    is_set: Callable[[Settings], bool]
+    open: Callable[[Settings], ServingTarget]
+
+
+TARGETS = (
+    TargetKind(lambda settings: bool(settings.fleet), _open_fleet),
+    TargetKind(lambda settings: True, _open_local),
+)
+"""The first that is set is commanded; this machine where none is."""
 
 
 def open_target(settings: Settings) -> ServingTarget:
     """Where this process's promotions go: a fleet if one is set, else this machine."""
-    return TARGETS["fleet" if settings.fleet else "local"](settings)
+    return next(kind.open(settings) for kind in TARGETS if kind.is_set(settings))
 
 
 def protected_models(settings: Settings) -> set[str]:
     """What cleaning must keep, whichever targets use this home and this store."""
-    return set().union(*(open_kind(settings).protected_models() for open_kind in TARGETS.values()))
+    return set().union(*(kind.open(settings).protected_models() for kind in TARGETS))

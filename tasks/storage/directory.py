@@ -1,7 +1,6 @@
 """A store that is a directory of this machine, or of a file server that several share."""
 
 import contextlib
-import difflib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from tasks.storage.objects import (
     StoredObject,
     UnfinishedUpload,
     check_key,
+    describe_missing,
     is_partial,
 )
 from tasks.storage.transfers import copy, file_errors, transfer
@@ -136,9 +136,8 @@ class DirectoryStore:
     def _require(self, key: str, path: Path) -> None:
         if os.path.isfile(path):
             return
-        nearest = difflib.get_close_matches(key, self._keys("")[:MOST_COMPARED], n=3, cutoff=0.3)
-        hint = f"nearest: {', '.join(map(repr, nearest))}" if nearest else "and none of a near name"
-        raise MissingObjectError(f"no object {self._uri(key)}; {hint}")
+        listing = self._keys("")[:MOST_COMPARED]
+        raise MissingObjectError(describe_missing(self._uri(key), key, [listing]))
 
     def _files(self, prefix: str) -> tuple[tuple[str, os.stat_result], ...]:
         """Files whose path starts with the prefix, unfinished ones too, with their status."""

@@ -4,7 +4,8 @@ Keys are `/`-separated and never leave their store. A write is complete or absen
 has an equal etag within one store; only a directory's etag is the content's SHA-256.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
@@ -131,6 +132,15 @@ def check_key(key: str) -> None:
     }
     for fault in (name for name, present in faults.items() if present):
         raise StorageError(f"key {key!r} is refused: it {fault}")
+
+
+def describe_missing(uri: str, key: str, listings: Iterable[Sequence[str]]) -> str:
+    """That there is no such object; the nearest keys of the first listing that has near ones."""
+    nearest: list[str] = []
+    for keys in listings:
+        nearest = nearest or difflib.get_close_matches(key, keys, n=3, cutoff=0.3)
+    hint = f"nearest: {', '.join(map(repr, nearest))}" if nearest else "and none of a near name"
+    return f"no object {uri}; {hint}"
 
 
 def is_partial(name: str) -> bool:

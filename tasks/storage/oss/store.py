@@ -9,7 +9,6 @@ well, so that the service refuses a damaged body before it replaces any.
 import base64
 import contextlib
 import copy
-import difflib
 import hashlib
 import io
 import os
@@ -34,6 +33,7 @@ from tasks.storage.objects import (
     UnfinishedUpload,
     check_key,
     check_root,
+    describe_missing,
     is_partial,
 )
 from tasks.storage.oss.client import OssOptions, code_of, open_bucket, oss_errors, pause
@@ -288,12 +288,9 @@ class OssStore:
         return self._ask("list", prefix, lambda name: pages(name, "", token, max_keys=PAGE))
 
     def _missing(self, key: str) -> MissingObjectError:
-        nearest: Sequence[str] = []
-        for folder in dict.fromkeys((key.rpartition("/")[0], "")):
-            keys = self._first_keys(folder)
-            nearest = nearest or difflib.get_close_matches(key, keys, n=3, cutoff=0.3)
-        hint = f"nearest: {', '.join(map(repr, nearest))}" if nearest else "and none of a near name"
-        return MissingObjectError(f"no object {self._uri(key)}; {hint}")
+        folders = dict.fromkeys((key.rpartition("/")[0], ""))
+        listings = (self._first_keys(folder) for folder in folders)
+        return MissingObjectError(describe_missing(self._uri(key), key, listings))
 
     def _first_keys(self, prefix: str) -> Sequence[str]:
         try:

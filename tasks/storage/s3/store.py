@@ -8,7 +8,6 @@ stayed as it was.
 """
 
 import contextlib
-import difflib
 import io
 import os
 import time
@@ -35,6 +34,7 @@ from tasks.storage.objects import (
     UnfinishedUpload,
     check_key,
     check_root,
+    describe_missing,
     is_partial,
 )
 from tasks.storage.s3.checksums import (
@@ -294,12 +294,9 @@ class S3Store:
         return None
 
     def _missing(self, key: str) -> MissingObjectError:
-        nearest: list[str] = []
-        for folder in dict.fromkeys((key.rpartition("/")[0], "")):
-            keys = self._first_keys(f"{folder}/" if folder else "")
-            nearest = nearest or difflib.get_close_matches(key, keys, n=3, cutoff=0.3)
-        hint = f"nearest: {', '.join(map(repr, nearest))}" if nearest else "and none of a near name"
-        return MissingObjectError(f"no object {self._uri(key)}; {hint}")
+        folders = dict.fromkeys((key.rpartition("/")[0], ""))
+        listings = (self._first_keys(f"{folder}/" if folder else "") for folder in folders)
+        return MissingObjectError(describe_missing(self._uri(key), key, listings))
 
     def _first_keys(self, prefix: str) -> tuple[str, ...]:
         try:

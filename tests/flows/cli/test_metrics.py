@@ -88,7 +88,7 @@ def test_a_new_metric_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_mlflow_has_the_metrics_by_the_names_it_always_had() -> None:
     examples = rows(("play it", "play(x)"), ("hm", "out_of_scope()"))
     report = review(examples, answers(examples, {})).report
-    assert set(final_metrics(report, TRAINED)) == {
+    assert set(final_metrics(report, TRAINED)) >= {
         "intent_accuracy",
         "parameter_accuracy",
         "exact_match",

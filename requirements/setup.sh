@@ -38,7 +38,9 @@ hand_on UV_DEFAULT_INDEX "$(first "${PIP_INDEX_URL:-}" "$(pip_setting index-url)
 hand_on UV_FIND_LINKS "$(first "${PIP_FIND_LINKS:-}" "$(pip_setting find-links)")"
 hand_on SSL_CERT_FILE "$(first "${PIP_CERT:-}" "$(pip_setting cert)")"
 
-install() { UV_PYTHON="$bin/python" "$bin/uv" pip install --no-progress --quiet "$@"; }
+# Compiled once: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE, a read-only folder),
+# each process would compile prefect, mlflow and vllm again.
+install() { UV_PYTHON="$bin/python" "$bin/uv" pip install --compile-bytecode --no-progress --quiet "$@"; }
 install --no-deps -r "$lock"
 ! grep -q '^torch==' "$lock" || "$bin/python" -c 'import torch' 2>/dev/null || {
   # The wheel that was found wants CUDA libraries: fetch what it declares.

@@ -157,7 +157,7 @@ def test_a_project_without_exports_says_so(scene: Scene) -> None:
 
 
 # Before: the run is started, the ledger has it, the watcher has seen that it is taken.
-KILLED_BEFORE = [("/work/exports/", 1), ("/ledger/music/taken/", 1), ("/ledger/music/seen/", 2)]
+KILLED_BEFORE = [("work/exports/", 1), ("/ledger/music/taken/", 1), ("/ledger/music/seen/", 2)]
 
 
 @pytest.mark.parametrize(("place", "count"), KILLED_BEFORE)

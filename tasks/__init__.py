@@ -1,1 +1,1 @@
-"""The edge: Prefect tasks and one package for each outside system."""
+"""The edge of the pipeline: Prefect tasks and one package per external system."""

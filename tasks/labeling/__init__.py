@@ -1,1 +1,1 @@
-"""Labelling services: iTAG's API, notifications, webhooks."""
+"""Labelling: iTAG's API, object store notifications, the webhook that receives them."""

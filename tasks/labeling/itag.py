@@ -1,7 +1,7 @@
 """The labelling service (Alibaba Cloud iTAG), through its OpenITag API of 2022-06-16.
 
-An export only reads the annotations, so that starting one again, after a crash or a timeout, is
-safe: the new export holds all that the lost one held, and the lost one ends at the service.
+An export only reads the annotations, so it is safe to start another after a crash or a timeout.
+The new export contains everything that the lost one contained; the lost job finishes in iTAG.
 """
 
 import logging
@@ -19,7 +19,7 @@ from tasks.storage.open import scheme_of
 
 logger = logging.getLogger(__name__)
 
-JOB_TYPE = "DOWNLOWD_MARKRESULT_FLOW"  # the service's own spelling
+JOB_TYPE = "DOWNLOWD_MARKRESULT_FLOW"  # sic: the API spells it this way
 UNANSWERED = "unanswered"
 
 _PLANE = Plane(
@@ -34,24 +34,25 @@ _PLANE = Plane(
 
 
 class ExportFailedError(ServiceError):
-    """The job ended in failure; only another one can help."""
+    """The export job failed; start another export."""
 
 
 OnWait = Callable[[str, float], None]
-"""Told before each pause: the job's status (or `unanswered`) and the seconds waited so far."""
+"""Called before each pause with the job's status (or `unanswered`) and the seconds waited."""
 
 
 class LabellingService:
     """One tenant of iTAG.
 
-    Every method raises `ConfigError` when a person must act (credentials, permission, an unknown
-    tenant or task) and `ServiceError` for what may pass (throttling, 5xx, the network).
+    Every method raises `ConfigError` when the user must act (credentials, permission, an unknown
+    tenant or task) and `ServiceError` for failures that may pass (throttling, 5xx, the network).
     """
 
     def __init__(self, endpoint: str, tenant: str) -> None:
-        """`endpoint` as openitag.cn-hangzhou.aliyuncs.com; a leading http:// turns TLS off.
+        """Check the names; send nothing.
 
-        Credentials come from the standard chain of `alibabacloud_credentials`. Nothing is sent yet.
+        `endpoint` is a host such as openitag.cn-hangzhou.aliyuncs.com; a leading http:// disables
+        TLS. Credentials come from the standard chain of `alibabacloud_credentials`.
         """
         self._api = AlibabaApi(_PLANE, endpoint)
         self.endpoint, self.tenant = self._api.endpoint, _checked("tenant", tenant)
@@ -66,9 +67,9 @@ class LabellingService:
         poll_s: float,
         on_wait: OnWait = lambda status, waited_s: None,
     ) -> str:
-        """Export what is labelled so far, wait for it, and give its `oss://bucket/key`.
+        """Export the labels so far, wait for the job, and return the `oss://bucket/key` it wrote.
 
-        `oss_path` is the folder it goes to, `oss://bucket/folder/`; None leaves that to iTAG.
+        `oss_path` is the target folder, `oss://bucket/folder/`; with None iTAG chooses one.
         """
         job_id = self.start_export(task_id, oss_path)
         return self.wait_for_export(
@@ -76,15 +77,15 @@ class LabellingService:
         )
 
     def start_export(self, task_id: str, oss_path: str | None) -> str:
-        """Start an export and give the id of its job."""
+        """Start an export and return the id of its job."""
         if oss_path is not None and scheme_of(oss_path) != "oss":
-            raise ConfigError(f"{oss_path!r} is no folder in OSS: write oss://bucket/folder/")
+            raise ConfigError(f"{oss_path!r} is not an OSS folder: write oss://bucket/folder/")
         request = self._models.ExportAnnotationsRequest(oss_path=oss_path)
-        with self._asking(f"start an export of task {task_id!r}") as what:
+        with self._alibaba_errors(f"start an export of task {task_id!r}") as what:
             task = _checked("task", task_id)
             body = self._client.export_annotations(self.tenant, task, request).body
             job_id = require_field(what, self._accepted(what, body).flow_job, "job_id")
-        logger.info("task %s is being exported by job %s", task_id, job_id)
+        logger.info("export started: task %s, job %s", task_id, job_id)
         return job_id
 
     def wait_for_export(
@@ -96,9 +97,10 @@ class LabellingService:
         poll_s: float,
         on_wait: OnWait = lambda status, waited_s: None,
     ) -> str:
-        """Wait for a started export and give its `oss://bucket/key`.
+        """Wait for a started export and return the `oss://bucket/key` it wrote.
 
-        A question that fails in passing is asked again after the pause, as the job goes on.
+        A status query that fails with `ServiceError` is retried after the pause; the job itself
+        is not affected.
         """
         what = f"export job {job_id} of task {task_id!r}"
         began = time.monotonic()
@@ -109,28 +111,27 @@ class LabellingService:
                 status = require_field(what, job, "status").lower()
             except ServiceError as error:
                 status, fault = UNANSWERED, f" ({error})"
-                logger.warning("%s; asking again in %g s", error, poll_s)
+                logger.warning("%s; retrying in %g s", error, poll_s)
             if status == "succ":
                 return _oss_uri(what, require_field(what, job.job_result, "result_link"))
             if status == "fail":
-                raise ExportFailedError(f"{what} failed: its reason stands in iTAG's task center")
+                raise ExportFailedError(f"{what} failed: see the reason in iTAG's task center")
             if status in ("pause", "stop"):
                 raise ConfigError(
-                    f"{what} is at {status!r}, which someone did in iTAG: resume it or start "
-                    "another export"
+                    f"{what} was set to {status!r} in iTAG: resume it there or start another export"
                 )
             if asked_at - began >= timeout_s:
                 raise ServiceError(
-                    f"{what} is still {status!r} after {timeout_s:g} s{fault}: it goes on at the "
-                    "service. Wait longer, or start another export later"
+                    f"{what} is still {status!r} after {timeout_s:g} s{fault}. It continues in "
+                    "iTAG: wait longer, or start another export later"
                 )
             waited = time.monotonic() - began
             on_wait(status, waited)
             time.sleep(max(0.0, min(poll_s, timeout_s - waited)))
 
     def is_finished(self, task_id: str) -> bool:
-        """Whether all stages of the task are over: its status is FINISHED."""
-        with self._asking(f"ask for the status of task {task_id!r}") as what:
+        """Whether all stages of the task are finished: its status is FINISHED."""
+        with self._alibaba_errors(f"query the status of task {task_id!r}") as what:
             body = self._client.get_task_status(self.tenant, _checked("task", task_id)).body
             return (
                 require_field(what, self._accepted(what, body), "task_status").upper() == "FINISHED"
@@ -138,15 +139,15 @@ class LabellingService:
 
     def _job(self, what: str, job_id: str) -> Any:
         request = self._models.GetJobRequest(job_type=JOB_TYPE)
-        with self._asking(f"ask for {what}") as asking:
+        with self._alibaba_errors(f"query {what}") as query:
             job = _checked("job", job_id)
-            return self._accepted(asking, self._client.get_job(self.tenant, job, request).body).job
+            return self._accepted(query, self._client.get_job(self.tenant, job, request).body).job
 
-    def _asking(self, action: str) -> AbstractContextManager[str]:
+    def _alibaba_errors(self, action: str) -> AbstractContextManager[str]:
         return self._api.alibaba_errors(action, f"tenant {self.tenant} at ")
 
     def _accepted(self, what: str, body: Any) -> Any:
-        """The body, unless it is absent or says that the request failed."""
+        """Return the body; raise if it is missing or reports a failure."""
         if body is None:
             raise ServiceError(self._api.no_answer(what))
         if body.success is False:
@@ -156,26 +157,26 @@ class LabellingService:
 
 
 def open_service(settings: Settings) -> LabellingService:
-    """The tenant of the settings; `ConfigError` when they name none."""
+    """Open the tenant named in the settings; raise `ConfigError` if it is not set."""
     if not settings.itag_endpoint or not settings.itag_tenant:
         raise ConfigError("set INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT")
     return LabellingService(settings.itag_endpoint, settings.itag_tenant)
 
 
 def _checked(kind: str, identifier: str) -> str:
-    """An id as a segment of a path: dots alone, or a slash, would name something else."""
+    """Return an id that is safe in a URL path: a slash, or dots alone, would change the path."""
     if not re.fullmatch(r"[\w-][\w.-]*", identifier):
-        raise ConfigError(f"{identifier!r} is no id of a {kind}: iTAG's console shows it")
+        raise ConfigError(f"{identifier!r} is not a {kind} id: copy it from iTAG's console")
     return identifier
 
 
 def _oss_uri(what: str, link: str) -> str:
-    """`oss://bucket/key`; iTAG may write the bucket with its endpoint, as a host."""
+    """Return `oss://bucket/key`; iTAG may append the endpoint to the bucket, as in a host name."""
     match = re.fullmatch(r"oss://([a-z0-9-]+)(?:\.[^/]+)?/(.+)", link)
     if match is None:
-        where = urlsplit(link)  # a signed link opens to whoever reads it: tell its host only
+        where = urlsplit(link)  # a signed link grants access: print its host only
         raise ConfigError(
-            f"{what} lies at {where.scheme}://{where.hostname}, not in OSS: name a folder for it, "
-            "oss://bucket/folder/"
+            f"{what} wrote its result to {where.scheme}://{where.hostname}, not to OSS: pass a "
+            "target folder, oss://bucket/folder/"
         )
     return f"oss://{match[1]}/{match[2]}"

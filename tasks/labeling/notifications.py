@@ -1,9 +1,9 @@
-"""What object stores say when a file has arrived, as `ExportNotice`s.
+"""Parse the notifications that object stores send about new files into `ExportNotice`s.
 
-`parse_notification` tells four bodies apart by their shape: OSS event notifications (plain or
-in base64, as the message service sends them), S3 events, SeaweedFS filer webhooks and OSS
-events through EventBridge. A notice means that a whole object can be read now: deletions,
-started uploads and single parts give none. A notice is a hint: it may come late, twice or never.
+`parse_notification` recognizes four formats by their fields: OSS event notifications (plain or
+base64, as the message service sends them), S3 events, SeaweedFS filer webhooks and OSS events
+through EventBridge. A notice means that a complete object is readable: deletions, started
+uploads and single parts produce no notice. A notice is a hint: it may be late, repeated or lost.
 """
 
 import base64
@@ -24,8 +24,8 @@ MAX_DEPTH = 32
 
 Source = Literal["oss", "s3", "seaweedfs", "eventbridge"]
 
-# By name, as OSS files started uploads, single parts and growing (appended) objects under
-# `ObjectCreated:`, too. Appended ones are left to the poll, which sees when they are finished.
+# Listed by name, because OSS also sends started uploads, single parts and appended objects as
+# `ObjectCreated:`. Only the poll can detect when an appended object is complete.
 _OSS_CREATIONS = frozenset(
     f"ObjectCreated:{name}"
     for name in ("PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload")
@@ -36,18 +36,18 @@ _BUCKETS = "/buckets/"
 
 
 class ExportNotice(BaseModel):
-    """An object that a store says has arrived."""
+    """An object whose arrival a store has reported."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    uri: str = Field(description="oss://bucket/key or s3://bucket/key, the key as it stands.")
-    etag: str | None = Field(default=None, description="As the store gives it, without quotes.")
+    uri: str = Field(description="oss://bucket/key or s3://bucket/key; the key is not encoded.")
+    etag: str | None = Field(default=None, description="As sent by the store, without quotes.")
     size: int | None = None
     source: Source
 
 
 def parse_notification(body: bytes) -> tuple[ExportNotice, ...]:
-    """The arrivals a notification speaks of, often none; `DataError` for an unknown body."""
+    """Return the arrivals in a notification, often none; raise `DataError` if unrecognized."""
     message = _read_object(body)
     if "events" in message:
         return _parse_oss(message)
@@ -58,7 +58,7 @@ def parse_notification(body: bytes) -> tuple[ExportNotice, ...]:
     if "event_type" in message and "message" in message:
         return _parse_seaweedfs(message)
     if message.get("Event") == "s3:TestEvent":
-        return ()  # S3 sends it once, when notifications are set up
+        return ()  # S3 sends this once, when notifications are configured
     raise DataError(
         "unknown notification: expected `events` (OSS), `Records` (S3), `specversion` "
         "(EventBridge) or `event_type` with `message` (SeaweedFS)"
@@ -67,9 +67,9 @@ def parse_notification(body: bytes) -> tuple[ExportNotice, ...]:
 
 def _check_key(key: str) -> str:
     if not 0 < len(key.encode()) <= MAX_KEY_BYTES:
-        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes")
+        raise ValueError(f"a key must have 1 to {MAX_KEY_BYTES} bytes")
     if _CONTROL.search(key):
-        raise ValueError("a key has no control characters")
+        raise ValueError("a key must not contain control characters")
     return key
 
 
@@ -124,7 +124,7 @@ class _CloudEvent(BaseModel):
 
 
 class _Attributes(BaseModel):
-    file_size: int = Field(default=0, ge=0)  # left out when it is 0
+    file_size: int = Field(default=0, ge=0)  # SeaweedFS omits it when it is 0
     md5: str = Field(default="", max_length=64)
 
 
@@ -136,7 +136,7 @@ class _Entry(BaseModel):
 
     @property
     def etag(self) -> str | None:
-        """The ETag its S3 side answers with, where the entry has it."""
+        """The ETag that SeaweedFS's S3 API returns for the entry, if the entry contains it."""
         own = (self.extended or {}).get("Seaweed-X-Amz-ETag")
         if isinstance(own, str) and len(own) <= 512:
             return _decode_base64(own).decode("ascii", errors="replace").strip('"') or None
@@ -185,7 +185,7 @@ def _parse_eventbridge(message: dict[str, Any]) -> tuple[ExportNotice, ...]:
 
 
 def _parse_seaweedfs(message: dict[str, Any]) -> tuple[ExportNotice, ...]:
-    """Overwrites and renames count as well: the other stores call them creations."""
+    """Return notices for creations, overwrites and renames, as the other stores do."""
     event = _check(_FilerEvent, message, "SeaweedFS event")
     new, old = event.message.new_entry, event.message.old_entry
     if new is None or new.is_directory:
@@ -194,7 +194,7 @@ def _parse_seaweedfs(message: dict[str, Any]) -> tuple[ExportNotice, ...]:
     bucket, _, key = path.removeprefix(_BUCKETS).partition("/")
     if not path.startswith(_BUCKETS) or not key or _is_internal(bucket, key):
         return ()
-    # An update that leaves the bytes alone, as when tags are put, is no arrival.
+    # An update that does not change the bytes (new tags, for example) is not an arrival.
     if old is not None and path == event.key and new.etag and new.etag == old.etag:
         return ()
     place = _check(_FilerPath, {"bucket": bucket, "key": key}, "SeaweedFS event")
@@ -209,7 +209,7 @@ def _parse_seaweedfs(message: dict[str, Any]) -> tuple[ExportNotice, ...]:
 
 
 def _is_internal(bucket: str, key: str) -> bool:
-    """Whether a filer path is SeaweedFS's own: parts of uploads, old versions, system files."""
+    """Whether SeaweedFS itself uses the filer path: upload parts, old versions, system files."""
     folders = key.split("/")[:-1]
     return (
         bucket.startswith(".")
@@ -225,7 +225,7 @@ def _is_oss_creation(name: str) -> bool:
 def _created(
     events: Any, what: str, is_creation: Callable[[str], bool]
 ) -> Iterable[tuple[int, dict[str, Any]]]:
-    """The creations among a list of events with their positions; `DataError` if it is none."""
+    """Yield the index and event of each creation; raise `DataError` if `events` is not a list."""
     if not isinstance(events, list):
         raise DataError(f"{what}: expected a list")
     if len(events) > MAX_EVENTS:
@@ -251,7 +251,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def _check(model: type[_Model], value: Any, where: str) -> _Model:
-    """`value` as a model; `DataError` says where and what was expected, not what came."""
+    """Validate `value`; the `DataError` states where and what was expected, not what was sent."""
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as error:
@@ -263,7 +263,7 @@ def _check(model: type[_Model], value: Any, where: str) -> _Model:
 
 
 def _read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object of a body, plain or in base64, not nested without end."""
+    """Parse a body, plain or base64, as a JSON object of at most `MAX_DEPTH` levels."""
     text = body.strip()
     if not text.startswith(b"{"):
         text = _decode_base64(text)
@@ -288,7 +288,7 @@ def _children(parent: Any) -> Iterable[Any]:
 
 
 def _decode_base64(text: str | bytes) -> bytes:
-    """The bytes meant, none where it is not base64."""
+    """Decode base64; return b"" if the text is not base64."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -1,11 +1,11 @@
-"""A small HTTP service that takes signed notifications of object stores and passes them on.
+"""An HTTP service that receives signed notifications from object stores and publishes them.
 
-A sender proves itself twice: a bearer token, and an HMAC-SHA256 over the time and the body
-(`sign`), good for a few minutes and for one delivery. A store that cannot sign (SeaweedFS) has a
-token of its own, which proves less: who has read it may repeat a notice, and no more, since a
-notice only makes us look. Without a token no body is read, and a request that proves too little
-is refused without a word on which part; the log has the reason.
-What was delivered is remembered in this process: run one worker.
+A sender authenticates with a bearer token and an HMAC-SHA256 signature of the time and the body
+(`sign`), which is valid for a few minutes and one delivery. A store that cannot sign (SeaweedFS)
+uses a separate token. That token is weaker: an attacker who has it can repeat notices, but a
+notice only makes the pipeline look at the store. Without a valid token the body is not read. A
+refused request gets no reason; the reason is logged.
+Accepted deliveries are remembered in the memory of this process, so run only one process.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from tasks.labeling.notifications import ExportNotice, parse_notification
 SIGNATURE_HEADER = "X-Intent-Signature"
 MIN_SECRET_CHARACTERS = 16
 
-# Full, it refuses new deliveries: to forget one early would let it be repeated.
+# At this limit new deliveries are refused: forgetting an earlier one would allow a replay.
 _MAX_REMEMBERED = 10_000
 _SIGNATURE = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})")
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def sign(body: bytes, secret: SecretStr, timestamp: int) -> str:
-    """The `X-Intent-Signature` of a body sent at `timestamp` (unix seconds)."""
+    """Return the `X-Intent-Signature` of a body sent at `timestamp` (Unix seconds)."""
     return f"t={timestamp},v1={_digest(body, secret, str(timestamp)).hex()}"
 
 
@@ -50,18 +50,20 @@ def create_app(
     max_bytes: int = 1 << 20,
     window_s: float = 300,
 ) -> FastAPI:
-    """The service: `POST /notifications` and `GET /healthz`.
+    """Create the service: `POST /notifications` and `GET /healthz`.
 
-    `publish` gets every notice, coroutine functions on the event loop and others in a thread.
-    When it fails the sender is told to come again, with all notices of that body: it must bear
-    repeats. `store_token` is the token of stores that cannot sign; None: all must. Raises
-    `ConfigError` for a token or secret too short to protect anything.
+    `publish` is called with every notice: coroutine functions on the event loop, others in a
+    thread. If it fails, the sender gets a 503 and retries the whole body, so `publish` must accept
+    repeated notices. `store_token` is the token of stores that cannot sign; with None every sender
+    must sign. Raises `ConfigError` for a token or secret that is too short.
     """
     for name, value in (("token", token), ("secret", secret), ("store's token", store_token)):
         if value is not None and len(value.get_secret_value()) < MIN_SECRET_CHARACTERS:
-            raise ConfigError(f"the {name} needs {MIN_SECRET_CHARACTERS} characters or more")
+            raise ConfigError(f"the {name} must have at least {MIN_SECRET_CHARACTERS} characters")
     if store_token == token:
-        raise ConfigError("the store's token must be another one: who has it need not sign")
+        raise ConfigError(
+            "the store's token must differ from the token: it is accepted without a signature"
+        )
     if max_bytes < 1 or window_s <= 0:
         raise ConfigError(f"max_bytes={max_bytes} and window_s={window_s} must be positive")
     gate = _Gate(token, secret, store_token, window_s)
@@ -84,11 +86,11 @@ def create_app(
 
 
 class _RefusedError(Exception):
-    """The status and the message a sender gets."""
+    """The HTTP status and message to return to the sender."""
 
 
 class _Gate:
-    """Who may come in, and who was here already."""
+    """Authenticates senders and remembers accepted deliveries."""
 
     def __init__(
         self,
@@ -104,9 +106,9 @@ class _Gate:
         self._expiries: dict[bytes, float] = {}
 
     def check_token(self, authorization: str) -> bool:
-        """Whether the sender has a token that asks for a signature, too."""
+        """Check the bearer token; return whether its sender must sign as well."""
         scheme, _, token = authorization.partition(" ")
-        # Hashed, as a comparison of texts of different lengths tells the length.
+        # Hash first: comparing texts of different lengths would reveal the length.
         given = _hash(token.strip().encode("latin-1"))
         signs = hmac.compare_digest(given, self._token)
         if scheme.lower() != "bearer" or not (
@@ -116,21 +118,21 @@ class _Gate:
         return signs
 
     def check_signature(self, header: str, body: bytes) -> tuple[bytes, float]:
-        """What to remember the delivery by, and until when."""
+        """Check the signature; return the delivery's key and when it expires (Unix seconds)."""
         match = _SIGNATURE.fullmatch(header)
         if match is None:
             raise _unproven(f"{SIGNATURE_HEADER} is missing or malformed")
         stamp, given = match.groups()
         expected = _digest(body, self._secret, stamp)
         if not hmac.compare_digest(bytes.fromhex(given), expected):
-            raise _unproven("the signature does not fit the body")
+            raise _unproven("the signature does not match the body")
         if abs(time.time() - int(stamp)) > self._window_s:
-            raise _unproven("the timestamp is too old or ahead: compare the clocks")
+            raise _unproven("the timestamp is too old or in the future: compare the clocks")
         return expected, int(stamp) + self._window_s
 
     def remember(self, delivery: bytes, expiry: float) -> None:
         if delivery in self._expiries:
-            raise _RefusedError(409, "this delivery was accepted before")
+            raise _RefusedError(409, "this delivery was already accepted")
         if len(self._expiries) >= _MAX_REMEMBERED:
             now = time.time()
             self._expiries = {k: v for k, v in self._expiries.items() if v >= now}
@@ -143,14 +145,14 @@ class _Gate:
 
 
 async def _deliver(request: Request, gate: _Gate, publish: Publish, max_bytes: int) -> int:
-    """Check one request and publish its notices; how many there were."""
+    """Check one request, publish its notices, and return how many there were."""
     signs = gate.check_token(request.headers.get("authorization", ""))
     body = await _read_body(request, max_bytes)
     if not signs:
         return await _pass_on(_parse(body), publish)
     delivery, expiry = gate.check_signature(request.headers.get(SIGNATURE_HEADER, ""), body)
     notices = _parse(body)
-    # Before publishing, so that of two at the same time one is refused.
+    # Before publishing, so that one of two simultaneous deliveries is refused.
     gate.remember(delivery, expiry)
     try:
         return await _pass_on(notices, publish)
@@ -163,7 +165,7 @@ def _parse(body: bytes) -> tuple[ExportNotice, ...]:
     try:
         return parse_notification(body)
     except DataError as error:
-        logger.warning("a notification was not understood: %s", error)
+        logger.warning("notification not recognized: %s", error)
         raise _RefusedError(400, str(error)) from error
 
 
@@ -174,13 +176,13 @@ async def _pass_on(notices: tuple[ExportNotice, ...], publish: Publish) -> int:
             if inspect.isawaitable(outcome):
                 await outcome
     except Exception as error:
-        logger.error("a notice could not be passed on: %s: %s", type(error).__name__, error)
-        raise _RefusedError(503, "could not be passed on: try again later") from error
+        logger.error("failed to publish a notice: %s: %s", type(error).__name__, error)
+        raise _RefusedError(503, "could not publish the notice: try again later") from error
     return len(notices)
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:
-    """The body, as far as the limit; what stands in `Content-Length` is believed only if over."""
+    """Read the body up to the limit; a `Content-Length` over the limit is refused at once."""
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced[:20]) > max_bytes:
         raise _RefusedError(413, f"at most {max_bytes} bytes")
@@ -198,7 +200,7 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
 
 
 def _unproven(reason: str) -> _RefusedError:
-    logger.warning("a notification was refused: %s", reason)
+    logger.warning("notification refused: %s", reason)
     return _RefusedError(401, "not authenticated")
 
 
@@ -207,7 +209,7 @@ def _refuse(status: int, message: str) -> JSONResponse:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status in (401, 413):
-        headers["Connection"] = "close"  # or the server would read the rest of the body
+        headers["Connection"] = "close"  # otherwise the server would read the rest of the body
     return JSONResponse({"error": message}, status, headers)
 
 

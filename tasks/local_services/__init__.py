@@ -1,1 +1,1 @@
-"""Prefect, MLflow and the store as processes of this machine."""
+"""Prefect, MLflow and the gateway as processes on this machine."""

@@ -1,4 +1,4 @@
-"""What a platform has, embedded for one machine: Prefect, MLflow, an object store, a gateway."""
+"""The embedded platform of one machine: Prefect, MLflow, an object store, a gateway."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ _STARTUP_S = 180
 
 
 class Service(NamedTuple):
-    """A server of the embedded platform, as it is to be started."""
+    """A server of the embedded platform and how to start it."""
 
     name: str
     port: int
@@ -46,17 +46,18 @@ class Service(NamedTuple):
 def start_services(
     settings: Settings, announce: Callable[[str], None], only: Collection[str] = ()
 ) -> None:
-    """Start what does not run yet, all at once, and wait until each answers; `only` those named.
+    """Start all services that are not running, in parallel, and wait until each answers.
 
-    Raises `ConfigError` when a port is taken by a program that is not ours, when the gateway runs
-    under other settings, or when its certificate cannot be used.
+    `only` limits this to the named services. Raises `ConfigError` when another program uses a
+    port, when the gateway runs under other settings, or when its certificate is unusable.
     """
     get_store(settings)
     settings.read_api_key()
     with file_lock(settings.layout.services_lock):
         require_same_listeners(settings)
         if not only:
-            # `supervise` looks after it otherwise, and goes on with the former one.
+            # With `only`, the caller is `supervise`, which renews the certificate itself and keeps
+            # the previous one if the new one is unusable.
             renew_certificate(settings)
         folder, services = settings.layout.processes, _services(settings)
         if only:
@@ -78,37 +79,37 @@ def start_services(
         for service in services:
             _wait_for(settings, service)
             if service in missing:
-                announce(f"{service.name} answers after {time.monotonic() - started:.0f} s")
+                announce(f"{service.name} is ready after {time.monotonic() - started:.0f} s")
         if not settings.prefect_url and not only:
             _set_up_prefect(settings, announce)
 
 
 def _set_up_prefect(settings: Settings, announce: Callable[[str], None]) -> None:
-    """What a server of one's own is given once, by hand."""
-    from tasks.orchestration.automations import ensure_automations  # they import Prefect
+    """Create the work pools and automations; on an external Prefect server the user does this."""
+    from tasks.orchestration.automations import ensure_automations  # imports Prefect, which is slow
     from tasks.orchestration.work_pools import ensure_work_pools
 
     ensure_work_pools()
     try:
         ensure_automations(settings)
     except ConfigError as error:
-        announce(str(error))  # its block can be made only now that the server is up
+        announce(str(error))  # do not fail: the missing block can only be created once Prefect runs
 
 
 def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Stop every process this home has started, model servers included, and nothing else."""
+    """Stop every process started from this home, including model servers, and no other process."""
     folder = settings.layout.processes
     for path in folder.glob("*.json"):
         end_leftovers(folder, path.stem)
     records = list_processes(folder)
-    # The gateway first: callers get a clean refusal instead of a dying server.
+    # The gateway first: callers get a refused connection instead of an interrupted answer.
     for record in sorted(records, key=lambda r: r.name != "gateway"):
         stop_process(folder, record)
         announce(f"stopped {record.name} (pid {record.pid})")
 
 
 def running_services(settings: Settings) -> dict[str, int]:
-    """Name and pid of every process this home has started."""
+    """Return the name and pid of every running process started from this home."""
     return {record.name: record.pid for record in list_processes(settings.layout.processes)}
 
 
@@ -123,13 +124,13 @@ def _wait_for(settings: Settings, service: Service) -> None:
     record = find_process(settings.layout.processes, service.name)
     if record is None:
         log = settings.layout.processes / f"{service.name}.log"
-        raise ServiceError(f"{service.name} ended while starting; see {log}")
+        raise ServiceError(f"{service.name} exited during startup; see {log}")
     error = TrackingError if service.name == "mlflow" else ServiceError
     wait_until_ready(record, lambda: answers(service.health_url), _STARTUP_S, error)
 
 
 def _services(settings: Settings) -> list[Service]:
-    """What runs here: the gateway always, the others unless the user has their own."""
+    """List the services of this machine: the gateway, and those without an external server."""
     services = [_gateway(settings)]
     if not settings.mlflow_url:
         services.insert(0, _mlflow(settings))
@@ -155,11 +156,12 @@ def _prefect(settings: Settings) -> Service:
                 "asyncpg",
                 f"sqlite+aiosqlite:///{layout.prefect_database}",
             ),
-            # Else a server that is killed forgets who holds which limit, and nobody frees it.
+            # The default, in memory, is lost when the server is killed: limits that runs held
+            # would then never be released.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
                 "prefect.server.concurrency.lease_storage.filesystem"
             ),
-            # The server looks its own API up under this address.
+            # The server calls its own API at this address.
             "PREFECT_API_URL": settings.prefect_api_url,
         },
         prepare=lambda: layout.prefect.mkdir(parents=True, exist_ok=True),
@@ -178,7 +180,7 @@ def _mlflow(settings: Settings) -> Service:
             *("--host", settings.host, "--port", str(settings.mlflow_port)),
         ],
         environment={
-            # A command line, which a flag would stand in, is readable by everybody.
+            # In the environment, because every user of the machine can read a command line.
             "MLFLOW_BACKEND_STORE_URI": _database(
                 settings.mlflow_database_url, "psycopg2", f"sqlite:///{layout.mlflow_database}"
             ),
@@ -188,14 +190,14 @@ def _mlflow(settings: Settings) -> Service:
 
 
 def _database(url: SecretStr | None, driver: str, embedded: str) -> str:
-    """What a server's own setting says of its database: PostgreSQL by its driver, or SQLite."""
+    """Return a server's database URL: PostgreSQL with the server's driver, or embedded SQLite."""
     if url is None:
         return embedded
     kind, separator, rest = url.get_secret_value().partition("://")
     if not separator or kind.partition("+")[0] not in ("postgresql", "postgres"):
         raise ConfigError(
-            "INTENT_PREFECT_DATABASE_URL and INTENT_MLFLOW_DATABASE_URL begin with postgresql://, "
-            "as postgresql://user:password@host/database"
+            "INTENT_PREFECT_DATABASE_URL and INTENT_MLFLOW_DATABASE_URL must start with "
+            "postgresql://, e.g. postgresql://user:password@host/database"
         )
     return f"postgresql+{driver}://{rest}"
 

@@ -1,4 +1,4 @@
-"""The served model kept alive: what dies is started again, until somebody says stop."""
+"""Keep the served model running: restart the gateway and model servers that die."""
 
 import logging
 import threading
@@ -18,17 +18,17 @@ _EVERY_S = 5.0
 
 
 def supervise(settings: Settings, stop: threading.Event, every_s: float = _EVERY_S) -> None:
-    """Serve what `serving.json` says until `stop`; a failure is reported once and tried again.
+    """Serve the model in `serving.json` until `stop`; log a failure once and retry.
 
-    Promotions and rollbacks go on beside it: what they have written is what is kept alive. So
-    does a certificate that is renewed: a broken one is reported, and the former one stays.
-    Raises `ConfigError` for one that is broken at the start.
+    Promotions and rollbacks can run at the same time: the model they write is kept running. A
+    renewed certificate is loaded; if it is unusable, that is logged and the previous one stays.
+    Raises `ConfigError` for a certificate that is unusable at the start.
     """
     renew_certificate(settings)
     certificate = _RepeatedStep(
         lambda: reload_renewed_certificate(settings), (ConfigError, ServiceError)
     )
-    # A promotion under way has the lock; whatever else it is may pass, too.
+    # Retry on ServiceError: a promotion in progress holds the lock; other failures may pass, too.
     serving = _RepeatedStep(lambda: _serve(settings), (ServiceError,))
     while not stop.is_set():
         certificate.do()
@@ -37,9 +37,9 @@ def supervise(settings: Settings, stop: threading.Event, every_s: float = _EVERY
 
 
 def reload_renewed_certificate(settings: Settings) -> None:
-    """Take a certificate that was renewed. Raises as `renew_certificate`."""
+    """Load a renewed certificate into the gateway. Raises the errors of `renew_certificate`."""
     if renew_certificate(settings):
-        logger.info("the gateway has the new certificate of %s", settings.tls_certificate)
+        logger.info("gateway loaded the new certificate: %s", settings.tls_certificate)
 
 
 def _serve(settings: Settings) -> None:
@@ -47,7 +47,7 @@ def _serve(settings: Settings) -> None:
     target = LocalTarget(settings)
     served = target.read().current
     if served is None and not serving_now(settings):
-        return  # the first candidate's server, evaluated, waits for its promotion
+        return  # `reconcile` would stop the server of a first candidate that awaits promotion
     if served is None or not target.does_answer(served):
         _, repairs = target.reconcile()
         for repair in repairs:
@@ -55,7 +55,7 @@ def _serve(settings: Settings) -> None:
 
 
 class _RepeatedStep:
-    """A step done again and again; the same failure is reported once."""
+    """A step that is repeated; consecutive identical failures are logged once."""
 
     def __init__(self, step: Callable[[], None], passing: tuple[type[IntentError], ...]) -> None:
         self._step = step
@@ -73,7 +73,7 @@ class _RepeatedStep:
 
 
 def stop_serving(settings: Settings) -> None:
-    """Stop the gateway, then the model servers; nothing else of this home."""
+    """Stop the gateway, then the model servers; keep the other processes of this home."""
     folder = settings.layout.processes
     records = [r for r in list_processes(folder) if r.name == "gateway" or r.name[:5] == "vllm-"]
     for record in sorted(records, key=lambda r: r.name != "gateway"):

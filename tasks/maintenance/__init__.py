@@ -1,1 +1,1 @@
-"""Cleaning, diagnosis and backup of a platform."""
+"""Cleanup, diagnosis, backup and restore."""

@@ -1,8 +1,8 @@
-"""`intent clean`: what policy lets go, on this machine and in the store.
+"""`intent clean`: delete what the retention settings allow, on this machine and in the store.
 
-A model is removed from the store only if no gate has ever accepted it: what is served, and what was
-served before, was accepted. The training that made it is forgotten first, so that a later run
-trains again instead of looking for it.
+A model is deleted from the store only if no gate ever accepted it; the served model and the
+previous one were accepted. The record of its training is deleted first, so that a later run trains
+again instead of looking for the deleted model.
 """
 
 import datetime
@@ -43,7 +43,7 @@ _DAY_S = 86_400
 
 
 class Removal(NamedTuple):
-    """Something that policy lets go."""
+    """Something to delete, its size in bytes, and the function that deletes it."""
 
     what: str
     size: int
@@ -51,7 +51,7 @@ class Removal(NamedTuple):
 
 
 def plan_cleaning(settings: Settings, protected: Protected) -> Iterator[Removal]:
-    """What goes, in order; nothing is removed before its `remove` is called."""
+    """Yield what to delete, in order; nothing is deleted until its `remove` is called."""
     yield from plan_local(settings)
     if not protected.problem:
         yield from plan_candidates(settings, protected)
@@ -60,11 +60,11 @@ def plan_cleaning(settings: Settings, protected: Protected) -> Iterator[Removal]
 
 
 def plan_local(settings: Settings) -> Iterator[Removal]:
-    """Models that are in the store as well, work that nobody goes on with, old logs."""
+    """Yield this machine's models that are also in the store, abandoned work and old logs."""
     served = read_state(settings).model_names()
     for path in find_forgettable(settings, served)[1]:
         size = _removal("", path).size
-        yield Removal(f"{path}, which is in the store", size, partial(remove_folder, path))
+        yield Removal(f"{path} (also in the store)", size, partial(remove_folder, path))
     folder = settings.layout.processes
     if not has_live_run(settings):
         layout = settings.layout
@@ -72,18 +72,18 @@ def plan_local(settings: Settings) -> Iterator[Removal]:
             if not is_in_use(folder, training_lock(path)) and _is_stale(
                 path, settings.keep_work_days
             ):
-                yield _removal(f"{path}, which a run never ended", path)
+                yield _removal(f"{path} (unfinished, no run uses it)", path)
         for path in sorted(layout.exports.glob("*")):
             if _is_stale(path, settings.keep_work_days):
-                yield _removal(f"{path}, a copy", path)
+                yield _removal(f"{path} (copy of an export)", path)
     living = {record.log for record in list_processes(folder)}
     for path in sorted(folder.glob("*.log")):
         if path not in living and _is_stale(path, settings.keep_log_days):
-            yield _removal(f"{path}, which nobody writes to", path)
+            yield _removal(f"{path} (log of a stopped process)", path)
 
 
 def plan_candidates(settings: Settings, protected: Protected) -> Iterator[Removal]:
-    """Models of the store that no gate has accepted and that nobody needs."""
+    """Yield the store's unneeded models that no gate has accepted."""
     days, store = settings.keep_candidate_days, get_store(settings)
     if days is None:
         return
@@ -97,24 +97,24 @@ def plan_candidates(settings: Settings, protected: Protected) -> Iterator[Remova
             continue
         size = sum(file.size for file in objects)
         remove = partial(_remove_model, settings, name, objects, trainings[name])
-        yield Removal(f"{MODELS.key(name)}, which no gate has accepted", size, remove)
+        yield Removal(f"{MODELS.key(name)} (not accepted by any gate)", size, remove)
 
 
 def plan_checkpoints(settings: Settings) -> Iterator[Removal]:
-    """Checkpoints in the store of trainings that never ended, or that ended without them."""
+    """Yield the store's old checkpoints: of trainings that never ended, or no longer need them."""
     days, store = settings.keep_checkpoint_days, get_store(settings)
     if days is None:
         return
     for name, objects in _folders(store, TRAININGS):
         checkpoints = [o for o in objects if o.key.split("/")[2] == CHECKPOINTS_FOLDER]
         if checkpoints and _are_old(checkpoints, days):
-            what = f"{TRAININGS.key(name, CHECKPOINTS_FOLDER)}, which no training goes on from"
+            what = f"{TRAININGS.key(name, CHECKPOINTS_FOLDER)} (no training resumes from it)"
             size = sum(o.size for o in checkpoints)
             yield Removal(what, size, partial(_delete, store, checkpoints))
 
 
 def plan_snapshots(settings: Settings, protected: Protected) -> Iterator[Removal]:
-    """Copies of exports whose runs have ended; what was made of them stays."""
+    """Yield copies of exports whose runs have ended; the datasets made from them stay."""
     days, store = settings.keep_snapshot_days, get_store(settings)
     if days is None:
         return
@@ -122,7 +122,7 @@ def plan_snapshots(settings: Settings, protected: Protected) -> Iterator[Removal
         awaited = any(file.key in uri for file in objects for uri in protected.exports)
         if not awaited and _are_old(objects, days):
             size = sum(file.size for file in objects)
-            what = f"{SNAPSHOTS.key(name)}, an export's copy"
+            what = f"{SNAPSHOTS.key(name)} (copy of an export)"
             yield Removal(what, size, partial(_delete, store, objects))
 
 
@@ -133,14 +133,14 @@ def _folders(store: ObjectStore, area: Area) -> Iterator[tuple[str, list[Scanned
 
 
 def _find_trainings(store: ObjectStore) -> dict[str, list[str]]:
-    """Which finished trainings name a model as theirs."""
+    """Return the manifest keys of the finished trainings of each model, by model name."""
     trainings: dict[str, list[str]] = defaultdict(list)
     for file in store.scan(TRAININGS.prefix):
         if file.key.endswith(f"/{MANIFEST}") and file.key.count("/") == 2:
             try:
                 artifact = ModelArtifact.model_validate_json(store.read(file.key))
             except ValidationError:
-                continue  # another version's: that one does not find it either
+                continue  # written by another version, whose runs cannot find this model either
             trainings[artifact.name].append(file.key)
     return trainings
 
@@ -148,8 +148,10 @@ def _find_trainings(store: ObjectStore) -> dict[str, list[str]]:
 def _remove_model(
     settings: Settings, name: str, objects: list[ScannedObject], trainings: list[str]
 ) -> None:
-    """First what says that it is there: a kill in between costs another training at most, and
-    `intent doctor` removes the rest."""
+    """Delete the manifests first, then the files.
+
+    A kill in between costs at most another training; `intent doctor` deletes the rest.
+    """
     tag_removed(settings, name)
     store = get_store(settings)
     for key in trainings:
@@ -158,7 +160,7 @@ def _remove_model(
 
 
 def tag_removed(settings: Settings, name: str) -> None:
-    """Its versions in the registry say when it went, so that nobody calls it missing."""
+    """Tag the model's registry versions with the time of removal; the doctor then ignores them."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with mlflow_errors(settings.mlflow_tracking_url):
         client = make_client(settings)
@@ -170,7 +172,7 @@ def _delete(store: ObjectStore, objects: list[ScannedObject]) -> None:
     for key in [file.key for file in objects]:
         area = find_area(key)
         if area is None or not area.may_clean:
-            raise ValueError(f"{key} must not be removed")
+            raise ValueError(f"{key} must not be deleted")
         store.delete(key)
 
 
@@ -180,7 +182,7 @@ def _removal(what: str, path: Path) -> Removal:
 
 
 def remove_path(path: Path) -> None:
-    """Remove a file, or a folder as far as it can be removed."""
+    """Delete a file or a folder; errors inside a folder are ignored."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -192,6 +194,6 @@ def _are_old(objects: list[ScannedObject], days: float) -> bool:
 
 
 def _is_stale(path: Path, days: float) -> bool:
-    """Nothing in it has changed for so long."""
+    """Whether nothing in the folder has changed for that many days."""
     times = [file.stat().st_mtime for file in (path, *path.rglob("*")) if file.exists()]
     return time.time() - max(times, default=time.time()) > days * _DAY_S

@@ -1,4 +1,4 @@
-"""`intent doctor`: every check, in the order in which one's repair helps the next."""
+"""`intent doctor`: all checks, ordered so that each repair helps the next check."""
 
 from collections.abc import Callable, Iterator
 
@@ -33,11 +33,13 @@ CHECKS: dict[str, Callable[[Examination], Iterator[Diagnosis]]] = {
 def examine(
     settings: Settings, *, dry_run: bool = False, set_lifecycle: bool = False
 ) -> Iterator[Diagnosis]:
-    """Yield each diagnosis as it is made; what can be repaired is, unless `dry_run`."""
+    """Run all checks and yield each diagnosis; repair what can be repaired, unless `dry_run`."""
     examination = Examination(settings, dry_run=dry_run, set_lifecycle=set_lifecycle)
     for name, check in CHECKS.items():
         try:
             yield from check(examination)
         except IntentError as error:
-            # One system's trouble hides nothing about the others.
-            yield report_problem(name, f"not looked at: {error}", "see to that, then ask again")
+            # A failure in one system must not hide findings about the others.
+            yield report_problem(
+                name, f"not checked: {error}", "fix this, then run `intent doctor` again"
+            )

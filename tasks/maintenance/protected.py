@@ -1,6 +1,6 @@
-"""Which models nobody may remove: served, to be served, tried, waiting for a person, or at work.
+"""Find the models that must be kept: served, on trial, awaiting approval, or used by a run.
 
-Whatever cannot be read counts against removing: a server that does not answer is no permission.
+If a server does not answer or a state cannot be read, nothing may be deleted.
 """
 
 from typing import NamedTuple
@@ -27,55 +27,57 @@ from tasks.storage.step_results import get_store
 from tasks.tracking.registry import ARTIFACT_TAG
 from tasks.tracking.runs import make_client, mlflow_errors
 
-_AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
-_TO_COME = [StateType.SCHEDULED, StateType.PAUSED]
+_ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+_WAITING = [StateType.SCHEDULED, StateType.PAUSED]
 _MOST_RUNS = 200
 
 
 class Protected(NamedTuple):
-    """What Prefect and MLflow say of it."""
+    """What must be kept according to Prefect and MLflow."""
 
     models: frozenset[str] = frozenset()
-    """Named by an alias of the registry, or waiting for a person's word."""
+    """Content names of models with a registry alias, or awaiting approval."""
     exports: frozenset[str] = frozenset()
-    """Keys that runs to come will read."""
+    """URIs of exports that scheduled or paused runs will read."""
     problem: str = ""
-    """Why nothing may be removed from the store now; empty when nothing speaks against it."""
+    """Why nothing may be deleted from the store now; empty if deletion is allowed."""
 
 
 def find_protected(settings: Settings) -> Protected:
-    """Asks both servers; a problem in one is the answer."""
+    """Query Prefect and MLflow; if either fails, protect everything."""
     try:
         with get_client(sync_client=True) as client:
             if client.api_healthcheck() is not None:
-                return Protected(problem="Prefect does not answer: runs under way are unknown")
+                return Protected(problem="Prefect does not answer: running runs are unknown")
             runs = client.read_flow_runs(
                 flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOWS))),
                 flow_run_filter=FlowRunFilter(
                     state=FlowRunFilterState(
-                        type=FlowRunFilterStateType(any_=[*_AT_WORK, *_TO_COME])
+                        type=FlowRunFilterStateType(any_=[*_ACTIVE, *_WAITING])
                     )
                 ),
                 limit=_MOST_RUNS,
             )
     except (httpx.HTTPError, PrefectException) as error:
         return Protected(problem=f"Prefect failed: {error}")
-    busy = [run for run in runs if run.state_type in _AT_WORK]
+    busy = [run for run in runs if run.state_type in _ACTIVE]
     if busy or has_live_run(settings) or len(runs) == _MOST_RUNS:
         name = busy[0].name if busy else "of this home"
-        return Protected(problem=f"a run is under way ({name}): it may need any of them")
+        return Protected(problem=f"a run is in progress ({name}): it may need any model")
     try:
         exports = frozenset(str(run.parameters.get("export_uri", "")) for run in runs)
         return Protected(_find_named(settings), exports)
     except TrackingError as error:
-        return Protected(problem=f"MLflow does not say which models wait or are served: {error}")
+        return Protected(
+            problem=f"cannot read from MLflow which models await approval or are served: {error}"
+        )
 
 
 def find_served(settings: Settings) -> set[str]:
-    """Models that this machine or a fleet of the store serves, served before, or tries; and those
-    that wait to be recorded.
+    """Return the content names of models that this machine or any fleet of the store needs.
 
-    Raises `StorageError` for a document that cannot be read.
+    These are the served model, the previous one, those on trial, and those not yet recorded in
+    MLflow. Raises `StorageError` for a document that cannot be read.
     """
     names, store = protected_models(settings), get_store(settings)
     for waiting in store.scan(UNRECORDED.prefix):

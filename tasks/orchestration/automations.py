@@ -1,4 +1,4 @@
-"""The automations of `deployments/automations.yaml`, brought to the Prefect server."""
+"""Apply the automations of `deployments/automations.yaml` to the Prefect server."""
 
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ from tasks.settings import CHECKOUT, Settings
 
 AUTOMATIONS = CHECKOUT / "deployments" / "automations.yaml"
 _WEBHOOK = "webhook"
-# Within JSON: whatever stands in it, quotes and lines among them, stays one text.
+# Escapes quotes and line breaks, so that any text is one JSON string.
 _AS_JSON = "{{% filter tojson %}}{}{{% endfilter %}}"
 
 
 def ensure_automations(settings: Settings, path: Path = AUTOMATIONS) -> list[str]:
-    """Make or update those declared; returns their names. What a person has switched off stays so.
+    """Create or update the declared automations and return their names.
 
-    Without INTENT_NOTIFICATION_BLOCK those that notify are left out. Raises `ConfigError` when the
-    block it names is not there, `ServiceError` when the server refuses one.
+    An automation that was disabled on the server stays disabled. Automations that notify are
+    skipped unless INTENT_NOTIFICATION_BLOCK is set. Raises `ConfigError` when that block does not
+    exist, `ServiceError` when the server rejects an automation.
     """
     declared = yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]
     applied = []
@@ -37,13 +38,14 @@ def ensure_automations(settings: Settings, path: Path = AUTOMATIONS) -> list[str
             try:
                 _apply(client, AutomationCore.model_validate(fields))
             except PrefectHTTPStatusError as error:
-                raise ServiceError(f"Prefect did not take {fields['name']!r}: {error}") from error
+                name = fields["name"]
+                raise ServiceError(f"Prefect rejected automation {name!r}: {error}") from error
             applied.append(str(fields["name"]))
     return applied
 
 
 def _find_block(client: SyncPrefectClient, named: str) -> str:
-    """The id of the block with that type and name, "" when none is named."""
+    """Return the id of the block TYPE/NAME; "" if `named` is empty."""
     if not named:
         return ""
     kind, _, name = named.partition("/")
@@ -51,9 +53,9 @@ def _find_block(client: SyncPrefectClient, named: str) -> str:
         return str(client.read_block_document_by_name(name, kind, include_secrets=False).id)
     except ObjectNotFound as error:
         raise ConfigError(
-            f"INTENT_NOTIFICATION_BLOCK={named}: the Prefect server has no such block; make it "
-            "there (Blocks, +) and name it as TYPE/NAME, as slack-webhook/on-call, then run "
-            "`intent automations`"
+            f"INTENT_NOTIFICATION_BLOCK={named}: no such block on the Prefect server. Create it in "
+            "the Prefect UI (Blocks, +), set the variable to TYPE/NAME, e.g. "
+            "slack-webhook/on-call, and run `intent automations`"
         ) from error
 
 
@@ -70,6 +72,6 @@ def _apply(client: SyncPrefectClient, automation: AutomationCore) -> None:
     if not present:
         client.create_automation(automation)
         return
-    # Defaults too: an update that leaves one out is refused.
+    # Send all fields, also defaults: Prefect refuses an update with a missing field.
     fields = {**automation.model_dump(exclude={"owner_resource"}), "enabled": present[0].enabled}
     client.update_automation(present[0].id, AutomationCore.model_validate(fields))

@@ -1,7 +1,7 @@
-"""Events on the Prefect server, posted to its event API.
+"""Publish events through the Prefect server's event API.
 
-The deployment `take-export/cpu` has a trigger on exports that are ready,
-`deployments/automations.yaml` on other events.
+The deployment `take-export/cpu` is triggered by `itag.export.ready`; the automations in
+`deployments/automations.yaml` are triggered by other events.
 """
 
 import uuid
@@ -18,10 +18,10 @@ _TIMEOUT_S = 30
 
 
 def publish_export_ready(settings: Settings, project: str, export_uri: str, content: str) -> str:
-    """Post the event; `content` names the export's bytes (an etag). Returns the event's id.
+    """Post the event and return its id; `content` identifies the export's bytes (an etag).
 
-    The id follows from what it tells, so the same news twice is one event, whoever brings it.
-    Raises `ServiceError` when the Prefect server does not take it.
+    The id is a hash of project, URI and content, so repeated notices of one export are one event.
+    Raises `ServiceError` when the Prefect server does not accept the event.
     """
     identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{project} {export_uri} {content}"))
     resource = {
@@ -41,7 +41,7 @@ def publish_event(
     identity: str = "",
     timeout_s: float = _TIMEOUT_S,
 ) -> None:
-    """Post an event; without an `identity` a new one. Raises `ServiceError` when that fails."""
+    """Post an event; an empty `identity` gets a random id. Raises `ServiceError` on failure."""
     body = {
         "id": identity or str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
@@ -54,12 +54,12 @@ def publish_event(
         answer = httpx.post(url, json=[body], timeout=timeout_s, trust_env=False, auth=_login())
         answer.raise_for_status()
     except httpx.HTTPError as error:
-        raise ServiceError(f"Prefect at {url} did not take the event: {error}") from error
+        raise ServiceError(f"could not post event {event} to {url}: {error}") from error
 
 
 def _login() -> tuple[str, str] | None:
-    """What Prefect's own client would log in with (PREFECT_API_AUTH_STRING)."""
-    from prefect.settings import get_current_settings  # a rollback has turned before it waits
+    """Return the user and password of PREFECT_API_AUTH_STRING, as Prefect's own client uses it."""
+    from prefect.settings import get_current_settings  # slow import: a rollback must switch first
 
     secret = get_current_settings().api.auth_string
     if secret is None:

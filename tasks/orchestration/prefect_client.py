@@ -1,4 +1,4 @@
-"""A client of the Prefect server, for whoever must know at once that none answers."""
+"""A Prefect client that fails at once when the server does not answer."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tasks.settings import Settings
 
 @contextlib.contextmanager
 def connect(settings: Settings) -> Iterator[SyncPrefectClient]:
-    """A client of the Prefect server. Raises `ServiceError` when none answers."""
+    """Yield a Prefect client. Raises `ServiceError` when the server does not answer."""
     with get_client(sync_client=True) as client:
         problem = client.api_healthcheck()
         if problem is not None:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in the terminal, an artifact in Prefect, a line in a log."""
+"""Report progress of long work: a bar in the terminal, an artifact in Prefect, log lines."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ _LOG_EVERY_S = 20.0
 
 
 class Tracker:
-    """Told how far the work is; tells the terminal at once and Prefect every few seconds."""
+    """Reports progress: to the terminal at once, to Prefect every few seconds."""
 
     def __init__(self, name: str, key: str, bar: Progress | None) -> None:
         self._name = name
@@ -29,7 +29,7 @@ class Tracker:
         self._sent = self._logged = time.monotonic()
 
     def update(self, done: float, total: float, message: str = "") -> None:
-        """`done` of `total`, in whatever unit; the message stands beside the bar."""
+        """Report `done` of `total`, in any unit; `message` is shown next to the bar."""
         if self._bar and self._row is not None:
             self._bar.update(self._row, completed=done, total=total, message=message)
         now = time.monotonic()
@@ -46,16 +46,16 @@ class Tracker:
 
 @contextlib.contextmanager
 def failures_logged() -> Iterator[None]:
-    """A progress bar that cannot be drawn must not end an hour of training."""
+    """Log any exception instead of raising it: failed progress reports must not stop a training."""
     try:
         yield
     except Exception as error:
-        logger.warning("progress was not sent to Prefect: %s", error)
+        logger.warning("failed to send progress to Prefect: %s", error)
 
 
 @contextlib.contextmanager
 def track(name: str, key: str) -> Iterator[Tracker]:
-    """Progress of one piece of work; `key` names its artifact (lower case and dashes)."""
+    """Yield a `Tracker` of one task; `key` names its artifact (lower case and dashes)."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Tracker(name, key, None)

@@ -1,4 +1,4 @@
-"""Tasks that are tried again, which of their failures are worth it, and how long to wait before."""
+"""Task retries: which failures are retried, and after which delays."""
 
 import logging
 from collections.abc import Callable
@@ -17,17 +17,17 @@ R = TypeVar("R")
 
 
 def worth_a_retry(task: Any, run: TaskRun, state: State[Any]) -> bool:
-    """A `retry_condition_fn`: outside systems recover, wrong recipes and bad data do not."""
+    """A `retry_condition_fn`: retry failures of external systems, not wrong recipes or bad data."""
     return _is_error_of(state, ServiceError)
 
 
 def only_waits(task: Any, run: TaskRun, state: State[Any]) -> bool:
-    """A `retry_condition_fn`: somebody else is at it; whatever was tried and failed stays so."""
+    """A `retry_condition_fn`: retry only while another promotion is in progress."""
     return _is_error_of(state, PromotionInProgressError)
 
 
 class RetriedTask(Task[P, R]):
-    """A task that reads its delays when it runs; Prefect's own reads them when it is imported."""
+    """A task that reads its retry delays when it runs; Prefect reads them at import."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         return self._with_delays()(*args, **kwargs)
@@ -47,7 +47,7 @@ def retried_task(
     task_run_name: str | None = None,
     condition: Callable[[Any, TaskRun, State[Any]], bool] = worth_a_retry,
 ) -> Callable[[Callable[P, R]], RetriedTask[P, R]]:
-    """`@task`, tried again after INTENT_RETRY_DELAYS_S when its failure meets the condition."""
+    """`@task` with retries after INTENT_RETRY_DELAYS_S if its failure meets the condition."""
     return lambda fn: RetriedTask(fn, task_run_name=task_run_name, retry_condition_fn=condition)
 
 
@@ -55,8 +55,8 @@ def _is_error_of(state: State[Any], kind: type[ServiceError]) -> bool:
     try:
         state.result()
     except kind as error:
-        logger.warning("%s: %s. Trying again after a wait", type(error).__name__, error)
+        logger.warning("%s: %s. Retrying after a delay", type(error).__name__, error)
         return True
-    except BaseException:  # whatever else it was, trying again would not help
+    except BaseException:  # a retry would not help
         return False
     return False

@@ -1,10 +1,10 @@
-"""Is a flow run alive? By the lock its process holds, the heartbeats it sends, and its worker.
+"""Detect dead flow runs by their process's lock, their heartbeats and their worker.
 
-The lock files lie in `runs` below the home, one for each flow run, and a lock dies with its
-process. A lock says more than a pid: pids are used again, and mean nothing in another container or
-after a restart. The process of a run of a pool sends a heartbeat every 30 s
-(`deployments/work_pools`). A worker that lives reports a process that dies at once; when both die,
-or the server with them, nobody does.
+The lock files are in the home's `runs` folder, one per flow run; the kernel frees a lock when its
+process dies. Locks are more reliable than pids, which are reused and mean nothing in another
+container or after a restart. A run from a work pool sends a heartbeat every 30 s
+(`deployments/work_pools`). A live worker reports the death of a process at once; if the worker
+dies, too, or the server is down, nothing reports it.
 """
 
 import atexit
@@ -42,7 +42,7 @@ from tasks.system.processes import in_use, is_in_use
 
 logger = logging.getLogger(__name__)
 
-# A server may be other people's too: only these are ours to judge.
+# Other projects may use the same server: only runs of these flows are checked.
 FLOWS = (
     *("intent-pipeline", "prepare", "finetune", "evaluate-model", "promote", "roll-back"),
     *("watch-exports", "take-export"),
@@ -53,60 +53,60 @@ _LOOK_BACK, _LOOK_AHEAD = datetime.timedelta(days=7), datetime.timedelta(hours=1
 _HEARTBEAT_S = 30
 _HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 _SLOW_START = 5
-"""A process may take that many times longer to start than to send a heartbeat."""
+"""A pending run may be silent this many times longer than a running one."""
 _held: dict[str, contextlib.ExitStack] = {}
 
 
 class DeadRun(NamedTuple):
-    """A run that Prefect shows as under way, and why no process works on it."""
+    """A run that Prefect shows as unfinished, and why it is considered dead."""
 
     run: FlowRun
     reason: str
     is_silent: bool = False
-    """It is only the silence that tells."""
+    """Missing heartbeats are the only sign; `find_dead` checks twice."""
 
 
 def hold_run(flow: Any, flow_run: Any, state: Any) -> None:
-    """A flow's `on_running` hook: this process is the one its run lives in, to its end."""
+    """A flow's `on_running` hook: lock the run until this process ends."""
     hold(get_settings(), str(flow_run.id))
 
 
 def hold(settings: Settings, run_id: str) -> None:
-    """Keep that this process is where the run lives; a second time it does nothing."""
+    """Lock the run until this process ends; does nothing if this process holds the lock already."""
     if run_id in _held:
         return
     held = contextlib.ExitStack()
     held.enter_context(in_use(settings.layout.runs, run_id))
     _held[run_id] = held
-    atexit.register(_let_go, settings.layout.runs / f"{run_id}{_SUFFIX}", held)
+    atexit.register(_release, settings.layout.runs / f"{run_id}{_SUFFIX}", held)
 
 
 def list_held(settings: Settings) -> dict[str, bool]:
-    """Runs that were begun by processes of this home, and whether such a process still lives."""
+    """Return the runs started by processes of this home, and whether each process is alive."""
     folder = settings.layout.runs
     names = [path.name.removesuffix(_SUFFIX) for path in folder.glob(f"*{_SUFFIX}")]
     return {name: is_in_use(folder, name) for name in sorted(names)}
 
 
 def forget_run(settings: Settings, run_id: str) -> None:
-    """Its process is gone and its end is known."""
+    """Delete the run's lock file; its process is dead and Prefect has its final state."""
     (settings.layout.runs / f"{run_id}{_SUFFIX}").unlink(missing_ok=True)
 
 
 def has_live_run(settings: Settings) -> bool:
-    """Does a process of this home work on a run at this moment?"""
+    """Whether a live process of this home is executing a run."""
     return any(list_held(settings).values())
 
 
 def find_dead(client: SyncPrefectClient, settings: Settings) -> list[DeadRun]:
-    """The runs under way that no process works on; one of which nothing is known counts as alive.
+    """Return the unfinished runs without a process. A run without any evidence counts as alive.
 
-    Runs that are only silent are looked at again, a heartbeat later: a server that was down has
-    heard nothing from a run that lives.
+    Runs that are only silent are checked again after one heartbeat interval: a server that was
+    down has missed the heartbeats of live runs.
     """
     dead = _judge_runs(client, settings)
     if any(death.is_silent for death in dead):
-        logger.info("%d run(s) are silent: waiting for a heartbeat", len(dead))
+        logger.info("%d run(s) without a recent heartbeat: checking again", len(dead))
         time.sleep(_HEARTBEAT_S + 10)
         before = {death.run.id for death in dead}
         dead = [death for death in _judge_runs(client, settings) if death.run.id in before]
@@ -114,15 +114,15 @@ def find_dead(client: SyncPrefectClient, settings: Settings) -> list[DeadRun]:
 
 
 def end_dead_run(client: SyncPrefectClient, death: DeadRun) -> None:
-    """Crashed, or Cancelled where that was asked for; it frees what the run held."""
-    message = f"its process has died: {death.reason}"
+    """Set the run to Crashed, or to Cancelled if it was being cancelled; frees its limits."""
+    message = f"the run's process died: {death.reason}"
     is_cancelling = death.run.state_type == StateType.CANCELLING
     state: State[None] = Cancelled(message=message) if is_cancelling else Crashed(message=message)
     client.set_flow_run_state(death.run.id, state)
 
 
 def read_unfinished(client: SyncPrefectClient) -> list[FlowRun]:
-    """The runs of our flows that are in a state of work."""
+    """Return the running, cancelling and pending runs of our flows."""
     states = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]
     runs: list[FlowRun] = []
     while True:
@@ -140,10 +140,10 @@ def read_unfinished(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def last_heartbeat(client: SyncPrefectClient, run: FlowRun) -> datetime.datetime | None:
-    """When the run was heard last; None: not in a week, or it sends none."""
+    """Return the time of the run's last heartbeat; None if there was none within a week."""
     now = _now()
     beats = EventFilter(
-        # Another machine's clock may be ahead of ours.
+        # The clock of another machine may be ahead.
         occurred=EventOccurredFilter(since=now - _LOOK_BACK, until=now + _LOOK_AHEAD),
         event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
         resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
@@ -158,12 +158,12 @@ def _find_root(run_id: str) -> str:
 
 
 def current_root_run() -> str:
-    """The outermost run this process works for, on whatever machine that is; "" outside a run."""
+    """Return the id of the outermost parent run, on any machine; "" outside a run."""
     run_id = runtime.flow_run.id
     return _find_root(str(run_id)) if run_id else ""
 
 
-def _let_go(path: Path, held: contextlib.ExitStack) -> None:
+def _release(path: Path, held: contextlib.ExitStack) -> None:
     path.unlink(missing_ok=True)
     held.close()
 
@@ -171,7 +171,7 @@ def _let_go(path: Path, held: contextlib.ExitStack) -> None:
 def _judge_runs(client: SyncPrefectClient, settings: Settings) -> list[DeadRun]:
     held = list_held(settings)
     dead: dict[UUID, DeadRun] = {}
-    # A run was created before those that live in it.
+    # Parents first: a run is created before its child runs.
     for run in sorted(read_unfinished(client), key=lambda run: run.created or _now()):
         if death := _judge(client, settings, run, held, dead):
             dead[run.id] = death
@@ -190,36 +190,38 @@ def _judge(
     if run.parent_task_run_id and not run.deployment_id:
         parent = client.read_task_run(run.parent_task_run_id).flow_run_id
         if parent and parent in dead:
-            return DeadRun(run, f"the run it lived in ({parent}) is gone", dead[parent].is_silent)
+            return DeadRun(run, f"its parent run ({parent}) is dead", dead[parent].is_silent)
         if parent and (state := client.read_flow_run(parent).state) and state.is_final():
-            return DeadRun(run, f"the run it lived in ({parent}) has ended")
+            return DeadRun(run, f"its parent run ({parent}) has ended")
         return None
     heard, lost_after_s = last_heartbeat(client, run), settings.lost_after_s
     is_quiet = _is_quiet(run, heard, lost_after_s)
-    # A deployed run goes on elsewhere after its process here has died.
+    # A deployed run may have resumed on another machine after its process here died.
     if str(run.id) in held and (is_quiet or not run.deployment_id):
-        return DeadRun(run, "the process of this machine it lived in is gone")
+        return DeadRun(run, "its process on this machine is gone")
     if is_quiet and (heard or _sends_heartbeats(client, run)):
-        return DeadRun(run, f"nothing was heard of it for {lost_after_s:.0f} s", is_silent=True)
+        return DeadRun(run, f"no heartbeat for {lost_after_s:.0f} s", is_silent=True)
     if offline := _find_offline_worker(client, settings, run, heard):
         return DeadRun(run, f"its worker {offline}")
     return None
 
 
 def _is_quiet(run: FlowRun, heard: datetime.datetime | None, lost_after_s: float) -> bool:
-    """Has a process, if it sends anything, been silent for too long?"""
+    """Whether the run has been without heartbeat for too long, assuming that it sends any."""
     if run.state is None:
         return False
     age_s = _seconds_since(run.state.timestamp)
     if run.state_type == StateType.PENDING:
-        # Its process is about to start, images are being fetched: it sends nothing yet.
+        # Not started yet (a container image may be downloading): it cannot send heartbeats.
         return age_s > _SLOW_START * lost_after_s
     return age_s >= lost_after_s and (heard is None or _seconds_since(heard) > lost_after_s)
 
 
 def _sends_heartbeats(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Does its pool make runs send any? Of one made otherwise nothing can be said; but of one that
-    waits for its process, as a deployment's does."""
+    """Whether the run is expected to send heartbeats.
+
+    Yes if its work pool enables them, or if it is a deployment's run that is still pending.
+    """
     if run.state_type == StateType.PENDING:
         return run.deployment_id is not None
     if not run.work_pool_name:
@@ -232,7 +234,7 @@ def _sends_heartbeats(client: SyncPrefectClient, run: FlowRun) -> bool:
 def _find_offline_worker(
     client: SyncPrefectClient, settings: Settings, run: FlowRun, heard: datetime.datetime | None
 ) -> str:
-    """The run's worker, if it has been offline for long; "" where it lives, or nobody can tell."""
+    """Describe the run's worker if it has been offline for long; "" if it is alive or unknown."""
     labels = run.labels or {}
     worker_name, pool = labels.get("prefect.worker.name"), labels.get("prefect.work-pool.name")
     if not worker_name or not pool or _lives_here(str(run.id)):
@@ -251,7 +253,7 @@ def _find_offline_worker(
 
 
 def _lives_here(run_id: str) -> bool:
-    """A process of this machine that a worker has started for the run."""
+    """Whether a process on this machine was started by a worker for the run."""
     for process in psutil.process_iter():
         try:
             if process.environ().get("PREFECT__FLOW_RUN_ID") == run_id:

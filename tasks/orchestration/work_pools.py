@@ -1,4 +1,4 @@
-"""The work pools that `prefect.yaml` deploys to, on the embedded Prefect server."""
+"""Create the work pools of `prefect.yaml` on the embedded Prefect server."""
 
 import json
 from typing import Any
@@ -9,13 +9,13 @@ from prefect.exceptions import ObjectAlreadyExists
 
 from tasks.settings import CHECKOUT
 
-# The gpu pool's runs are limited per deployment, in prefect.yaml.
+# prefect.yaml limits the gpu pool's concurrent runs, per deployment.
 POOLS = ("cpu", "gpu")
 TEMPLATE = CHECKOUT / "deployments" / "work_pools" / "process.json"
 
 
 def ensure_work_pools() -> None:
-    """Make what is missing. By the API: the command line looks a host up on the internet."""
+    """Create missing work pools, by the API: Prefect's CLI resolves a host on the internet."""
     template: dict[str, Any] = json.loads(TEMPLATE.read_text(encoding="utf-8"))
     with get_client(sync_client=True) as client:
         for name in POOLS:
@@ -23,6 +23,6 @@ def ensure_work_pools() -> None:
             try:
                 client.create_work_pool(pool)
             except ObjectAlreadyExists:
-                # One made before there was a template; what a person has set there stays.
+                # Set the template only on pools created without one; keep the user's changes.
                 if not client.read_work_pool(name).base_job_template:
                     client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))

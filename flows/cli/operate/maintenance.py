@@ -9,7 +9,7 @@ from tasks.settings import get_settings
 
 maintenance_app = typer.Typer()
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say it; change nothing.")]
-_STYLES = {"repaired": "green", "would repair": "yellow", "for a person": "red", "note": "dim"}
+_STYLES = {"repaired": "green", "would repair": "yellow", "manual fix": "red", "note": "dim"}
 
 
 @maintenance_app.command()
@@ -45,7 +45,7 @@ def doctor(
                 console.print(f"{diagnosis.outcome:12}", style=style, end=" ", markup=False)
                 console.print(f"{diagnosis.check}: {diagnosis.what}", markup=False, soft_wrap=True)
                 console.print(f"{'':12} -> {diagnosis.action}", markup=False, soft_wrap=True)
-        unrepaired = sum(diagnosis.outcome == "for a person" for diagnosis in diagnoses)
+        unrepaired = sum(diagnosis.outcome == "manual fix" for diagnosis in diagnoses)
         if as_json:
             findings = [diagnosis.model_dump() for diagnosis in diagnoses]
             print_json({"findings": findings, "left": unrepaired})

@@ -1,1 +1,1 @@
-"""Backup and restore of a platform's state."""
+"""Backup and restore of the platform's state."""

@@ -1,6 +1,6 @@
-"""A tar archive with a digest of every file, its manifest last: without it the archive is torn.
+"""A tar archive with a digest of every file; the manifest is last and marks it as complete.
 
-Written and read in a stream: neither a file nor the archive is ever whole in memory.
+Archives are written and read as streams: no file is held in memory as a whole.
 """
 
 import gzip
@@ -22,7 +22,7 @@ from intent_core.errors import DataError, StorageError
 from tasks.storage.objects import check_key
 
 MANIFEST = "manifest.json"
-_LEVEL = 1  # weights hardly shrink, and databases shrink fast
+_LEVEL = 1  # higher levels cost time: weights hardly compress, databases compress well at 1
 _MOST_MANIFEST = 512 << 20
 
 
@@ -36,7 +36,7 @@ class ArchivedFile(BaseModel):
 
 
 class ArchiveManifest(BaseModel):
-    """What an archive holds, and what it is of."""
+    """The files of an archive, and a description of the state it was made from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +46,7 @@ class ArchiveManifest(BaseModel):
 
 
 class ArchiveWriter:
-    """Adds files one by one; leaving it without an error writes the manifest."""
+    """Adds files one by one; leaving the context without an error writes the manifest."""
 
     def __init__(self, stream: BinaryIO, about: dict[str, Any]) -> None:
         self._gzip = gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=_LEVEL, mtime=0)
@@ -55,12 +55,12 @@ class ArchiveWriter:
         self.files: dict[str, ArchivedFile] = {}
 
     def add(self, path: Path, name: str) -> None:
-        """A file under that name. Raises `StorageError` when it becomes shorter meanwhile."""
+        """Add a file under that name. Raises `StorageError` if it shrinks while it is read."""
         with path.open("rb") as stream:
             header = tarfile.TarInfo(name)
             status = os.fstat(stream.fileno())
             header.size, header.mtime = status.st_size, int(status.st_mtime)
-            self._write(header, stream, f"{path} became shorter while it was copied: try again")
+            self._write(header, stream, f"{path} shrank while it was copied: try again")
 
     def add_bytes(self, data: bytes, name: str) -> None:
         header = tarfile.TarInfo(name)
@@ -68,7 +68,7 @@ class ArchiveWriter:
         self._write(header, BytesIO(data), name)
 
     def _write(self, header: tarfile.TarInfo, stream: IO[bytes], torn: str) -> None:
-        check_key(header.name)  # what could not be extracted must not be promised
+        check_key(header.name)  # `_require_plain` would refuse to extract such a name
         hashed = _HashingReader(stream)
         try:
             self._tar.addfile(header, hashed)
@@ -95,7 +95,10 @@ class ArchiveWriter:
 
 
 def verify_archive(path: Path) -> ArchiveManifest:
-    """Read it to the end; `DataError` unless every file is there, unharmed and safe to extract."""
+    """Read the archive to its end and return its manifest.
+
+    Raises `DataError` unless every file is present, unchanged and safe to extract.
+    """
     files: dict[str, ArchivedFile] = {}
     manifest: ArchiveManifest | None = None
     with _reading(path) as tar:
@@ -104,22 +107,24 @@ def verify_archive(path: Path) -> ArchiveManifest:
             stream = tar.extractfile(member)
             assert stream is not None
             if manifest is not None:
-                raise DataError(f"{path} has {member.name!r} after its manifest: it was changed")
+                raise DataError(
+                    f"{path} was modified: it contains {member.name!r} after its manifest"
+                )
             if member.name == MANIFEST:
                 manifest = _parse(stream.read(_MOST_MANIFEST), path)
                 continue
             digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
             files[member.name] = ArchivedFile(size=member.size, sha256=digest)
     if manifest is None:
-        raise DataError(f"{path} has no {MANIFEST} at its end: the backup was cut off")
+        raise DataError(f"{path} is incomplete: {MANIFEST} is missing at its end")
     for name in sorted(manifest.files.keys() | files.keys()):
         if manifest.files.get(name) != files.get(name):
-            raise DataError(f"{path}: {name!r} is missing or not as it was written: it is damaged")
+            raise DataError(f"{path} is damaged: {name!r} is missing or its checksum is wrong")
     return manifest
 
 
 def extract_archive(path: Path, folder: Path, manifest: ArchiveManifest) -> None:
-    """Its files below the folder, each verified again as it is written."""
+    """Extract the files below the folder and verify each again after writing."""
     with _reading(path) as tar:
         for member in tar:
             _require_plain(member, path)
@@ -133,19 +138,22 @@ def extract_archive(path: Path, folder: Path, manifest: ArchiveManifest) -> None
 
 
 def _require_plain(member: tarfile.TarInfo, path: Path) -> None:
-    """Files only, below the folder: no link, device, or way out."""
+    """Raise `DataError` unless the member is a plain file with a path inside the folder."""
     try:
         check_key(member.name)
     except StorageError as error:
         raise DataError(f"{path} is refused: {error}") from error
     if not member.isreg():
-        raise DataError(f"{path} is refused: {member.name!r} is no plain file")
+        raise DataError(f"{path} is refused: {member.name!r} is not a plain file")
 
 
 def _parse(data: bytes, path: Path) -> ArchiveManifest:
     try:
         if json.loads(data)["format"] != ArchiveManifest.model_fields["format"].default:
-            raise DataError(f"{path} was made by another version of this software: use that one")
+            raise DataError(
+                f"{path} was written by another version of this software: restore it with that "
+                "version"
+            )
         return ArchiveManifest.model_validate_json(data)
     except (ValidationError, ValueError, LookupError, TypeError) as error:
         if isinstance(error, DataError):
@@ -161,7 +169,7 @@ def _reading(path: Path) -> Iterator[tarfile.TarFile]:
     except FileNotFoundError as error:
         raise DataError(f"there is no backup at {path}") from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is no backup, or a damaged one: {error}") from error
+        raise DataError(f"{path} is not a backup or is damaged: {error}") from error
 
 
 class _HashingReader:

@@ -1,7 +1,8 @@
-"""The whole state in one file: what Prefect, MLflow, the store and the served model are made of.
+"""Write the whole state to one file: Prefect, MLflow, the store and the served model.
 
-Not in it: keys and other secrets, models and caches that come from the store again, and runs under
-way. A bucket is not copied, only listed: its own versions or replication keep it.
+A backup does not contain keys and other secrets, models and caches that are fetched from the store
+again, or work in progress. A bucket is only listed, not copied: protect it with bucket versioning
+or replication.
 """
 
 import datetime
@@ -28,9 +29,10 @@ from tasks.storage.step_results import get_store, work_folder
 def back_up(
     settings: Settings, target: str, without: Collection[str], announce: Callable[[str], None]
 ) -> int:
-    """Write a backup to a path or a store's URI while everything runs; returns its size in bytes.
+    """Write a backup to a path or a store's URI and return its size in bytes.
 
-    Raises `ConfigError` for a database that cannot be reached from here, unless it is left out.
+    All services may run meanwhile. Raises `ConfigError` for a database that is not accessible from
+    here, unless `without` excludes it.
     """
     databases = _find_databases(settings, without)
     root, key = split_uri(target)
@@ -47,7 +49,7 @@ def back_up(
 
 
 def describe_settings(settings: Settings) -> dict[str, str]:
-    """Those that differ from their defaults; neither keys nor addresses that hold one."""
+    """Return the settings that differ from their defaults, without secrets and credentials."""
     described = {}
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
@@ -61,7 +63,9 @@ def describe_settings(settings: Settings) -> dict[str, str]:
 
 def _find_databases(settings: Settings, without: Collection[str]) -> list[Database]:
     if unknown := set(without) - set(SERVERS):
-        raise ConfigError(f"--without {min(unknown)}: it is one of {', '.join(SERVERS)}")
+        raise ConfigError(
+            f"--without {min(unknown)}: unknown server; expected one of {', '.join(SERVERS)}"
+        )
     databases = [find_database(settings, server) for server in SERVERS if server not in without]
     return [database for database in databases if database.path is None or database.path.exists()]
 
@@ -69,7 +73,7 @@ def _find_databases(settings: Settings, without: Collection[str]) -> list[Databa
 def _require_outside(settings: Settings, path: Path) -> None:
     root = get_store(settings).local_root()
     if root is not None and path.resolve().is_relative_to(root):
-        raise ConfigError(f"{path} lies in the store that is backed up: choose another place")
+        raise ConfigError(f"{path} is inside the store that is backed up: choose another path")
 
 
 def _write(
@@ -83,7 +87,7 @@ def _write(
             stream.flush()
             size = os.fstat(stream.fileno()).st_size
     except OSError as error:
-        raise StorageError(f"the backup {path} cannot be written: {error.strerror}") from error
+        raise StorageError(f"could not write the backup {path}: {error.strerror}") from error
     return size
 
 
@@ -103,7 +107,7 @@ def _fill(
     databases: list[Database],
     announce: Callable[[str], None],
 ) -> None:
-    """First what refers to other things, then those: they are only ever added to."""
+    """Add all parts: first those that refer to others, as their targets are only ever added to."""
     layout = settings.layout
     if layout.serving_state.exists():
         archive.add(layout.serving_state, "serving.json")
@@ -115,7 +119,7 @@ def _fill(
             announce(f"{database.server}: {copy.stat().st_size / 1e6:.1f} MB")
             copy.unlink()
     if any(database.server == "prefect" for database in databases):
-        # Whoever restores it knows by them which runs cannot be alive any more.
+        # Their names show after a restore which runs are dead.
         for path in sorted(layout.runs.glob("*")):
             archive.add_bytes(b"", f"runs/{path.name}")
     if any(database.server == "mlflow" and database.path for database in databases):
@@ -132,8 +136,8 @@ def _add_store(settings: Settings, archive: ArchiveWriter, announce: Callable[[s
     listed = [file._asdict() for file in store.scan("")]
     archive.add_bytes(json.dumps(listed, indent=0).encode(), "store-list.json")
     announce(
-        f"store: {settings.store_uri} is listed ({len(listed)} objects), not copied: keep it by "
-        "the bucket's own versions or replication"
+        f"store: {settings.store_uri} was listed ({len(listed)} objects), not copied: protect it "
+        "with bucket versioning or replication"
     )
 
 
@@ -143,7 +147,7 @@ def _add_folder(archive: ArchiveWriter, folder: Path, name: str) -> int:
         try:
             archive.add(path, f"{name}/{path.relative_to(folder).as_posix()}")
         except FileNotFoundError:
-            continue  # removed meanwhile
+            continue  # deleted since it was listed
         count += 1
     return count
 

@@ -1,4 +1,4 @@
-"""Prefect's and MLflow's databases: copied while their servers run, and brought back."""
+"""Copy Prefect's and MLflow's databases while their servers run, and restore them."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ SERVERS: tuple[Server, ...] = ("prefect", "mlflow")
 
 
 class Database(NamedTuple):
-    """Where a server keeps its state: a SQLite file of this home, or PostgreSQL."""
+    """A server's database: a SQLite file in this home, or PostgreSQL."""
 
     server: Server
     path: Path | None
@@ -25,12 +25,15 @@ class Database(NamedTuple):
 
     @property
     def member(self) -> str:
-        """Its name in a backup."""
+        """The database's file name in a backup."""
         return f"{self.server}/{self.server}.db" if self.path else f"dumps/{self.server}.dump"
 
 
 def find_database(settings: Settings, server: Server) -> Database:
-    """The database of the embedded server, or of yours. Raises `ConfigError` for one unknown."""
+    """Return the database of the embedded or external server.
+
+    Raises `ConfigError` if the external server's database is not PostgreSQL or not configured.
+    """
     is_prefect = server == "prefect"
     secret = settings.prefect_database_url if is_prefect else settings.mlflow_database_url
     theirs = settings.prefect_url if is_prefect else settings.mlflow_url
@@ -38,22 +41,22 @@ def find_database(settings: Settings, server: Server) -> Database:
         url = secret.get_secret_value()
         if urlsplit(url).scheme.partition("+")[0] not in ("postgresql", "postgres"):
             raise ConfigError(
-                f"INTENT_{server.upper()}_DATABASE_URL is no PostgreSQL URL: back that database up "
-                f"with its own tools, and leave it out here with --without {server}"
+                f"INTENT_{server.upper()}_DATABASE_URL is not a PostgreSQL URL: back up that "
+                f"database with its own tools, and exclude it here with --without {server}"
             )
         return Database(server, None, url)
     if theirs:
         raise ConfigError(
-            f"{server} is a server of yours ({theirs}), and its database is not known here: set "
-            f"INTENT_{server.upper()}_DATABASE_URL to its PostgreSQL URL; or run `pg_dump "
-            f"--format=custom` beside it, and leave it out here with --without {server}"
+            f"the database of {server} ({theirs}) is unknown: set "
+            f"INTENT_{server.upper()}_DATABASE_URL to its PostgreSQL URL; or back it up with "
+            f"`pg_dump --format=custom` and exclude it here with --without {server}"
         )
     layout = settings.layout
     return Database(server, layout.prefect_database if is_prefect else layout.mlflow_database)
 
 
 def copy_database(database: Database, target: Path) -> None:
-    """A consistent copy of one moment, whoever writes meanwhile."""
+    """Write a consistent snapshot to `target`; other processes may write meanwhile."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if database.path is None:
         _run("pg_dump", database, "--format=custom", "--no-owner", f"--file={target}")
@@ -62,17 +65,17 @@ def copy_database(database: Database, target: Path) -> None:
         source = sqlite3.connect(f"{database.path.as_uri()}?mode=ro", uri=True, timeout=60)
         with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
             source.backup(copy)
-            # A copy of its own: nothing beside it, and nothing to replay.
+            # Without this the copy would need a write-ahead log file next to it.
             copy.execute("PRAGMA journal_mode=DELETE")
             (verdict,) = copy.execute("PRAGMA quick_check").fetchone()
     except sqlite3.Error as error:
-        raise ServiceError(f"{database.path} cannot be copied: {error}") from error
+        raise ServiceError(f"could not copy {database.path}: {error}") from error
     if verdict != "ok":
         raise ServiceError(f"{database.path} is damaged: {verdict}")
 
 
 def has_content(database: Database) -> bool:
-    """Is there anything that a restore would replace?"""
+    """Whether the database contains anything that a restore would replace."""
     if database.path is not None:
         return database.path.exists()
     tables = "select count(*) from information_schema.tables where table_schema = 'public'"
@@ -80,7 +83,7 @@ def has_content(database: Database) -> bool:
 
 
 def load_dump(database: Database, dump: Path) -> None:
-    """The dump in place of what is there, in one transaction; done again it does the same."""
+    """Replace the database's content with the dump, in one transaction; safe to repeat."""
     options = ("--clean", "--if-exists", "--no-owner", "--single-transaction", "--exit-on-error")
     _run("pg_restore", database, *options, str(dump))
 
@@ -88,11 +91,11 @@ def load_dump(database: Database, dump: Path) -> None:
 def _run(program: str, database: Database, *arguments: str) -> str:
     if shutil.which(program) is None:
         raise ConfigError(
-            f"{program} is missing here: install PostgreSQL's client programs "
-            f"(apt-get install postgresql-client), or leave it out with --without {database.server}"
+            f"{program} is not installed: install PostgreSQL's client programs (apt-get install "
+            f"postgresql-client), or exclude the database with --without {database.server}"
         )
     address, password = _split(database.url)
-    # By environment, not by argument: a command line is readable by everybody.
+    # In the environment, because every user of the machine can read a command line.
     environment = child_environment(PGPASSWORD=password) if password else dict(os.environ)
     done = subprocess.run(
         [program, f"--dbname={address}", *arguments],
@@ -103,12 +106,12 @@ def _run(program: str, database: Database, *arguments: str) -> str:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"code {done.returncode}"]
-        raise ServiceError(f"{program} of {database.server}'s database failed: {lines[0][:300]}")
+        raise ServiceError(f"{program} failed on {database.server}'s database: {lines[0][:300]}")
     return done.stdout
 
 
 def _split(url: str) -> tuple[str, str]:
-    """The address without a driver's name and without the password; the password."""
+    """Split a URL into the address, without driver and password, and the password."""
     parts = urlsplit(url)
     user, host = parts.username or "", parts.netloc.rpartition("@")[2]
     netloc = f"{user}@{host}" if user else host

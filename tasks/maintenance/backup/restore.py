@@ -1,12 +1,12 @@
-"""A backup brought back: all of it, or nothing.
+"""Restore a backup, completely or not at all.
 
-    1. the archive is read to its end and compared with its digests
-    2. its files are extracted beside their places, into `.restoring`
-    3. a file `ready` says that all is there: from here on it is only moved
-    4. each part moves to its place; what was there goes to `replaced-...` beside it, never away
+    1. read the archive to its end and verify its digests
+    2. extract its files into `.restoring`, on the same disk as their targets
+    3. write `ready.json`: everything is there, and only renames remain
+    4. move each part to its place; what was there is moved to `replaced-...`, never deleted
 
-Killed before 3, nothing has changed; after it, the next `intent up`, `serve`, `doctor` or `restore`
-goes on.
+If it is killed before 3, nothing has changed; after 3, the next `intent up`, `serve`, `doctor` or
+`restore` completes it.
 """
 
 import datetime
@@ -34,30 +34,30 @@ _READY = "ready.json"
 
 
 class PendingRestore(BaseModel):
-    """A restore that has all it needs and is to be ended, by whoever comes next."""
+    """A restore that has staged all files; any later command completes it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     replaced: str
-    """Name of the folder for what was there before."""
+    """Name of the folder that receives the replaced files."""
     dumps: dict[Literal["prefect", "mlflow"], str]
 
 
 def restore(
     settings: Settings, source: str, *, replace: bool, announce: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Bring a backup's state into this home and store; returns what the backup says of itself.
+    """Restore a backup into this home and store; return the backup's description of itself.
 
-    Raises `DataError` for one that is damaged, `ConfigError` where there is something already
-    and `replace` was not said, or where something runs.
+    Raises `DataError` for a damaged backup, `ConfigError` if a service or run is active, or if the
+    home or the store is not empty and `replace` is False.
     """
-    _require_still(settings)
+    _require_stopped(settings)
     with file_lock(settings.layout.restore_lock):
         _finish(settings)
         with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
             path = _fetch(source, Path(folder))
             manifest = verify_archive(path)
-            announce(f"{len(manifest.files)} files are as they were written")
+            announce(f"verified {len(manifest.files)} files")
             _require_place(settings, manifest, replace=replace)
             _stage(settings, path, manifest)
         _finish(settings)
@@ -65,14 +65,14 @@ def restore(
 
 
 def is_pending(settings: Settings) -> bool:
-    """Was a restore cut off while it moved its files?"""
+    """Whether a restore was interrupted while it moved its files."""
     return (settings.layout.restoring / _READY).exists()
 
 
 def finish_restore(settings: Settings) -> bool:
-    """End a restore that was cut off; what has not begun to move is forgotten.
+    """Complete an interrupted restore that has staged all files; discard any other.
 
-    Waits for one that is under way.
+    Waits for a restore in progress. Returns whether a restore was completed.
     """
     with file_lock(settings.layout.restore_lock):
         return _finish(settings)
@@ -87,7 +87,9 @@ def _finish(settings: Settings) -> bool:
     try:
         pending = PendingRestore.model_validate_json((staging / _READY).read_bytes())
     except ValidationError as error:
-        raise DataError(f"{staging / _READY} cannot be read: remove {staging}") from error
+        raise DataError(
+            f"{staging / _READY} is not valid: delete {staging} and restore again"
+        ) from error
     for server, name in pending.dumps.items():
         if (dump := staging / name).exists():
             load_dump(find_database(settings, server), dump)
@@ -106,12 +108,12 @@ def _finish(settings: Settings) -> bool:
     return True
 
 
-def _require_still(settings: Settings) -> None:
+def _require_stopped(settings: Settings) -> None:
     running = [record.name for record in list_processes(settings.layout.processes)]
     if running:
-        raise ConfigError(f"{', '.join(running)} run(s) here: `intent down` first")
+        raise ConfigError(f"{', '.join(running)} still running: stop with `intent down` first")
     if has_live_run(settings):
-        raise ConfigError("a run is under way here: wait for it or stop it first")
+        raise ConfigError("a run is in progress on this machine: wait for it or stop it first")
 
 
 def _fetch(source: str, folder: Path) -> Path:
@@ -125,24 +127,24 @@ def _fetch(source: str, folder: Path) -> Path:
 
 
 def _require_place(settings: Settings, manifest: ArchiveManifest, *, replace: bool) -> None:
-    """Room for it, a database for each dump, and nothing in its way."""
+    """Raise unless there is enough disk space, a database for each dump, and nothing in the way."""
     needed = sum(entry.size for entry in manifest.files.values())
     free = shutil.disk_usage(settings.home).free
     if free < needed:
         raise StorageError(
-            f"{settings.home} has {free / 1e9:.1f} GB free, and the backup holds "
-            f"{needed / 1e9:.1f} GB: free some, or set INTENT_HOME to a larger disk"
+            f"{settings.home} has {free / 1e9:.1f} GB free, and the backup needs "
+            f"{needed / 1e9:.1f} GB: free disk space, or set INTENT_HOME to a larger disk"
         )
     there = []
     for server, member in manifest.about.get("databases", {}).items():
         if server not in SERVERS:
-            raise DataError(f"the backup holds a database of {server!r}, which nobody knows here")
+            raise DataError(f"the backup contains a database of an unknown server: {server!r}")
         database = find_database(settings, server)
         if database.member != member:
             raise ConfigError(
-                f"the backup's {server} is {member}, and this home's is {database.member}: a "
-                "SQLite database does not go into PostgreSQL, nor the other way; use the settings "
-                "it was made under"
+                f"the backup contains {member} for {server}, but this home uses {database.member}: "
+                "a SQLite database cannot be restored into PostgreSQL, nor the other way round. "
+                "Use the settings of the backed-up home"
             )
         if has_content(database):
             there.append(f"{server}'s database")
@@ -152,26 +154,26 @@ def _require_place(settings: Settings, manifest: ArchiveManifest, *, replace: bo
     if manifest.about.get("has_store"):
         if root is None:
             raise ConfigError(
-                "the backup holds a directory store, and INTENT_STORE is a bucket: unset it"
+                "the backup contains a directory store, but INTENT_STORE is a bucket: unset it"
             )
         if root.is_dir() and any(path.name != STAGING for path in root.iterdir()):
             there.append(f"objects in {settings.store_uri}")
     if there and not replace:
         raise ConfigError(
-            f"{settings.layout.root} is not empty: it has {', '.join(there)}; with --replace they "
-            "are moved aside"
+            f"{settings.layout.root} is not empty: found {', '.join(there)}. Use --replace to move "
+            "the existing data aside"
         )
 
 
 def _stage(settings: Settings, path: Path, manifest: ArchiveManifest) -> None:
-    """Everything beside its place, then the word that it is whole."""
+    """Extract all files next to their targets, then write the `ready` file."""
     staging = settings.layout.restoring
     staging.mkdir(parents=True)
     extract_archive(path, staging, manifest)
     for folder in _store_staging(settings):
         if (staging / "store").is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            # Another file system, perhaps: the last step must only be a rename.
+            # The store may be on another file system; the last step must be a rename only.
             shutil.move(staging / "store", folder)
     dumps = {
         server: member
@@ -188,12 +190,12 @@ def _stage(settings: Settings, path: Path, manifest: ArchiveManifest) -> None:
 
 
 def _move(staged: Path, place: Path, aside: Path) -> None:
-    """Done again after a kill it goes on where it was."""
+    """Move a staged part to its place, and what is there to `aside`; resumes after a kill."""
     if not staged.exists():
         return
     if place.exists() or place.is_symlink():
         if aside.exists():
-            # What was there is aside already: this was made anew by a start in between.
+            # The old data is in `aside` already; a command since the kill recreated the place.
             shutil.rmtree(place) if place.is_dir() else place.unlink()
         else:
             aside.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +205,7 @@ def _move(staged: Path, place: Path, aside: Path) -> None:
 
 
 def _sync_below(folder: Path) -> None:
-    """A name outlives a power cut only once its folder is on the disk."""
+    """Flush files and folders: a file name survives a power cut only once its folder is synced."""
     for parent, _, names in os.walk(folder):
         for name in names:
             with open(Path(parent, name), "rb") as file:

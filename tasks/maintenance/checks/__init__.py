@@ -1,4 +1,4 @@
-"""Checks of `intent doctor`: each yields a diagnosis of what is wrong, and repairs it if it can."""
+"""The checks of `intent doctor`: each yields diagnoses and repairs what it can."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict
 from intent_core.errors import IntentError
 from tasks.settings import Settings
 
-Outcome = Literal["repaired", "would repair", "for a person", "note"]
+Outcome = Literal["repaired", "would repair", "manual fix", "note"]
 
 
 class Diagnosis(BaseModel):
-    """Something that is not as it should be, and what became of it."""
+    """A problem and its outcome."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,11 +20,11 @@ class Diagnosis(BaseModel):
     what: str
     outcome: Outcome
     action: str
-    """What was done or would be; for a person, what to do."""
+    """What was or would be done; for a manual fix, what the user should do."""
 
 
 class Examination:
-    """What the checks share: the settings, whether to repair, and which runs are known dead."""
+    """The state that checks share: the settings, whether to repair, and the dead runs found."""
 
     def __init__(
         self, settings: Settings, *, dry_run: bool = False, set_lifecycle: bool = False
@@ -32,26 +32,26 @@ class Examination:
         self.settings = settings
         self.dry_run = dry_run
         self.set_lifecycle = set_lifecycle
-        """Whether lifecycle rules that a bucket lacks are added."""
+        """Whether to add lifecycle rules that the bucket lacks."""
         self.dead_runs: set[str] = set()
-        """Prefect runs that this examination has found without a process."""
+        """Ids of the Prefect runs that were found dead."""
 
     def repair(self, check: str, what: str, action: str, work: Callable[[], object]) -> Diagnosis:
-        """Do the work unless this is a dry run; one that fails is left for a person."""
+        """Run the repair `work` unless this is a dry run; a failed repair needs a manual fix."""
         if self.dry_run:
             return Diagnosis(check=check, what=what, outcome="would repair", action=action)
         try:
             work()
         except IntentError as error:
-            return report_problem(check, what, f"{action} failed: {error}")
+            return report_problem(check, what, f"repair failed ({action}): {error}")
         return Diagnosis(check=check, what=what, outcome="repaired", action=action)
 
 
 def report_problem(check: str, what: str, remedy: str) -> Diagnosis:
-    """Left for a person, with what to do."""
-    return Diagnosis(check=check, what=what, outcome="for a person", action=remedy)
+    """Return a diagnosis that needs a manual fix; `remedy` describes it."""
+    return Diagnosis(check=check, what=what, outcome="manual fix", action=remedy)
 
 
 def report_note(check: str, what: str, remedy: str) -> Diagnosis:
-    """Worth knowing; nothing is wrong."""
+    """Return a diagnosis that is informational only."""
     return Diagnosis(check=check, what=what, outcome="note", action=remedy)

@@ -1,4 +1,4 @@
-"""The public address's certificate, before it expires."""
+"""Check when the gateway's TLS certificate expires."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ _SOON = timedelta(days=14)
 
 
 def check_certificate(examination: Examination) -> Iterator[Diagnosis]:
-    """It is valid for two more weeks. Renewals usually come a month before the end."""
+    """Report a certificate that expires within two weeks; renewal is usually a month ahead."""
     settings, now = examination.settings, datetime.now(UTC)
     expiry = read_expiry(settings)
     if expiry and expiry < now + _SOON:
@@ -18,5 +18,5 @@ def check_certificate(examination: Examination) -> Iterator[Diagnosis]:
         yield report_problem(
             "certificate",
             f"{settings.tls_certificate} {what}: {expiry:%Y-%m-%d %H:%M} UTC",
-            "renew it in its place; `intent serve` takes it within seconds",
+            "replace the file with a renewed certificate; `intent serve` loads it within seconds",
         )

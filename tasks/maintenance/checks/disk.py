@@ -1,4 +1,4 @@
-"""A full disk, seen before a run meets it."""
+"""Check the free disk space before the next run."""
 
 import os
 import shutil
@@ -18,36 +18,38 @@ _GB = 1e9
 
 
 def check_disk(examination: Examination) -> Iterator[Diagnosis]:
-    """Is there room for another run like the one that made the served model?"""
+    """Report folders with too little space for another run like that of the served model."""
     settings = examination.settings
     try:
         served = open_target(settings).read().current
         trained, model = _estimate(settings, served.artifact) if served else (0, 0)
     except IntentError as error:
-        yield report_problem("disk", f"the next run's need is unknown: {error}", "see to the store")
+        yield report_problem(
+            "disk", f"cannot estimate the next run's disk use: {error}", "check the store"
+        )
         trained, model = 0, 0
     needs: dict[int, tuple[Path, float]] = {}
-    for folder, size in _wants(settings, trained, model):
+    for folder, size in _disk_use(settings, trained, model):
         device = os.stat(folder).st_dev
-        former = needs.get(device, (folder, settings.spare_disk_gb * _GB))
-        needs[device] = (former[0], former[1] + size)
+        first, total = needs.get(device, (folder, settings.spare_disk_gb * _GB))
+        needs[device] = (first, total + size)
     for folder, needed in needs.values():
         free = shutil.disk_usage(folder).free
         if free < needed:
             yield report_problem(
                 "disk",
                 f"{folder} has {free / _GB:.1f} GB free, and the next run needs about "
-                f"{needed / _GB:.1f} GB (INTENT_SPARE_DISK_GB={settings.spare_disk_gb:g} of it "
-                "to spare)",
-                "`intent clean --dry-run` says what can go; or a larger disk",
+                f"{needed / _GB:.1f} GB (including a reserve of "
+                f"INTENT_SPARE_DISK_GB={settings.spare_disk_gb:g})",
+                "free disk space (`intent clean --dry-run` lists candidates), or use a larger disk",
             )
 
 
-def _wants(settings: Settings, trained: int, model: int) -> Iterator[tuple[Path, int]]:
-    """Which folder a run writes how much into."""
+def _disk_use(settings: Settings, trained: int, model: int) -> Iterator[tuple[Path, int]]:
+    """Yield the folders that a run writes to, and how many bytes it writes."""
     home = settings.layout.root
     home.mkdir(parents=True, exist_ok=True)
-    yield home, trained + model  # the training, and the model that is served from there
+    yield home, trained + model  # the training, and the local copy of the model for serving
     if not settings.mlflow_url and settings.mlflow_weights == "copy":
         yield home, model
     root = get_store(settings).local_root()
@@ -56,10 +58,11 @@ def _wants(settings: Settings, trained: int, model: int) -> Iterator[tuple[Path,
 
 
 def _estimate(settings: Settings, artifact: ModelArtifact) -> tuple[int, int]:
-    """Bytes a training like this model's takes, and bytes of a model like it."""
+    """Return the bytes that a training of this kind needs, and the bytes of its model."""
     model = sum(file.size for file in get_store(settings).scan(f"{artifact.uri}/"))
     try:
         return estimate_disk(locate_base_model(artifact.base_model).path, artifact.method), model
     except (IntentError, OSError):
-        # The base model lies elsewhere: a merged model is as large, an adapter tells nothing.
+        # The base model is not on this machine: estimate from the model's size. A merged model is
+        # as large as its base; for an adapter this is only a guess.
         return (model * 8 if artifact.method == "full" else model * 4), model

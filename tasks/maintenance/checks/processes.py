@@ -1,4 +1,4 @@
-"""Processes and records of them that nobody needs or nobody knows any more."""
+"""Check for orphaned processes and stale process records."""
 
 import os
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _GRACE_S = 60.0  # a training writes a checkpoint before it ends
 
 
 def check_trainings(examination: Examination) -> Iterator[Diagnosis]:
-    """A training whose flow has died holds the device for nobody: it is told to stop."""
+    """Stop trainings whose flow has died: they occupy the device for no run."""
     settings = examination.settings
     trainings = work_folder(settings, "trainings")
     for process in _own_processes():
@@ -35,18 +35,18 @@ def check_trainings(examination: Examination) -> Iterator[Diagnosis]:
             continue
         yield examination.repair(
             "orphans",
-            f"the training in {folder} (pid {process.pid}) runs on, and its flow is gone",
-            "stopped; its checkpoint stays",
+            f"the training in {folder} (pid {process.pid}) is still running, but its flow has died",
+            "stopped; its checkpoint was kept",
             partial(_stop_family, process),
         )
 
 
 def check_model_servers(examination: Examination) -> Iterator[Diagnosis]:
-    """vLLM processes without a record, and servers that neither serve nor are being evaluated."""
+    """Stop vLLM processes without a record, and servers that neither serve nor are evaluated."""
     settings = examination.settings
     folder = settings.layout.processes
     if LocalTarget(settings).is_promoting() or has_live_run(settings):
-        return  # whoever is at it has servers that are nobody's yet
+        return  # a promotion or run in progress may have started servers that look orphaned
     known = list_processes(folder)
     leaders = {record.pid for record in known}
     aliases = settings.layout.aliases
@@ -66,14 +66,14 @@ def check_model_servers(examination: Examination) -> Iterator[Diagnosis]:
         if not is_in_use(folder, record.name):
             yield examination.repair(
                 "orphans",
-                f"{record.name} (pid {record.pid}) answers for a model that is not served",
+                f"{record.name} (pid {record.pid}) runs a model that is not served",
                 "stopped",
                 partial(stop_process, folder, record),
             )
 
 
 def check_services(examination: Examination) -> Iterator[Diagnosis]:
-    """What was started here, was not stopped, and is gone."""
+    """Report services that died without being stopped; remove stale records of model servers."""
     settings = examination.settings
     folder = settings.layout.processes
     served = read_state(settings).current
@@ -86,7 +86,7 @@ def check_services(examination: Examination) -> Iterator[Diagnosis]:
         if name.startswith("vllm-") and name != keep:
             yield examination.repair(
                 "services",
-                f"the record of {name} names a process that is gone",
+                f"the process in the record of {name} no longer exists",
                 "record removed",
                 partial(path.unlink, missing_ok=True),
             )
@@ -94,8 +94,8 @@ def check_services(examination: Examination) -> Iterator[Diagnosis]:
             log = path.with_suffix(".log")
             yield report_problem(
                 "services",
-                f"{name} was started here and is gone; its log is {log}",
-                "`intent up` starts it again, `intent down` forgets it",
+                f"{name} was started on this machine and has died; its log is {log}",
+                "run `intent up` to start it again, or `intent down` to remove its record",
             )
 
 
@@ -107,7 +107,7 @@ def _read_record(path: Path) -> ProcessRecord | None:
 
 
 def _own_processes() -> list[psutil.Process]:
-    """Those of this user: others' are no affair of ours."""
+    """Return the processes of the current user."""
     own = []
     for process in psutil.process_iter():
         try:
@@ -119,14 +119,14 @@ def _own_processes() -> list[psutil.Process]:
 
 
 def _folder_of(process: psutil.Process, trainings: Path) -> Path | None:
-    """The folder of this home that a process trains in, if it is a training's first process."""
+    """Return the training folder in this home if the process is a training's main process."""
     try:
         command = process.cmdline()
         if _TRAINING not in command:
             return None
         parent = process.parent()
         if parent and _TRAINING in parent.cmdline():
-            return None  # one of several processes: it ends with the first
+            return None  # a worker process: it ends with the main process
         job = Path(command[command.index(_TRAINING) + 1])
     except (psutil.Error, IndexError):
         return None
@@ -142,7 +142,7 @@ def _is_model_server(process: psutil.Process, aliases: Path) -> bool:
 
 
 def _belongs_to(process: psutil.Process, leaders: set[int]) -> bool:
-    """Each server leads a session of its own, which its children stay in."""
+    """Whether a known server started the process: each server leads a session of its children."""
     try:
         if os.getsid(process.pid) in leaders:
             return True

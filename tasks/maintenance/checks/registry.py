@@ -1,4 +1,4 @@
-"""The registry beside what it speaks of: models in the store, and the model that is served."""
+"""Compare the MLflow registry with the models in the store and with the served model."""
 
 import datetime
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def check_versions(examination: Examination) -> Iterator[Diagnosis]:
-    """Registered versions whose model is not in the store are tagged, never deleted."""
+    """Tag registered versions whose model is not in the store; never delete them."""
     settings, name = examination.settings, "versions"
     store = get_store(settings)
     try:
@@ -50,16 +50,20 @@ def check_versions(examination: Examination) -> Iterator[Diagnosis]:
                             MISSING_TAG,
                         ),
                     )
-                elif not is_there and _is_of(store, version):
+                elif not is_there and _is_stored_here(store, version):
                     yield _report_missing(examination, client, version, artifact)
     except TrackingError as error:
-        yield report_note(name, f"not looked at: {error}", "ask again when MLflow answers")
+        yield report_note(
+            name, f"not checked: {error}", "run `intent doctor` again when MLflow answers"
+        )
     except StorageError as error:
-        yield report_problem(name, f"not looked at: {error}", "see to the store, then ask again")
+        yield report_problem(
+            name, f"not checked: {error}", "check the store, then run `intent doctor` again"
+        )
 
 
-def _is_of(store: ObjectStore, version: Any) -> bool:
-    """One registry may hold the models of several stores: a model's dataset tells which."""
+def _is_stored_here(store: ObjectStore, version: Any) -> bool:
+    """Whether the model was stored here: its dataset is. A registry can serve several stores."""
     dataset = version.tags.get("intent.dataset_fingerprint", "")
     return bool(dataset) and store.stat(DATASETS.key(dataset, MANIFEST)) is not None
 
@@ -72,15 +76,15 @@ def _report_missing(
         client.set_model_version_tag(version.name, version.version, MISSING_TAG, now)
     return report_problem(
         "versions",
-        f"{version.name} version {version.version} names {artifact}, which is not in "
+        f"{version.name} version {version.version} refers to {artifact}, which is not in "
         f"{examination.settings.store_uri}",
-        f"bring models/{artifact} back from a backup or train it again, or delete the version in "
-        f"MLflow; it has the tag {MISSING_TAG}",
+        f"restore models/{artifact} from a backup, train it again, or delete the version in "
+        f"MLflow (tagged {MISSING_TAG})",
     )
 
 
 def check_champion(examination: Examination) -> Iterator[Diagnosis]:
-    """What is served is the truth: the gateway and MLflow's `champion` follow it."""
+    """Point the gateway and MLflow's `champion` alias to the model in the serving state."""
     settings = examination.settings
     target = open_target(settings)
     try:
@@ -91,7 +95,7 @@ def check_champion(examination: Examination) -> Iterator[Diagnosis]:
         served = target.read().current
     except ServiceError as error:
         yield report_problem(
-            "champion", f"what is served could not be read: {error}", "see to the store"
+            "champion", f"could not read the serving state: {error}", "check the store"
         )
         return
     if served is None or not served.version:
@@ -100,13 +104,15 @@ def check_champion(examination: Examination) -> Iterator[Diagnosis]:
         with mlflow_errors(settings.mlflow_tracking_url):
             champion = find_champion(make_client(settings), served.project)
     except TrackingError as error:
-        yield report_note("champion", f"not looked at: {error}", "ask again when MLflow answers")
+        yield report_note(
+            "champion", f"not checked: {error}", "run `intent doctor` again when MLflow answers"
+        )
         return
     if champion != served.version:
         yield examination.repair(
             "champion",
-            f"{served.project}'s champion is version {champion or 'none'} in MLflow, and "
-            f"{served.artifact.name} (version {served.version}) is served",
-            f"champion is version {served.version}",
+            f"the champion of {served.project} in MLflow is version {champion or 'none'}, but the "
+            f"served model is {served.artifact.name} (version {served.version})",
+            f"champion set to version {served.version}",
             partial(point_champion, settings, served.project, served.version),
         )

@@ -1,4 +1,4 @@
-"""A restore that was interrupted."""
+"""Complete an interrupted restore."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,12 +8,12 @@ from tasks.maintenance.checks import Diagnosis, Examination
 
 
 def check_restore(examination: Examination) -> Iterator[Diagnosis]:
-    """A restore that was killed while it moved its files is ended."""
+    """Complete a restore that was killed while it moved its files."""
     settings = examination.settings
     if is_pending(settings):
         yield examination.repair(
             "restore",
-            "a restore was cut off while it moved its files",
-            "ended; `intent up` starts the servers on them",
+            "a restore was interrupted while it moved its files",
+            "completed; run `intent up` to start the servers",
             partial(finish_restore, settings),
         )

@@ -1,4 +1,4 @@
-"""Runs that Prefect or MLflow show as under way and nobody works on any more."""
+"""Close runs that Prefect or MLflow show as running although their process is dead."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -24,10 +24,10 @@ from tasks.tracking.runs import FLOW_RUN_TAG, KEY_TAG, TRAINING_TAG, make_client
 
 
 def check_flow_runs(examination: Examination) -> Iterator[Diagnosis]:
-    """Prefect runs in a state of work whose process no longer exists are marked as crashed.
+    """Mark unfinished Prefect runs whose process no longer exists as crashed.
 
-    `find_dead` says which: its process here is gone, the run it lived in has ended, it sends no
-    heartbeats any more, or its worker has been offline for long.
+    `find_dead` finds them: the process on this machine is gone, the parent run has ended, no
+    heartbeats arrive, or the worker has been offline for long.
     """
     name, settings = "prefect-runs", examination.settings
     try:
@@ -39,7 +39,7 @@ def check_flow_runs(examination: Examination) -> Iterator[Diagnosis]:
             for death in find_dead(client, settings):
                 run = death.run
                 examination.dead_runs.add(str(run.id))
-                what = f"run {run.name} ({run.id}) is {run.state_name}, and {death.reason}"
+                what = f"run {run.name} ({run.id}) is {run.state_name}, but {death.reason}"
                 action = "cancelled" if run.state_type == StateType.CANCELLING else "crashed"
                 yield examination.repair(
                     name, what, f"marked as {action}", partial(_end, client, death)
@@ -50,13 +50,15 @@ def check_flow_runs(examination: Examination) -> Iterator[Diagnosis]:
                     if not lives and run_id not in unfinished:
                         forget_run(settings, run_id)
     except (httpx.HTTPError, PrefectException) as error:
-        yield report_problem(name, f"Prefect failed: {error}", "look at its log, then ask again")
+        yield report_problem(
+            name, f"Prefect failed: {error}", "check its log, then run `intent doctor` again"
+        )
 
 
 def check_tracking_runs(examination: Examination) -> Iterator[Diagnosis]:
-    """MLflow runs left RUNNING after their flow run has ended become KILLED.
+    """Mark MLflow runs that are RUNNING after their flow run has ended as KILLED.
 
-    A later run of the same training opens such a run again.
+    A later run of the same training resumes such an MLflow run.
     """
     name, settings = "mlflow-runs", examination.settings
     try:
@@ -69,11 +71,12 @@ def check_tracking_runs(examination: Examination) -> Iterator[Diagnosis]:
                 if not _has_ended(examination, prefect, flow_run):
                     continue
                 identity, named = run.info.run_id, run.info.run_name
-                # Half recorded: the next record makes it anew. A training may go on in it.
+                # FAILED: the record of a finished run is incomplete and will be created again.
+                # KILLED: a training, which a later run may resume.
                 outcome = "FAILED" if KEY_TAG in run.data.tags else "KILLED"
                 yield examination.repair(
                     name,
-                    f"MLflow run {named} ({identity}) is RUNNING, and its flow run "
+                    f"MLflow run {named} ({identity}) is RUNNING, but its flow run "
                     f"{flow_run or '(unknown)'} has ended",
                     f"set to {outcome}",
                     partial(client.set_terminated, identity, outcome),
@@ -82,7 +85,7 @@ def check_tracking_runs(examination: Examination) -> Iterator[Diagnosis]:
         yield _not_reached(examination, name, "mlflow", str(error))
     except (httpx.HTTPError, PrefectException) as error:
         yield report_note(
-            name, f"not looked at, as Prefect does not answer: {error}", "`intent up`"
+            name, f"not checked: Prefect does not answer: {error}", "start it with `intent up`"
         )
 
 
@@ -90,12 +93,12 @@ def _end(client: SyncPrefectClient, death: DeadRun) -> None:
     try:
         end_dead_run(client, death)
     except (httpx.HTTPError, PrefectException) as error:
-        raise ServiceError(f"Prefect did not take the state: {error}") from error
+        raise ServiceError(f"Prefect did not accept the new state: {error}") from error
 
 
 def _has_ended(examination: Examination, client: SyncPrefectClient, flow_run: str) -> bool:
     if not flow_run:
-        return False  # of another version of this software: nobody can tell
+        return False  # unknown: another version of this software created it
     if flow_run in examination.dead_runs:
         return True
     try:
@@ -106,13 +109,17 @@ def _has_ended(examination: Examination, client: SyncPrefectClient, flow_run: st
 
 
 def _not_reached(examination: Examination, check: str, service: str, problem: str) -> Diagnosis:
-    """A server that was stopped on purpose is no fault; one that should answer is."""
+    """Report a server that should answer as a problem, one that was not started as a note."""
     settings = examination.settings
     theirs = settings.prefect_url if service == "prefect" else settings.mlflow_url
     record = settings.layout.processes / f"{service}.json"
     if theirs or record.exists() or find_process(record.parent, service):
-        where = theirs or "the one started here"
+        where = theirs or f"its log, {record.with_suffix('.log')}"
         return report_problem(
-            check, f"not looked at: {service} does not answer ({problem})", f"see {where}"
+            check, f"not checked: {service} does not answer ({problem})", f"check {where}"
         )
-    return report_note(check, f"not looked at: {service} is not up", "`intent up`, then ask again")
+    return report_note(
+        check,
+        f"not checked: {service} is not running",
+        "start it with `intent up`, then run `intent doctor` again",
+    )

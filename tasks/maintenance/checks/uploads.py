@@ -1,4 +1,4 @@
-"""What a killed upload leaves: parts nobody completes, folders without their manifest."""
+"""Remove leftovers of killed uploads: unfinished parts, folders without their manifest."""
 
 import itertools
 import math
@@ -17,12 +17,12 @@ from tasks.storage.objects import ObjectStore, ScannedObject, UnfinishedUpload
 from tasks.storage.step_results import MANIFEST, get_store
 from tasks.storage.transfers import file_errors
 
-# Working folders of programs that move what is whole to its place.
+# Working folders of processes that build a folder and then rename it to its place.
 _SCRATCH = (".fetching-*", ".placing-*", ".forgotten-*")
 
 
 def check_uploads(examination: Examination) -> Iterator[Diagnosis]:
-    """Old unfinished uploads: removed in a directory; a bucket's lifecycle rules abort them."""
+    """Abort old unfinished uploads in a directory; check that a bucket's lifecycle rules do."""
     store = get_store(examination.settings)
     prefixes = [area.prefix for area in AREAS if area.aborts_uploads]
     try:
@@ -32,20 +32,20 @@ def check_uploads(examination: Examination) -> Iterator[Diagnosis]:
                 if _is_old(examination, upload.started_at):
                     yield examination.repair(
                         "uploads",
-                        f"an upload of {upload.key} was begun {_age(upload.started_at)} ago and "
-                        "never ended",
+                        f"an upload of {upload.key} was started {_age(upload.started_at)} ago and "
+                        "never completed",
                         "aborted",
                         partial(_delete_file, root / upload.key),
                     )
         if (lifecycle := store.lifecycle()) is not None:
             yield from _check_lifecycle(examination, lifecycle, prefixes)
     except IntentError as error:
-        yield report_problem("uploads", f"uploads were not checked: {error}", _PERMISSION)
+        yield report_problem("uploads", f"not checked: {error}", _PERMISSION)
 
 
 _PERMISSION = (
-    "allow the store's credentials s3:GetLifecycleConfiguration, and for --set-lifecycle "
-    "s3:PutLifecycleConfiguration (oss:GetBucketLifecycle, oss:PutBucketLifecycle)"
+    "grant the store's credentials s3:GetLifecycleConfiguration, and for --set-lifecycle "
+    "s3:PutLifecycleConfiguration (OSS: oss:GetBucketLifecycle, oss:PutBucketLifecycle)"
 )
 
 
@@ -57,8 +57,8 @@ def _check_lifecycle(
     if rules is None:
         yield report_note(
             "uploads",
-            "the store's server has no lifecycle rules: unfinished uploads stay",
-            "abort those of more than a day by the server's own tools, now and then",
+            "the store's server does not support lifecycle rules: unfinished uploads stay",
+            "regularly abort uploads older than a day with the server's own tools",
         )
         return
     missing = [
@@ -77,41 +77,41 @@ def _check_lifecycle(
         yield examination.repair(
             "uploads",
             what,
-            "rules added; `intent doctor` says whether the server keeps them",
+            "rules added; run `intent doctor` again to see whether the server kept them",
             partial(lifecycle.set_rules, missing, days),
         )
     elif missing:
         yield report_problem(
-            "uploads", what, "`intent doctor --set-lifecycle` adds them and keeps every other rule"
+            "uploads",
+            what,
+            "run `intent doctor --set-lifecycle` to add the rules; other rules are kept",
         )
 
 
 def check_half_folders(examination: Examination) -> Iterator[Diagnosis]:
-    """Folders named by content that nobody has closed, and that nobody writes to any more."""
+    """Delete content-named folders without a manifest that no process writes to any more."""
     store = get_store(examination.settings)
     try:
         for folder, objects in _folders(store):
             if any(file.key == f"{folder}/{MANIFEST}" for file in objects):
                 continue
             pending = store.list_unfinished(f"{folder}/")
-            if not _is_left(examination, objects, pending):
+            if not _is_abandoned(examination, objects, pending):
                 continue
             size = sum(file.size for file in objects)
             yield examination.repair(
                 "half-written",
-                f"{folder} has {len(objects)} file(s), {size} bytes, and no {MANIFEST}: its upload "
-                "was cut off",
-                "removed; the step that needs it uploads it again",
+                f"{folder} contains {len(objects)} file(s), {size} bytes, but no {MANIFEST}: its "
+                "upload was interrupted",
+                "deleted; the step that needs it will upload it again",
                 partial(_delete_all, store, objects),
             )
     except IntentError as error:
-        yield report_problem(
-            "half-written", f"the store was not searched: {error}", "see to the store"
-        )
+        yield report_problem("half-written", f"not checked: {error}", "check the store")
 
 
 def check_scratch(examination: Examination) -> Iterator[Diagnosis]:
-    """Half-made folders of this machine."""
+    """Delete old working folders on this machine."""
     layout = examination.settings.layout
     places = (layout.models, layout.adapters, layout.base_models)
     for place, pattern in itertools.product(places, _SCRATCH):
@@ -119,14 +119,14 @@ def check_scratch(examination: Examination) -> Iterator[Diagnosis]:
             if _is_old(examination, path.stat().st_mtime):
                 yield examination.repair(
                     "half-written",
-                    f"{path} was left half made",
-                    "removed",
+                    f"{path} is an incomplete working folder of a killed process",
+                    "deleted",
                     partial(remove_path, path),
                 )
 
 
 def _folders(store: ObjectStore) -> Iterator[tuple[str, list[ScannedObject]]]:
-    """Those of the areas whose folders a manifest closes."""
+    """Yield the folders that must contain a manifest, with their objects."""
     for area in (area for area in AREAS if area.closed):
         by_name = itertools.groupby(
             store.scan(area.prefix), key=lambda file: file.key.split("/")[1]
@@ -136,7 +136,7 @@ def _folders(store: ObjectStore) -> Iterator[tuple[str, list[ScannedObject]]]:
                 yield area.key(name), list(objects)
 
 
-def _is_left(
+def _is_abandoned(
     examination: Examination, objects: list[ScannedObject], pending: Sequence[UnfinishedUpload]
 ) -> bool:
     times = [file.changed for file in objects] + [upload.started_at for upload in pending]

@@ -141,6 +141,6 @@ def test_one_project_s_trouble_is_not_the_others(plane: ControlPlane, tmp_path: 
     projects["arts"] = {**projects["music"], "itag_task": "../strange"}
     path.write_text(yaml.safe_dump(projects), encoding="utf-8")
     plane.task_status = "FINISHED"
-    with pytest.raises(ConfigError, match=r"'\.\./strange' is no id of a task"):
+    with pytest.raises(ConfigError, match=r"'\.\./strange' is not a task id"):
         watch_exports()
     assert plane.jobs == ["job-1"], "the project after it was exported all the same"

@@ -167,7 +167,7 @@ def test_permission_withdrawn_while_waiting_ends_the_wait(
     plane: ControlPlane, service: LabellingService
 ) -> None:
     plane.answers["job"] = [refuse(403, "NoPermission")]
-    with pytest.raises(ConfigError, match="cannot ask for export job job-1"):
+    with pytest.raises(ConfigError, match="cannot query export job job-1"):
         export(service)
 
 
@@ -251,10 +251,10 @@ def test_malformed_names_are_refused_before_anything_is_sent(
     for endpoint in ("", "ftp://host", "https://host/path"):
         with pytest.raises(ConfigError, match="no endpoint of iTAG"):
             LabellingService(endpoint, TENANT)
-    with pytest.raises(ConfigError, match="no id of a tenant"):
+    with pytest.raises(ConfigError, match="is not a tenant id"):
         LabellingService(plane.endpoint, "")
     for task in ("", "..", "a/b"):
-        with pytest.raises(ConfigError, match="no id of a task"):
+        with pytest.raises(ConfigError, match="is not a task id"):
             service.is_finished(task)
     with pytest.raises(ConfigError, match="write oss://bucket/folder/"):
         export(service, "/mnt/exports")

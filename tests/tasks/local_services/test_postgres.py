@@ -89,6 +89,6 @@ def test_both_servers_keep_their_state_there_and_the_password_to_themselves(
 
 def test_another_kind_of_database_is_refused_without_its_password(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, mlflow_database_url=f"mysql://intent:{PASSWORD}@db/mlflow")
-    with pytest.raises(ConfigError, match="begin with postgresql://") as error:
+    with pytest.raises(ConfigError, match="must start with postgresql://") as error:
         start_services(settings, lambda line: None)
     assert PASSWORD not in str(error.value)

@@ -289,7 +289,7 @@ def test_servers_of_yours_need_an_address_or_are_left_out(tmp_path: Path) -> Non
     manifest = verify_archive(tmp_path / "a.tar.gz")
     assert manifest.about["databases"] == {"mlflow": "mlflow/mlflow.db"}
     assert not [name for name in manifest.files if name.startswith(("prefect", "runs"))]
-    with pytest.raises(ConfigError, match="lies in the store"):
+    with pytest.raises(ConfigError, match="is inside the store"):
         back_up(settings, str(settings.home / "store" / "a.tar.gz"), ["prefect"], quiet)
 
 

@@ -58,11 +58,11 @@ def test_a_database_in_postgresql_comes_back(database: str, tmp_path: Path) -> N
     restore(settings, str(archive), replace=True, announce=quiet)
     assert ask(database, "select string_agg(word, ',') from told") == "old"
     other = Settings(home=tmp_path / "other")
-    with pytest.raises(ConfigError, match="does not go into PostgreSQL"):
+    with pytest.raises(ConfigError, match="cannot be restored into PostgreSQL"):
         restore(other, str(archive), replace=True, announce=quiet)
 
     nowhere = SecretStr(f"postgresql://intent@127.0.0.1:{free_ports(1)[0]}/postgres")
-    with pytest.raises(ServiceError, match=r"psql of prefect's database failed"):
+    with pytest.raises(ServiceError, match=r"psql failed on prefect's database"):
         restore(
             settings.model_copy(update={"prefect_database_url": nowhere}),
             str(archive),

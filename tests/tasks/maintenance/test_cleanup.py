@@ -187,7 +187,7 @@ def test_no_policy_ever_costs_what_is_needed(
 def test_a_rejected_model_goes_when_it_is_old_and_its_training_is_forgotten(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, keep_candidate_days=3, keep_models=0)
     put_model(settings, NAMES[0])
-    assert clean(settings) == [f"{settings.layout.models / NAMES[0]}, which is in the store"]
+    assert clean(settings) == [f"{settings.layout.models / NAMES[0]} (also in the store)"]
     age(tmp_path, 4)
     put_model(settings, NAMES[1])
     (removal, *_) = [
@@ -195,7 +195,7 @@ def test_a_rejected_model_goes_when_it_is_old_and_its_training_is_forgotten(tmp_
     ]
     assert removal.size > 100
     assert NAMES[0] in whole_models_in(settings)
-    blocked = Protected(problem="a run is under way")
+    blocked = Protected(problem="a run is in progress")
     assert not [what for what in clean(settings, blocked) if what.startswith("models/")]
     clean(settings)
     assert whole_models_in(settings) == {NAMES[1]}

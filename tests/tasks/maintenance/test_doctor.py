@@ -169,7 +169,7 @@ def test_the_champion_follows_what_is_served_and_missing_models_are_tagged(home:
     assert look(home, "versions") == []
     get_store(home).put("datasets/drift/manifest.json", b"{}")
     (left,) = look(home, "versions")
-    assert left.outcome == "for a person" and other.name in left.what
+    assert left.outcome == "manual fix" and other.name in left.what
     assert MISSING_TAG in mlflow.get_model_version("drift", versions[1]).tags
     assert MISSING_TAG not in mlflow.get_model_version("drift", versions[0]).tags
     get_store(home).put(f"{other.uri}/manifest.json", other.model_dump_json().encode())
@@ -216,7 +216,7 @@ def test_records_of_what_is_gone(home: Settings) -> None:
         record = ProcessRecord(name=name, pid=1, created=1.0, port=1, log=folder / f"{name}.log")
         (folder / f"{name}.json").write_text(record.model_dump_json())
     down, old = look(home, "services")
-    assert (down.outcome, old.outcome) == ("for a person", "repaired")
+    assert (down.outcome, old.outcome) == ("manual fix", "repaired")
     assert "gateway" in down.what and "`intent up`" in down.action
     assert [path.stem for path in folder.glob("*.json")] == ["gateway"]
 
@@ -238,9 +238,9 @@ def test_the_command_says_what_is_left_in_words_and_in_json(
     doctor("0", "--dry-run", code=0)
     told = json.loads(doctor("1e9", "--json", code=4))
     assert told["left"] == 1
-    (disk,) = [one for one in told["findings"] if one["outcome"] == "for a person"]
+    (disk,) = [one for one in told["findings"] if one["outcome"] == "manual fix"]
     assert disk["check"] == "disk" and "GB free, and the next run needs" in disk["what"]
-    assert "for a person" in doctor("1e9", code=4)
+    assert "manual fix" in doctor("1e9", code=4)
 
 
 @pytest.mark.slow
@@ -273,7 +273,7 @@ def test_a_rejected_model_is_cleaned_once_nothing_runs_and_is_not_called_missing
         return told
 
     busy = begin_run(prefect)
-    assert "a run is under way" in str(clean()["store_left_alone"])
+    assert "a run is in progress" in str(clean()["store_left_alone"])
     prefect.set_flow_run_state(busy, Completed(), force=True)
     told = clean("--dry-run")
     assert names[0] in str(told["removed"]) and int(str(told["bytes"])) > 1

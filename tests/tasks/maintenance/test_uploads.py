@@ -90,7 +90,7 @@ def test_rules_are_added_and_those_of_others_stay_in_s3(s3: Settings, server: Se
         return {rule["ID"]: rule for rule in rules}
 
     (missing,) = look(s3, "uploads")
-    assert missing.outcome == "for a person" and "--set-lifecycle" in missing.action
+    assert missing.outcome == "manual fix" and "--set-lifecycle" in missing.action
     assert "lineage/, " in missing.what and "exports/" not in missing.what
     (planned,) = look(s3, "uploads", dry_run=True, set_lifecycle=True)
     assert planned.outcome == "would repair" and set(read_rules()) == {"theirs"}
@@ -121,7 +121,7 @@ def test_rules_are_added_and_those_of_others_stay_in_oss(
     )
     emulator.lifecycle = b"<LifecycleConfiguration>" + theirs + b"</LifecycleConfiguration>"
     (missing,) = look(oss, "uploads")
-    assert missing.outcome == "for a person" and "models/" in missing.what
+    assert missing.outcome == "manual fix" and "models/" in missing.what
     assert look(oss, "uploads", set_lifecycle=True)[0].outcome == "repaired"
     assert look(oss, "uploads") == []
     later = oss.model_copy(update={"left_after_hours": 49})
@@ -146,7 +146,7 @@ def test_a_rule_of_others_for_the_whole_bucket_is_enough(
         b"<Tag><Key>a</Key><Value>b</Value></Tag><Status>Enabled<",
     ):
         emulator.lifecycle = emulator.lifecycle.replace(b"<Status>Enabled<", change)
-        assert [entry.outcome for entry in look(oss, "uploads")] == ["for a person"]
+        assert [entry.outcome for entry in look(oss, "uploads")] == ["manual fix"]
         emulator.lifecycle = emulator.lifecycle.replace(change, b"<Status>Enabled<")
 
 
@@ -154,8 +154,8 @@ def test_a_rule_of_others_for_the_whole_bucket_is_enough(
 @pytest.mark.parametrize(
     ("status", "code", "outcome", "text"),
     [
-        (501, "NotImplemented", "note", "has no lifecycle rules"),
-        (403, "AccessDenied", "for a person", "GetLifecycleConfiguration"),
+        (501, "NotImplemented", "note", "does not support lifecycle"),
+        (403, "AccessDenied", "manual fix", "GetLifecycleConfiguration"),
     ],
 )
 def test_a_server_without_rules_or_a_key_without_permission_is_a_finding(
@@ -221,4 +221,4 @@ def test_a_store_that_does_not_answer_hides_nothing(tmp_path: Path, closed_port:
     )
     get_settings.cache_clear()
     (found,) = look(settings, "uploads")
-    assert found.outcome == "for a person" and "nobody answers" in found.what
+    assert found.outcome == "manual fix" and "nobody answers" in found.what

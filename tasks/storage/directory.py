@@ -1,4 +1,4 @@
-"""A store that is a directory of this machine, or of a file server that several share."""
+"""A store in a directory on this machine or on a shared file server."""
 
 import contextlib
 import hashlib
@@ -30,9 +30,9 @@ def open_store(uri: str, settings: Settings) -> "DirectoryStore":
 
 
 def parse_path(uri: str) -> Path:
-    """The directory of a `file://` URI or of a path. Raises `ConfigError` for what is neither."""
+    """Return the directory of a `file://` URI or a path; raise `ConfigError` if it is neither."""
     if not uri:
-        raise ConfigError("the store's uri is empty: write file:///directory or a path")
+        raise ConfigError("the store's URI is empty; expected file:///directory or a path")
     if "://" not in uri:
         return Path(uri).absolute()
     path = Path(unquote(uri.removeprefix("file://").removeprefix("localhost")))
@@ -42,13 +42,13 @@ def parse_path(uri: str) -> Path:
 
 
 class DirectoryStore:
-    """Objects as files below one directory, which the first write creates."""
+    """Objects as files below a directory; the first write creates the directory."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.realpath(root))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Objects whose key starts with the prefix, in key order."""
+        """Iterate over the objects whose key starts with the prefix, in key order."""
         for key in self._keys(prefix):
             stored = self.stat(key)
             if stored is not None:
@@ -108,7 +108,7 @@ class DirectoryStore:
         return self._stored(key, len(data), hashlib.sha256(data).hexdigest())
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write unless the key exists; of several writers one is told True."""
+        """Write unless the key exists; return True if this call wrote the object."""
         path = self._path(key)
         with file_errors("write", self._uri(key), path.parent, len(data)):
             return write_atomically(path, data, overwrite=False)
@@ -130,7 +130,7 @@ class DirectoryStore:
         with file_errors("resolve", self._uri(key)):
             resolved = Path(os.path.realpath(path))
         if not resolved.is_relative_to(self.root):
-            raise StorageError(f"key {key!r} leads out of {self.root.as_uri()} by a symlink")
+            raise StorageError(f"key {key!r} leads out of {self.root.as_uri()} through a symlink")
         return path
 
     def _require(self, key: str, path: Path) -> None:
@@ -140,14 +140,14 @@ class DirectoryStore:
         raise MissingObjectError(describe_missing(self._uri(key), key, [listing]))
 
     def _files(self, prefix: str) -> tuple[tuple[str, os.stat_result], ...]:
-        """Files whose path starts with the prefix, unfinished ones too, with their status."""
+        """List (key, status) of the files with that prefix, including partial files."""
         files: dict[str, os.stat_result] = {}
         with file_errors("list", self._uri(prefix)):
             for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
                 for path in (Path(folder, name) for name in names):
                     key = path.relative_to(self.root).as_posix()
                     if key.startswith(prefix):
-                        # A partial file may have become whole, an object may have been deleted.
+                        # A partial file may have been renamed, or an object deleted, meanwhile.
                         with contextlib.suppress(FileNotFoundError):
                             files[key] = path.stat()
         return tuple(files.items())

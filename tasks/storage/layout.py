@@ -1,6 +1,6 @@
-"""The layout of the store: every area, the keys in it, and what may be done to them.
+"""The layout of the store: its areas, their keys, and the permitted operations on them.
 
-No other module spells a prefix of the store. What else a bucket contains belongs to others.
+No other module spells out a prefix of the store. Other objects in the bucket are not ours.
 """
 
 import hashlib
@@ -14,16 +14,17 @@ from intent_core.recipe.config import EvaluateConfig, ServeConfig, fingerprint
 
 
 class Area(NamedTuple):
-    """The objects of one kind: those whose key starts with the area's name and a slash."""
+    """The objects of one kind: their keys start with the area's name and a slash."""
 
     name: str
     keys: str
-    """Pattern of what follows the name and its slash in a key."""
+    """Pattern of the rest of a key, after the name and its slash."""
     closed: str = ""
-    """Pattern of the folders that a manifest closes: without one nobody reads them, and the step
-    that needs one uploads it again. Other folders are a person's, such as base models."""
+    """Pattern of the folders that a manifest completes: a folder without its manifest is ignored,
+    and the next step that needs it uploads it again. Other folders belong to the user, e.g. base
+    models."""
     aborts_uploads: bool = True
-    """Whether unfinished uploads are deleted when they are old."""
+    """Whether old unfinished uploads are deleted."""
     may_clean: bool = False
     """Whether `intent clean` may remove objects."""
 
@@ -41,24 +42,24 @@ _FINGERPRINT = "[0-9a-f]{16,64}"
 DATASETS = Area("datasets", _FOLDERS, closed=_FINGERPRINT)
 MODELS = Area("models", _FOLDERS, closed="intent-[0-9a-f]{12}", may_clean=True)
 TRAININGS = Area("trainings", _FOLDERS, may_clean=True)
-"""A manifest, and before it checkpoints that another machine continues from."""
+"""A manifest; until it exists, checkpoints from which another machine can resume."""
 EVALUATIONS = Area("evaluations", _FOLDERS, closed=_FINGERPRINT)
 GOLDEN = Area("golden", _MANIFESTS)
 RELEASES = Area("releases", _MANIFESTS)
-"""By the model's name: models that a gate has accepted."""
+"""By model name: the models that passed a quality gate."""
 LINEAGE = Area("lineage", "[^/]+/[^/]+/manifest\\.json")
 OUTCOMES = Area("outcomes", _MANIFESTS)
-"""By the flow run's id."""
+"""By flow run id."""
 LEDGER = Area("ledger", "[^/]+/(itag|seen|taken)/[^/]+\\.json")
 SNAPSHOTS = Area("snapshots", "[^/]+/.+", may_clean=True)
-"""Copies of exports, by their content."""
+"""Copies of exports, by content digest."""
 UNRECORDED = Area("unrecorded", "[^/]+\\.json")
-"""Records that wait for MLflow."""
+"""Run records that failed to reach MLflow and are retried."""
 SERVING = Area("serving", "[^/]+/(manifest\\.json|replicas/[^/]+\\.json)")
-"""By the fleet: what it serves, and what its replicas report."""
+"""By fleet: the served model, and the reports of the replicas."""
 FORGOTTEN = Area("forgotten", "salt|rows/[^/]+\\.json")
 EXPORTS = Area("exports", ".+", aborts_uploads=False)
-"""Written by the users, and by `intent demo`."""
+"""Written by users and by `intent demo`."""
 
 AREAS = (
     *(DATASETS, MODELS, TRAININGS, EVALUATIONS, GOLDEN, RELEASES, LINEAGE, OUTCOMES, LEDGER),
@@ -67,12 +68,12 @@ AREAS = (
 
 FORGOTTEN_ROWS, FORGOTTEN_SALT = FORGOTTEN.key("rows", ""), FORGOTTEN.key("salt")
 STAGING, REPLACED = ".restoring", ".replaced-"
-"""Folders that a restore makes in a directory store: what is to be moved into place, and (with the
-date) what was there before. They are not objects."""
+"""Folders that a restore makes in a directory store: the files to move into place, and (with the
+date) the previous files. They are not objects."""
 
 
 def find_area(key: str) -> Area | None:
-    """The area that a key of the pipeline belongs to; None for any other key."""
+    """Return the area of a key; None if the key does not belong to the pipeline."""
     name, _, rest = key.partition("/")
     matches = (area for area in AREAS if area.name == name and re.fullmatch(area.keys, rest))
     return next(matches, None)
@@ -81,7 +82,7 @@ def find_area(key: str) -> Area | None:
 def evaluation_prefix(
     artifact: ModelArtifact, dataset: DatasetManifest, config: EvaluateConfig, serve: ServeConfig
 ) -> str:
-    """The folder of a report: by the model, the test, the intents and how it is asked."""
+    """Return the folder of a report, by model, test split, intent schema and configuration."""
     intents = [schema.model_dump(mode="json") for schema in dataset.intents]
     parts = (artifact.digest, dataset.test_fingerprint, intents, config, serve, REPORT_VERSION)
     return EVALUATIONS.key(fingerprint(*parts))
@@ -108,7 +109,7 @@ def task_export_key(project: str, task: str) -> str:
 
 
 def is_taking(key: str) -> bool:
-    """Whether a key of the ledger is one that `taking_key` gives."""
+    """Return whether a key of the ledger was made by `taking_key`."""
     return key.split("/")[2] == "taken"
 
 
@@ -117,12 +118,12 @@ def snapshot_key(sha256: str, name: str) -> str:
 
 
 def snapshot_digest(key: str) -> str:
-    """The digits of its content's SHA-256 that a snapshot's key has; "" for another key."""
+    """Return the SHA-256 digits in the key of a snapshot; "" for any other key."""
     return key.split("/")[1] if key.startswith(SNAPSHOTS.prefix) else ""
 
 
 def report_prefix(fleet: str) -> str:
-    """Of what the replicas of a fleet report, with a slash at its end."""
+    """Return the prefix of the replicas' reports, with a trailing slash."""
     return SERVING.key(fleet, "replicas", "")
 
 

@@ -1,19 +1,19 @@
-"""Lifecycle rules of a bucket that abort unfinished uploads: what the drivers share."""
+"""Lifecycle rules of a bucket that abort unfinished uploads: code shared by the drivers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 RULE_ID = "intent-unfinished-uploads:"
-"""Ids of our rules start with it; the prefix that the rule is for follows."""
+"""Start of the ids of our rules; the prefix to which the rule applies follows."""
 
 
 class AbortRule(NamedTuple):
-    """A rule in force that aborts unfinished uploads, as it bears on one store of the bucket."""
+    """An active rule that aborts unfinished uploads, as it applies to one store of the bucket."""
 
     prefix: str
-    """Of the store's keys; empty for all of them."""
+    """Prefix of the store's keys; empty for all keys."""
     days: int
-    """After the upload began; 0 for a rule that names a date."""
+    """Days after the upload started; 0 for a rule with a fixed date."""
     is_ours: bool
 
 
@@ -21,16 +21,16 @@ class Lifecycle(Protocol):
     """The lifecycle rules of a bucket."""
 
     def list_rules(self) -> tuple[AbortRule, ...] | None:
-        """None where the server has no lifecycle rules."""
+        """List the rules; None if the server does not support lifecycle rules."""
         ...
 
     def set_rules(self, prefixes: Sequence[str], days: int) -> None:
-        """Add a rule of ours for each prefix, or replace it. Every other rule stays as it is."""
+        """Add or replace our rule for each prefix; every other rule is kept unchanged."""
         ...
 
 
 def describe_rule(rule_id: str, rule_prefix: str, days: int, root: str) -> AbortRule | None:
-    """A rule of the bucket as it bears on the store at `root`; None if it does not."""
+    """Return a rule of the bucket as it applies to the store at `root`; None if it does not."""
     is_ours = rule_id.startswith(RULE_ID)
     if root.startswith(rule_prefix):
         return AbortRule("", days, is_ours)

@@ -1,7 +1,7 @@
-"""The protocol of object stores, its values, and what works with every store.
+"""The protocol of object stores, its value types, and functions that work with every store.
 
-Keys are `/`-separated and never leave their store. A write is complete or absent. What is equal
-has an equal etag within one store; only a directory's etag is the content's SHA-256.
+Keys are separated by `/` and never leave their store. A write is either complete or absent. Equal
+contents have equal etags within one store; only a directory's etag is the content's SHA-256.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from tasks.storage.lifecycle import Lifecycle
 
 
 class MissingObjectError(StorageError):
-    """The store holds no object of that key; the message names the nearest ones."""
+    """The store does not contain that key; the message lists similar keys."""
 
 
 class StoredObject(BaseModel):
@@ -30,13 +30,13 @@ class StoredObject(BaseModel):
     size: int
     etag: str
     version: str | None = None
-    """The store's own version of these bytes, where it keeps versions."""
+    """The store's version id of these bytes, if the store keeps versions."""
     changed: float | None = None
-    """When it last changed, in epoch seconds by the store's clock; told by a listing only."""
+    """Time of the last change, in epoch seconds by the store's clock; set only by `list`."""
 
 
 class ScannedObject(NamedTuple):
-    """One object of a scan: its content was not read."""
+    """An object found by a scan, which does not read its content."""
 
     key: str
     size: int
@@ -45,7 +45,7 @@ class ScannedObject(NamedTuple):
 
 
 class UnfinishedUpload(NamedTuple):
-    """A write that was started and has not ended. A listing does not show it; it takes space."""
+    """A write that was started and not finished. It uses space but is not in any listing."""
 
     key: str
     started_at: float
@@ -53,24 +53,24 @@ class UnfinishedUpload(NamedTuple):
 
 
 class ObjectStore(Protocol):
-    """What the pipeline asks of a store."""
+    """The operations that the pipeline needs from a store."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]: ...
     def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
-        """Objects whose key starts with the prefix, in key order; no content is read."""
+        """List the objects whose key starts with the prefix, in key order, without reading them."""
         ...
 
     def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]: ...
     def local_root(self) -> Path | None:
-        """The directory that holds the objects as files; None for a store that is elsewhere."""
+        """Return the directory that contains the objects as files; None for a remote store."""
         ...
 
     def lifecycle(self) -> Lifecycle | None:
-        """The bucket's rules; None for a directory, which has none."""
+        """Return the bucket's lifecycle rules; None for a directory store."""
         ...
 
     def can_be_named(self) -> bool:
-        """Whether another program reads an object, given its URI."""
+        """Return whether another program can read an object by its URI."""
         ...
 
     def stat(self, key: str) -> StoredObject | None: ...
@@ -83,26 +83,26 @@ class ObjectStore(Protocol):
 
 
 def check_root(scheme: str, bucket: str, prefix: str) -> str:
-    """The prefix of a store's keys within its bucket, empty or with a slash at its end."""
+    """Return the prefix of a store's keys within its bucket: empty or ending with a slash."""
     if not bucket:
         raise ConfigError(
-            f"{scheme}://{bucket}/{prefix} names no bucket: write {scheme}://bucket/prefix"
+            f"{scheme}://{bucket}/{prefix} has no bucket name; expected {scheme}://bucket/prefix"
         )
     root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     try:
         check_key(f"{root}key")
     except StorageError as error:
-        raise ConfigError(f"the store {scheme}://{bucket}/{prefix}: {error}") from error
+        raise ConfigError(f"invalid store {scheme}://{bucket}/{prefix}: {error}") from error
     return root
 
 
 def upload_folder(
     store: ObjectStore, folder: Path, prefix: str, *, last: str = "manifest.json"
 ) -> tuple[StoredObject, ...]:
-    """Upload every file; `last` goes last, since its presence means the rest is complete."""
+    """Upload every file of a folder, `last` at the end: its presence marks the rest complete."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     if last not in names:
-        raise DataError(f"{folder} has no {last}: without it nobody can tell it is complete")
+        raise DataError(f"{folder} does not contain {last}, which marks a folder as complete")
     ordered = [name for name in names if name != last] + [last]
     return tuple(store.upload(folder / name, _join(prefix, name)) for name in ordered)
 
@@ -110,11 +110,14 @@ def upload_folder(
 def download_folder(
     store: ObjectStore, prefix: str, target: Path, *, last: str = "manifest.json"
 ) -> tuple[StoredObject, ...]:
-    """Download what `upload_folder` put there, `last` last; refuses a folder without it."""
+    """Download a folder that `upload_folder` uploaded, `last` at the end.
+
+    Raises `MissingObjectError` if the folder does not contain `last`.
+    """
     folder = _join(prefix, "")
     end = store.stat(folder + last)
     if end is None:
-        raise MissingObjectError(f"{prefix!r} is absent or incomplete: it has no {last}")
+        raise MissingObjectError(f"{prefix!r} is missing or incomplete: {last} not found")
     names = [o.key.removeprefix(folder) for o in store.list(folder) if o.key != end.key]
     for name in names:
         check_key(name)
@@ -122,29 +125,29 @@ def download_folder(
 
 
 def check_key(key: str) -> None:
-    """`StorageError` for a key that is unsafe as a path below a folder."""
+    """Raise `StorageError` for a key that is unsafe as a path below a folder."""
     faults = {
         "is empty": not key,
         "is absolute": key.startswith("/"),
         "has a backslash or NUL": "\\" in key or "\0" in key,
         "has an empty, '.' or '..' segment": bool({"", ".", ".."} & set(key.split("/"))),
-        "has a name kept for unfinished writes": is_partial(PurePosixPath(key).name),
+        "has a name reserved for unfinished writes": is_partial(PurePosixPath(key).name),
     }
     for fault in (name for name, present in faults.items() if present):
-        raise StorageError(f"key {key!r} is refused: it {fault}")
+        raise StorageError(f"invalid key {key!r}: it {fault}")
 
 
 def describe_missing(uri: str, key: str, listings: Iterable[Sequence[str]]) -> str:
-    """That there is no such object; the nearest keys of the first listing that has near ones."""
+    """Return the message for a missing object, with similar keys from the first useful listing."""
     nearest: list[str] = []
     for keys in listings:
         nearest = nearest or difflib.get_close_matches(key, keys, n=3, cutoff=0.3)
-    hint = f"nearest: {', '.join(map(repr, nearest))}" if nearest else "and none of a near name"
-    return f"no object {uri}; {hint}"
+    hint = f"similar keys: {', '.join(map(repr, nearest))}" if nearest else "no similar keys"
+    return f"object {uri} not found; {hint}"
 
 
 def is_partial(name: str) -> bool:
-    """Whether a file is one that is still being written."""
+    """Return whether the file name is that of an unfinished write."""
     return name.startswith(".") and name.endswith(PARTIAL)
 
 

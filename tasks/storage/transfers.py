@@ -1,4 +1,4 @@
-"""Copies of files with their digest, syncing while bytes still come, and errors of files."""
+"""Copy files with a digest, sync a file while it is written, and convert file errors."""
 
 import contextlib
 import errno
@@ -21,25 +21,33 @@ _SYNC_EVERY_S = 0.1
 def file_errors(
     action: str, uri: str, directory: Path | None = None, needed: Path | int = 0
 ) -> Iterator[None]:
-    """The one place where an `OSError` becomes a `StorageError`."""
+    """Convert every `OSError` to a `StorageError`.
+
+    `directory` and `needed` (a size in bytes, or a file of that size) describe a full disk.
+    """
     try:
         yield
     except OSError as error:
         message = f"cannot {action} {uri}: {error.strerror or error}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT) and directory is not None:
             size = needed.stat().st_size if isinstance(needed, Path) else needed
-            message += f"; {directory} is full and {size} bytes are needed: free space there"
+            message += f"; {directory} is full and {size} bytes are needed. Free some space there"
         raise StorageError(message) from error
 
 
 def transfer(source: Path, target: Path) -> tuple[int, str]:
-    """Copy beside the target, verify the size, and move into place."""
+    """Copy to a partial file, verify the size, and rename it to the target.
+
+    Returns the size in bytes and the SHA-256.
+    """
     with source.open("rb") as stream, open_atomically(target) as sink:
         size, etag = copy(stream, sink)
         sink.flush()
         written, expected = (os.fstat(file.fileno()).st_size for file in (sink, stream))
         if not written == size == expected:
-            raise StorageError(f"{source} changed: {written} of {expected} bytes at {target}")
+            raise StorageError(
+                f"{source} changed during the copy: {target} has {written} of {expected} bytes"
+            )
     return size, etag
 
 
@@ -55,9 +63,9 @@ def copy(source: BinaryIO, sink: BinaryIO | None) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def synced_meanwhile(stream: BinaryIO) -> Iterator[None]:
-    """The disk takes what is written as it comes, so that the last `sync` has little left.
+    """Sync the stream to disk while it is written, so that the final `sync` is short.
 
-    A failed sync is told once only, so it is raised here.
+    The kernel reports a failed sync only once, so the error is raised here.
     """
     written = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Free ports of this machine."""
+"""Check and choose TCP ports on this machine."""
 
 import socket
 
@@ -8,14 +8,14 @@ from intent_core.errors import ConfigError
 
 
 def require_free_port(host: str, port: int, service: str, setting: str) -> None:
-    """Raise `ConfigError` naming the setting to change when something else listens there."""
+    """Raise `ConfigError` if the port is in use; the message names the setting to change."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigError(
-                f"port {port} for {service} is taken by {_holder(port)}: stop that program, "
+                f"port {port} for {service} is in use by {_holder(port)}. Stop that program "
                 f"or choose another port with {setting}=<port>"
             ) from error
 
@@ -30,7 +30,7 @@ def _holder(port: int) -> str:
 
 
 def choose_free_port(host: str) -> int:
-    """A port nobody listens on now."""
+    """Return a port on which no process listens."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]

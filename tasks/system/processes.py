@@ -1,4 +1,7 @@
-"""Servers that outlive the command which starts them; each is stopped by its own record."""
+"""Start, find and stop servers that outlive the command that started them.
+
+Each server has a record file, by which later commands find and stop it.
+"""
 
 import contextlib
 import os
@@ -15,12 +18,12 @@ from intent_core.errors import ServiceError
 from intent_core.files import file_lock, write_atomically
 from tasks.settings import child_environment
 
-# They are meant to outlive us; dropped, Python would complain that they still run.
+# The servers outlive this process. Without a reference, Python would warn that they still run.
 _started: "list[subprocess.Popen[bytes]]" = []
 
 
 class ProcessRecord(BaseModel):
-    """A process of ours: its pid and start time name it even when pids are used again."""
+    """A process we started, identified by pid and start time because pids are reused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +44,7 @@ class ProcessRecord(BaseModel):
 
 @contextlib.contextmanager
 def in_use(folder: Path, name: str) -> Iterator[None]:
-    """While this lasts nobody stops that process as left over; several may hold it."""
+    """Mark a process as in use, so that no cleanup stops it; several holders may share it."""
     with file_lock(folder / f"{name}.in-use", shared=True):
         yield
 
@@ -60,7 +63,7 @@ def is_in_use(folder: Path, name: str) -> bool:
 def start_process(
     folder: Path, name: str, command: Sequence[str], port: int, **environment: str
 ) -> ProcessRecord:
-    """Start a server detached from the terminal; output goes to `<folder>/<name>.log`."""
+    """Start a server detached from the terminal; its output goes to `<folder>/<name>.log`."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
     with log.open("ab") as output:
@@ -69,7 +72,7 @@ def start_process(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Its own session: Ctrl-C at the terminal and a cancelled flow leave it alone.
+            # A separate session, so that Ctrl-C or a cancelled flow does not stop the server.
             start_new_session=True,
             env=child_environment(**environment),
             cwd=folder,
@@ -80,14 +83,14 @@ def start_process(
         record = ProcessRecord(name=name, pid=process.pid, created=created, port=port, log=log)
         write_atomically(folder / f"{name}.json", record.model_dump_json())
     except BaseException:
-        # Without its record nobody could stop it later.
+        # Without a record it could never be stopped.
         process.kill()
         raise
     return record
 
 
 def find_process(folder: Path, name: str) -> ProcessRecord | None:
-    """The living process of that name, if any."""
+    """Return the running process with that name, or None."""
     record = _read_record(folder, name)
     return record if record and record.is_alive() else None
 
@@ -100,7 +103,7 @@ def _read_record(folder: Path, name: str) -> ProcessRecord | None:
 
 
 def end_leftovers(folder: Path, name: str) -> None:
-    """Kill what a server that was killed has left: its children hold its port and its memory."""
+    """Kill the children of a server that died: they still hold its port and GPU memory."""
     record = _read_record(folder, name)
     if record is None or record.is_alive() or _is_another(record):
         return
@@ -112,7 +115,10 @@ def end_leftovers(folder: Path, name: str) -> None:
 
 
 def _is_another(record: ProcessRecord) -> bool:
-    """Is its pid used again? Not while its session has members."""
+    """Return whether the pid now belongs to another process.
+
+    A pid is not reused while its session still has members.
+    """
     try:
         return abs(psutil.Process(record.pid).create_time() - record.created) >= 1
     except psutil.NoSuchProcess:
@@ -120,13 +126,13 @@ def _is_another(record: ProcessRecord) -> bool:
 
 
 def list_processes(folder: Path) -> list[ProcessRecord]:
-    """Every living process recorded in the folder."""
+    """List the running processes that are recorded in the folder."""
     records = (find_process(folder, path.stem) for path in sorted(folder.glob("*.json")))
     return [record for record in records if record]
 
 
 def stop_process(folder: Path, record: ProcessRecord, grace_s: float = 20) -> None:
-    """SIGTERM to the process and its children, SIGKILL to what is left after the grace."""
+    """Send SIGTERM to the process and its children, then SIGKILL after `grace_s` seconds."""
     if record.is_alive():
         leader = psutil.Process(record.pid)
         family = [leader, *leader.children(recursive=True)]
@@ -153,12 +159,15 @@ def wait_until_ready(
     timeout_s: float,
     error: type[ServiceError] = ServiceError,
 ) -> None:
-    """Wait for a server; one that dies or stays silent raises `error` with its last lines."""
+    """Wait until a server is ready.
+
+    Raises `error` with the last lines of the log if the server exits or `timeout_s` passes.
+    """
     started = time.monotonic()
     while not is_ready():
         waited = time.monotonic() - started
         if not record.is_alive():
-            raise error(f"{record.name} ended while starting; {_last_lines(record.log)}")
+            raise error(f"{record.name} exited while starting; {_last_lines(record.log)}")
         if waited > timeout_s:
             raise error(f"{record.name} not ready after {waited:.0f} s; {_last_lines(record.log)}")
         time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""A real S3 server for each module, with what stands in front of it."""
+"""Fixtures: a real S3 server for each module, and the proxies in front of it."""
 
 import os
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ def server() -> Iterator[Seaweed]:
 
 @pytest.fixture
 def proxy(server: Seaweed) -> Iterator[Proxy]:
-    """What a connection suffers on its way to S3."""
+    """A proxy that injects faults on the way to S3."""
     with fault_proxy(server.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def emulator(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[OssEmulator]:
-    """OSS in front of the S3 server; the driver does not wait long between two tries."""
+    """An OSS emulator in front of the S3 server; the driver's back-off is shortened."""
     monkeypatch.setattr(client, "PAUSES_S", (0.01, 0.01, 0.01))
     with running_emulator(server) as emulator:
         os.environ.update(emulator.environment())
@@ -36,7 +36,7 @@ def emulator(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[OssEm
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """A run beside PAI; its SDKs are an extra."""
+    """An emulated PAI environment; skipped unless the PAI SDKs (an extra) are installed."""
     pytest.importorskip("alibabacloud_pai_dlc20201203")
     pytest.importorskip("alibabacloud_eas20210701")
     from tests.support.alibaba.pai_environment import running_scene

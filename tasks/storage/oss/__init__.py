@@ -1,1 +1,1 @@
-"""The driver for Alibaba OSS."""
+"""Storage driver for Alibaba Cloud OSS."""

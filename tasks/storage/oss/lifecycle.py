@@ -1,5 +1,7 @@
-"""Lifecycle rules of an OSS bucket, read and written as XML: oss2's own values drop what they do
-not know, and the rules of others must stay whole."""
+"""Lifecycle rules of an OSS bucket, read and written as XML.
+
+The classes of oss2 drop unsupported elements, and rules that are not ours must not change.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +12,7 @@ from oss2.exceptions import NoSuchLifecycle, ServerError
 from tasks.storage.lifecycle import RULE_ID, AbortRule, describe_rule
 from tasks.storage.oss.client import oss_errors
 
-# Rules of others may overlap, or lie within ours: OSS refuses both unless it is told so.
+# Other rules may overlap with ours, which OSS rejects without this header.
 _HEADERS = {"x-oss-allow-same-action-overlap": "true"}
 
 
@@ -44,9 +46,9 @@ class OssLifecycle:
             self._bucket.put_bucket_lifecycle(ElementTree.tostring(configuration), _HEADERS)
 
     def _read(self) -> ElementTree.Element | None:
-        """None on a server without lifecycle rules."""
+        """Return the rules; None if the server does not support lifecycle rules."""
         try:
-            # The request of `get_bucket_lifecycle`, which does not give the XML.
+            # The request of `get_bucket_lifecycle`, which does not return the XML.
             answer = self._bucket._do("GET", self._bucket.bucket_name, "", params={"lifecycle": ""})
             return ElementTree.fromstring(answer.read())
         except NoSuchLifecycle:
@@ -57,7 +59,7 @@ class OssLifecycle:
             raise
 
     def _describe(self, rule: ElementTree.Element) -> AbortRule | None:
-        """None for a rule that does something else, is off, or does not hold for every upload."""
+        """Return the rule; None if it is disabled, partial, or does not abort uploads."""
         abort = rule.find("AbortMultipartUpload")
         if (
             abort is None

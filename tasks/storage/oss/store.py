@@ -1,9 +1,9 @@
-"""A store in a bucket of Alibaba Cloud OSS, by oss2 with V4 signatures: `oss://bucket/prefix`.
+"""A store in a bucket of Alibaba Cloud OSS (`oss://bucket/prefix`), using oss2 with V4 signatures.
 
-oss2 retries nothing, so a request that failed in passing is tried again here. Large objects go in
-parts by oss2's resumable transfers, which go on where they broke; a download is bound to the ETag
-it began with. Bytes are checked by CRC64, parts one by one, and those sent in one piece by MD5 as
-well, so that the service refuses a damaged body before it replaces any.
+oss2 does not retry, so transient failures are retried here. Large objects use oss2's resumable
+multipart transfers; a download is bound to the etag it started with. Each part is checked by
+CRC64. Bodies sent in one piece also carry an MD5, so that OSS rejects a damaged body before it
+replaces an object.
 """
 
 import base64
@@ -56,9 +56,9 @@ def open_store(uri: str, settings: Settings) -> "OssStore":
 class OssStore:
     """Objects below a prefix of one bucket.
 
-    Opening raises `ConfigError` when endpoint or region are missing or malformed. Requests raise
-    `ConfigError` when a person must act (no or wrong credentials, no permission, no bucket, a
-    wrong clock), `MissingObjectError` for an absent key and `StorageError` for what may pass.
+    Opening raises `ConfigError` if the endpoint or region is missing or malformed. Requests raise
+    `ConfigError` if the user must act (missing or wrong credentials, no permission, no bucket,
+    wrong clock), `MissingObjectError` for a missing key and `StorageError` for transient failures.
     """
 
     def __init__(self, bucket: str, prefix: str, options: OssOptions) -> None:
@@ -67,7 +67,7 @@ class OssStore:
         self._progress_folder = options.progress_folder
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Objects whose key starts with the prefix, in key order."""
+        """Iterate over the objects whose key starts with the prefix, in key order."""
         if prefix:
             check_key(prefix.removesuffix("/"))
         token = ""
@@ -75,7 +75,7 @@ class OssStore:
             page = self._page(prefix, token)
             for entry in page.object_list:
                 key = entry.key.removeprefix(self.prefix)
-                # A key that ends in a slash is a folder that the console made.
+                # A key that ends with a slash is a folder created in the console.
                 if not key.endswith("/") and not is_partial(key.rpartition("/")[2]):
                     stored = self._stored(key, entry.size, entry.etag)
                     yield stored.model_copy(update={"changed": float(entry.last_modified)})
@@ -111,7 +111,7 @@ class OssStore:
         return self._stored(key, head.content_length, head.etag, head.versionid)
 
     def download(self, key: str, target: Path) -> StoredObject:
-        """Write the object beside the target; it moves there once size and CRC64 agree."""
+        """Download to a partial file and rename it to the target if size and CRC64 match."""
         head = self._head(key)
         if head is None:
             raise self._missing(key)
@@ -120,7 +120,7 @@ class OssStore:
             file_errors(f"download to {target}", stored.uri, target.parent, stored.size),
             open_atomically(target) as sink,
         ):
-            # oss2 would unpack what was stored packed.
+            # oss2 would decompress an object that was stored compressed.
             if stored.size > PART and "Content-Encoding" not in head.headers:
                 self._fetch_parts(key, head, sink.name)
             else:
@@ -128,7 +128,7 @@ class OssStore:
         return stored
 
     def upload(self, source: Path, key: str) -> StoredObject:
-        """Send a file, in parts when it is large; one that changes under way is refused."""
+        """Upload a file, in parts if it is large. Raises `StorageError` if the file changes."""
         check_key(key)
         with file_errors(f"upload {source} to", self._uri(key)):
             began = source.stat()
@@ -136,7 +136,7 @@ class OssStore:
             def require_unchanged() -> None:
                 now = source.stat()
                 if (now.st_size, now.st_mtime_ns) != (began.st_size, began.st_mtime_ns):
-                    raise StorageError(f"{source} changed while it was uploaded to {key!r}")
+                    raise StorageError(f"{source} changed during the upload to {key!r}")
 
             if began.st_size > PART:
                 result = self._send_parts(key, source, require_unchanged)
@@ -162,9 +162,9 @@ class OssStore:
         return self._stored(key, len(data), result.etag, result.versionid)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write unless the key exists; of several writers one is told True."""
+        """Write unless the key exists; return True if this call wrote the object."""
         check_key(key)
-        # Tells our own write from another's when an answer was lost and the next try is refused.
+        # Identifies our own write if the response was lost and the retry is refused.
         writer = uuid.uuid4().hex
         headers = {"x-oss-forbid-overwrite": "true", WRITER: writer, **_md5(data)}
         try:
@@ -187,7 +187,8 @@ class OssStore:
             try:
                 return self.bucket.head_object(name)
             except NotFound as error:
-                if not error.code:  # an answer without a body: a GET says what is missing
+                # The response to HEAD has no body; a GET reports what is missing.
+                if not error.code:
                     self.bucket.get_object(name, byte_range=(0, 0)).resp.response.close()
                 raise
 
@@ -197,7 +198,7 @@ class OssStore:
             return None
 
     def _fetch(self, key: str, sink: BinaryIO, etag: str = "") -> None:
-        """Fill the file with the object in one piece, of that etag where one is given."""
+        """Write the object to the file in one request; `etag`, if given, must match."""
         headers = {"If-Match": f'"{etag}"'} if etag else None
 
         def get(name: str) -> tuple[Any, int]:
@@ -205,26 +206,26 @@ class OssStore:
             sink.seek(0)
             sink.truncate()
             with contextlib.closing(answer.resp.response) as response:
-                # As stored: oss2's own reader would unpack what was stored packed.
+                # oss2's reader would decompress an object that was stored compressed.
                 for chunk in response.raw.stream(CHUNK, decode_content=False):
                     sink.write(chunk)
                     crc.update(chunk)
             return answer, crc.crc
 
         answer, crc = self._ask("read", key, get)
-        if sink.tell() != answer.content_length:
-            size = answer.content_length
+        received, size = sink.tell(), answer.content_length
+        if received != size:
             raise StorageError(
-                f"{self._uri(key)}: {sink.tell()} bytes arrived of {size}: try again"
+                f"{self._uri(key)}: incomplete download, {received} of {size} bytes. Try again"
             )
-        # Objects of a time before OSS kept sums have none.
+        # Objects older than OSS's checksums do not have a CRC64.
         if answer.server_crc not in (None, crc):
-            raise StorageError(f"{self._uri(key)} arrived damaged: its CRC64 differs: try again")
+            raise StorageError(f"{self._uri(key)}: CRC64 mismatch after download. Try again")
 
     def _fetch_parts(self, key: str, head: Any, path: str) -> None:
-        """Fill the file with the object that `head` describes, several ranges at once."""
+        """Write the object that `head` describes to the file, several ranges at a time."""
         bucket = copy.copy(self.bucket)
-        bucket.head_object = lambda *_, **__: head  # so that every try asks for this etag
+        bucket.head_object = lambda *_, **__: head  # so that every attempt uses this etag
         progress = _TransferProgress()
         with self._progress_in() as folder:
             store = _DownloadProgress(folder.parent, folder.name)
@@ -244,7 +245,7 @@ class OssStore:
             self._ask("read", key, get, progress)
 
     def _send_parts(self, key: str, source: Path, require_unchanged: Callable[[], None]) -> Any:
-        # oss2 reports before each part, and before it makes an object of them.
+        # oss2 calls it before each part and before it completes the upload.
         progress = _TransferProgress(require_unchanged)
         with self._progress_in() as folder:
             store = oss2.ResumableStore(folder.parent, folder.name)
@@ -261,7 +262,7 @@ class OssStore:
                     progress_callback=progress,
                     store=store,
                 )
-                answer.resp.read()  # gives the connection back
+                answer.resp.read()  # returns the connection to the pool
                 return answer
 
             try:
@@ -270,7 +271,7 @@ class OssStore:
                 name = self._name(key)
                 path = os.path.abspath(source)
                 record = store.get(store.make_store_key(self.bucket.bucket_name, name, path))
-                # Parts that stay behind cost money; what failed first matters more than this.
+                # Leftover parts cost money. A failed abort must not hide the first error.
                 with contextlib.suppress(IntentError), oss_errors("abort", self._uri(key)):
                     if record:
                         self.bucket.abort_multipart_upload(name, record["upload_id"])
@@ -278,7 +279,7 @@ class OssStore:
 
     @contextlib.contextmanager
     def _progress_in(self) -> Iterator[Path]:
-        """A folder for what oss2 notes of one transfer."""
+        """Create a temporary folder for oss2's state of one transfer."""
         self._progress_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._progress_folder) as folder:
             yield Path(folder)
@@ -296,7 +297,7 @@ class OssStore:
         try:
             entries = self._page(prefix, "").object_list
         except IntentError:
-            return []  # a hint less, rather than another error than the one to tell
+            return []  # a missing hint is better than hiding the original error
         return [entry.key.removeprefix(self.prefix) for entry in entries]
 
     def _ask(
@@ -306,7 +307,7 @@ class OssStore:
         request: Callable[[str], Any],
         progress: "_TransferProgress | None" = None,
     ) -> Any:
-        """One request, tried again after what may pass; with progress, as often as there is any."""
+        """Send a request and retry transient failures; progress resets the number of retries."""
         failures = done = 0
         while True:
             try:
@@ -329,7 +330,7 @@ class OssStore:
 
 
 class _TransferProgress:
-    """How many bytes of a transfer are done, as oss2 reports it."""
+    """The number of bytes transferred, as oss2 reports it."""
 
     def __init__(self, check: Callable[[], None] = lambda: None) -> None:
         self.done, self._check = 0, check
@@ -340,9 +341,9 @@ class _TransferProgress:
 
 
 class _DownloadProgress(oss2.ResumableDownloadStore):  # type: ignore[misc]
-    """Notes of a download that goes into the file itself, since it is our partial file already.
+    """State of a download that oss2 writes directly to our partial file.
 
-    oss2 would add a suffix, and leave such a file behind when it fails.
+    By default oss2 adds a suffix and leaves that file behind if the download fails.
     """
 
     def put(self, key: str, value: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""The driver for S3 and what is compatible with it."""
+"""Storage driver for S3 and compatible servers."""

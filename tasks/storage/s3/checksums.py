@@ -1,8 +1,8 @@
-"""How one knows that an object came from S3 as it was.
+"""Verify that an object was downloaded from S3 unchanged.
 
-What was uploaded here in parts carries a CRC-32 of the parts' CRC-32s in its metadata: that holds
-from the file that was sent to the file that came, and costs a sixth of an MD5. For other objects
-it is the etag, where it is an MD5 of the bytes or of the MD5s of equal parts; then the size alone.
+Our multipart uploads store a CRC-32 of the parts' CRC-32s in the object's metadata: it covers the
+way from the source file to the downloaded file and costs a sixth of an MD5. Other objects are
+checked by their etag if it is an MD5 of the bytes or of the MD5s of equal parts, else by size.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from intent_core.errors import StorageError
 
 PART = 16 << 20
-CHUNK = 1 << 18  # stays in the processor's cache between file and checksum
+CHUNK = 1 << 18  # small enough to stay in the CPU cache between file and checksum
 _METADATA = "crc32"
 
 
@@ -28,7 +28,7 @@ class Digest(Protocol):
 
 
 class Crc32:
-    """zlib's CRC-32 in the manner of hashlib."""
+    """zlib's CRC-32 with the interface of hashlib."""
 
     def __init__(self) -> None:
         self._value = 0
@@ -41,23 +41,23 @@ class Crc32:
 
 
 class Checksum(NamedTuple):
-    """A checksum of an object, to be made of digests of its parts."""
+    """A checksum of an object, computed from the digests of its parts."""
 
     part_size: int
     new_digest: Callable[[], Digest]
     of_parts: Callable[[list[bytes]], str]
     expected: str
-    """Empty where nothing but the size is known."""
+    """Empty if only the size is known."""
 
 
 def find_check(client: Any, at: dict[str, str], head: dict[str, Any]) -> Checksum:
-    """The best check for the object that `head` describes."""
+    """Return the best available check for the object that `head` describes."""
     size, etag = int(head["ContentLength"]), etag_of(head)
     ours = re.fullmatch(r"(\d+):([0-9a-f]{8})", head.get("Metadata", {}).get(_METADATA, ""))
     if ours and int(ours[1]):
         return Checksum(int(ours[1]), Crc32, _crc_of_parts, ours[2])
     if is_md5(head):
-        # In one range, since an MD5 can only be made from the first byte to the last.
+        # As a single part, since an MD5 cannot be computed from parts.
         return Checksum(max(size, 1), _md5, lambda digests: digests[0].hex(), etag)
     if part_size := _uploaded_part_size(client, at, head):
         return Checksum(part_size, _md5, _md5_of_parts, etag)
@@ -65,30 +65,35 @@ def find_check(client: Any, at: dict[str, str], head: dict[str, Any]) -> Checksu
 
 
 def metadata_of(file: int) -> dict[str, str]:
-    """What an upload of an open file leaves for `find_check`."""
+    """Return the metadata that an upload of an open file needs for `find_check`."""
     return {_METADATA: f"{PART}:{_crc_of_parts(_digests(file, PART, Crc32))}"}
 
 
 def verify(
     client: Any, at: dict[str, str], head: dict[str, Any], check: Checksum, file: int
 ) -> None:
-    """Raise `StorageError` unless the content of the open file makes the checksum."""
+    """Raise `StorageError` unless the content of the open file has the expected checksum."""
     if not check.expected:
         return
     actual = check.of_parts(_digests(file, check.part_size, check.new_digest))
     if actual == check.expected:
         return
     if "-" in check.expected and not _has_equal_parts(client, at, head, check.part_size):
-        return  # what looked like equal parts was not, so the etag says nothing
+        return  # the parts have different sizes, so the etag cannot be checked
     name = f"s3://{at['Bucket']}/{at['Key']}"
-    raise StorageError(f"{name} came damaged: its checksum is {actual}, not {check.expected}")
+    raise StorageError(
+        f"{name}: checksum mismatch after download: expected {check.expected}, got {actual}"
+    )
 
 
 def verify_bytes(answer: dict[str, Any], data: bytes, name: str) -> None:
-    """The same for an object that was read in one piece."""
+    """Like `verify`, for an object that was read in one request."""
     actual = hashlib.md5(data, usedforsecurity=False).hexdigest() if is_md5(answer) else ""
     if actual and actual != etag_of(answer):
-        raise StorageError(f"{name} came damaged: its MD5 is {actual}, not {etag_of(answer)}")
+        raise StorageError(
+            f"{name}: checksum mismatch after download: expected MD5 {etag_of(answer)}, "
+            f"got {actual}"
+        )
 
 
 def etag_of(head: dict[str, Any]) -> str:
@@ -96,7 +101,7 @@ def etag_of(head: dict[str, Any]) -> str:
 
 
 def is_md5(head: dict[str, Any]) -> bool:
-    """Whether the etag says what the bytes are; of objects under a customer's key it does not."""
+    """Return whether the etag is an MD5 of the bytes; it is not if a customer key encrypts them."""
     return re.fullmatch("[0-9a-f]{32}", etag_of(head)) is not None and _tells_bytes(head)
 
 
@@ -106,19 +111,19 @@ def _tells_bytes(head: dict[str, Any]) -> bool:
 
 
 def _uploaded_part_size(client: Any, at: dict[str, str], head: dict[str, Any]) -> int:
-    """The size of all parts but the last, if the etag is made of theirs; 0 if nobody can tell."""
+    """Return the size of all parts except the last if the etag depends on them; 0 if unknown."""
     composite = re.fullmatch(r"[0-9a-f]{32}-(\d+)", etag_of(head))
     if composite is None or not _tells_bytes(head):
         return 0
     try:
         size = _size_of_part(client, at, head, 1)
     except ClientError:
-        return 0  # a server that does not know parts
+        return 0  # the server does not support requests for parts
     return size if size and -(-head["ContentLength"] // size) == int(composite[1]) else 0
 
 
 def _has_equal_parts(client: Any, at: dict[str, str], head: dict[str, Any], size: int) -> bool:
-    """Whether the parts are as assumed. Asked only when the checksum does not agree."""
+    """Return whether all parts have that size. Called only if the checksum does not match."""
     count = -(-int(head["ContentLength"]) // size)
     return all(_size_of_part(client, at, head, n) == size for n in range(1, count))
 
@@ -128,7 +133,7 @@ def _size_of_part(client: Any, at: dict[str, str], head: dict[str, Any], number:
 
 
 def _digests(file: int, part_size: int, new_digest: Callable[[], Digest]) -> list[bytes]:
-    """The digest of each part of an open file; of an empty file, that of nothing."""
+    """Return the digest of each part of an open file; an empty file has one empty part."""
     size = os.fstat(file).st_size
 
     def digest_of(start: int) -> bytes:

@@ -1,8 +1,8 @@
-"""What S3 clients raise, told in this project's errors: the one place that knows boto3's.
+"""Conversion of boto3's exceptions to the errors of this project.
 
-What a person must set or allow first is a `ConfigError` and is not tried again; what a server
-or a network may get over by itself is a `StorageError`. Messages name the code a server gave,
-never its whole answer, which may repeat parts of a signed request.
+A failure that the user must fix (a setting, a permission) is a `ConfigError` and is not retried; a
+transient failure of server or network is a `StorageError`. Messages contain the server's error
+code, never the whole response, which may repeat parts of a signed request.
 """
 
 import contextlib
@@ -26,50 +26,50 @@ from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError, S
 
 from intent_core.errors import ConfigError, IntentError, StorageError
 
-_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile or role in their place)"
-_CLOCK = "this machine's clock is off: set it by NTP"
+_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or your profile or role)"
+_CLOCK = "the clock of this machine is wrong: synchronize it with NTP"
 _REGION = "the bucket is in another region: set INTENT_S3_REGION and INTENT_S3_ENDPOINT_URL to it"
-_RENEW = "the session's credentials have run out: renew them"
+_RENEW = "the session credentials have expired: renew them"
 _REMEDIES = {
     "SignatureDoesNotMatch": f"the secret key is wrong: check {_KEYS}; if they are right, check "
     "INTENT_S3_REGION and INTENT_S3_SIGNATURE_VERSION",
-    "InvalidAccessKeyId": f"the server does not know the access key: check {_KEYS}",
-    "InvalidToken": f"the session token is wrong: check AWS_SESSION_TOKEN beside {_KEYS}",
+    "InvalidAccessKeyId": f"the access key is unknown to the server: check {_KEYS}",
+    "InvalidToken": f"the session token is wrong: check AWS_SESSION_TOKEN, {_KEYS}",
     "ExpiredToken": _RENEW,
     "TokenRefreshRequired": _RENEW,
-    "AccessDenied": "the key lacks the permission: allow it s3:GetObject, s3:PutObject, "
-    "s3:DeleteObject and s3:ListBucket there (without the last, a missing object is denied too)",
-    "AllAccessDisabled": "the bucket is disabled: ask its owner",
+    "AccessDenied": "the access key lacks a permission: allow it s3:GetObject, s3:PutObject, "
+    "s3:DeleteObject and s3:ListBucket (without the last, a missing object is denied too)",
+    "AllAccessDisabled": "the bucket is disabled: contact its owner",
     "NoSuchBucket": "the bucket does not exist: create it, or correct INTENT_STORE and "
     "INTENT_S3_ENDPOINT_URL",
-    "InvalidBucketName": "that is no bucket name: correct INTENT_STORE",
+    "InvalidBucketName": "the bucket name is invalid: correct INTENT_STORE",
     "RequestTimeTooSkewed": _CLOCK,
     "RequestExpired": _CLOCK,
     "PermanentRedirect": _REGION,
     "AuthorizationHeaderMalformed": _REGION,
-    "SecondLevelDomainForbidden": "the server wants the bucket in the host name: set "
+    "SecondLevelDomainForbidden": "the server requires the bucket in the host name: set "
     "INTENT_S3_ADDRESSING_STYLE=virtual",
 }
-# A HEAD has no body, hence no code but the status.
+# The response to HEAD has no body, so the status is the only code.
 _BY_STATUS = {301: "PermanentRedirect", 403: "AccessDenied"}
 _SETTINGS = (InvalidConfigError, NoRegionError, ParamValidationError, ProfileNotFound)
 
 
 @contextlib.contextmanager
 def s3_errors(action: str, uri: str) -> Iterator[None]:
-    """The one place where an exception of boto3 becomes a `ConfigError` or `StorageError`."""
+    """Convert exceptions of boto3 to `ConfigError` or `StorageError`."""
     try:
         yield
     except ClientError as error:
         raise _of_answer(f"cannot {action} {uri}", error) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
-        raise ConfigError(f"cannot {action} {uri}: no credentials: set {_KEYS}") from error
+        raise ConfigError(f"cannot {action} {uri}: no credentials found: set {_KEYS}") from error
     except _SETTINGS as error:
         raise ConfigError(f"cannot {action} {uri}: {error}") from error
-    except S3DownloadFailedError as error:  # what `If-Match` refused
-        raise StorageError(f"{uri} was replaced while it was downloaded") from error
+    except S3DownloadFailedError as error:  # `If-Match` did not match
+        raise StorageError(f"{uri} was replaced during the download") from error
     except S3ValidationError as error:
-        raise StorageError(f"{uri}: the server sent other bytes than asked for") from error
+        raise StorageError(f"{uri}: the server sent a different range than requested") from error
     except RetriesExceededError as error:
         raise StorageError(f"cannot {action} {uri}: {_of_network(error.last_exception)}") from error
     except BotoCoreError as error:
@@ -77,7 +77,7 @@ def s3_errors(action: str, uri: str) -> Iterator[None]:
 
 
 def code_of(error: ClientError) -> str:
-    """The name of what the server refused, such as NoSuchKey."""
+    """Return the server's error code, such as NoSuchKey."""
     code = str(_part(error, "Error").get("Code", ""))
     return _BY_STATUS.get(status_of(error), code) if not code or code.isdigit() else code
 
@@ -87,7 +87,7 @@ def status_of(error: ClientError) -> int:
 
 
 def num_retries_of(error: ClientError) -> int:
-    """How often the client had sent the request before without an answer it could use."""
+    """Return how often the client retried the request before this response."""
     return int(_part(error, "ResponseMetadata").get("RetryAttempts", 0))
 
 
@@ -109,7 +109,7 @@ def _of_answer(message: str, error: ClientError) -> IntentError:
 
 def _of_network(error: Exception) -> str:
     if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
-        return "nobody answers: check INTENT_S3_ENDPOINT_URL, and that the server runs"
+        return "could not connect: check INTENT_S3_ENDPOINT_URL and that the server is running"
     if isinstance(error, ReadTimeoutError):
-        return "the server did not answer in time"
-    return f"the connection failed or broke off ({type(error).__name__})"
+        return "the server did not answer within the timeout"
+    return f"the connection failed or was lost ({type(error).__name__})"

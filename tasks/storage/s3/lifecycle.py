@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from tasks.storage.lifecycle import RULE_ID, AbortRule, describe_rule
 from tasks.storage.s3.errors import code_of, s3_errors, status_of
 
-# What belongs to the whole configuration: a write without it sets it back.
+# Settings of the whole configuration; a write without them resets them.
 _OF_THE_WHOLE = ("TransitionDefaultMinimumObjectSize",)
 
 
@@ -27,7 +27,7 @@ class S3Lifecycle:
     def set_rules(self, prefixes: Sequence[str], days: int) -> None:
         with s3_errors("set the lifecycle rules of", f"s3://{self._bucket}"):
             current = self._read() or {"Rules": []}
-            # Rules of the two ways to write a prefix do not go together.
+            # `Prefix` and `Filter` must not be mixed in one configuration.
             is_old_style = any("Prefix" in rule for rule in current["Rules"])
             ours = [
                 {
@@ -47,7 +47,7 @@ class S3Lifecycle:
             )
 
     def _read(self) -> dict[str, Any] | None:
-        """None on a server without lifecycle rules."""
+        """Return the rules; None if the server does not support lifecycle rules."""
         try:
             answer: dict[str, Any] = self._client.get_bucket_lifecycle_configuration(
                 Bucket=self._bucket
@@ -61,7 +61,7 @@ class S3Lifecycle:
         return {"Rules": [], **answer}
 
     def _describe(self, rule: dict[str, Any]) -> AbortRule | None:
-        """None for a rule that does something else, is off, or does not hold for every upload."""
+        """Return the rule; None if it is disabled, partial, or does not abort uploads."""
         where = rule["Filter"] if rule.get("Filter") else {"Prefix": rule.get("Prefix", "")}
         if (
             rule["Status"] != "Enabled"

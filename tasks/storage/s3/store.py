@@ -1,10 +1,9 @@
-"""A store in an S3 bucket: AWS, or any server that speaks its protocol.
+"""A store in an S3 bucket, on AWS or any compatible server.
 
-Credentials come from boto3's own chain (environment, profile, role), never from here. The client
-tries again by itself what a server refuses for the moment. Large objects go in parts through
-boto3's transfer manager: a download takes one state of the object only (`If-Match`) and is
-verified (`checksums`) before it is moved into place, an upload is completed only if the file
-stayed as it was.
+Credentials come only from boto3's chain (environment, profile, role). The client retries transient
+failures. Large objects are transferred in parts by boto3's transfer manager: a download is bound to
+one version of the object (`If-Match`) and verified (`checksums`) before it is moved into place; an
+upload is completed only if the file did not change.
 """
 
 import contextlib
@@ -67,7 +66,7 @@ _TRANSFER = TransferConfig(
 
 
 class S3Options(NamedTuple):
-    """How the server is reached; empty strings leave the choice to boto3."""
+    """Connection options; an empty string means boto3's default."""
 
     endpoint_url: str = ""
     region: str = ""
@@ -91,7 +90,7 @@ def open_store(uri: str, settings: Settings) -> "S3Store":
 class S3Store:
     """Objects below a prefix of a bucket. Threads may share one store.
 
-    Raises `ConfigError` for settings nobody can connect with.
+    Raises `ConfigError` for invalid connection settings.
     """
 
     def __init__(self, bucket: str, prefix: str = "", options: S3Options | None = None) -> None:
@@ -101,7 +100,7 @@ class S3Store:
         self._refuses_twice = False
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Objects whose key starts with the prefix, in key order."""
+        """Iterate over the objects whose key starts with the prefix, in key order."""
         if prefix:
             check_key(prefix.removesuffix("/"))
         with s3_errors("list", self._uri(prefix)):
@@ -114,7 +113,7 @@ class S3Store:
                 for entry in page.get("Contents", ())
                 if _is_object(key := entry["Key"].removeprefix(self.prefix))
             ]
-        # Some servers walk folder by folder, and so put `b/1` before `b-1`.
+        # Some servers list folder by folder, with `b/1` before `b-1`.
         yield from sorted(objects, key=lambda stored: stored.key)
 
     def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
@@ -163,7 +162,7 @@ class S3Store:
                 check = find_check(self._client, at, head)
                 self._fetch(at, head["ETag"], sink)
                 if (written := sink.seek(0, os.SEEK_END)) != size:
-                    raise StorageError(f"{uri} came as {written} of {size} bytes")
+                    raise StorageError(f"{uri}: incomplete download, {written} of {size} bytes")
                 with open(sink.name, "rb") as whole:
                     verify(self._client, at, head, check, whole.fileno())
         return self._stored(key, size, head)
@@ -177,13 +176,13 @@ class S3Store:
                     self._client.put_object(**at, Body=stream.read())
                 else:
                     extra = {"Metadata": metadata_of(stream.fileno())}
-                    # Parts that went are aborted unless all of them go.
+                    # The manager aborts the upload if any part fails.
                     with TransferManager(self._client, _TRANSFER) as manager:
                         manager.upload(stream, at["Bucket"], at["Key"], extra).result()
         stored = self.stat(key)
         if stored is None or stored.size != size:
-            content = "nothing" if stored is None else f"{stored.size} bytes"
-            raise StorageError(f"{uri} holds {content} after an upload of {size} bytes")
+            content = "is missing" if stored is None else f"has {stored.size} bytes"
+            raise StorageError(f"{uri} {content} after an upload of {size} bytes")
         return stored
 
     def read(self, key: str) -> bytes:
@@ -211,9 +210,9 @@ class S3Store:
             return self._stored(key, len(data), self._client.put_object(**at, Body=data))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write unless the key exists; of several writers one is told True.
+        """Write unless the key exists; return True if this call wrote the object.
 
-        Raises `ConfigError` on a server that does not know conditional writes.
+        Raises `ConfigError` if the server does not support conditional writes.
         """
         at, token = self._at(key), uuid.uuid4().hex
         once = {**at, "Body": data, "IfNoneMatch": "*", "Metadata": {_WRITER: token}}
@@ -226,10 +225,10 @@ class S3Store:
                 except ClientError as error:
                     if status_of(error) == 412:
                         return num_retries_of(error) > 0 and self._wrote(at, token)
-                    # 409: another writer is at it, and may yet fail.
+                    # 409: another write is in progress and may still fail.
                     if status_of(error) != 409:
                         raise
-        raise StorageError(f"cannot write {self._uri(key)}: others keep writing it")
+        raise StorageError(f"cannot write {self._uri(key)}: other writes to it are in progress")
 
     def delete(self, key: str) -> None:
         at = self._at(key)
@@ -241,8 +240,8 @@ class S3Store:
                     raise
 
     def _fetch(self, at: dict[str, str], etag: str, sink: BinaryIO) -> None:
-        """Write the state of an object that has this etag to a file, several ranges at once."""
-        # Given the etag, the manager asks with `If-Match` from the first range on.
+        """Write the object with this etag to a file, several ranges at a time."""
+        # With the etag, the manager sends `If-Match` from the first range on.
         pin = SimpleNamespace(on_queued=lambda future, **_: future.meta.provide_object_etag(etag))
         fault: BotoCoreError | None = None
         for _ in _tries():
@@ -250,12 +249,12 @@ class S3Store:
                 with TransferManager(self._client, _TRANSFER) as manager:
                     manager.download(at["Bucket"], at["Key"], sink, subscribers=[pin]).result()
                 return sink.flush()
-            except BotoCoreError as error:  # what broke under way, the manager has tried again
+            except BotoCoreError as error:  # the manager has already retried broken streams
                 fault = error
         raise fault or StorageError(f"cannot download s3://{at['Bucket']}/{at['Key']}")
 
     def _require_once(self, once: dict[str, Any]) -> None:
-        """Ask for the same write again, the first time: a server must refuse it."""
+        """Once per store, repeat the write and require that the server refuses it."""
         if self._refuses_twice:
             return
         try:
@@ -266,12 +265,12 @@ class S3Store:
             self._refuses_twice = True
             return
         raise ConfigError(
-            f"the server of s3://{self.bucket} overwrites what must be written once: it ignores "
-            "If-None-Match; use a server or a version of it that knows conditional writes"
+            f"the server of s3://{self.bucket} ignores If-None-Match and overwrites objects that "
+            "must be written once. Use a server or version that supports conditional writes"
         )
 
     def _wrote(self, at: dict[str, str], token: str) -> bool:
-        """Whether it is ours after all: the first try arrived, and only its answer was lost."""
+        """Return whether the object is our own first attempt, whose response was lost."""
         head = self._head(at)
         return head is not None and head["Metadata"].get(_WRITER) == token
 
@@ -283,7 +282,7 @@ class S3Store:
             except ClientError as error:
                 if is_second or status_of(error) >= 500:
                     raise
-            # Only the answer to a GET says which of key and bucket is missing, or why not.
+            # Only the response to a GET contains the reason: key missing, bucket missing, denied.
             try:
                 self._client.get_object(**at, Range="bytes=0-0")["Body"].close()
             except ClientError as error:
@@ -305,7 +304,7 @@ class S3Store:
                     Bucket=self.bucket, Prefix=self.prefix + prefix, MaxKeys=MOST_COMPARED
                 )
         except IntentError:
-            return ()  # a hint less, rather than another error than the one to tell
+            return ()  # a missing hint is better than hiding the original error
         entries = answer.get("Contents", ())
         return tuple(entry["Key"].removeprefix(self.prefix) for entry in entries)
 
@@ -330,7 +329,7 @@ class S3Store:
 
 
 class _Unchanging(io.BufferedReader):
-    """A file that is sent: what it reads is refused once it is not as it was when opened."""
+    """A file to upload; reading raises `StorageError` if the file changed since it was opened."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
@@ -340,12 +339,12 @@ class _Unchanging(io.BufferedReader):
         data = super().read(size)
         now = os.fstat(self.fileno())
         if (now.st_size, now.st_mtime_ns) != (self.began.st_size, self.began.st_mtime_ns):
-            raise StorageError(f"{self.name} changed while it was uploaded")
+            raise StorageError(f"{self.name} changed during the upload")
         return data
 
 
 def _tries() -> Iterator[int]:
-    """Numbers of tries, with a growing wait between them."""
+    """Iterate over the attempts, with an exponential back-off between them."""
     for number in range(TRIES):
         if number:
             time.sleep(WAIT_S * 2 ** (number - 1))
@@ -353,7 +352,7 @@ def _tries() -> Iterator[int]:
 
 
 def _is_object(key: str) -> bool:
-    """Not a folder, which consoles mark by an empty object, and not an unfinished write."""
+    """Return False for a folder marker, which consoles create, and for an unfinished write."""
     return not key.endswith("/") and not is_partial(PurePosixPath(key).name)
 
 
@@ -363,7 +362,8 @@ def _make_client(bucket: str, options: S3Options) -> Any:
         endpoint.scheme not in ("http", "https") or not endpoint.hostname or endpoint.username
     ):
         raise ConfigError(
-            "INTENT_S3_ENDPOINT_URL must be as https://host, without name or password"
+            "INTENT_S3_ENDPOINT_URL must be a URL such as https://host, without user name or "
+            "password"
         )
     config = Config(
         signature_version=options.signature_version,
@@ -372,14 +372,14 @@ def _make_client(bucket: str, options: S3Options) -> Any:
         read_timeout=options.read_timeout_s,
         retries={"mode": "standard", "total_max_attempts": 3},
         max_pool_connections=4 * CONCURRENCY,
-        # Servers other than AWS refuse the checksums that come after the body.
+        # Servers other than AWS reject trailing checksums.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        # A proxy for the internet would not find a server of this machine.
+        # An internet proxy cannot reach a server on this machine.
         proxies={} if endpoint.hostname in _LOOPBACK else None,
     )
     with s3_errors("open", f"s3://{bucket}"):
-        # A session of its own: boto3's default one keeps the first credentials it found.
+        # Not boto3's default session, which keeps the first credentials it found.
         return boto3.session.Session().client(
             "s3",
             region_name=options.region or None,

@@ -37,7 +37,7 @@ def test_an_export_that_does_not_exist(platform: Settings) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 3, done.stderr
     said = done.stdout + done.stderr
-    assert "DataError: no export at 'exports/nowhere.manifest'" in said.splitlines()[-1]
+    assert "DataError: export 'exports/nowhere.manifest' not found" in said.splitlines()[-1]
     assert "Traceback" not in said, "what to do stands in the message"
 
 

@@ -53,7 +53,7 @@ def test_mlflow_down_stops_no_promotion_and_the_next_run_records_it(
     nowhere = f"http://127.0.0.1:{closed_port}"
     done = run_walk(walk, another_verdict, INTENT_MLFLOW_URL=nowhere)
     assert done.stderr.count("Trying again") >= len(platform.retry_delays_s)
-    assert "the run is not in MLflow yet" in done.stderr
+    assert "could not record the run in MLflow" in done.stderr
     assert f"MLflow at {nowhere} failed" in done.stderr
     outcome = outcome_of(done)
     assert outcome["recorded"] is None and outcome["decision"]["promote"] is True

@@ -1,4 +1,4 @@
-"""`intent trace` and `intent forget` on rows and a forget list in a real S3 store."""
+"""`intent trace` and `intent forget` on rows and an erasure list in a real S3 store."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_a_row_is_found_and_forgotten_in_s3(settings: Settings) -> None:
 def test_an_entry_of_other_software_stops_a_preparation(settings: Settings) -> None:
     intent("forget", "--utterance", "播放红豆")
     taken_back = ask("forget", "--utterance", "播放 红豆", "--undo")
-    assert taken_back == {"removed": []}, "a blank is a blank, not none"
+    assert taken_back == {"removed": []}, "an utterance with a space is a different one"
     get_store(settings).put("forgotten/rows/x.json", b"{}")
-    with pytest.raises(StorageError, match=r"x\.json is no entry of the forget list"):
+    with pytest.raises(StorageError, match=r"x\.json is not a valid entry of the erasure list"):
         prepare(settings, str(DATA / "snips_en" / "export-open-group.manifest"))

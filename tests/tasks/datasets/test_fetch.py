@@ -1,4 +1,4 @@
-"""Exports on this machine: a copy is fetched once, and only what has its SHA-256 counts as it."""
+"""Exports on this machine: a copy is downloaded once, and reused only if its SHA-256 matches."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
 
 
 def take(home: Settings, name: str, content: bytes) -> tuple[ObjectStore, str, Path]:
-    """The store, the key of the copy, and where it lies on this machine."""
+    """Copy an export; return the store, the key of the copy, and its path on this machine."""
     store = get_store(home)
     store.put(f"exports/{name}", content)
     taken = fetch_export(f"exports/{name}", work_folder(home), allow_paths=False)
@@ -45,7 +45,7 @@ def test_the_machine_that_took_an_export_reads_its_file(home: Settings) -> None:
     assert (export.source.uri, export.source.etag) == (stored.uri, stored.etag)
 
 
-def test_a_file_that_is_not_the_copy_s_content_is_fetched_anew(home: Settings) -> None:
+def test_a_file_with_other_content_is_downloaded_again(home: Settings) -> None:
     _, key, kept = take(home, "a.manifest", b"rows")
     kept.write_bytes(b"rowz")
     export = fetch_export(key, home.layout.exports)
@@ -58,7 +58,7 @@ def test_a_file_that_is_not_the_copy_s_content_is_fetched_anew(home: Settings) -
 def test_a_copy_that_is_gone_from_the_store_is_no_export(home: Settings) -> None:
     store, key, _ = take(home, "a.manifest", b"rows")
     store.delete(key)
-    with pytest.raises(DataError, match="no export at 'snapshots/"):
+    with pytest.raises(DataError, match=r"export 'snapshots/.*' not found"):
         fetch_export(key, home.layout.exports)
 
 

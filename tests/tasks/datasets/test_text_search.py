@@ -1,4 +1,4 @@
-"""What still holds a text, in whatever way it is written there."""
+"""Objects and files that contain a text are found in every encoding."""
 
 import gzip
 import html

@@ -1,4 +1,4 @@
-"""An evaluation that was killed asks for what is missing, and for nothing twice."""
+"""A killed evaluation resumes with the missing answers and repeats no request."""
 
 from pathlib import Path
 

@@ -12,10 +12,10 @@ BEFORE = {0.1: 5.0, 0.2: 9.0, math.inf: 10.0}
 @pytest.mark.parametrize(
     ("share", "expected"),
     [
-        (0.5, 100.0),  # 4 of the 8 new ones took at most 100 ms
+        (0.5, 100.0),  # 4 of the 8 new requests took at most 100 ms
         (0.75, 200.0),
-        (0.625, 150.0),  # the fifth, half way into the bucket of the fifth and sixth
-        (0.95, 200.0),  # beyond the last bound nothing is known
+        (0.625, 150.0),  # the fifth request, halfway through the bucket of the fifth and sixth
+        (0.95, 200.0),  # in the unbounded bucket: the highest finite bound
     ],
 )
 def test_a_quantile_is_of_the_new_requests(share: float, expected: float) -> None:

@@ -221,4 +221,4 @@ def test_a_store_that_does_not_answer_hides_nothing(tmp_path: Path, closed_port:
     )
     get_settings.cache_clear()
     (found,) = look(settings, "uploads")
-    assert found.outcome == "manual fix" and "nobody answers" in found.what
+    assert found.outcome == "manual fix" and "could not connect" in found.what

@@ -1,4 +1,4 @@
-"""Base models in an object store and on a hub: found, identified, fetched once, all or nothing."""
+"""Base models in an object store and on a hub are found, identified, and downloaded once."""
 
 import os
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stored(server: Seaweed, tiny_model: Path, home: Path) -> str:
-    """The tiny model below a prefix of the bucket, beside what must not be fetched."""
+    """The tiny model below a prefix of the bucket, with files that must not be downloaded."""
     os.environ.update(
         server.full.environment(),
         INTENT_S3_ENDPOINT_URL=server.url,
@@ -62,21 +62,21 @@ def test_a_stored_model_is_fetched_once(stored: str, tiny_model: Path, server: S
     before = weights.stat().st_mtime_ns
     assert fetch_base_model(get_settings(), f"{stored}/").path == source.path
     assert weights.stat().st_mtime_ns == before
-    # Other content is another base model.
+    # A changed file changes the identity of the base model.
     key = "bases/tiny/generation_config.json"
     server.client().put_object(Bucket=server.bucket, Key=key, Body=b"{}")
     assert identify_base_model(stored) != source.digest
 
 
 def test_a_folder_without_a_model_is_refused(stored: str) -> None:
-    with pytest.raises(ConfigError, match=r"no config\.json below it"):
+    with pytest.raises(ConfigError, match=r"does not contain config\.json"):
         require_base_model(f"{stored}-nowhere")
 
 
 def test_a_hub_s_model_is_fetched_at_its_commit(hub: Hub, home: Path, tiny_model: Path) -> None:
     require_base_model(NAME)
     assert identify_base_model(NAME) == COMMIT[:16]
-    assert hub.asked == [], "nothing is asked before it is needed"
+    assert hub.asked == [], "no request is sent before the model is needed"
     source = fetch_base_model(get_settings(), NAME)
     files = {path.name for path in source.path.iterdir() if path.is_file()}
     assert files == {path.name for path in tiny_model.iterdir()}
@@ -96,7 +96,7 @@ def test_a_hub_s_model_without_its_commit_is_refused(name: str) -> None:
 def test_what_a_hub_has_not_names_the_remedy(hub: Hub, home: Path) -> None:
     with pytest.raises(ServiceError, match=r"INTENT_HUB_ENDPOINT.*s3:// or oss://"):
         fetch_base_model(get_settings(), f"owner/another@{COMMIT}")
-    assert not list((home / "cache" / "base-models").iterdir()), "nothing half-fetched stays"
+    assert not list((home / "cache" / "base-models").iterdir()), "no partial download is left"
 
 
 def test_a_local_directory_stays_where_it_is(tiny_model: Path, home: Path) -> None:

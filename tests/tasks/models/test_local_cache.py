@@ -1,4 +1,4 @@
-"""What goes from a serving machine's disk, and what never does."""
+"""Which models are removed from a serving machine's disk, and which are always kept."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ NAMES = [f"intent-{number:012x}" for number in range(8)]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Settings:
-    """Eight models, the first the longest unused; the odd ones are adapters, too."""
+    """Eight models, from least to most recently used; the odd ones are adapters, too."""
     settings = Settings(home=tmp_path, keep_models=2)
     for number, name in enumerate(NAMES):
         for folder in (settings.layout.models, settings.layout.adapters)[: 1 + number % 2]:
@@ -41,7 +41,7 @@ def test_what_is_evaluated_served_or_tried_stays(home: Settings) -> None:
     trial = Trial(model=NAMES[3], version="2", system_prompt="", mode="shadow", share=0.5)
     target = Target(model=NAMES[2], version="1", system_prompt="", trial=trial)
     write_aliases(home.home / "aliases" / f"{server}.json", {"intent": target})
-    # Of a server that is gone.
+    # Aliases of a server that no longer runs.
     old = Target(model=NAMES[1], version="1", system_prompt="")
     write_aliases(home.home / "aliases" / "vllm-base-ba9876543210-abcdef.json", {"intent": old})
     record = start_process(home.layout.processes, server, ["sleep", "60"], 1)

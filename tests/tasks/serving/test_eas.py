@@ -81,7 +81,7 @@ def test_a_service_is_waited_for_no_longer_than_said(scene: Scene) -> None:
     with pytest.raises(ServingError, match=r"is Waiting after 0\.05 s"):
         deploy_fleet(scene.settings, scene.pai, limit_s=0.05)
     scene.plane.service_states = ["Stopped"]
-    with pytest.raises(ServingError, match="is Stopped: start it"):
+    with pytest.raises(ServingError, match=r"is Stopped\. Start it"):
         deploy_fleet(scene.settings, scene.pai)
 
 

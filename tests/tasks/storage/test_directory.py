@@ -182,7 +182,7 @@ def test_keys_that_could_leave_the_store_are_refused(
 def test_a_prefix_cannot_leave_the_store_either(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"x")
     for prefix in ("../", "/", "a/../../"):
-        with pytest.raises(StorageError, match="refused"):
+        with pytest.raises(StorageError, match="invalid key"):
             list(store.list(prefix))
 
 
@@ -205,7 +205,7 @@ def test_symlinks_that_lead_out_are_refused(store: ObjectStore, root: Path, tmp_
 def test_a_missing_object_is_named_with_its_neighbours(
     store: ObjectStore, root: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(MissingObjectError, match="none of a near name"):
+    with pytest.raises(MissingObjectError, match="no similar keys"):
         store.read("exports/2024-05-02.manifest")
     store.put("exports/2024-05-01.manifest", b"x")
     with pytest.raises(MissingObjectError) as caught:
@@ -250,11 +250,11 @@ def test_a_folder_without_its_manifest_is_not_a_folder(
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "z.bin").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"has no manifest\.json"):
+    with pytest.raises(DataError, match=r"does not contain manifest\.json"):
         upload_folder(store, folder, "m1")
     assert not root.exists()
     store.put("m1/z.bin", b"x")
-    with pytest.raises(MissingObjectError, match="'m1' is absent or incomplete"):
+    with pytest.raises(MissingObjectError, match="'m1' is missing or incomplete"):
         download_folder(store, "m1", tmp_path / "copy")
     assert [s.key for s in upload_folder(store, folder, "m2", last="z.bin")] == ["m2/z.bin"]
 

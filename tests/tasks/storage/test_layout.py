@@ -1,4 +1,4 @@
-"""The store's layout: it knows every key that is written, and no other module spells a prefix."""
+"""The store's layout covers every key that is written; no other module spells out a prefix."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Where a store is: directories, buckets, and what is neither."""
+"""Store URIs: directories, buckets and invalid values."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def test_other_stores_are_refused(uri: str) -> None:
 
 @pytest.mark.parametrize("uri", ["s3://", "oss:///key"])
 def test_a_store_without_a_bucket_is_refused(uri: str) -> None:
-    with pytest.raises(ConfigError, match="names no bucket"):
+    with pytest.raises(ConfigError, match="has no bucket name"):
         open_store(uri)
 
 
@@ -39,7 +39,7 @@ def test_a_store_without_a_bucket_is_refused(uri: str) -> None:
         ("oss://b/杭州.manifest", "oss://b", "杭州.manifest"),
     ],
 )
-def test_keys_of_buckets_stand_as_they_are(uri: str, root: str, key: str) -> None:
+def test_keys_of_buckets_are_not_unquoted(uri: str, root: str, key: str) -> None:
     assert split_uri(uri) == (root, key)
 
 
@@ -50,7 +50,7 @@ def test_what_is_no_object_is_refused(uri: str) -> None:
 
 
 def test_a_root_is_no_object() -> None:
-    with pytest.raises(ConfigError, match="names no object"):
+    with pytest.raises(ConfigError, match="has no object key"):
         split_uri("file:///")
 
 

@@ -68,7 +68,7 @@ def test_wrong_keys_are_for_a_person_to_correct(
     ):
         with pytest.raises(ConfigError, match=message):
             request()
-    assert len(emulator.asked) == 8, "none of it is tried again"
+    assert len(emulator.asked) == 8, "no request is retried"
 
 
 def test_other_things_a_person_must_settle(emulator: OssEmulator, store: OssStore) -> None:
@@ -78,17 +78,17 @@ def test_other_things_a_person_must_settle(emulator: OssEmulator, store: OssStor
         lambda: absent.read("k"),
         lambda: absent.put("k", b""),
     ):
-        with pytest.raises(ConfigError, match="no such bucket: create it"):
+        with pytest.raises(ConfigError, match="bucket does not exist: create it"):
             request()
     elsewhere = OssStore(emulator.backend.bucket, "", emulator.options("cn-beijing"))
     with pytest.raises(ConfigError, match="correct INTENT_OSS_REGION"):
         elsewhere.read("key")
     os.environ.update(emulator.environment(READER_KEY))
-    with pytest.raises(ConfigError, match="allow them oss:ListObjects, oss:GetObject"):
+    with pytest.raises(ConfigError, match="allow it oss:ListObjects, oss:GetObject"):
         store.put("key", b"x")
     for offset in (-1000, 1000):
         emulator.clock_offset_s = offset
-        with pytest.raises(ConfigError, match="clock is off"):
+        with pytest.raises(ConfigError, match="clock of this machine is wrong"):
             store.stat("key")
 
 
@@ -96,9 +96,9 @@ def test_other_things_a_person_must_settle(emulator: OssEmulator, store: OssStor
     ("bucket", "endpoint", "region", "message"),
     [
         ("models", "", REGION, "set INTENT_OSS_ENDPOINT"),
-        ("models", "https://me:secret@host", REGION, "without name or password"),
+        ("models", "https://me:secret@host", REGION, "without user name or password"),
         ("models", "https://oss-cn-hangzhou.aliyuncs.com", "", "set INTENT_OSS_REGION"),
-        ("models", "https://oss-cn-hangzhou.aliyuncs.com", "oss-cn-hangzhou", "as cn-hangzhou"),
+        ("models", "https://oss-cn-hangzhou.aliyuncs.com", "oss-cn-hangzhou", "e.g. cn-hangzhou"),
         ("models", "https://ex ample", REGION, "an endpoint is https://host"),
         ("M", "https://oss-cn-hangzhou.aliyuncs.com", REGION, "3 to 63"),
     ],
@@ -127,7 +127,7 @@ def test_without_credentials_the_message_says_what_to_set(
 
 
 class RoleClient:
-    """`alibabacloud_credentials` as a role gives temporary keys, until it does not."""
+    """`alibabacloud_credentials` with a role's temporary keys; fails once `works` is False."""
 
     works = True
 
@@ -150,7 +150,9 @@ def test_a_role_gives_credentials_where_no_variables_do(
     emulator.token = TOKEN
     store.put("key", b"x")
     monkeypatch.setattr(RoleClient, "works", False)
-    with pytest.raises(StorageError, match="not renewed: the metadata server is silent"):
+    with pytest.raises(
+        StorageError, match="could not renew the OSS credentials: the metadata server is silent"
+    ):
         store.read("key")
 
 
@@ -168,7 +170,7 @@ def test_no_secret_is_told_or_logged(
     while error is not None:
         told += str(error) + repr(error) + repr(getattr(error, "body", ""))
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    assert "Trying again" in caplog.text
+    assert "Retrying in" in caplog.text
     signatures = [asked.headers["authorization"][-64:] for asked in emulator.asked]
     for secret in (SECRET, "wrong-secret-Yt6", TOKEN, "x-oss-security-token", *signatures):
         assert secret not in told

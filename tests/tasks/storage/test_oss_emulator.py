@@ -1,4 +1,4 @@
-"""The emulator's own rules against published values, before it judges a driver by them."""
+"""The emulator's signatures and checksums match published values."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def emulator(server: Seaweed) -> Iterator[OssEmulator]:
 
 
 def v4_request(moment: str, **more: str) -> Asked:
-    """The request of the vectors that Alibaba's own SDKs are tested with."""
+    """Return the request of the test vectors in Alibaba's SDKs."""
     query = {"param1": "value1", "+param1": "value3", "|param1": "value4"}
     query |= {"+param2": "", "|param2": "", "param2": ""}
     headers = {"x-oss-head1": "value", "abc": "value", "zabc": "value", "xyz": "value"}
@@ -140,7 +140,7 @@ def test_the_official_transfers_agree_with_the_sums(emulator: OssEmulator, tmp_p
     auth = oss2.make_auth(FULL_KEY, SECRET, "v4")
     bucket = oss2.Bucket(auth, emulator.url, emulator.backend.bucket, region=REGION)
     upload, parts = bucket.init_multipart_upload("parts").upload_id, []
-    pieces = (b"a" * (5 << 20), b"b" * 100)  # SeaweedFS, as S3, takes no smaller first part
+    pieces = (b"a" * (5 << 20), b"b" * 100)  # S3 and SeaweedFS reject a smaller first part
     for number, data in enumerate(pieces, start=1):
         sent = bucket.upload_part("parts", upload, number, data)
         parts.append(oss2.models.PartInfo(number, sent.etag, len(data), part_crc=sent.crc))

@@ -56,7 +56,7 @@ def test_what_does_not_pass_is_told_after_a_few_tries(
     silent = OssStore(
         "models", "", emulator.options()._replace(endpoint=f"http://127.0.0.1:{closed_port}")
     )
-    with pytest.raises(StorageError, match="check INTENT_OSS_ENDPOINT"):
+    with pytest.raises(StorageError, match="Check INTENT_OSS_ENDPOINT"):
         silent.stat("key")
 
 
@@ -76,7 +76,7 @@ def test_a_broken_download_goes_on_where_it_broke(
     assert store.download("key", tmp_path / "target") == stored
     assert (tmp_path / "target").read_bytes() == source.read_bytes()
     gets = [asked.headers for asked in emulator.asked if asked.method == "GET"]
-    assert len(gets) == 6, "three ranges, and again what did not come of them"
+    assert len(gets) == 6, "three ranges, and a retry of each incomplete one"
     assert {get["if-match"] for get in gets} == {stored.etag}
     emulator.faults.append(Fault("GET", "truncate", times=1))
     assert store.read("key") == source.read_bytes()
@@ -98,7 +98,7 @@ def test_an_object_that_changes_under_way_is_refused(
 
     emulator.before = replace
     emulator.faults.append(Fault("GET", "truncate"))
-    with pytest.raises(StorageError, match="changed under way"):
+    with pytest.raises(StorageError, match="changed during the transfer"):
         store.download("key", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
@@ -113,9 +113,9 @@ def test_a_damaged_body_is_refused(
     (tmp_path / "target").write_bytes(b"old")
     emulator.faults.append(Fault("GET", "corrupt", times=99))
     for key in ("key", "large"):
-        with pytest.raises(StorageError, match="CRC64 differs"):
+        with pytest.raises(StorageError, match="CRC64 mismatch"):
             store.download(key, tmp_path / "target")
-    with pytest.raises(StorageError, match="CRC64 differs"):
+    with pytest.raises(StorageError, match="CRC64 mismatch"):
         store.read("key")
     assert (tmp_path / "target").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
@@ -132,7 +132,7 @@ def test_a_full_disk_is_named_with_the_need(
 
 
 def parts(emulator: OssEmulator) -> list[str]:
-    """The parts that were sent, in order of their numbers."""
+    """Return the numbers of the uploaded parts, sorted."""
     puts = [asked.query for asked in emulator.asked if asked.method == "PUT"]
     return sorted(query["partNumber"] for query in puts)
 
@@ -143,14 +143,14 @@ def test_a_large_file_goes_up_in_parts(
 ) -> None:
     emulator.faults.append(Fault("PUT", "drop"))
     stored = store.upload(source, "key")
-    assert len(parts(emulator)) == 4, "only the part that broke is sent again"
+    assert len(parts(emulator)) == 4, "only the failed part is sent again"
     assert stored == store.download("key", tmp_path / "target") == store.stat("key")
     assert (tmp_path / "target").read_bytes() == source.read_bytes()
     assert list(emulator.folder.iterdir()) == []
     emulator.asked.clear()
     emulator.faults.append(Fault("POST", "lose", having="uploadId"))
     assert store.upload(source, "key") == stored
-    assert parts(emulator) == sorted("112233"), "nobody can tell whose the object is"
+    assert parts(emulator) == sorted("112233"), "the writer of the object is unknown"
 
 
 @pytest.mark.parametrize("size", [1, LARGE + 1, LARGE], ids=["shorter", "longer", "other bytes"])
@@ -164,7 +164,7 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(
             source.write_bytes(b"y" * size)
 
     emulator.before = change
-    with pytest.raises(StorageError, match="changed while it was uploaded"):
+    with pytest.raises(StorageError, match="changed during the upload"):
         store.upload(source, "key")
     assert store.read("key") == b"old"
     assert "Uploads" not in emulator.backend.client().list_multipart_uploads(Bucket="models")
@@ -209,7 +209,7 @@ else:
 def test_a_transfer_that_is_killed_leaves_what_was(
     emulator: OssEmulator, store: OssStore, source: Path, tmp_path: Path, method: str
 ) -> None:
-    """Neither a half object nor a half file has the name of a whole one."""
+    """A partial object or file never has the name of a complete one."""
     target, requests = tmp_path / "target", itertools.count()
     store.upload(source, "key")
     if method == "PUT":
@@ -267,7 +267,7 @@ def test_an_answer_without_a_body_still_says_what_is_missing(
     emulator.faults.append(Fault("HEAD", "bare", times=2))
     assert store.stat("key") is None
     absent = OssStore("absent-bucket", "", emulator.options())
-    with pytest.raises(ConfigError, match="no such bucket"):
+    with pytest.raises(ConfigError, match="bucket does not exist"):
         absent.stat("key")
 
 
@@ -275,5 +275,5 @@ def test_folders_of_the_console_are_no_objects(emulator: OssEmulator, store: Oss
     emulator.backend.client().put_object(Bucket="models", Key=f"{store.prefix}folder/", Body=b"")
     store.put("folder/key", b"x")
     assert [found.key for found in store.list()] == ["folder/key"]
-    with pytest.raises(MissingObjectError, match="nearest: 'folder/key'"):
+    with pytest.raises(MissingObjectError, match="similar keys: 'folder/key'"):
         store.read("folder/kez")

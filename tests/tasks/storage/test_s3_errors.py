@@ -1,7 +1,7 @@
-"""What the S3 driver says when settings, permissions, server or network fail, told by real ones.
+"""The S3 driver's errors for wrong settings, permissions, server and network, on a real server.
 
-Each fault asserts the class of the error, hence whether a task tries again; that the message says
-what to do; and that nothing was changed. Large objects: `test_s3_transfers.py`.
+Each fault asserts the class of the error, which decides whether a task retries; that the message
+states what to do; and that nothing was changed. Large objects: `test_s3_transfers.py`.
 """
 
 import logging
@@ -56,26 +56,28 @@ def expect_config_errors(store: S3Store, folder: Path, advice: str) -> None:
     assert not (folder / "target").exists()
 
 
-# What a person must set or allow
+# Failures that the user must fix
 
 
 def test_a_wrong_secret_is_named(server: Seaweed, proxy: Proxy, tmp_path: Path) -> None:
     wrong = server.full._replace(secret_key="wrong-secret-Zq81")
     store = open_s3(server, wrong, proxy.url)
     expect_config_errors(store, tmp_path, "secret key is wrong: check AWS_ACCESS_KEY_ID")
-    assert len(proxy.requests) <= 10  # one each; a HEAD has no body, so one GET more
+    assert len(proxy.requests) <= 10  # one each; a HEAD has no body, so one more GET
 
 
 def test_an_unknown_access_key_is_named(server: Seaweed, tmp_path: Path) -> None:
     store = open_s3(server, server.full._replace(access_key="NOBODYSKEY"))
-    expect_config_errors(store, tmp_path, "does not know the access key: check AWS_ACCESS_KEY_ID")
+    expect_config_errors(
+        store, tmp_path, "access key is unknown to the server: check AWS_ACCESS_KEY_ID"
+    )
 
 
 def test_missing_credentials_are_named(server: Seaweed, tmp_path: Path) -> None:
     os.environ.update(server.full.environment(), HOME=str(tmp_path))
     del os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
     store = S3Store(server.bucket, "faults", S3Options(server.url, REGION, "path"))
-    expect_config_errors(store, tmp_path, "no credentials: set AWS_ACCESS_KEY_ID")
+    expect_config_errors(store, tmp_path, "no credentials found: set AWS_ACCESS_KEY_ID")
 
 
 def test_a_key_for_another_bucket_gets_nowhere(server: Seaweed, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_a_reader_reads_and_changes_nothing(server: Seaweed, tmp_path: Path) -> 
         lambda: reader.delete("key"),
     ]
     for change in changes:
-        with pytest.raises(ConfigError, match=r"lacks the permission: allow it .*s3:PutObject"):
+        with pytest.raises(ConfigError, match=r"lacks a permission: allow it .*s3:PutObject"):
             change()
     assert reader.read("key") == b"old"
     assert reader.stat("new") is None
@@ -108,7 +110,7 @@ def test_a_missing_bucket_is_named(server: Seaweed, tmp_path: Path) -> None:
 def test_a_wrong_clock_is_named(store: S3Store, proxy: Proxy, tmp_path: Path) -> None:
     for method in ("GET", "PUT", "DELETE", "HEAD"):
         proxy.inject(method, "/models", answer_with(403, "RequestTimeTooSkewed"), times=50)
-    expect_config_errors(store, tmp_path, "clock is off: set it by NTP")
+    expect_config_errors(store, tmp_path, "clock of this machine is wrong: synchronize it")
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "PermanentRedirect", "AllAccessDisabled"])
@@ -143,7 +145,7 @@ def test_a_server_that_does_not_know_conditional_writes_is_refused(
     assert not is_retried(caught.value)
 
 
-# What may get over it by itself
+# Transient failures
 
 
 def test_nobody_at_the_address_is_worth_a_retry(
@@ -151,7 +153,7 @@ def test_nobody_at_the_address_is_worth_a_retry(
 ) -> None:
     store = open_s3(server, server.full, f"http://127.0.0.1:{closed_port}")
     with pytest.raises(
-        StorageError, match="nobody answers: check INTENT_S3_ENDPOINT_URL"
+        StorageError, match="could not connect: check INTENT_S3_ENDPOINT_URL"
     ) as caught:
         store.download("key", tmp_path / "target")
     assert is_retried(caught.value)
@@ -208,7 +210,7 @@ def test_a_conflict_is_tried_again_until_somebody_has_won(store: S3Store, proxy:
     assert not store.put_if_absent("conflict", b"x")
 
 
-# What others put into a listing
+# Hostile keys in a listing
 
 
 def test_a_listed_key_that_leads_out_of_the_folder_is_refused(
@@ -221,7 +223,7 @@ def test_a_listed_key_that_leads_out_of_the_folder_is_refused(
     upload_folder(store, folder, "m1")
     for evil in (b"../../x", b"%2Fetc/x", b"a%5C..%5C", b"a/../x", b"."):
         proxy.inject("GET", "list-type=2", rewrite(b"goodgood", evil))
-        with pytest.raises(StorageError, match="refused"):
+        with pytest.raises(StorageError, match="invalid key"):
             download_folder(store, "m1", target)
         assert not (tmp_path / "deep").exists()
     download_folder(store, "m1", target)

@@ -1,4 +1,4 @@
-"""What only S3 has: folder markers, parts, versions, server-side encryption, proxies."""
+"""Features specific to S3: folder markers, parts, versions, server-side encryption, proxies."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ def open_store(server: Seaweed, bucket: str, prefix: str) -> S3Store:
 
 
 def put_parts(client: Any, bucket: str, key: str, *sizes: int) -> bytes:
-    """An object as other tools upload it, in parts of these sizes."""
+    """Upload an object like other tools do, in parts of these sizes."""
     at = {"Bucket": bucket, "Key": key}
     upload = {**at, "UploadId": client.create_multipart_upload(**at)["UploadId"]}
     bodies = [os.urandom(size) for size in sizes]
@@ -109,7 +109,7 @@ def test_the_best_checksum_there_is_is_used(
     assert (found["ours"].part_size, len(found["ours"].expected)) == (16 * MIB, 8)
     assert found["small"].expected == hashlib.md5(b"x").hexdigest()
     assert (found["equal"].part_size, found["equal"].expected[-2:]) == (5 * MIB, "-3")
-    assert found["more"].expected.endswith("-4")  # seen to be unequal when it does not agree
+    assert found["more"].expected.endswith("-4")  # unequal parts are detected only on a mismatch
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Detached servers: started, found, stopped by their own record, and nothing else."""
+"""Detached servers are started, found and stopped by their record; no other process is touched."""
 
 import socket
 import sys
@@ -44,7 +44,7 @@ def test_what_a_killed_server_leaves_is_ended_before_it_starts_again(tmp_path: P
     leader = psutil.Process(record.pid)
     (child,) = leader.children()
     end_leftovers(tmp_path, "family")
-    assert child.is_running(), "it lives: nothing is left over"
+    assert child.is_running(), "the server is running, so there are no leftovers"
     leader.kill()
     psutil.wait_procs([leader], timeout=10)
     assert child.is_running()
@@ -73,7 +73,7 @@ def test_one_that_ignores_the_signal_is_killed_after_the_grace(tmp_path: Path) -
 
 def test_a_server_that_dies_while_starting_shows_its_last_lines(tmp_path: Path) -> None:
     record = start_process(tmp_path, "broken", [sys.executable, "-c", "raise SystemExit('why')"], 1)
-    with pytest.raises(ServingError, match=r"broken ended while starting[\s\S]*why"):
+    with pytest.raises(ServingError, match=r"broken exited while starting[\s\S]*why"):
         wait_until_ready(record, lambda: False, 30, ServingError)
 
 
@@ -92,6 +92,6 @@ def test_a_taken_port_names_its_holder_and_the_setting() -> None:
         with pytest.raises(ConfigError) as caught:
             require_free_port("127.0.0.1", port, "mlflow", "INTENT_MLFLOW_PORT")
     message = str(caught.value)
-    assert f"port {port} for mlflow is taken by" in message
+    assert f"port {port} for mlflow is in use by" in message
     assert f"pid {psutil.Process().pid}" in message
     assert "INTENT_MLFLOW_PORT=<port>" in message

@@ -1,4 +1,4 @@
-"""Checkpoints in the store: the newest whole one, from one machine to another."""
+"""The newest complete checkpoint is copied through the store from one machine to another."""
 
 import os
 import time
@@ -25,7 +25,7 @@ def store(server: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def save(folder: Path, step: int, *, whole: bool = True) -> None:
-    """As Trainer does it: the state last."""
+    """Save a checkpoint like the Trainer does, with the state file last."""
     checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(os.urandom(1000))

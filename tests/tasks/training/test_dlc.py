@@ -1,4 +1,4 @@
-"""Fine-tuning as a DLC job, against a service on loopback that checks each request."""
+"""Fine-tuning as a PAI-DLC job, against an emulated service that validates each request."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ ARTIFACT = describe_artifact("intent-0123456789ab")
 
 
 class RecordingTracker:
-    """A tracker that keeps every step."""
+    """A tracker that records every step."""
 
     def __init__(self) -> None:
         self.steps: list[float] = []
@@ -55,7 +55,7 @@ def run(scene: Scene, tracker: RecordingTracker | None = None) -> ModelArtifact:
 
 
 def leave_model(scene: Scene) -> None:
-    """What a job does at its end."""
+    """Make the emulated job store its model when it succeeds."""
 
     def when(state: str) -> None:
         if state == "Succeeded":
@@ -108,7 +108,7 @@ def test_a_finished_training_starts_no_job(scene: Scene) -> None:
 def test_the_job_is_one_of_the_sdk_and_has_no_secret(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # from_map of the SDK drops what it does not know, so that the wire alone would not show it.
+    # The SDK's from_map drops unknown fields, so the sent request would not show them.
     for pai in (scene.pai, scene.pai.model_copy(update={"train_quota": "quota1", "vpc": "vpc-1"})):
         job = describe_job(scene.settings, pai, PREFIX)
         assert check_request(models.CreateJobRequest, job) == []
@@ -128,7 +128,7 @@ def test_after_a_crash_of_the_flow_the_job_is_found_again(scene: Scene) -> None:
     scene.plane.refusals["GetJob"] = [refuse(503, "Busy")] * 1000
     with pytest.raises(ServiceError, match="Busy"):
         run(scene)
-    assert [job["Status"] for job in scene.plane.jobs] == ["Creating"], "it goes on"
+    assert [job["Status"] for job in scene.plane.jobs] == ["Creating"], "it keeps running"
     scene.plane.refusals, scene.plane.job_states = {}, ["Running", "Succeeded"]
     leave_model(scene)
     assert run(scene) == ARTIFACT
@@ -147,7 +147,7 @@ def test_another_store_or_training_is_another_job(scene: Scene) -> None:
 
 def test_of_two_that_start_at_once_the_older_one_stays(scene: Scene) -> None:
     DlcJobs(scene.pai).submit(describe_job(scene.settings, scene.pai, PREFIX))
-    # The first look for a job is before that one is listed.
+    # The first request for the list does not contain the other job yet.
     scene.plane.refusals["ListJobs"] = [(200, {"Jobs": [], "RequestId": "x"})]
     leave_model(scene)
     assert run(scene) == ARTIFACT
@@ -175,7 +175,7 @@ def test_a_cancelled_run_stops_its_job(scene: Scene) -> None:
 
 def test_a_job_that_was_stopped_is_followed_by_another(scene: Scene) -> None:
     scene.plane.job_states = ["Running", "Stopped"]
-    with pytest.raises(TrainingError, match=r"was stopped .*goes on from its checkpoint"):
+    with pytest.raises(TrainingError, match=r"was stopped .*resumes from its checkpoint"):
         run(scene)
     scene.plane.job_states = ["Running", "Succeeded"]
     leave_model(scene)
@@ -221,7 +221,7 @@ def test_questions_that_are_not_answered_in_passing_cost_nothing(scene: Scene) -
         (refuse(400, "InvalidImage", "no such image"), ConfigError, "no such image"),
         (refuse(400, "Throttling.User"), ServiceError, "Throttling"),
         (refuse(404, "WorkspaceNotFound"), ConfigError, "Correct the workspace"),
-        ((200, {"RequestId": "x"}), ServiceError, "has no job_id"),
+        ((200, {"RequestId": "x"}), ServiceError, "does not contain job_id"),
     ],
 )
 def test_refusals_are_worth_a_retry_or_not(
@@ -235,7 +235,7 @@ def test_refusals_are_worth_a_retry_or_not(
 def test_the_job_refuses_to_train_what_no_run_would_find(scene: Scene, tiny_model: Path) -> None:
     write_finished(scene.store, DATASET.uri, DATASET)
     put_request(scene.store, PREFIX, DATASET, TrainConfig(base_model=str(tiny_model)))
-    with pytest.raises(ConfigError, match="its code or its base model is another one"):
+    with pytest.raises(ConfigError, match="its code or its base model is different"):
         do_training(scene.settings, PREFIX)
     key = f"{PREFIX}/request.json"
     request = json.loads(scene.store.read(key))
@@ -249,7 +249,7 @@ def test_the_job_refuses_to_train_what_no_run_would_find(scene: Scene, tiny_mode
 
 def test_what_is_missing_is_named(scene: Scene) -> None:
     local = scene.settings.model_copy(update={"store": ""})
-    with pytest.raises(ConfigError, match="INTENT_STORE to a folder of OSS"):
+    with pytest.raises(ConfigError, match="INTENT_STORE to a folder in OSS"):
         describe_job(local, scene.pai, PREFIX)
     with pytest.raises(ConfigError, match="set INTENT_PAI_TRAIN_SPEC"):
         describe_job(scene.settings, scene.pai.model_copy(update={"train_spec": ""}), PREFIX)

@@ -1,4 +1,4 @@
-"""Around the training program: room before it starts, the meaning of its end."""
+"""The training process: disk space before it starts, and the meaning of its exit code."""
 
 import signal
 from pathlib import Path
@@ -18,8 +18,8 @@ def test_no_space_left_for_the_model_is_said_before_training(tmp_path: Path) -> 
     work.mkdir()
     (model / "config.json").write_text("{}")
     with (model / "model.safetensors").open("wb") as file:
-        file.truncate(1 << 40)  # a sparse terabyte: no disk here holds eight of them
-    with pytest.raises(TrainingError, match=r"no space left for the model: .* needs about 8796\.1"):
+        file.truncate(1 << 40)  # a sparse terabyte; training needs eight times as much
+    with pytest.raises(TrainingError, match=r"not enough disk space: .* needs about 8796\.1"):
         require_disk(work, TrainConfig(method="full", base_model=str(model)), model)
 
 
@@ -42,12 +42,12 @@ def test_a_fault_comes_out_as_its_error(
 
 @pytest.mark.parametrize("code", [75, -signal.SIGTERM])
 def test_a_stop_is_no_failure(code: int, tmp_path: Path) -> None:
-    with pytest.raises(TrainingStopped, match="goes on from its checkpoint"):
+    with pytest.raises(TrainingStopped, match="resumes from its checkpoint"):
         judge_exit(code, tmp_path, tmp_path / "log")
 
 
 def test_torchrun_s_own_exit_code_for_a_stop_is_no_failure(tmp_path: Path) -> None:
-    """It ends with 1 whatever its processes end with; they leave a result that says so."""
+    """It exits with 1 for any exit code of its processes; their result file has the status."""
     (tmp_path / RESULT_FILE).write_text('{"status": "stopped"}')
     with pytest.raises(TrainingStopped):
         judge_exit(1, tmp_path, tmp_path / "log")
@@ -56,14 +56,14 @@ def test_torchrun_s_own_exit_code_for_a_stop_is_no_failure(tmp_path: Path) -> No
 def test_a_crash_carries_its_last_lines(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("\n".join(f"line {number}" for number in range(50)))
-    with pytest.raises(TrainingError, match=r"ended with code -11[\s\S]*line 49") as caught:
+    with pytest.raises(TrainingError, match=r"exited with code -11[\s\S]*line 49") as caught:
         judge_exit(-11, tmp_path, log)
     assert "line 5\n" not in str(caught.value)
 
 
 def test_one_that_was_killed_is_worth_another_try(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
-    with pytest.raises(ServiceError, match="goes on from its checkpoint"):
+    with pytest.raises(ServiceError, match="resumes from its checkpoint"):
         judge_exit(-signal.SIGKILL, tmp_path, tmp_path / "log")
 
 

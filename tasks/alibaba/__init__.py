@@ -1,1 +1,1 @@
-"""Clients of Alibaba Cloud's control planes."""
+"""Clients of Alibaba Cloud's control planes (PAI-DLC, PAI-EAS, iTAG)."""

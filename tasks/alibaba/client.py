@@ -1,6 +1,6 @@
-"""The control planes of Alibaba Cloud (iTAG, PAI-DLC, PAI-EAS) through the cloud's own SDKs.
+"""Access to the control planes of Alibaba Cloud (iTAG, PAI-DLC, PAI-EAS) through Alibaba's SDKs.
 
-What the SDKs raise is translated here, once, and not chained: its errors hold signatures and
+Exceptions of the SDKs are converted here and not chained, because they contain signatures and
 tokens.
 """
 
@@ -18,9 +18,9 @@ CONNECT_TIMEOUT_MS, READ_TIMEOUT_MS = 5_000, 30_000
 
 _HOW_TO_SIGN_IN = (
     "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET (and "
-    "ALIBABA_CLOUD_SECURITY_TOKEN for temporary keys), or use a profile or a role of ECS or RRSA"
+    "ALIBABA_CLOUD_SECURITY_TOKEN for temporary keys), or use a profile or an ECS or RRSA role"
 )
-# Codes of refusals, their letters only; the documentation lists hardly any.
+# Patterns of error codes without punctuation, since Alibaba documents few of the codes.
 _PASSING = re.compile(
     "throttl|flowcontrol|toomany|busy|unavailable|internal|systemerror|timeout|timedout", re.I
 )
@@ -30,32 +30,32 @@ _UNKNOWN = re.compile("notfound|notexist|unknown", re.I)
 
 
 class Plane(NamedTuple):
-    """What is said of a control plane to a person who must act."""
+    """The names and advice for the error messages of a control plane."""
 
     name: str
     package: str
     extra: str
-    """Of our package; what brings the SDK."""
+    """Extra of our package that installs the SDK."""
     example: str
-    """An endpoint."""
+    """An example endpoint."""
     allow: str
-    """What to do about a refusal for want of permission, after "Allow these credentials"."""
+    """The required permissions; continues the sentence "Allow these credentials"."""
     correct: str
-    """What to do about a name it does not know."""
+    """Advice for a resource name that does not exist."""
 
 
 class AlibabaApi:
-    """An SDK's client for one endpoint, and the one place where its errors become ours.
+    """An SDK's client for one endpoint, with conversion of its errors.
 
-    Raises `ConfigError` when a person must act (credentials, permission, an unknown name) and
-    `ServiceError` for what may pass (throttling, 5xx, the network).
+    Raises `ConfigError` if the user must act (credentials, permission, an unknown name) and
+    `ServiceError` for transient failures (throttling, 5xx, the network).
     """
 
     def __init__(self, plane: Plane, endpoint: str) -> None:
-        """A leading http:// turns TLS off.
+        """Create the client without sending a request. A leading http:// disables TLS.
 
-        Credentials come from the standard chain of `alibabacloud_credentials`, asked for every
-        request, so that keys that expire are renewed. Nothing is sent yet.
+        Credentials come from the standard chain of `alibabacloud_credentials`, which is called for
+        every request so that expiring keys are renewed.
         """
         try:
             from alibabacloud_credentials.client import Client as Credentials
@@ -65,15 +65,16 @@ class AlibabaApi:
             client = importlib.import_module(f"{plane.package}.client").Client
         except ImportError as error:
             raise ConfigError(
-                f"{plane.name} needs a package that is not installed ({error.name}): "
+                f"{plane.name} needs the package {error.name}, which is not installed: "
                 f"pip install intent-pipeline[{plane.extra}]"
             ) from error
-        # At DEBUG it writes every header, the temporary key's token among them.
+        # At DEBUG it logs every header, including the security token.
         logging.getLogger("darabonba-core").setLevel(logging.WARNING)
         split = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
         if split.scheme not in ("http", "https") or not split.hostname or split.path.strip("/"):
             raise ConfigError(
-                f"{endpoint!r} is no endpoint of {plane.name}: write a host, as {plane.example}"
+                f"{endpoint!r} is not a valid endpoint of {plane.name}; expected a host such as "
+                f"{plane.example}"
             )
         self.endpoint = split.netloc
         self.client: Any = client(
@@ -90,7 +91,7 @@ class AlibabaApi:
 
     @contextmanager
     def alibaba_errors(self, action: str, where: str = "") -> Iterator[str]:
-        """Raise what an SDK raises as ours; yields the start of the message, with the endpoint."""
+        """Convert exceptions of the SDK; yields the start of the message, with the endpoint."""
         from alibabacloud_credentials.exceptions import CredentialException
         from darabonba.exceptions import ResponseException, RetryError, UnretryableException
 
@@ -107,20 +108,24 @@ class AlibabaApi:
             reason = error.inner_exception
             if isinstance(reason, CredentialException):
                 if self._signed_in:
-                    raise ServiceError(f"{what}: the credentials were not renewed") from None
-                raise ConfigError(f"{what}: no credentials were found: {_HOW_TO_SIGN_IN}") from None
-            if isinstance(reason, RetryError):  # its name for a failed connection
+                    raise ServiceError(f"{what}: could not renew the credentials") from None
+                raise ConfigError(f"{what}: no credentials found: {_HOW_TO_SIGN_IN}") from None
+            if isinstance(reason, RetryError):  # the SDK's class for a failed connection
                 raise ServiceError(f"{what}: {reason.message}") from None
             raise ServiceError(self.no_answer(what)) from None
         self._signed_in = True
 
     def no_answer(self, what: str) -> str:
-        return f"{what}: the answer is none of {self._plane.name}'s; is it {self._plane.name}?"
+        name = self._plane.name
+        return f"{what}: invalid response from {name}; check that the endpoint is {name}"
 
     def refusal(
         self, what: str, status: int | None, code: Any, message: Any, request_id: Any
     ) -> IntentError:
-        """What a refusal means; a refused signature is answered with what was signed."""
+        """Return the error for a refused request.
+
+        The text of a refused signature is left out, because it contains the signed strings.
+        """
         code = str(code or "").strip('"') or "no code"
         bare = re.sub(r"[\W_]", "", code)
         secret = status == 401 or bool(_CREDENTIALS.search(bare))
@@ -130,7 +135,7 @@ class AlibabaApi:
             return ServiceError(said)
         if secret:
             return ConfigError(
-                f"{said}. The credentials or this clock are wrong: {_HOW_TO_SIGN_IN}"
+                f"{said}. The credentials or this machine's clock are wrong: {_HOW_TO_SIGN_IN}"
             )
         if status == 403 or _PERMISSION.search(bare):
             return ConfigError(f"{said}. Allow these credentials {self._plane.allow}")
@@ -140,8 +145,8 @@ class AlibabaApi:
 
 
 def require_field(what: str, part: Any, name: str) -> str:
-    """A field that an answer must have."""
+    """Return a required field of a response; raise `ServiceError` if it is missing."""
     value = getattr(part, name, None)
     if value is None or value == "":
-        raise ServiceError(f"{what}: the answer has no {name}")
+        raise ServiceError(f"{what}: the response does not contain {name}")
     return str(value)

@@ -1,4 +1,4 @@
-"""Training jobs of PAI-DLC, through its API of 2020-12-03."""
+"""Client of PAI-DLC's training jobs (API version 2020-12-03)."""
 
 import logging
 from typing import Any
@@ -17,7 +17,7 @@ _PLANE = Plane(
     example="pai-dlc.cn-hangzhou.aliyuncs.com",
     allow="paidlc:CreateJob, paidlc:GetJob, paidlc:ListJobs, paidlc:StopJob and "
     "paidlc:GetPodLogs in the workspace",
-    correct="Correct the workspace, the quota or the image; PAI's console names them",
+    correct="Correct the workspace, the quota or the image; see PAI's console for their names",
 )
 _PAGE = 100
 _SUCCEEDED = {"Succeeded", "SucceededReserving"}
@@ -26,7 +26,7 @@ _STOPPED = {"Stopping", "Stopped"}
 
 
 class TrainingPod(BaseModel):
-    """A node of a job."""
+    """A pod (node) of a job."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ class TrainingPod(BaseModel):
 
 
 class DlcJob(BaseModel):
-    """A job as the service describes it."""
+    """A job as PAI-DLC describes it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +47,7 @@ class DlcJob(BaseModel):
 
     @property
     def is_active(self) -> bool:
-        """Also in a state that this software does not know."""
+        """Whether the job has not ended; True for an unknown status."""
         return self.status not in _SUCCEEDED | _FAILED | _STOPPED
 
     @property
@@ -60,7 +60,7 @@ class DlcJob(BaseModel):
 
 
 class DlcJobs:
-    """The jobs of one workspace. Every method raises as `AlibabaApi`."""
+    """The jobs of one workspace. Every method raises the errors of `AlibabaApi`."""
 
     def __init__(self, pai: PaiSettings) -> None:
         pai.require("region", "workspace")
@@ -70,10 +70,10 @@ class DlcJobs:
         self._workspace = pai.workspace
 
     def find(self, name: str) -> list[DlcJob]:
-        """Those of that very display name, the oldest first."""
+        """List the jobs with exactly this display name, oldest first."""
         matches, page = [], 1
         while True:
-            # The service's own search takes a name as a pattern.
+            # The service treats the name as a pattern, so the result is filtered below.
             request = self._models.ListJobsRequest(
                 workspace_id=self._workspace,
                 display_name=name,
@@ -82,7 +82,7 @@ class DlcJobs:
                 sort_by="GmtCreateTime",
                 order="asc",
             )
-            with self._api.alibaba_errors(f"look for jobs named {name!r}"):
+            with self._api.alibaba_errors(f"list jobs named {name!r}"):
                 jobs = self._client.list_jobs(request).body.jobs or []
             matches += [_describe(job) for job in jobs if job.display_name == name]
             if len(jobs) < _PAGE:
@@ -90,13 +90,13 @@ class DlcJobs:
             page += 1
 
     def submit(self, request: dict[str, Any]) -> str:
-        """Start a job, by the names of the service's CreateJob, and give its id."""
+        """Start a job and return its id; `request` uses the field names of CreateJob."""
         body = self._models.CreateJobRequest().from_map({"WorkspaceId": self._workspace, **request})
         with self._api.alibaba_errors(f"start job {request['DisplayName']!r}") as what:
             return require_field(what, self._client.create_job(body).body, "job_id")
 
     def ask(self, job_id: str) -> DlcJob:
-        with self._api.alibaba_errors(f"ask for job {job_id}") as what:
+        with self._api.alibaba_errors(f"read job {job_id}") as what:
             request = self._models.GetJobRequest(need_detail=True)
             job = self._client.get_job(job_id, request).body
             require_field(what, job, "status")
@@ -105,10 +105,10 @@ class DlcJobs:
     def stop(self, job_id: str) -> None:
         with self._api.alibaba_errors(f"stop job {job_id}"):
             self._client.stop_job(job_id)
-        logger.info("job %s is being stopped", job_id)
+        logger.info("stopping job %s", job_id)
 
     def read_log(self, job: DlcJob, lines: int) -> list[str]:
-        """The last lines of the pod that failed, or of the first one."""
+        """Return the last lines of the log of the failed pod, else of the first pod."""
         failed = [pod for pod in job.pods if pod.status == "Failed"]
         for pod in (failed or list(job.pods))[:1]:
             request = self._models.GetPodLogsRequest(max_lines=lines)

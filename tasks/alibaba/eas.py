@@ -1,4 +1,4 @@
-"""Services of PAI-EAS, through its API of 2021-07-01."""
+"""Client of PAI-EAS's services (API version 2021-07-01)."""
 
 import json
 import logging
@@ -20,7 +20,8 @@ _PLANE = Plane(
     example="pai-eas.cn-hangzhou.aliyuncs.com",
     allow="eas:CreateService, eas:UpdateService, eas:DescribeService, eas:ListServices and "
     "eas:DescribeServiceEvent",
-    correct="Correct the service, the resource group or the image; EAS's console names them",
+    correct="Correct the service, the resource group or the image; see EAS's console for their "
+    "names",
 )
 _PAGE = 100
 _EVENTS = 5
@@ -41,13 +42,13 @@ class EasService(BaseModel):
     endpoint: str = ""
     token: SecretStr = SecretStr("")
     instances: str = ""
-    """Running of all."""
+    """Running instances of all, e.g. `1 of 2`."""
     version: int = 0
     latest_version: int = 0
 
 
 class EasServices:
-    """The services of one region. Every method raises as `AlibabaApi`."""
+    """The services of one region. Every method raises the errors of `AlibabaApi`."""
 
     def __init__(self, pai: PaiSettings) -> None:
         pai.require("region", "workspace", "service")
@@ -57,14 +58,14 @@ class EasServices:
         self._pai = pai
 
     def find(self, name: str) -> EasService | None:
-        """The service of that very name, if there is one."""
+        """Return the service with exactly this name, or None."""
         page = 1
         while True:
-            # `filter` takes a part of a name.
+            # `filter` also matches parts of a name.
             request = self._models.ListServicesRequest(
                 filter=name, page_number=page, page_size=_PAGE
             )
-            with self._api.alibaba_errors(f"look for service {name!r}"):
+            with self._api.alibaba_errors(f"find service {name!r}"):
                 services = self._client.list_services(request).body.services or []
             if any(s.service_name == name and s.status != "Deleted" for s in services):
                 return self.read(name)
@@ -73,16 +74,16 @@ class EasServices:
             page += 1
 
     def read(self, name: str) -> EasService:
-        with self._api.alibaba_errors(f"ask for service {name!r}") as what:
+        with self._api.alibaba_errors(f"read service {name!r}") as what:
             body = self._client.describe_service(self._pai.region, name).body
             require_field(what, body, "status")
         return _describe(body)
 
     def put(self, spec: Spec) -> EasService | None:
-        """Create the service of that specification, or update it; gives the former one."""
+        """Create or update the service of a specification; return the previous service, if any."""
         name = str(_metadata(spec)["name"])
-        former, body = self.find(name), json.dumps(spec)
-        if former is None:
+        previous, body = self.find(name), json.dumps(spec)
+        if previous is None:
             request = self._models.CreateServiceRequest(body=body, workspace_id=self._pai.workspace)
             with self._api.alibaba_errors(f"create service {name!r}"):
                 self._client.create_service(request)
@@ -90,11 +91,14 @@ class EasServices:
             change = self._models.UpdateServiceRequest(update_type="replace", body=body)
             with self._api.alibaba_errors(f"update service {name!r}"):
                 self._client.update_service(self._pai.region, name, change)
-        logger.info("service %s is being %s", name, "updated" if former else "created")
-        return former
+        logger.info("%s service %s", "updating" if previous else "creating", name)
+        return previous
 
     def wait(self, name: str, after: int, limit_s: float) -> EasService:
-        """Until it runs in a version later than `after`. Raises `ServingError` if it will not."""
+        """Wait until the service runs in a version later than `after`.
+
+        Raises `ServingError` if the service fails, is stopped, or `limit_s` seconds have passed.
+        """
         began, status = time.monotonic(), ""
         while True:
             fault = ""
@@ -108,8 +112,8 @@ class EasServices:
                     return service
                 if status in _AWAY:
                     raise ServingError(
-                        f"service {name} is {status}: start it in EAS's console, or delete it "
-                        "there and say this again"
+                        f"service {name} is {status}. Start it in EAS's console, or delete it "
+                        "there and run this command again"
                     )
                 if is_new and status in _FAILED:
                     raise ServingError(
@@ -119,16 +123,16 @@ class EasServices:
                 raise
             except ServiceError as error:
                 fault = f" ({error})"
-                logger.warning("%s; asking again in %g s", error, self._pai.poll_s)
+                logger.warning("%s. Retrying in %g s", error, self._pai.poll_s)
             if time.monotonic() - began > limit_s:
                 raise ServingError(
-                    f"service {name} is {status or 'unanswered'} after {limit_s:g} s{fault}"
+                    f"service {name} is {status or 'not responding'} after {limit_s:g} s{fault}"
                     f"{self._explain(name)}"
                 )
             time.sleep(self._pai.poll_s)
 
     def _explain(self, name: str) -> str:
-        """Its last warnings; they are worth no failure of their own."""
+        """Return the last warnings of a service; failing to read them is not an error."""
         request = self._models.DescribeServiceEventRequest(
             event_type="Warning", page_num="1", page_size=str(_EVENTS)
         )

@@ -1,7 +1,7 @@
 """Specification of an EAS service whose instances are replicas that follow the store.
 
-By the names of EAS's JSON deployment. No secret is in it: a role reads the store, EAS makes the
-token, and the replicas' keys are files of a folder that is mounted.
+The field names are those of EAS's JSON deployment. The specification contains no secrets: the
+store is read with a RAM role, EAS creates the token, and the replicas' keys are mounted files.
 """
 
 from pydantic import JsonValue
@@ -13,12 +13,12 @@ from tasks.settings.pai import PaiSettings
 
 _PORT = 8000
 _HOME = "/var/lib/intent"
-# Requests end, and vLLM after them.
+# Time for requests in progress to end, then for vLLM to stop.
 _GRACE_S = 120
 
 
 def describe_fleet(settings: Settings, pai: PaiSettings, alias: str) -> Spec:
-    """Replicas of `intent serve --follow`: EAS starts and reaches them, the store commands them."""
+    """Describe replicas of `intent serve --follow`: EAS runs them, the store controls them."""
     pai.require("serve_image", "secrets")
     environment = {
         **describe_store(settings, pai),
@@ -33,7 +33,7 @@ def describe_fleet(settings: Settings, pai: PaiSettings, alias: str) -> Spec:
         "name": pai.service,
         "workspace_id": pai.workspace,
         "instance": pai.serve_instances,
-        # One more at a time, and none less.
+        # Replace one instance at a time without reducing capacity.
         "rolling_strategy": {"max_surge": 1, "max_unavailable": 0},
     }
     cloud: dict[str, JsonValue] = {}
@@ -56,7 +56,7 @@ def describe_fleet(settings: Settings, pai: PaiSettings, alias: str) -> Spec:
     variables: list[JsonValue] = [{"name": n, "value": v} for n, v in environment.items()]
     container: dict[str, JsonValue] = {
         "image": pai.serve_image,
-        # `exec`: the signal that ends an instance is for our program.
+        # `exec`, so that the signal to stop an instance reaches our process.
         "script": "exec intent serve --follow",
         "port": _PORT,
         "env": variables,
@@ -68,7 +68,7 @@ def describe_fleet(settings: Settings, pai: PaiSettings, alias: str) -> Spec:
         "runtime": {"termination_grace_period": _GRACE_S},
         "storage": [
             {
-                "mount_path": f"{_HOME}/secrets",  # where `intent serve` looks for its keys
+                "mount_path": f"{_HOME}/secrets",  # `intent serve` reads its API keys from here
                 "oss": {"path": f"{pai.secrets.rstrip('/')}/", "readOnly": True},
             }
         ],

@@ -1,4 +1,4 @@
-"""How what runs on PAI reaches our store."""
+"""Access to the store from jobs and services on PAI."""
 
 from intent_core.errors import ConfigError
 from tasks.settings import Settings
@@ -7,11 +7,14 @@ from tasks.storage.open import scheme_of
 
 
 def describe_store(settings: Settings, pai: PaiSettings) -> dict[str, str]:
-    """The environment by which what runs on PAI finds our store; its role is its key."""
+    """Return the environment variables with which a container on PAI opens the store.
+
+    They contain no keys: the container uses its RAM role.
+    """
     if scheme_of(settings.store_uri) != "oss":
         raise ConfigError(
-            f"what runs on PAI cannot reach {settings.store_uri}: set INTENT_STORE to a folder of "
-            "OSS, as oss://our-bucket/intent"
+            f"containers on PAI cannot reach the store {settings.store_uri}. Set INTENT_STORE to "
+            "a folder in OSS, e.g. oss://our-bucket/intent"
         )
     endpoint = pai.oss_endpoint or settings.oss_endpoint
     environment = {

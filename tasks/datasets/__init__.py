@@ -1,1 +1,1 @@
-"""Datasets in the store, and the rows that went into them."""
+"""Datasets in the store and the rows they were made from."""

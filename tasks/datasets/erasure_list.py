@@ -1,4 +1,4 @@
-"""The erasure list (users read: the forget list) in the store: a salt, and one object an entry."""
+"""The erasure list in the store: a salt and one object per entry."""
 
 import secrets
 from datetime import UTC, datetime
@@ -13,23 +13,28 @@ from tasks.storage.objects import MissingObjectError, ObjectStore
 
 
 def read_erasure_list(store: ObjectStore) -> ErasureList:
-    """What must not be learned any more. `StorageError` for an entry that cannot be read:
-    a dataset made without it would hold what was to be forgotten."""
+    """Load the erasure list.
+
+    Raises `StorageError` for an unreadable entry: a dataset made without it would contain data that
+    must be erased.
+    """
     rows = []
     for entry in store.list(FORGOTTEN_ROWS):
         try:
             rows.append(ErasedRow.model_validate_json(store.read(entry.key)))
         except ValidationError as error:
             raise StorageError(
-                f"{entry.uri} is no entry of the forget list: it was written by other software; "
-                "forget the row again and remove this object"
+                f"{entry.uri} is not a valid entry of the erasure list; another program wrote it. "
+                "Repeat the erasure request and delete this object"
             ) from error
     return ErasureList(_read_salt(store) if rows else b"", rows)
 
 
 def add_entries(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
-    """Put an utterance, an answer's id or both on the list; the names of the entries that are
-    new. What is "" is not known."""
+    """Add an utterance, an answer's id, or both to the list; "" means unknown.
+
+    Returns the names of the new entries.
+    """
     entries = _make_entries(store, utterance, mark_result)
     return [
         entry.name
@@ -39,7 +44,7 @@ def add_entries(store: ObjectStore, utterance: str, mark_result: str) -> list[st
 
 
 def remove_entries(store: ObjectStore, utterance: str, mark_result: str) -> list[str]:
-    """Take them off the list again; the names of the entries that were there."""
+    """Remove an utterance, an answer's id, or both; return the names of the removed entries."""
     entries = [e for e in _make_entries(store, utterance, mark_result) if store.stat(_key(e))]
     for entry in entries:
         store.delete(_key(entry))
@@ -71,6 +76,6 @@ def _read_salt(store: ObjectStore) -> bytes:
         return store.read(FORGOTTEN_SALT)
     except MissingObjectError as error:
         raise StorageError(
-            f"the forget list's salt ({FORGOTTEN_SALT}) is not in the store: put it back from a "
-            "backup; without it no utterance on the list is recognised"
+            f"the salt of the erasure list ({FORGOTTEN_SALT}) is missing from the store. Restore "
+            "it from a backup; without it no utterance on the list can be recognized"
         ) from error

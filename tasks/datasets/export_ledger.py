@@ -1,7 +1,7 @@
-"""What became of each export: seen, and taken into a run; kept in the store.
+"""Ledger of exports in the store: when each was seen, and which run was started with it.
 
-An entry is written after what it tells, so a crash between the two only means that the step is
-done again, and each step is one that may be: a run is created under a key of its content.
+An entry is written after the action it records. A crash in between only repeats the action, and
+repeating is safe: a run is created under a key of its content.
 """
 
 import time
@@ -25,13 +25,13 @@ class Sighting(BaseModel):
     etag: str
     size: int
     since: float
-    """When this content was first seen, in epoch seconds."""
+    """Time when this content was first seen, in epoch seconds."""
     sha256: str = ""
-    """The content, once it was taken."""
+    """SHA-256 of the content, once a run was started with it."""
 
 
 class Taking(BaseModel):
-    """An export's content that a run was started with."""
+    """The content of an export with which a run was started."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,18 +43,18 @@ class Taking(BaseModel):
 
 
 class TaskExport(BaseModel):
-    """The export of a labelling task that is finished."""
+    """The export of a finished labelling task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
     job_id: str
     run_id: str = ""
-    """The run it was taken into, once it was."""
+    """The run that was started with the export, if any."""
 
 
 def see(store: ObjectStore, project: str, export: StoredObject) -> Sighting:
-    """Note an export as it is now; give since when it has been so."""
+    """Record the current state of an export; return since when it has been unchanged."""
     key = sighting_key(project, export.key)
     before = _read(store, key, Sighting)
     if before and (before.etag, before.size) == (export.etag, export.size):
@@ -65,19 +65,19 @@ def see(store: ObjectStore, project: str, export: StoredObject) -> Sighting:
 
 
 def find_taking(store: ObjectStore, project: str, sha256: str) -> Taking | None:
-    """The run that took this content, if one has."""
+    """Return the run that was started with this content, or None."""
     return _read(store, taking_key(project, sha256), Taking)
 
 
 def list_takings(store: ObjectStore) -> Iterator[Taking]:
-    """Those of every project."""
+    """Iterate over the takings of every project."""
     for key in [entry.key for entry in store.scan(LEDGER.prefix)]:
         if is_taking(key):
             yield Taking.model_validate_json(store.read(key))
 
 
 def note_taking(store: ObjectStore, taking: Taking, seen: Sighting | None) -> None:
-    """Keep that a run was started; the first to say so stands."""
+    """Record that a run was started; an existing record is kept."""
     key = taking_key(taking.project, taking.sha256)
     store.put_if_absent(key, taking.model_dump_json().encode())
     if seen:
@@ -86,23 +86,26 @@ def note_taking(store: ObjectStore, taking: Taking, seen: Sighting | None) -> No
 
 
 def find_task_export(store: ObjectStore, project: str, task: str) -> TaskExport | None:
-    """The export of this task's present end, if one was started."""
+    """Return the export started for the current completion of this task, or None."""
     return _read(store, task_export_key(project, task), TaskExport)
 
 
 def claim_task_export(store: ObjectStore, project: str, export: TaskExport) -> TaskExport:
-    """Keep an export that was started; of several watchers' the first one stands."""
+    """Record an export that was started; return the first record if several watchers race."""
     store.put_if_absent(task_export_key(project, export.task), export.model_dump_json().encode())
     return find_task_export(store, project, export.task) or export
 
 
 def note_task_export(store: ObjectStore, project: str, export: TaskExport) -> None:
-    """Keep what became of an export."""
+    """Record the current state of an export."""
     store.put(task_export_key(project, export.task), export.model_dump_json().encode())
 
 
 def forget_task_export(store: ObjectStore, project: str, task: str) -> None:
-    """The task goes on, or its export failed: its next end is exported anew."""
+    """Delete the record of an export, so that the task is exported at its next completion.
+
+    Called when the task was reopened or its export failed.
+    """
     store.delete(task_export_key(project, task))
 
 
@@ -110,5 +113,5 @@ def _read(store: ObjectStore, key: str, kind: type[ValueT]) -> ValueT | None:
     try:
         return kind.model_validate_json(store.read(key))
     except (MissingObjectError, ValidationError):
-        # What another version wrote is seen anew; runs are created once all the same.
+        # An entry of another version is ignored; a run is still created only once.
         return None

@@ -1,4 +1,4 @@
-"""What a line of an export says, or said when a dataset was made of it."""
+"""Read the content of a line of an export, now or when a dataset was made from it."""
 
 import tempfile
 from pathlib import Path
@@ -16,28 +16,29 @@ from tasks.storage.step_results import get_store
 
 
 class Person(NamedTuple):
-    """What somebody said, as far as it is known."""
+    """The utterance and the answer's id of a row; "" if unknown."""
 
     utterance: str
     mark_result: str
 
 
 def read_person(settings: Settings, row: TracedRow) -> Person:
-    """Who said what a dataset's row has."""
+    """Return the utterance and the answer's id of a dataset's row."""
     store = get_store(settings)
     for dataset in list_datasets(store):
         if dataset.fingerprint == row.dataset:
             for _, example in find_examples(store, dataset, row.example):
                 return Person(example.instruction, row.mark_result)
     raise DataError(
-        f"dataset {row.dataset} has lost the splits of {row.export}:{row.line}: say --utterance"
+        f"the splits of dataset {row.dataset} with {row.export}:{row.line} are missing from the "
+        "store; pass --utterance instead"
     )
 
 
 def read_line(export: str, line: int, config: DataConfig) -> set[Person]:
-    """What the export says there now; nothing where it is gone."""
+    """Return the current content of a line of an export; empty if the export no longer exists."""
     people: set[Person] = set()
-    # Not among the worker's files: what is to be forgotten must not be copied there.
+    # Not in the work folder, where data that must be erased would stay.
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = fetch_export(export, Path(folder)).path
@@ -54,7 +55,7 @@ def read_line(export: str, line: int, config: DataConfig) -> set[Person]:
 
 
 def _read_refused(raw: str, config: DataConfig) -> set[Person]:
-    """The utterance of a row that could not be used, such as one that was abandoned."""
+    """Return the utterance of a rejected row, such as an abandoned one."""
     people = set()
     for row in parse_line(raw.encode("utf-8", "replace"), 1, 0):
         fields = row.value if isinstance(row.value, dict) else {}

@@ -1,4 +1,4 @@
-"""Exports on this machine's disk: fetched from their store, or found here by their SHA-256."""
+"""Exports on this machine's disk: downloaded from their store, or found locally by SHA-256."""
 
 import hashlib
 import logging
@@ -18,7 +18,7 @@ from tasks.storage.step_results import get_store, work_folder
 logger = logging.getLogger(__name__)
 
 _KEPT, _IN_USE_S = 4, 3600
-"""Exports that stay on this machine: so many, and every one that was used within so long."""
+"""Exports kept on this machine: the last few, and all that were used within so many seconds."""
 
 
 class ExportFile(NamedTuple):
@@ -29,10 +29,10 @@ class ExportFile(NamedTuple):
 
 
 def fetch_export(uri: str, folder: Path, *, allow_paths: bool = True) -> ExportFile:
-    """A URI, a key in the configured store, or a path.
+    """Fetch an export by URI, key in the configured store, or path.
 
-    A copy in the store has its content's SHA-256 in its key: one that lies in the folder and has
-    it is not fetched again. Raises `DataError` when there is no such export.
+    The key of a copy in the store contains the SHA-256 of its content, so a file with that digest
+    in the folder is not downloaded again. Raises `DataError` if the export does not exist.
     """
     store, key = _locate(uri, allow_paths)
     digest = snapshot_digest(key)
@@ -47,8 +47,8 @@ def fetch_export(uri: str, folder: Path, *, allow_paths: bool = True) -> ExportF
         try:
             stored = store.download(key, target)
         except MissingObjectError as error:
-            raise DataError(f"no export at {uri!r}: {error}") from error
-        logger.info("pulled %s: %d bytes", stored.uri, stored.size)
+            raise DataError(f"export {uri!r} not found: {error}") from error
+        logger.info("downloaded %s: %d bytes", stored.uri, stored.size)
         sha256 = _hash_file(target)
     return ExportFile(
         target,
@@ -57,8 +57,10 @@ def fetch_export(uri: str, folder: Path, *, allow_paths: bool = True) -> ExportF
 
 
 def copy_to_store(settings: Settings, export: ExportFile) -> str:
-    """Copy an export to a key that names its content; the key. Its file stays on this machine for
-    the run that will read the copy."""
+    """Copy an export to a key of its content and return the key.
+
+    The local file is kept for the run that will read the copy.
+    """
     name = export.source.uri.rpartition("/")[2]
     key = snapshot_key(export.source.sha256, name)
     store = get_store(settings)
@@ -85,7 +87,7 @@ def _hash_file(path: Path) -> str:
 
 
 def _forget_old(folder: Path) -> None:
-    """A run whose export is gone fetches it again."""
+    """Remove old exports; a run that needs a removed export downloads it again."""
     used = sorted(((p.stat().st_mtime, p) for p in folder.iterdir() if p.is_file()), reverse=True)
     for last_used, path in used[_KEPT:]:
         if time.time() - last_used > _IN_USE_S:

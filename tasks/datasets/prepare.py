@@ -1,4 +1,4 @@
-"""Tasks that bring an export in and a dataset out."""
+"""Tasks that fetch an export and convert it to a dataset."""
 
 import logging
 import tempfile
@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 @retried_task("pull {uri}")
 def pull_export(uri: str) -> ExportFile:
-    """Fetch an export: a URI, a path, or a key in the configured store."""
+    """Fetch an export by URI, path, or key in the configured store."""
     return fetch_export(uri, work_folder(get_settings(), "exports"))
 
 
 @task(task_run_name="convert {export.path.name}")
 def build(export: ExportFile, test: ExportFile | None, config: DataConfig) -> DatasetManifest:
-    """Read, check and split an export; the dataset lies in the store under its fingerprint."""
+    """Read, check and split an export; store the dataset under its fingerprint."""
     settings = get_settings()
     with tempfile.TemporaryDirectory(dir=work_folder(settings)) as name:
         manifest = prepare_dataset(Path(name), export, test, config, settings)
@@ -54,7 +54,7 @@ def prepare_dataset(
     config: DataConfig,
     settings: Settings,
 ) -> DatasetManifest:
-    """The same outside a flow, by way of an empty folder."""
+    """Like `build`, but usable outside a flow. `folder` must be empty."""
     store = get_store(settings)
     erasure_list, taken = read_erasure_list(store), set[str]()
     reading = ExportReading(erasure_list.take_out(iter_export(export.path, config), taken))
@@ -88,7 +88,7 @@ def _render(manifest: DatasetManifest) -> str:
 def _read_test(
     test: ExportFile, config: DataConfig, erasure_list: ErasureList, taken: set[str]
 ) -> list[Record]:
-    """A fixed test set must be sound to the last row: it is what models are measured by."""
+    """Read a fixed test set. No row may be rejected, since all models are measured by it."""
     reading = ExportReading(erasure_list.take_out(iter_export(test.path, config), taken))
     check_rejections(reading.tally, test.path, 0.0)
     return list(reading.records)

@@ -1,4 +1,4 @@
-"""Rows of the datasets in the store: found by line of the export, by answer, or by utterance."""
+"""Find rows of the datasets in the store by line of the export, by answer, or by utterance."""
 
 import tempfile
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from tasks.storage.step_results import MANIFEST, get_store, read_finished
 
 
 class RowSought(NamedTuple):
-    """A row by one of the ways to name it; what is "" or 0 is not asked for."""
+    """Criteria of a search for rows; "" and 0 match every row."""
 
     example: str = ""
     """Id of the example."""
     exports: frozenset[str] = frozenset()
-    """The URIs that an export has or had, and a line of it."""
+    """All current and earlier URIs of an export; used together with `line`."""
     line: int = 0
     mark_result: str = ""
 
@@ -39,17 +39,17 @@ class RowSought(NamedTuple):
 
 
 class TracedRow(BaseModel):
-    """A row of a dataset, and the row of an export it came from."""
+    """A row of a dataset, and the row of the export it came from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    """Fingerprint."""
+    """Fingerprint of the dataset."""
     split: str
     example: str
     """Id of the example."""
     export: str = ""
-    """URI; "" where it was not recorded, in datasets of earlier versions."""
+    """URI; "" if it was not recorded, as in datasets of earlier versions."""
     export_etag: str = ""
     export_version: str | None = None
     line: int | None = None
@@ -59,14 +59,14 @@ class TracedRow(BaseModel):
 
 
 class FoundRows(NamedTuple):
-    """The rows that match, and the datasets that cannot say."""
+    """The matching rows, and the datasets that have no record of their rows."""
 
     rows: list[TracedRow]
     silent: list[str]
 
 
 def find_rows(store: ObjectStore, sought: RowSought) -> FoundRows:
-    """Every row of every dataset that is sought."""
+    """Find the matching rows of every dataset."""
     matches = FoundRows([], [])
     for dataset in list_datasets(store):
         keys = [file.key for file in store.scan(f"{dataset.uri}/{ORIGINS_FOLDER}/")]
@@ -83,7 +83,7 @@ def find_rows(store: ObjectStore, sought: RowSought) -> FoundRows:
 
 
 def list_datasets(store: ObjectStore) -> Iterator[DatasetManifest]:
-    """The datasets that are complete."""
+    """Iterate over the complete datasets."""
     for file in store.scan(DATASETS.prefix):
         prefix, _, name = file.key.rpartition("/")
         if name == MANIFEST and (dataset := read_finished(store, prefix, DatasetManifest)):
@@ -93,7 +93,7 @@ def list_datasets(store: ObjectStore) -> Iterator[DatasetManifest]:
 def find_examples(
     store: ObjectStore, dataset: DatasetManifest, example: str
 ) -> list[tuple[SplitName, Example]]:
-    """Split and content of the examples of that id."""
+    """Return split and content of the examples with that id."""
     examples: list[tuple[SplitName, Example]] = []
     with tempfile.TemporaryDirectory() as name:
         for split, file in dataset.splits.items():
@@ -109,15 +109,15 @@ def find_examples(
 
 
 def parse_row(settings: Settings, text: str) -> tuple[str, RowSought]:
-    """`EXPORT:LINE` to the export as it is named and what to look for. `ConfigError` for others.
+    """Parse `EXPORT:LINE`; return the export as given and the search criteria.
 
-    The export is a URI, a path, or a key in the store; it may be gone. Copies that `watch-exports`
-    made of it are looked for, too.
+    The export is a URI, a path, or a key in the store, and need not exist any longer. Copies that
+    `watch-exports` made of it are included. Raises `ConfigError` for any other text.
     """
     export, colon, number = text.rpartition(":")
     if not (colon and export and number.isascii() and number.isdecimal() and int(number)):
         raise ConfigError(
-            f"{text!r} is no line of an export: write EXPORT:LINE, as exports/music.manifest:17"
+            f"{text!r} is not a row reference; expected EXPORT:LINE, e.g. exports/music.manifest:17"
         )
     store = get_store(settings)
     uri = _name_export(settings, store, export)

@@ -1,4 +1,4 @@
-"""Which objects and files still hold a text: looked for in their bytes, weights left out."""
+"""Find objects and files that still contain a text. Their bytes are searched, except weights."""
 
 import contextlib
 import gzip
@@ -20,7 +20,7 @@ from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store
 
 _LONG_ENOUGH = 12
-"""Bytes: what is shorter occurs by chance, so it must be all of a text."""
+"""Bytes. A shorter text occurs by chance, so it must match a whole value."""
 _NO_TEXTS = (".safetensors", ".gguf", ".bin", ".pt", ".png", "tokenizer.json", "vocab.json")
 _GZIP = b"\x1f\x8b"
 _PIECE = 4 << 20
@@ -35,9 +35,9 @@ class SupportsRead(Protocol):
 def find_holders(
     settings: Settings, texts: Iterable[str], exports: Iterable[str] = ()
 ) -> list[str]:
-    """URIs in the store, of exports outside it, and of files below this machine's home.
+    """Return the URIs of objects in the store, exports and files below the home with a text.
 
-    `exports` are looked into beside those that a dataset was first made of.
+    `exports` are searched in addition to the exports from which the datasets were made.
     """
     needles = {needle for text in texts for needle in _write_needles(text)}
     store = get_store(settings)
@@ -52,7 +52,7 @@ def find_holders(
         outside = {*exports, *(dataset.source for dataset in list_datasets(store))}
         for uri in sorted(outside - seen - {""}):
             seen.add(uri)
-            # It may be gone, or a place that cannot be read from here.
+            # It may have been deleted, or may not be readable from this machine.
             with contextlib.suppress(IntentError):
                 root, key = split_uri(uri)
                 if _holds(open_store(root), key, path, needles):
@@ -62,7 +62,7 @@ def find_holders(
 
 
 def _write_needles(text: str) -> Iterator[bytes]:
-    """How a text may stand in JSON, in plain files and in pages."""
+    """Return the encodings of a text in JSON, plain text and HTML."""
     for quoted in (orjson.dumps(text), json.dumps(text).encode()):
         yield quoted if len(quoted) < _LONG_ENOUGH else quoted[1:-1]
     if len(text.encode()) >= _LONG_ENOUGH:
@@ -76,7 +76,7 @@ def _holds(store: ObjectStore, key: str, path: Path, needles: Iterable[bytes]) -
     try:
         store.download(key, path)
     except MissingObjectError:
-        return False  # removed since it was listed
+        return False  # deleted since it was listed
     return _file_holds(path, needles)
 
 
@@ -94,7 +94,7 @@ def _file_holds(path: Path, needles: Iterable[bytes]) -> bool:
 
 
 def _stream_holds(stream: SupportsRead, needles: Iterable[bytes]) -> bool:
-    """Piece by piece: files of servers that run shrink while they are read."""
+    """Search piece by piece, because files of running servers may shrink during the read."""
     longest = max(map(len, needles))
     rest = b""
     while piece := stream.read(_PIECE):
@@ -114,5 +114,5 @@ def _search_home(settings: Settings, holds: Callable[[Path], bool], seen: set[st
                 if holds(path):
                     held.append(path.as_uri())
             except OSError:
-                continue  # it went away meanwhile
+                continue  # deleted since it was listed
     return held

@@ -1,1 +1,1 @@
-"""Evaluation through a real model server."""
+"""Evaluation of a model on a real model server."""

@@ -1,4 +1,4 @@
-"""A model's answers kept as they come, so that a killed evaluation goes on where it was."""
+"""A log of a model's answers, so that a killed evaluation resumes where it stopped."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ from intent_core.evaluation.prediction import Prediction, read_complete_predicti
 
 
 class KeptAnswers:
-    """A file with a line for each answer; the one that was being written at a kill is dropped."""
+    """A file with one line per answer; a line that was cut off by a kill is dropped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._by_id = {p.example_id: p for p in read_complete_predictions(path)}
-        # Rewritten, lest the next line be appended to half a one.
+        # Rewrite the file, so that the next line is not appended to an incomplete one.
         lines = "".join(_to_line(prediction) for prediction in self._by_id.values())
         path.write_text(lines, encoding="utf-8")
 
@@ -32,7 +32,7 @@ class KeptAnswers:
         self._file.close()
 
     def add(self, prediction: Prediction) -> None:
-        """Keep an answer, once."""
+        """Append an answer, unless the example already has one."""
         if prediction.example_id not in self._by_id:
             self._by_id[prediction.example_id] = prediction
             self._file.write(_to_line(prediction))
@@ -41,11 +41,11 @@ class KeptAnswers:
         return len(self._by_id)
 
     def missing(self, examples: Sequence[Example]) -> list[Example]:
-        """The examples that are still to be asked."""
+        """Return the examples without an answer."""
         return [example for example in examples if example.id not in self._by_id]
 
     def of(self, examples: Sequence[Example]) -> list[Prediction]:
-        """The answers to these examples, in their order."""
+        """Return the answers to these examples, in the same order."""
         return [self._by_id[example.id] for example in examples]
 
 

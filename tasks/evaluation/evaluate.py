@@ -1,4 +1,4 @@
-"""The task that asks a served candidate the whole test split and scores the answers."""
+"""The task that sends the whole test split to a served candidate and scores its answers."""
 
 import asyncio
 import contextlib
@@ -45,10 +45,10 @@ logger = logging.getLogger(__name__)
 def evaluate_served(
     artifact: ModelArtifact, dataset: DatasetManifest, config: EvaluateConfig, serve: ServeConfig
 ) -> EvaluationReport:
-    """Start the server if none serves this model, ask, score, and leave it running.
+    """Evaluate a model on its server and store the report.
 
-    The server that was evaluated is the one a promotion turns to, where this machine serves; on
-    any failure it is stopped.
+    The server is started if it is not running. If this machine serves, the server keeps running for
+    the promotion; after a failure it is stopped.
     """
     settings = get_settings()
     store = get_store(settings)
@@ -77,7 +77,7 @@ def evaluate_served(
         test_fingerprint=dataset.test_fingerprint,
         threshold=threshold,
         chosen_on="validation" if threshold is not None else "recipe",
-        # Of a resumed evaluation only a part was asked in this time.
+        # A resumed evaluation measured only the new answers; scale the time to all of them.
         seconds=seconds * len(examples) / collector.num_new if collector.num_new else None,
     )
     report = with_first_token(report, before, after)
@@ -98,9 +98,9 @@ def evaluate_served(
 def borrowed_server(
     settings: Settings, artifact: ModelArtifact, serve: ServeConfig
 ) -> Iterator[ModelServer]:
-    """The model's server, which nobody stops meanwhile as left over.
+    """Start or find the model's server, and protect it from cleanup while it is used.
 
-    It is stopped when what is done with it fails, or when nothing is served on this machine.
+    A server started here is stopped if the block fails, or if this machine does not serve.
     """
     ran_before = find_model_server(settings, artifact, serve) is not None
     with in_use(settings.layout.processes, server_name(artifact, serve)):
@@ -116,7 +116,7 @@ def borrowed_server(
 
 
 class AnswerCollector:
-    """The answers of one server, each kept as it comes, so that none is asked for twice."""
+    """Collects the answers of one server and logs each one, so that no request is repeated."""
 
     def __init__(
         self,
@@ -131,17 +131,20 @@ class AnswerCollector:
         self._artifact, self._folder = artifact, folder
         self._pattern = write_regex(intents) if config.constrained else None
         self.num_new = 0
-        """Utterances the last call asked; the others were answered before it."""
+        """Number of utterances sent in the last call; the others already had an answer."""
 
     def ask(self, examples: Sequence[Example], split: SplitName) -> list[Prediction]:
-        """Every example's answer, by the model's content name: no other can have given it."""
+        """Return the answer to every example; log the new ones.
+
+        Requests use the model's content name, so no other model can have answered.
+        """
         key = self._settings.read_api_key()
         path = self._folder / f"{split}.answers.jsonl"
         with track("evaluate", f"evaluate-{split}") as tracker, KeptAnswers(path) as kept:
             missing = kept.missing(examples)
             self.num_new = len(missing)
             if len(missing) < len(examples):
-                logger.info("going on after %d of %d answers", len(kept), len(examples))
+                logger.info("resuming after %d of %d answers", len(kept), len(examples))
 
             def note(prediction: Prediction) -> None:
                 kept.add(prediction)
@@ -161,14 +164,14 @@ class AnswerCollector:
             return kept.of(examples)
 
     def ask_golden(self, examples: Sequence[Example]) -> GoldenAnswers:
-        """What the model must answer wherever it will be served."""
+        """Record reference answers, which the model must repeat wherever it is served."""
         utterances = [example.instruction for example in examples]
         key = self._settings.read_api_key()
         return ask_golden(self._server.url, key, self._artifact, utterances)
 
 
 def with_first_token(report: EvaluationReport, before: Buckets, after: Buckets) -> EvaluationReport:
-    """The report with what the server measured of its first tokens."""
+    """Add the server's time to first token to the report."""
     if report.latency is None:
         return report
     half, most = (quantile_ms(before, after, share) for share in (0.5, 0.95))

@@ -1,4 +1,4 @@
-"""Asking a served model: many utterances for an evaluation, one for a person."""
+"""Send utterances to a served model: many for an evaluation, or one for the user."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ _MAX_RETRIES = 4
 
 
 def make_client(base_url: str, api_key: str, timeout_s: float) -> openai.AsyncOpenAI:
-    """An OpenAI client that waits for nothing but our server: proxies are not for loopback."""
+    """Make an OpenAI client that ignores proxies, which do not apply to our own server."""
     return openai.AsyncOpenAI(
         base_url=base_url,
         api_key=api_key,
@@ -41,11 +41,11 @@ async def predict(
     pattern: str | None = None,
     on_answer: Callable[[Prediction], None] = lambda prediction: None,
 ) -> list[Prediction]:
-    """One greedy answer per example, `config.concurrency` at a time, in the examples' order.
+    """Return one greedy answer per example, in order, with `config.concurrency` requests at a time.
 
-    A `pattern` is a regular expression that every answer must match, but for its length.
-    `on_answer` is called once for each, as they come.
-    Raises `ServingError` when the server fails: silence is no wrong answer of the model.
+    `pattern` is a regular expression that every answer must match, unless it is cut off at the
+    maximum length. `on_answer` is called with each answer as soon as it arrives.
+    Raises `ServingError` if the server fails, since that is not a wrong answer of the model.
     """
     limit = asyncio.Semaphore(config.concurrency)
     extra = {"structured_outputs": {"regex": pattern}} if pattern else None
@@ -71,7 +71,7 @@ async def predict(
                 extra_body=extra,
             )
         except openai.BadRequestError as error:
-            # Too long for the server, say: this utterance's fault, and no reason to stop.
+            # E.g. too long for the server; it counts as a failure of this example only.
             return Prediction(example_id=example.id, text="", error=str(error))
         latency = (time.perf_counter() - started) * 1000
         choice = answer.choices[0]
@@ -100,9 +100,9 @@ async def stream_answer(
     system_prompt: str,
     on_id: Callable[[str], None] = lambda response_id: None,
 ) -> AsyncIterator[str]:
-    """The answer's text as it comes; `on_id` is told its id with each piece.
+    """Stream the text of the answer; `on_id` is called with the response id of each chunk.
 
-    Raises `ServingError` when the server does not give one.
+    Raises `ServingError` if the server does not answer.
     """
     async with make_client(base_url, api_key, 60) as client:
         try:

@@ -1,4 +1,4 @@
-"""What a vLLM server measures of itself: the time to an answer's first token."""
+"""Read the time to first token from the metrics of a vLLM server."""
 
 import math
 from collections import defaultdict
@@ -12,32 +12,33 @@ from intent_core.errors import ServingError
 _FIRST_TOKEN = "vllm:time_to_first_token_seconds"
 
 Buckets = Mapping[float, float]
-"""Requests by the seconds they took at most; cumulative, up to infinity."""
+"""Histogram: upper bound in seconds to the cumulative number of requests, up to infinity."""
 
 
 def read_first_token(address: str, key: str) -> Buckets:
-    """The server's histogram since its start. `ServingError` when it gives none."""
+    """Return the server's histogram since its start. Raises `ServingError` if it fails."""
     headers = {"Authorization": f"Bearer {key}"}
     try:
-        # Proxies of the environment are not for loopback.
+        # Ignore proxies of the environment: the server is on loopback.
         with httpx.Client(trust_env=False) as client:
             answer = client.get(f"http://{address}/metrics", headers=headers).raise_for_status()
     except httpx.HTTPError as error:
-        raise ServingError(f"{address} shows no metrics: {error}") from error
+        raise ServingError(f"could not read metrics from {address}: {error}") from error
     buckets: defaultdict[float, float] = defaultdict(float)
     for family in text_string_to_metric_families(answer.text):
         if family.name == _FIRST_TOKEN:
             for sample in family.samples:
                 if sample.name.endswith("_bucket"):
-                    # One for each of the engines that share the work.
+                    # Sum over the engines of the server.
                     buckets[float(sample.labels["le"])] += sample.value
     return buckets
 
 
 def quantile_ms(before: Buckets, after: Buckets, share: float) -> float | None:
-    """A quantile of the requests between two readings, in milliseconds, linear within its bucket.
+    """Return a quantile in milliseconds of the requests between two readings; None without any.
 
-    As Prometheus' `histogram_quantile`: beyond the last bound it is that bound.
+    Interpolates linearly within a bucket. As in Prometheus' `histogram_quantile`, a quantile in the
+    last, unbounded bucket is the highest finite bound.
     """
     counts = {bound: count - before.get(bound, 0.0) for bound, count in sorted(after.items())}
     total = counts.get(math.inf, 0.0)

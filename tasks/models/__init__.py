@@ -1,1 +1,1 @@
-"""Base models and adapters as files on this machine."""
+"""Base models, adapters and models as files on this machine."""

@@ -1,4 +1,4 @@
-"""Adapters where a vLLM server finds them by name, beside the base model they were trained on."""
+"""Place adapters where a vLLM server finds them by name, with the base model of their training."""
 
 import json
 import shutil
@@ -15,32 +15,32 @@ _ADAPTER, _CONFIG = "adapter", "adapter_config.json"
 
 
 def fetch_base(settings: Settings, artifact: ModelArtifact) -> Path:
-    """The base model an adapter was trained on. Raises `ServingError` when it has changed."""
+    """Fetch the base model of an adapter. Raises `ServingError` if the base model has changed."""
     source = fetch_base_model(settings, artifact.base_model)
     if source.digest != artifact.base_model_digest:
         raise ServingError(
             f"{artifact.name} was trained on {artifact.base_model!r} with digest "
-            f"{artifact.base_model_digest[:12]}, and what is there now has {source.digest[:12]}: "
-            "bring the former back, or train again"
+            f"{artifact.base_model_digest[:12]}, but the base model now has digest "
+            f"{source.digest[:12]}. Restore the original base model or train again"
         )
     return unpack_base_model(source, settings.layout.base_models)
 
 
 def is_placed(settings: Settings, artifact: ModelArtifact) -> bool:
-    """Whether a server that runs already finds it."""
+    """Return whether a running server can find the adapter."""
     return (settings.layout.adapters / artifact.name / _CONFIG).exists()
 
 
 def place_adapter(settings: Settings, artifact: ModelArtifact, model: Path, base: Path) -> None:
-    """The adapter below `model` under its content name, whole or not at all.
+    """Copy the adapter of a model folder to its place under its content name, atomically.
 
-    vLLM takes it only if it names its base model by the very path the server has loaded.
+    vLLM loads it only if its configuration has the same base model path as the server.
     """
     folder, source = settings.layout.adapters / artifact.name, model / _ADAPTER
     if not source.is_dir():
         raise ServingError(
-            f"{artifact.name} has no adapter (method {artifact.method!r}): set serve.mode to "
-            "'merged'"
+            f"{artifact.name} does not contain an adapter (method {artifact.method!r}); set "
+            "serve.mode to 'merged'"
         )
     wanted = json.loads((source / _CONFIG).read_bytes())
     wanted["base_model_name_or_path"] = str(base)

@@ -1,7 +1,7 @@
-"""Base models that lie elsewhere: in an object store, or on a model hub at a pinned commit.
+"""Base models in an object store, or on a model hub at a pinned commit.
 
-What is named is found before anything is downloaded, and identified without it: a store's by keys
-and etags, a hub's by its commit. Downloads are kept by that identity below the home.
+A base model is checked and identified before it is downloaded: by keys and etags in a store, by its
+commit on a hub. Downloads are cached below the home under that identity.
 """
 
 import re
@@ -16,14 +16,14 @@ from tasks.settings import Settings
 from tasks.storage.objects import ObjectStore, StoredObject
 from tasks.storage.open import is_in_bucket, open_store
 
-# Weights in other formats run code when they are loaded.
+# Weights in other formats, such as pickle, can run code when they are loaded.
 _PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.md")
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})")
 _HUB_UNPINNED = re.compile(r"[\w.-]+/[\w.-]+(@.*)?")
 
 
 def require_base_model(name: str) -> None:
-    """Raise `ConfigError` unless there is such a base model, as far as one sees from here."""
+    """Raise `ConfigError` if the base model does not exist; a hub is not queried."""
     if is_in_bucket(name):
         _list(name)
     elif not _is_hub(name):
@@ -31,7 +31,7 @@ def require_base_model(name: str) -> None:
 
 
 def identify_base_model(name: str) -> str:
-    """A digest of the base model's content, downloaded or not."""
+    """Return a digest of the base model's content without downloading it."""
     if is_in_bucket(name):
         return fingerprint([(stored.key, stored.etag, stored.size) for stored in _list(name)[1]])
     if _is_hub(name):
@@ -40,9 +40,9 @@ def identify_base_model(name: str) -> str:
 
 
 def fetch_base_model(settings: Settings, name: str) -> BaseModelSource:
-    """The base model on this machine, downloaded if need be.
+    """Return the base model on this machine; download it if necessary.
 
-    Raises `StorageError` or `ServiceError` when its place does not answer.
+    Raises `StorageError` or `ServiceError` if the store or hub does not answer.
     """
     if not is_in_bucket(name) and not _is_hub(name):
         return locate_base_model(name)
@@ -71,8 +71,8 @@ def _is_hub(name: str) -> bool:
         return True
     if _HUB_UNPINNED.fullmatch(name) and not Path(name).expanduser().exists():
         raise ConfigError(
-            f"base model {name!r} is no directory here; a hub's model needs its commit, as "
-            f"{name.partition('@')[0]}@<40 hex digits>, so that the same recipe is the same model"
+            f"base model {name!r} is not a directory on this machine. For a model on a hub, pin "
+            f"its commit: {name.partition('@')[0]}@<40 hex digits>"
         )
     return False
 
@@ -82,8 +82,8 @@ def _list(name: str) -> tuple[ObjectStore, list[StoredObject]]:
     objects = list(store.list())
     if not any(stored.key == "config.json" for stored in objects):
         raise ConfigError(
-            f"base model {name!r}: there is no config.json below it; set train.base_model to a "
-            "folder with a model in transformers format"
+            f"base model {name!r} does not contain config.json. Set train.base_model to a folder "
+            "with a model in transformers format"
         )
     return store, objects
 
@@ -112,7 +112,7 @@ def _download_hub(settings: Settings, name: str, folder: Path) -> None:
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError) as error:
         raise ServiceError(
-            f"base model {name!r} could not be downloaded from the hub: {error}. Set "
-            "INTENT_HUB_ENDPOINT for a mirror, HF_TOKEN for a model that asks for one, or put the "
-            "model into the store and name its s3:// or oss:// folder"
+            f"could not download base model {name!r} from the hub: {error}. Set "
+            "INTENT_HUB_ENDPOINT to a mirror, HF_TOKEN for a gated model, or copy the model to "
+            "the store and set train.base_model to its s3:// or oss:// folder"
         ) from error

@@ -1,6 +1,6 @@
-"""Models on this machine's disk: fetched from the store, kept while they may be needed again.
+"""Cache of models on this machine's disk.
 
-All of them are in the store, and are fetched again when they are used.
+Every model is also in the store, so a removed model is downloaded again on its next use.
 """
 
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
-    """The model on this machine's disk, its digest verified when it is brought here."""
+    """Return the model's local folder; download the model and verify its digest if needed."""
     folder = settings.layout.models / artifact.name
     if not (folder / MANIFEST_FILE).exists():
         download_folder(get_store(settings), artifact.uri, folder)
@@ -29,17 +29,17 @@ def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
         if digest != artifact.digest:
             shutil.rmtree(folder)
             raise ServingError(
-                f"{artifact.uri} has digest {digest[:12]}, expected {artifact.digest[:12]}: "
-                "the stored model was changed; train again"
+                f"{artifact.uri}: digest mismatch, expected {artifact.digest[:12]}, got "
+                f"{digest[:12]}. The model in the store was changed; train again"
             )
-    os.utime(folder)  # when it was last used: the longest unused ones are forgotten
+    os.utime(folder)  # time of last use: the least recently used models are removed first
     return folder
 
 
 def forget_models(settings: Settings, needed: Collection[str]) -> list[str]:
-    """Remove models and adapters but those `needed`, in use, or among the last used.
+    """Remove models and adapters that are not `needed`, in use, or recently used.
 
-    How many of the last stay is `INTENT_KEEP_MODELS`. Returns the names of those that went.
+    `INTENT_KEEP_MODELS` is the number of recently used models to keep. Returns the removed names.
     """
     names, folders = find_forgettable(settings, needed)
     for path in folders:
@@ -48,7 +48,7 @@ def forget_models(settings: Settings, needed: Collection[str]) -> list[str]:
 
 
 def find_forgettable(settings: Settings, needed: Collection[str]) -> tuple[list[str], list[Path]]:
-    """Names and folders of what `forget_models` would remove."""
+    """Return the names and folders that `forget_models` would remove."""
     folders = [path for path in settings.layout.models.glob("intent-*") if path.is_dir()]
     folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     used = {*needed, *_find_used(settings, [path.name for path in folders])}
@@ -60,7 +60,7 @@ def find_forgettable(settings: Settings, needed: Collection[str]) -> tuple[list[
 
 
 def _find_used(settings: Settings, names: list[str]) -> set[str]:
-    """Those with a server of their own, or held by somebody, or a server's alias stands for."""
+    """Return the models with a running server, marked as in use, or target of a server's alias."""
     folder = settings.layout.processes
     servers = {record.name for record in list_processes(folder)}
     held = {path.stem for path in folder.glob("vllm-*.in-use") if is_in_use(folder, path.stem)}
@@ -73,8 +73,8 @@ def _find_used(settings: Settings, names: list[str]) -> set[str]:
 
 
 def remove_folder(path: Path) -> None:
-    """First out of sight: what is half removed must not be taken for a model."""
+    """Rename the folder, then delete it, so that a partly deleted folder never looks complete."""
     removed = path.with_name(f".forgotten-{path.name}-{os.getpid()}")
     path.rename(removed)
     shutil.rmtree(removed, ignore_errors=True)
-    logger.info("removed %s, which is in the store", path)
+    logger.info("removed local copy %s; the model is still in the store", path)

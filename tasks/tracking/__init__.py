@@ -1,1 +1,1 @@
-"""MLflow: runs, registry and lineage."""
+"""MLflow runs, the model registry, and lineage."""

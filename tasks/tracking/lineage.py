@@ -1,7 +1,7 @@
-"""Where each model came from, as it lies in the store: read without Prefect and MLflow.
+"""Lineage of each model, read from the store without Prefect and MLflow.
 
-A pipeline run leaves `lineage/<model>/<outcome>/manifest.json`. A model of an earlier version of
-this software has its own manifest only; MLflow is asked for the rest then.
+A pipeline run writes `lineage/<model>/<outcome>/manifest.json`. A model of an earlier version of
+this software has only its own manifest; the rest is then read from MLflow.
 """
 
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunParameters(BaseModel):
-    """What a run was given."""
+    """The parameters of a pipeline run, as they were given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,9 +33,9 @@ class RunParameters(BaseModel):
 
 
 class ModelLineage(BaseModel):
-    """What a model is made of. Whatever is "" or empty was not recorded."""
+    """The lineage of a model. A field that is "" or empty was not recorded."""
 
-    # Read for years, also by software that knows fewer fields.
+    # Also read by older versions of this software, which have fewer fields.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str
@@ -43,37 +43,37 @@ class ModelLineage(BaseModel):
     digest: str
     method: str
     base_model: str
-    """With its revision, where it comes from a hub."""
+    """Includes the commit if it comes from a hub."""
     base_model_digest: str
     dataset: str
-    """Fingerprint."""
+    """Fingerprint of the dataset."""
     key: str = ""
-    """Names the outcome of the run."""
+    """Identifies the outcome of the run."""
     project: str = ""
     version: str = ""
-    """In the registry."""
+    """Version in the registry."""
     verdict: str = ""
     mlflow_run: str = ""
     mlflow_url: str = ""
     prefect_run: str = ""
     commit: str = ""
-    """Of the code."""
+    """Commit of the code."""
     recipe: str = ""
-    """As it was named to the run, and below what the run changed of it."""
+    """As given to the run; `overrides` are the changes that the run made to it."""
     overrides: dict[str, Any] = {}
     config: dict[str, Any] = {}
-    """The recipe as it was, whole."""
+    """The complete recipe."""
     export: str = ""
-    """As it was named to the run."""
+    """As given to the run."""
     export_uri: str = ""
     export_sha256: str = ""
     export_etag: str = ""
     export_version: str | None = None
-    """The store's own version, where it keeps versions."""
+    """The store's version id, if the store keeps versions."""
 
     @classmethod
     def of_artifact(cls, artifact: ModelArtifact) -> Self:
-        """What the model's own manifest says."""
+        """Return the lineage that the model's own manifest contains."""
         return cls(
             model=artifact.name,
             digest=artifact.digest,
@@ -84,7 +84,7 @@ class ModelLineage(BaseModel):
         )
 
     def with_export(self, dataset: DatasetManifest) -> Self:
-        """The same with what its dataset's manifest says of the export."""
+        """Return a copy with the export from the dataset's manifest."""
         update = {
             "export_uri": dataset.source,
             "export_sha256": dataset.source_sha256,
@@ -94,7 +94,7 @@ class ModelLineage(BaseModel):
         return self.model_copy(update=update)
 
     def with_run(self, recorded: RecordedRun | None) -> Self:
-        """The same with its place in MLflow."""
+        """Return a copy with its MLflow run and version."""
         if recorded is None:
             return self
         update = {
@@ -108,7 +108,7 @@ class ModelLineage(BaseModel):
 def note_lineage(
     store: ObjectStore, record: RunRecord, recorded: RecordedRun | None, parameters: RunParameters
 ) -> None:
-    """Keep where a model came from, whether it is served or not."""
+    """Store the lineage of a model, whether it is served or not."""
     lineage = ModelLineage.of_artifact(record.artifact).model_copy(
         update={
             "key": record.key,
@@ -125,7 +125,7 @@ def note_lineage(
 
 
 def note_recorded(store: ObjectStore, record: RunRecord, recorded: RecordedRun) -> None:
-    """Add the place in MLflow of a record that waited for it."""
+    """Add the MLflow run and version once a queued record has reached MLflow."""
     lineage = read_finished(store, _prefix(record), ModelLineage)
     if lineage:
         write_finished(store, _prefix(record), lineage.with_run(recorded))
@@ -134,7 +134,7 @@ def note_recorded(store: ObjectStore, record: RunRecord, recorded: RecordedRun) 
 
 
 def find_model(store: ObjectStore, name: str) -> ModelLineage | None:
-    """Where a model came from; None when the store has no such model."""
+    """Return the lineage of a model; None if the store does not contain the model."""
     outcomes = _read_all(store, LINEAGE.key(name, ""), ModelLineage)
     if outcomes:
         return _choose(outcomes)
@@ -145,7 +145,7 @@ def find_model(store: ObjectStore, name: str) -> ModelLineage | None:
 
 
 def list_models(store: ObjectStore) -> list[ModelLineage]:
-    """Every model that was trained, by name."""
+    """List every trained model, sorted by name."""
     by_model: dict[str, list[ModelLineage]] = {}
     for outcome in _read_all(store, LINEAGE.prefix, ModelLineage):
         by_model.setdefault(outcome.model, []).append(outcome)
@@ -157,7 +157,7 @@ def list_models(store: ObjectStore) -> list[ModelLineage]:
 
 
 def ask_registry(settings: Settings, model: ModelLineage) -> ModelLineage:
-    """The same with what MLflow knows of it. Raises `TrackingError` when MLflow fails."""
+    """Return a copy with empty fields filled from MLflow; raise `TrackingError` if MLflow fails."""
     with mlflow_errors(settings.mlflow_tracking_url):
         client = make_client(settings)
         versions = client.search_model_versions(f"tags.`intent.digest` = '{model.digest}'")
@@ -192,7 +192,7 @@ def _read_all(store: ObjectStore, prefix: str, kind: type[Any]) -> list[Any]:
 
 
 def _choose(outcomes: Iterable[ModelLineage]) -> ModelLineage:
-    """Of several runs with one model the one that promoted it, else the last registered."""
+    """Return the run that promoted the model, else the run registered last."""
 
     def rank(outcome: ModelLineage) -> tuple[bool, int]:
         version = int(outcome.version) if outcome.version.isdecimal() else -1

@@ -1,4 +1,4 @@
-"""A training's curves in MLflow while it trains, in the run that will hold its whole story."""
+"""Training curves in MLflow during the training, in the same run that the pipeline completes."""
 
 import contextlib
 import logging
@@ -28,10 +28,10 @@ _EVERY_S = 5.0
 
 
 class LiveCurves:
-    """Sends what a training reports, some seconds' worth at a time.
+    """Sends the progress of a training to MLflow, in batches every few seconds.
 
-    A tracking server that fails costs the curves, not the training: they are logged again with the
-    finished run, whole.
+    If MLflow fails, the training continues, and the complete curves are logged with the finished
+    run.
     """
 
     def __init__(self, settings: Settings, project: str, key: str) -> None:
@@ -47,7 +47,7 @@ class LiveCurves:
             self._run_id = run_id or open_run(self._client, experiment, name, key, flow_run)
 
     def add(self, progress: Progress) -> None:
-        """One line of the program's progress."""
+        """Add one line of the training program's progress."""
         if progress.loss is None:
             return
         from mlflow.entities import Metric
@@ -62,32 +62,34 @@ class LiveCurves:
             self.send()
 
     def send(self) -> None:
-        """What has gathered."""
+        """Send the collected points."""
         waiting, self._waiting, self._sent = self._waiting, [], time.monotonic()
         with self._or_quiet():
             if self._client and waiting:
                 self._client.log_batch(self._run_id, metrics=waiting)
 
     def end(self, status: str) -> None:
-        """A run that left no model: `KILLED` when it was stopped, else `FAILED`."""
+        """End a run without a model: `KILLED` if it was stopped, else `FAILED`."""
         with self._or_quiet():
             if self._client:
                 self._client.set_terminated(self._run_id, status)
 
     @contextlib.contextmanager
     def _or_quiet(self) -> Iterator[None]:
-        """One warning, and no further request: each would wait its time-out."""
+        """Log one warning and send no more requests, since each would wait for its timeout."""
         try:
             with mlflow_errors(self._url):
                 yield
         except TrackingError as error:
             self._client = None
-            logger.warning("no live curves, they come when the run is recorded: %s", error)
+            logger.warning(
+                "live curves disabled; they will be logged when the run is recorded: %s", error
+            )
 
 
 @contextlib.contextmanager
 def live_curves(settings: Settings, project: str, key: str) -> Iterator[LiveCurves | None]:
-    """Curves for the training named `key`; None without a project to show them in."""
+    """Log the curves of the training with this key; yields None without a project."""
     if not project:
         yield None
         return
@@ -95,7 +97,7 @@ def live_curves(settings: Settings, project: str, key: str) -> Iterator[LiveCurv
     try:
         yield curves
     except ServiceError:
-        # What passes is tried again, and the next try goes on in this run.
+        # A transient error is retried, and the retry continues this run.
         curves.send()
         curves.end("KILLED")
         raise

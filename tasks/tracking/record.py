@@ -1,4 +1,4 @@
-"""The tasks that write a pipeline run's whole story into MLflow, or keep it until they can."""
+"""Tasks that record a pipeline run in MLflow, or queue the record while MLflow is unavailable."""
 
 import logging
 import shutil
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunRecord(BaseModel):
-    """What a pipeline run came to, by reference: enough to write its story at any later time."""
+    """The outcome of a pipeline run, by reference; sufficient to record the run later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,14 +58,14 @@ class RunRecord(BaseModel):
     artifact: ModelArtifact
     decision: GateDecision
     champion_report: str | None
-    """Where the champion's report on the same test split lies."""
+    """Prefix in the store of the champion's report on the same test split."""
     prefect_run: str
     commit: str = ""
-    """Of the code that ran."""
+    """Commit of the code that ran."""
 
     @property
     def key(self) -> str:
-        """Names the outcome; a person's approval does not make it another one."""
+        """Identifies the outcome; manual approval does not change it."""
         decided = self.decision.model_copy(
             update={"approval": None, "reason": "", "promote": False}
         )
@@ -73,7 +73,7 @@ class RunRecord(BaseModel):
 
 
 class RecordedRun(BaseModel):
-    """Where a reviewer finds the run, and the model's version in the registry."""
+    """A recorded MLflow run, and the model's version in the registry."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,7 +84,10 @@ class RecordedRun(BaseModel):
 
 @retried_task("record {record.artifact.name}")
 def record_run(record: RunRecord) -> RecordedRun:
-    """One MLflow run per outcome: done again after a failure it adds what was missing."""
+    """Record a pipeline run in MLflow, one MLflow run per outcome.
+
+    A retry after a failure completes the record.
+    """
     settings = get_settings()
     recorded = write_record(settings, record)
     publish(recorded.url, settings, record.decision)
@@ -93,7 +96,7 @@ def record_run(record: RunRecord) -> RecordedRun:
 
 @retried_task()
 def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
-    """The person's answer, in place of the verdict that waited for it."""
+    """Replace the pending verdict with the answer to the manual approval."""
     settings = get_settings()
     with mlflow_errors(settings.mlflow_tracking_url):
         client = make_client(settings)
@@ -107,17 +110,20 @@ def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
 
 @task
 def queue_record(record: RunRecord, error: str) -> None:
-    """Keep a record for later; the verdict is on the Prefect page all the same."""
+    """Queue a record until MLflow is available; the verdict is still shown in Prefect."""
     store = get_store(get_settings())
     store.put(UNRECORDED.key(f"{record.key}.json"), record.model_dump_json().encode())
     logger.warning(
-        "the run is not in MLflow yet: the next run or `intent record` writes it there. %s", error
+        "could not record the run in MLflow; the next run or `intent record` retries it: %s", error
     )
     publish_verdict(record.decision)
 
 
 def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
-    """The run and the version, made or completed. Raises `TrackingError` when MLflow fails."""
+    """Create or complete the MLflow run and the model version.
+
+    Raises `TrackingError` if MLflow fails.
+    """
     store = get_store(settings)
     config, dataset, artifact = record.config, record.dataset, record.artifact
     with mlflow_errors(settings.mlflow_tracking_url):
@@ -168,16 +174,16 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
 
 
 def choose_weights(settings: Settings, artifact: ModelArtifact) -> Path | str:
-    """What the registry holds of a model: its files, or the URI of those in the store."""
+    """Return what the registry stores of a model: its files, or their URI in the store."""
     if settings.mlflow_weights == "copy":
         return fetch_model(settings, artifact)
     if get_store(settings).can_be_named():
         return f"{settings.store_uri}/{artifact.uri}"
-    raise ConfigError("INTENT_MLFLOW_WEIGHTS=store needs an INTENT_STORE on s3:// or oss://")
+    raise ConfigError("INTENT_MLFLOW_WEIGHTS=store requires an INTENT_STORE on s3:// or oss://")
 
 
 def gather_review(store: ObjectStore, record: RunRecord, links: dict[str, str]) -> Review:
-    """Everything a reviewer is shown, from the store."""
+    """Load the content of the report page from the store."""
     config, dataset, artifact = record.config, record.dataset, record.artifact
     prefix = evaluation_prefix(artifact, dataset, config.evaluate, config.serve)
     champion = record.champion_report
@@ -197,7 +203,7 @@ def gather_review(store: ObjectStore, record: RunRecord, links: dict[str, str]) 
 
 
 def write_documents(review: Review, folder: Path) -> None:
-    """The page, the report and the verdict as files, the figures."""
+    """Write the report page, the report, the verdict and the figures as files."""
     texts = {
         "report.html": render_review(review),
         "report.json": review.report.model_dump_json(indent=1),
@@ -212,11 +218,11 @@ def write_documents(review: Review, folder: Path) -> None:
 
 
 def gather_dataset(store: ObjectStore, dataset: DatasetManifest, folder: Path) -> None:
-    """The dataset's manifest, what was rejected and why, and the data check."""
+    """Download the dataset's manifest, rejected rows with reasons, and the data check."""
     splits = {split.file for split in dataset.splits.values()}
     for entry in store.list(f"{dataset.uri}/"):
         name = entry.key.removeprefix(f"{dataset.uri}/")
-        # A line a row: too much for a page, and `intent trace` reads it from the store.
+        # Origins have a line per row: too large for MLflow, and `intent trace` reads the store.
         if name not in splits and not name.startswith(f"{ORIGINS_FOLDER}/"):
             store.download(entry.key, folder / name)
 
@@ -227,7 +233,7 @@ def read_training_result(store: ObjectStore, artifact: ModelArtifact) -> Trainin
 
 
 def code_commit(settings: Settings) -> str:
-    """The commit this code is of, as git knows it where an image does not say."""
+    """Return the commit of this code: from the image's settings, else from git; "" if unknown."""
     if settings.commit or shutil.which("git") is None:
         return settings.commit
     here = Path(__file__).parent
@@ -242,7 +248,7 @@ def prefect_run_url(settings: Settings) -> str:
 
 
 def publish(url: str, settings: Settings, decision: GateDecision) -> None:
-    """The verdict and the links on the Prefect run's page."""
+    """Publish the verdict and the links as artifacts of the Prefect run."""
     publish_verdict(decision)
     create_link_artifact(url, link_text="MLflow run", key="mlflow-run")
     create_link_artifact(settings.endpoint, link_text="Endpoint", key="endpoint")

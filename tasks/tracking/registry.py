@@ -1,4 +1,4 @@
-"""MLflow's model registry: a version per artifact, aliases `candidate` and `champion`."""
+"""MLflow's model registry: one version per model, with aliases `candidate` and `champion`."""
 
 import logging
 from pathlib import Path
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 DIGEST_TAG = "intent.digest"
 ARTIFACT_TAG = "intent.artifact"
 MISSING_TAG = "intent.artifact_missing"
-"""Since when a version's model is not in the store, and nobody has removed it on purpose."""
+"""Time since which a version's model is missing from the store without having been cleaned."""
 REMOVED_TAG = "intent.artifact_removed"
-"""When `intent clean` removed it from the store."""
+"""Time when `intent clean` removed the model from the store."""
 CANDIDATE, CHAMPION = "candidate", "champion"
 _LONGEST_REASON = 1000
 
@@ -28,15 +28,15 @@ logger = logging.getLogger(__name__)
 def register_candidate(
     client: "MlflowClient", name: str, run_id: str, artifact: ModelArtifact, weights: Path | str
 ) -> str:
-    """The version that holds this artifact, created with its weights if there is none yet.
+    """Return the version of this model; create it with its weights if it does not exist.
 
-    A folder's files are copied to MLflow, a URI is only named.
+    The files of a folder are copied to MLflow; a URI is only referenced.
     """
     version = find_version(client, name, artifact.digest)
     if version is None:
         source = str(weights)
         if isinstance(weights, Path):
-            # As plain files: MLflow's model flavours have corrupted adapters on reload.
+            # Plain files, because MLflow's model flavors have corrupted adapters on reload.
             client.log_artifacts(run_id, str(weights), "model")
             source = f"runs:/{run_id}/model"
         version = _create_version(client, name, run_id, artifact, source)
@@ -45,7 +45,7 @@ def register_candidate(
 
 
 def describe_version(client: "MlflowClient", name: str, version: str, review: Review) -> None:
-    """What the registry's list shows: the figures and the verdict in one line, and as tags."""
+    """Write the metrics and the verdict to the version's description and tags."""
     report, decision = review.report, review.decision
     headline = (
         f"intent {report.intent_accuracy.value:.3f}, parameters "
@@ -67,24 +67,24 @@ def find_version(client: "MlflowClient", name: str, digest: str) -> str | None:
 def point_champion(settings: Settings, project: str, version: str) -> None:
     """Point `champion` at the served version; call it after the server has switched."""
     if not version:
-        return  # it is not registered yet; `record_queued` points to it when it is
+        return  # not registered yet; `record_queued` sets the alias later
     with mlflow_errors(settings.mlflow_tracking_url):
         make_client(settings).set_registered_model_alias(project, CHAMPION, version)
 
 
 def try_point_champion(settings: Settings, project: str, version: str) -> None:
-    """The same; a registry that is down is only reported."""
+    """Like `point_champion`, but only log a warning if the registry fails."""
     try:
         point_champion(settings, project, version)
     except TrackingError as error:
         logger.warning(
-            "version %s of %s is served, but the registry's `champion` was not moved: %s",
+            "version %s of %s is served, but the alias `champion` could not be updated: %s",
             *(version, project, error),
         )
 
 
 def read_champion(settings: Settings, project: str) -> str | None:
-    """The version `champion` points at; None where there is none or the registry is down."""
+    """Return the version of `champion`; None if there is none or the registry is unavailable."""
     try:
         with mlflow_errors(settings.mlflow_tracking_url):
             return find_champion(make_client(settings), project)
@@ -94,7 +94,7 @@ def read_champion(settings: Settings, project: str) -> str | None:
 
 
 def find_champion(client: "MlflowClient", name: str) -> str | None:
-    """The version `champion` points at; None where there is none."""
+    """Return the version of `champion`; None if there is none."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,4 +1,4 @@
-"""MLflow runs: one per pipeline run, opened with its training, whole when its gate has decided."""
+"""MLflow runs: one per pipeline run, opened by the training, completed after the gate's verdict."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from intent_core.recipe.config import PipelineConfig
 from intent_core.training.protocol import TrainingResult
 from tasks.settings import Settings
 
-if TYPE_CHECKING:  # it takes seconds to import: a rollback shall not wait for it
+if TYPE_CHECKING:  # importing mlflow takes seconds; a rollback must not wait for it
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
@@ -35,12 +35,12 @@ _CURVES = ("train_loss", "validation_loss", "validation_exact_match")
 _LONGEST_PARAMETER = 500
 _LONGEST_TAG = 1000
 MOST_ROWS = 20_000
-"""Of a table: MLflow's pages load it whole. The files beside it are complete."""
+"""Maximum rows of a table, because MLflow's UI loads whole tables. The files are complete."""
 
 
 @contextlib.contextmanager
 def mlflow_errors(url: str) -> Iterator[None]:
-    """MLflow's failures as `TrackingError`, naming the server."""
+    """Convert failures of MLflow to `TrackingError` with the server's URL."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -61,13 +61,13 @@ def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
 
 
 def find_run(client: "MlflowClient", experiment_id: str, key: str) -> str | None:
-    """The finished run of that key, so that a resumed pipeline does not log it again."""
+    """Return the finished run of that key, so that a resumed pipeline does not log it again."""
     finished = None
     for run in client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'"):
         if run.info.status == "FINISHED":
             finished = run.info.run_id
         else:
-            # Half logged by a try that failed: the reviewer should see one run, whole.
+            # Partly logged by a failed attempt; a reviewer should see one complete run.
             client.delete_run(run.info.run_id)
     return finished
 
@@ -84,9 +84,9 @@ def ensure_experiment(client: "MlflowClient", name: str) -> str:
 def open_run(
     client: "MlflowClient", experiment_id: str, name: str, training: str, flow_run: str = ""
 ) -> str:
-    """A run for a training that begins, or for an outcome whose training is an earlier run's.
+    """Open a run for a new training, or for an outcome that reuses the training of another run.
 
-    `flow_run` is the Prefect run it is of: when that has ended, nobody writes to it any more.
+    `flow_run` is the id of the Prefect run; once that has ended, the MLflow run is abandoned.
     """
     tags = {TRAINING_TAG: training, **({FLOW_RUN_TAG: flow_run} if flow_run else {})}
     run = client.create_run(experiment_id, run_name=name, tags=tags)
@@ -97,8 +97,10 @@ def open_run(
 def find_open_run(
     client: "MlflowClient", experiment_id: str, training: str, flow_run: str = ""
 ) -> str | None:
-    """The run that a training was or is shown in and no outcome is in yet; one that was stopped
-    is open again, as `flow_run`'s."""
+    """Return the run of a training that has no outcome yet, or None.
+
+    A stopped run is reopened and assigned to `flow_run`.
+    """
     run_id: str | None = None
     for run in client.search_runs([experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'"):
         if run.info.status in ("RUNNING", "KILLED") and KEY_TAG not in run.data.tags:
@@ -108,7 +110,7 @@ def find_open_run(
                 if flow_run:
                     client.set_tag(run_id, FLOW_RUN_TAG, flow_run)
             elif run.info.status == "RUNNING":
-                # Opened by a request whose answer was lost with the server: nobody knows of it.
+                # A duplicate: the response to its creation was lost and the request repeated.
                 client.delete_run(run.info.run_id)
     return run_id
 
@@ -125,7 +127,7 @@ def log_run(
     report: EvaluationReport,
     tags: Mapping[str, str],
 ) -> None:
-    """Parameters, metrics, what is missing of the curves, and the dataset's lineage."""
+    """Log parameters, metrics, missing points of the curves, tags and the dataset."""
     from mlflow.entities import Metric, RunTag
 
     now = int(time.time() * 1000)
@@ -150,7 +152,7 @@ def log_run(
 
 
 def log_verdict(client: "MlflowClient", run_id: str, decision: GateDecision, folder: Path) -> None:
-    """The verdict as tags, and the documents about it."""
+    """Set the verdict as tags, and upload the report files in the folder."""
     client.set_tag(run_id, "intent.verdict", name_verdict(decision))
     client.set_tag(run_id, "intent.reason", decision.reason[:_LONGEST_TAG])
     client.log_artifacts(run_id, str(folder))
@@ -159,7 +161,7 @@ def log_verdict(client: "MlflowClient", run_id: str, decision: GateDecision, fol
 def log_tables(
     client: "MlflowClient", run_id: str, report: EvaluationReport, predictions: Sequence[Prediction]
 ) -> None:
-    """Scores by intent and slice, failures, answers: tables that MLflow's pages compare."""
+    """Log scores by intent and slice, failures and answers as tables for MLflow's UI."""
     tables: dict[str, list[dict[str, Any]]] = {
         "per_intent": [flatten(score) for score in report.per_intent],
         "slices": [flatten(score) for score in report.slices],
@@ -167,7 +169,7 @@ def log_tables(
         "predictions": [prediction.model_dump() for prediction in predictions[:MOST_ROWS]],
     }
     with warnings.catch_warnings():
-        # MLflow's way with pandas is going to change, says pandas.
+        # pandas warns about MLflow's use of a deprecated interface.
         warnings.simplefilter("ignore")
         for name, rows in tables.items():
             if rows:
@@ -176,7 +178,7 @@ def log_tables(
 
 
 def flatten(score: IntentScore | SliceScore) -> dict[str, str | int | float]:
-    """A row for people: the rates without their intervals."""
+    """Return a table row with rounded rates, without their intervals."""
     return {
         name: round(value.value, 4) if isinstance(value, Measure) else value
         for name, value in score
@@ -184,7 +186,7 @@ def flatten(score: IntentScore | SliceScore) -> dict[str, str | int | float]:
 
 
 def name_verdict(decision: GateDecision) -> str:
-    """One word, by which runs are sorted: promote, rejected, dry_run, waits or declined."""
+    """Return the verdict as one word: promote, rejected, dry_run, waits or declined."""
     if decision.promote:
         return "promote"
     if not decision.passed:
@@ -195,7 +197,7 @@ def name_verdict(decision: GateDecision) -> str:
 
 
 def final_metrics(report: EvaluationReport, training: TrainingResult) -> dict[str, float]:
-    """What a run is compared by: every metric of the report, its latency, the training's speed."""
+    """Return the metrics of a run: those of the report, its latency, the training speed."""
     final = {
         **{name: report.metrics[name].value for name in METRICS if name in report.metrics},
         "documents_intent_accuracy": report.documents.intent_accuracy,
@@ -216,7 +218,7 @@ def finish_run(client: "MlflowClient", run_id: str) -> None:
 def _missing_points(
     client: "MlflowClient", run_id: str, training: TrainingResult
 ) -> "list[Metric]":
-    """What was not shown while the model trained: all of it, or what a failure cost."""
+    """Return the points of the curves that were not sent during the training."""
     from mlflow.entities import Metric
 
     curves = [("train_loss", step, loss) for step, loss in training.losses]
@@ -233,7 +235,7 @@ def _missing_points(
 
 
 def _parameters(config: PipelineConfig) -> "list[Param]":
-    """The recipe flat, by its own names: `train.learning_rate`, `gate.min_intent_accuracy`."""
+    """Return the recipe flattened: `train.learning_rate`, `gate.min_intent_accuracy`."""
     from mlflow.entities import Param
 
     flat: dict[str, Any] = {"project": config.project}

@@ -1,1 +1,1 @@
-"""The training program as a task, here or as a DLC job."""
+"""Training as a task, on this machine or as a PAI-DLC job."""

@@ -1,6 +1,6 @@
-"""Checkpoints of a training under way, kept in the store: another machine goes on from them.
+"""Copy checkpoints to the store during a training, so that another machine can resume from them.
 
-A directory store is this machine's own, or one it mounts: its checkpoints are not copied there.
+Nothing is copied to a directory store, because it is on this machine's own or mounted disk.
 """
 
 import logging
@@ -16,15 +16,16 @@ from tasks.storage.objects import ObjectStore, download_folder, upload_folder
 
 logger = logging.getLogger(__name__)
 
-# Trainer writes this file last: without it a checkpoint is torn.
+# The Trainer writes this file last; without it a checkpoint is incomplete.
 _LAST = "trainer_state.json"
 _LOOK_EVERY_S = 2
 
 
 class CheckpointMirror:
-    """While it is open, the newest whole checkpoint of a training folder is in the store, too.
+    """Keeps a copy of the newest complete checkpoint in the store while it is open.
 
-    A store that fails costs no training: that is logged, and tried again at the next one.
+    A failing store does not stop the training: the failure is logged, and the next checkpoint is
+    uploaded.
     """
 
     def __init__(self, store: ObjectStore, prefix: str, folder: Path) -> None:
@@ -51,10 +52,10 @@ class CheckpointMirror:
         if self._thread.ident is not None:
             self._thread.join()
             if kind is not None:
-                self._push()  # what a stopped training saved at its end
+                self._push()  # the checkpoint that a stopped training saved at its end
 
     def forget(self) -> None:
-        """The training is finished: its checkpoints have no use."""
+        """Delete the checkpoints from the store after the training has finished."""
         if self._store.local_root() is None:
             for file in list(self._store.list(f"{self._prefix}/")):
                 self._store.delete(file.key)
@@ -75,11 +76,11 @@ class CheckpointMirror:
             newest = max(whole, key=_step)
             target = self._folder / CHECKPOINTS_FOLDER / newest
             download_folder(self._store, f"{self._prefix}/{newest}", target, last=_LAST)
-            logger.info("training goes on from %s, which another machine left in the store", newest)
+            logger.info("resuming from %s, downloaded from the store", newest)
             self._kept = newest
 
     def _list_local(self) -> list[str]:
-        """Whole checkpoints here, the newest last."""
+        """List the complete checkpoints on this machine, newest last."""
         states = (self._folder / CHECKPOINTS_FOLDER).glob(f"checkpoint-*/{_LAST}")
         return sorted((path.parent.name for path in states), key=_step)
 
@@ -91,7 +92,7 @@ class CheckpointMirror:
         staged = self._folder / ".mirrored"
         try:
             shutil.rmtree(staged, ignore_errors=True)
-            # By links: the training may remove a checkpoint while it is sent.
+            # Hard links, because the training may delete a checkpoint during its upload.
             shutil.copytree(
                 self._folder / CHECKPOINTS_FOLDER / newest, staged, copy_function=os.link
             )
@@ -100,7 +101,7 @@ class CheckpointMirror:
                 if file.key.split("/")[-2] != newest:
                     self._store.delete(file.key)
         except (StorageError, OSError, shutil.Error) as error:
-            logger.warning("%s is not in the store yet: %s", newest, error)
+            logger.warning("could not upload %s to the store: %s", newest, error)
         else:
             self._kept = newest
         finally:

@@ -1,8 +1,8 @@
-"""The task that fine-tunes as a PAI-DLC job and waits for its model in the store.
+"""The task that fine-tunes as a PAI-DLC job and waits for the model in the store.
 
-A job's name says what it trains and for which store. Whoever asks for the same training while such
-a job lives waits for that one, so a run that was killed finds its job again, and a job that was
-stopped or lost is followed by one that goes on from the checkpoint in the store.
+The job's name identifies the training and the store. A run that needs a training with an active
+job waits for that job, so a killed run finds its job again. After a job was stopped or lost, the
+next job resumes from the checkpoint in the store.
 """
 
 import logging
@@ -30,7 +30,7 @@ from tasks.training.process import show_progress
 logger = logging.getLogger(__name__)
 
 _LOG_LINES = 20
-# A checkpoint is saved and sent to the store in it.
+# Long enough to save a checkpoint and upload it to the store.
 _GRACE_S = 300
 _ROLE = "0"
 
@@ -39,7 +39,7 @@ _ROLE = "0"
 def finetune_on_pai(
     dataset: DatasetManifest, config: TrainConfig, project: str = ""
 ) -> ModelArtifact:
-    """As `finetune_model`, in a DLC job: the same model under the same keys of the store."""
+    """Fine-tune in a PAI-DLC job: the same model and store keys as `finetune_model`."""
     settings, pai = get_settings(), get_pai_settings()
     store, prefix = get_store(settings), training_prefix(dataset, config)
     training = PaiTraining(settings, pai, store, prefix)
@@ -48,7 +48,7 @@ def finetune_on_pai(
 
 
 class PaiTraining:
-    """One training of the store, as a job."""
+    """One training as a PAI-DLC job."""
 
     def __init__(
         self, settings: Settings, pai: PaiSettings, store: ObjectStore, prefix: str
@@ -66,9 +66,9 @@ class PaiTraining:
         tracker: Tracker,
         curves: LiveCurves | None,
     ) -> ModelArtifact:
-        """Start the job or find it, wait for it, and give its model.
+        """Start the job or find the active one, wait for it, and return its model.
 
-        Whoever ends this otherwise than by an error of ours has cancelled the job.
+        The job is stopped on any exception other than an `IntentError`, such as a cancellation.
         """
         done = read_finished(self._store, self._prefix, ModelArtifact)
         if done:
@@ -80,7 +80,7 @@ class PaiTraining:
                 job_id = self._submit()
             job = self._wait(job_id, tracker, curves)
         except IntentError:
-            raise  # PAI did not answer, say: the job goes on and another try finds it
+            raise  # e.g. PAI does not answer: the job continues and a retry finds it
         except BaseException:
             self._cancel(job_id)
             raise
@@ -90,21 +90,21 @@ class PaiTraining:
         active = self._list_active()
         if not active:
             return ""
-        logger.info("job %s trains this already: waiting for it", active[0])
+        logger.info("found active job %s for this training; waiting for it", active[0])
         return active[0]
 
     def _list_active(self) -> list[str]:
-        """Ids of the jobs of this name that have not ended, the oldest first."""
+        """Return the ids of the active jobs with this name, oldest first."""
         return [job.job_id for job in self._jobs.find(self._name) if job.is_active]
 
     def _submit(self) -> str:
         job_id = self._jobs.submit(self._request)
-        # Two that found none at once have started two: the older one stays.
+        # Two runs may have started a job at the same time; keep the older job.
         active = self._list_active()
         if active and active[0] != job_id and job_id in active:
             self._jobs.stop(job_id)
             return active[0]
-        logger.info("job %s (%s) trains it on PAI", job_id, self._name)
+        logger.info("started job %s (%s) on PAI", job_id, self._name)
         return job_id
 
     def _wait(self, job_id: str, tracker: Tracker, curves: LiveCurves | None) -> DlcJob:
@@ -123,16 +123,20 @@ class PaiTraining:
             except ServiceError as error:
                 if time.monotonic() - answered > self._pai.patience_s:
                     raise
-                logger.warning("%s; asking again in %g s", error, self._pai.poll_s)
+                logger.warning("%s. Retrying in %g s", error, self._pai.poll_s)
             time.sleep(self._pai.poll_s)
 
     def _cancel(self, job_id: str) -> None:
-        """Of a submission whose answer was not waited for, the id must be found."""
+        """Stop the job; if the submission was interrupted, its id is looked up by name."""
         try:
             for active in {*self._list_active(), *([job_id] if job_id else [])}:
                 self._jobs.stop(active)
         except IntentError as error:
-            logger.error("job %s goes on and costs money: %s", job_id or self._name, error)
+            logger.error(
+                "could not stop job %s; it is still running and being billed: %s",
+                job_id or self._name,
+                error,
+            )
 
     def _judge(self, job: DlcJob) -> ModelArtifact:
         if job.has_succeeded:
@@ -143,32 +147,33 @@ class PaiTraining:
         why = f" ({job.reason})" if job.reason else ""
         if job.was_stopped:
             raise TrainingError(
-                f"job {job.job_id} on PAI was stopped{why}; the next run goes on from its "
+                f"job {job.job_id} on PAI was stopped{why}; the next run resumes from its "
                 "checkpoint"
             )
         try:
-            tail = "\n".join(self._jobs.read_log(job, _LOG_LINES)) or "(nothing)"
+            tail = "\n".join(self._jobs.read_log(job, _LOG_LINES)) or "(empty)"
         except IntentError as error:
             tail = f"({error})"
         raise TrainingError(
-            f"job {job.job_id} on PAI ended as {job.status}{why}; its log ends:\n{tail}"
+            f"job {job.job_id} on PAI ended with status {job.status}{why}; last lines of its "
+            f"log:\n{tail}"
         )
 
 
 def job_name(settings: Settings, prefix: str) -> str:
-    """The same for the same training of the same store, wherever it is asked for."""
+    """Return the job's name: the same on every machine for the same training and store."""
     return f"intent-{fingerprint(settings.store_uri, prefix)}"
 
 
 def describe_job(settings: Settings, pai: PaiSettings, prefix: str) -> dict[str, Any]:
-    """The job, by the names of the service's CreateJob. No secret is in it."""
+    """Describe the job with the field names of CreateJob. The description has no secrets."""
     pai.require("train_image")
     spec: dict[str, Any] = {"Type": "Worker", "PodCount": 1, "Image": pai.train_image}
     request: dict[str, Any] = {
         "DisplayName": job_name(settings, prefix),
         "JobType": "PyTorchJob",
         "JobSpecs": [spec],
-        # `exec`: the signal that stops the job is for our program.
+        # `exec`, so that the signal to stop the job reaches our process.
         "UserCommand": f"exec python -m flows pai work {prefix}",
         "Envs": {
             **describe_store(settings, pai),
@@ -205,7 +210,7 @@ def describe_job(settings: Settings, pai: PaiSettings, prefix: str) -> dict[str,
 
 
 def _credentials(pai: PaiSettings) -> dict[str, Any]:
-    """Temporary keys of a role, which PAI puts where `alibabacloud_credentials` finds them."""
+    """Request temporary keys of a role, which PAI provides to `alibabacloud_credentials`."""
     roles = []
     if pai.role_arn:
         account = pai.role_arn.split(":")[3]

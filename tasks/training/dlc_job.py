@@ -1,7 +1,7 @@
-"""A training in a job on PAI: what the job is asked, does, and leaves in the store.
+"""A training inside a job on PAI: its request, its execution, and its results in the store.
 
-The job has the store and its role, and neither Prefect nor MLflow: who waits for it reads the
-progress from the store and shows it there.
+The job reaches the store through its role, but neither Prefect nor MLflow. The run that waits for
+the job reads the progress from the store and reports it.
 """
 
 import logging
@@ -35,14 +35,15 @@ _KINDS = (ConfigError, DataError, TrainingError, ServiceError)
 
 
 class TrainingRequest(BaseModel):
-    """What the job reads first; its command names only where this lies."""
+    """The request that the job reads; the job's command contains only its prefix."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset_uri: str
     train: TrainConfig
     versions: dict[str, str]
-    """Of the libraries that shape a model, where the run is: the job's must be the same."""
+    """Versions of the libraries that affect a model, in the run's environment. The job's libraries
+    must have the same versions."""
 
 
 class JobFault(BaseModel):
@@ -57,7 +58,7 @@ class JobFault(BaseModel):
 def put_request(
     store: ObjectStore, prefix: str, dataset: DatasetManifest, train: TrainConfig
 ) -> None:
-    """Ask for a training, and forget what an earlier job said of it."""
+    """Write the request for a training, and delete the results of an earlier job."""
     request = TrainingRequest(dataset_uri=dataset.uri, train=train, versions=library_versions())
     for name in (FAULT_FILE, PROGRESS_FILE):
         store.delete(f"{prefix}/{name}")
@@ -65,7 +66,7 @@ def put_request(
 
 
 def read_progress(store: ObjectStore, prefix: str) -> bytes:
-    """The program's lines so far."""
+    """Return the training program's progress lines so far."""
     try:
         return store.read(f"{prefix}/{PROGRESS_FILE}")
     except MissingObjectError:
@@ -73,7 +74,7 @@ def read_progress(store: ObjectStore, prefix: str) -> bytes:
 
 
 def read_fault(store: ObjectStore, prefix: str) -> IntentError | None:
-    """Why the job failed, as the error it was there; None when it could not say."""
+    """Return the error that ended the job; None if the job did not report one."""
     try:
         fault = JobFault.model_validate_json(store.read(f"{prefix}/{FAULT_FILE}"))
     except MissingObjectError:
@@ -83,7 +84,7 @@ def read_fault(store: ObjectStore, prefix: str) -> IntentError | None:
 
 
 def do_training(settings: Settings, prefix: str) -> ModelArtifact:
-    """The job's own side: train as anywhere, and leave the model, or the reason why not."""
+    """Run the training inside the job; store the model or the reason of the failure."""
     store = get_store(settings)
     try:
         request = TrainingRequest.model_validate_json(store.read(f"{prefix}/{_REQUEST_FILE}"))
@@ -100,7 +101,7 @@ def do_training(settings: Settings, prefix: str) -> ModelArtifact:
 
 
 def _require_same(request: TrainingRequest, prefix: str, requested: str) -> None:
-    """Else the model would lie where nobody looks for it."""
+    """Raise `ConfigError` if the job would store its model under another prefix."""
     if prefix == requested:
         return
     here = library_versions()
@@ -110,14 +111,14 @@ def _require_same(request: TrainingRequest, prefix: str, requested: str) -> None
         if here.get(name) != version
     ]
     raise ConfigError(
-        f"this image would train {prefix}, and {requested} was asked for: "
-        f"{', '.join(other) or 'its code or its base model is another one'}. Set "
-        "INTENT_PAI_TRAIN_IMAGE to an image of the commit and the requirements that the run has"
+        f"this image would train {prefix}, but {requested} was requested: "
+        f"{', '.join(other) or 'its code or its base model is different'}. Set "
+        "INTENT_PAI_TRAIN_IMAGE to an image with the commit and the requirements of the run"
     )
 
 
 class _ProgressMirror:
-    """While it is open, the program's progress is in the store."""
+    """Copies the training program's progress to the store while it is open."""
 
     def __init__(self, store: ObjectStore, prefix: str, settings: Settings) -> None:
         self._store = store
@@ -148,4 +149,4 @@ class _ProgressMirror:
                     self._store.put(self._key, lines)
                     self._sent = lines
             except (StorageError, OSError) as error:
-                logger.debug("the progress is not in the store yet: %s", error)
+                logger.debug("could not upload the progress to the store: %s", error)

@@ -1,4 +1,4 @@
-"""The task that runs the training program and brings its model into the store."""
+"""The task that runs the training program and uploads its model to the store."""
 
 import logging
 import shutil
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
-    """Where the manifest of this training lies: a key over everything that shapes the model."""
+    """Return the prefix of a training in the store: a fingerprint of everything it depends on."""
     base = identify_base_model(config.base_model)
     parts = (dataset.fingerprint, config, base, PROGRAM_VERSION, library_versions())
     return TRAININGS.key(fingerprint(*parts))
@@ -55,9 +55,9 @@ def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
 def finetune_model(
     dataset: DatasetManifest, config: TrainConfig, project: str = ""
 ) -> ModelArtifact:
-    """Train in a process of its own, or resume what was interrupted; upload the model.
+    """Train in a separate process, or resume an interrupted training, and upload the model.
 
-    With a `project` its curves are in MLflow while it trains.
+    With a `project`, the training curves are logged to MLflow during the training.
     """
     settings = get_settings()
     store = get_store(settings)
@@ -94,34 +94,34 @@ def finetune_model(
 
 
 def training_lock(folder: Path) -> str:
-    """Held while somebody waits for the program that trains in this folder."""
+    """Return the name of the lock that is held while a training runs in this folder."""
     return f"training-{folder.name}"
 
 
 def is_trained(folder: Path) -> bool:
-    """A store that failed during the upload costs no second training."""
+    """Return whether the training has finished, so that a failed upload does not repeat it."""
     path = folder / RESULT_FILE
     return path.exists() and '"finished"' in path.read_text(encoding="utf-8")
 
 
 def estimate_disk(source: Path, method: str) -> int:
-    """Bytes that training a base model takes: weights, optimizer state, checkpoint, copies."""
+    """Return the bytes on disk that a training needs: weights, optimizer, checkpoint, copies."""
     size = sum(f.stat().st_size for f in ([source] if source.is_file() else source.rglob("*")))
-    # A 4-bit file of 92 MB trains as 538 MB; a checkpoint holds weights and two moments.
+    # A 4-bit file of 92 MB unpacks to 538 MB; a checkpoint has the weights and two moments.
     weights = size * 6 if source.is_file() else size
     return weights * (8 if method == "full" else 4)
 
 
 def require_disk(folder: Path, config: TrainConfig, source: Path) -> None:
-    """Before a minute is spent: room for all that the training writes."""
+    """Raise `TrainingError` before the training starts if the disk is too small for it."""
     needed = estimate_disk(source, config.method)
-    # What a run that was stopped has left here is part of what it needed.
+    # Files left by a stopped run are part of the estimate.
     needed -= sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise TrainingError(
-            f"no space left for the model: {folder} has {free / 1e9:.1f} GB free, training "
-            f"{config.base_model!r} needs about {needed / 1e9:.1f} GB; free some, or set "
+            f"not enough disk space: {folder} has {free / 1e9:.1f} GB free, training "
+            f"{config.base_model!r} needs about {needed / 1e9:.1f} GB. Free some space or set "
             "INTENT_HOME to a larger disk"
         )
 
@@ -134,7 +134,7 @@ def write_job(
     folder: Path,
     settings: Settings,
 ) -> Path:
-    """Bring the dataset here and write the job file the program reads."""
+    """Download the dataset and write the job file for the training program."""
     data = folder / "dataset"
     download_folder(store, dataset.uri, data)
     validation = dataset.splits.get("validation")
@@ -160,7 +160,7 @@ def upload_model(
     config: TrainConfig,
     result: TrainingResult,
 ) -> ModelArtifact:
-    """Put the model folder into the store under its content name."""
+    """Upload the model folder to the store under its content name."""
     model = folder / MODEL_FOLDER
     digest = digest_folder(model)
     name = content_name(digest)

@@ -1,4 +1,4 @@
-"""The training program as a process: its start, its progress, its stop, the meaning of its end."""
+"""The training program as a process: start, progress, stop, and the meaning of its exit code."""
 
 import logging
 import os
@@ -39,11 +39,14 @@ _ERRORS: dict[FaultKind, type[IntentError]] = {
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """The program was asked to stop and left a checkpoint. Ends the run like Ctrl-C."""
+    """The program was stopped and has saved a checkpoint. Ends the run like Ctrl-C."""
 
 
 def run_program(job: Path, folder: Path, tracker: Tracker, curves: LiveCurves | None) -> None:
-    """Start the program, show its progress, pass a cancellation on, and judge its end."""
+    """Run the program and report its progress; stop it if the run is cancelled.
+
+    Raises the error that its exit code means, see `judge_exit`.
+    """
     progress_file, log = folder / PROGRESS_FILE, folder / "training.log"
     progress_file.unlink(missing_ok=True)
     (folder / FAULT_FILE).unlink(missing_ok=True)
@@ -53,7 +56,7 @@ def run_program(job: Path, folder: Path, tracker: Tracker, curves: LiveCurves | 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # A group of its own: Ctrl-C reaches it through us, once, as SIGTERM.
+            # A separate session: on Ctrl-C the program gets one SIGTERM, from us.
             start_new_session=True,
             env=training_environment(),
         )
@@ -70,7 +73,7 @@ def run_program(job: Path, folder: Path, tracker: Tracker, curves: LiveCurves | 
 
 
 def show_progress(path: Path, shown: int, tracker: Tracker, curves: LiveCurves | None) -> int:
-    """Report the lines of `path` after the first `shown`; returns how many there are now."""
+    """Report the lines of `path` after the first `shown`; return the new number of lines."""
     if not path.exists():
         return shown
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -91,7 +94,7 @@ def show_progress(path: Path, shown: int, tracker: Tracker, curves: LiveCurves |
 
 
 def stop_program(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM lets the program save a checkpoint; after the grace the group is killed."""
+    """Send SIGTERM so that the program saves a checkpoint; kill its group after 60 s."""
     try:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(_STOP_GRACE_S)
@@ -103,26 +106,28 @@ def stop_program(process: "subprocess.Popen[bytes]") -> None:
 
 
 def judge_exit(code: int, folder: Path, log: Path) -> None:
-    """Turn the program's ending into the error it stands for, with its last lines."""
+    """Raise the error that the exit code means, with the last lines of the log; 0 is success."""
     if code == 0:
         return
-    # torchrun has an exit code of its own for everything.
+    # torchrun replaces the program's exit code, so the result file also counts.
     if code in (_EXIT_STOPPED, -signal.SIGTERM) or (folder / RESULT_FILE).exists():
-        raise TrainingStopped("training was stopped; the next run goes on from its checkpoint")
+        raise TrainingStopped("training was stopped; the next run resumes from its checkpoint")
     if (folder / FAULT_FILE).exists():
         fault = Fault.model_validate_json((folder / FAULT_FILE).read_bytes())
         raise _ERRORS[fault.kind](fault.message)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     if any("No space left on device" in line for line in lines[-60:]):
         raise TrainingError(
-            f"no space left for the model or its checkpoint in {folder}: free some, or set "
-            "INTENT_HOME to a larger disk; the next run goes on from the last whole checkpoint"
+            f"no space left for the model or its checkpoint in {folder}. Free some space or set "
+            "INTENT_HOME to a larger disk; the next run resumes from the last complete checkpoint"
         )
     if code == -signal.SIGKILL:
-        # From outside, whatever it was at; the checkpoint is where the next try goes on.
+        # A `ServiceError`, so that the task is retried and resumes from the checkpoint.
         raise ServiceError(
-            "the training program was killed, as a machine short of memory does; it goes on from "
-            f"its checkpoint. {log} has what it said"
+            "the training process was killed (SIGKILL), often by the OOM killer; the next attempt "
+            f"resumes from its checkpoint. See {log}"
         )
     tail = "\n".join(lines[-20:])
-    raise TrainingError(f"the training program ended with code {code}; {log} ends:\n{tail}")
+    raise TrainingError(
+        f"the training process exited with code {code}; last lines of {log}:\n{tail}"
+    )

@@ -1,1 +1,1 @@
-"""Serving: targets, promotion, releases and trials."""
+"""Serving: targets, promotion, releases and canary trials."""

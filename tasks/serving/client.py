@@ -1,11 +1,11 @@
-"""Recognising utterances with the served model, for those who call it: sync and async.
+"""Python client for the served model, synchronous and asynchronous.
 
     with IntentClient("http://intent.example/v1", api_key, abstain_below=0.6) as client:
         calls = client.recognize("what is the weather in Hangzhou")
 
-No system prompt is sent: the server adds the one the model was trained with. Only who asks by
-content name brings it. One client serves any number of threads (an `AsyncIntentClient`: one event
-loop) and keeps its connections open.
+The client sends no system prompt: the server adds the prompt that the model was trained with.
+Pass `system_prompt` only if `alias` is a model's content name. A client can be shared by any number
+of threads (an `AsyncIntentClient`: by one event loop) and keeps its connections open.
 """
 
 import time
@@ -30,26 +30,28 @@ MAX_COMPLETION_TOKENS = EvaluateConfig().max_new_tokens
 
 
 class Answer(BaseModel):
-    """What the model wrote and the calls that makes; `error` when it makes none."""
+    """The model's text and the calls parsed from it, or an `error`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
-    """As the model wrote it, also when it abstains."""
+    """The model's unchanged text, even if the confidence is below `abstain_below`."""
     calls: tuple[Call, ...] | None
-    """`out_of_scope()` when the answer is less sure than `abstain_below`."""
+    """`out_of_scope()` if the confidence is below `abstain_below`; None if `error` is set."""
     error: str | None
+    """Why the text is not a valid call; None if it is."""
     confidence: float | None
-    """The model's probability of this answer; None without `abstain_below`."""
+    """The model's probability of this text, 0 to 1; None without `abstain_below`."""
     model: str | None
-    """Content name of what answered, and below its version; None when the server does not say."""
+    """Content name of the model that answered; None if the server does not send it."""
     version: str | None
+    """Registry version of that model; None if the server does not send it."""
     latency_ms: float
-    """As the caller waited: retries and the pauses between them included."""
+    """Time the caller waited, including retries and the delays between them."""
 
 
 class _Client(ABC):
-    """How the model is asked and what its answer means; the clients below only send."""
+    """Builds requests and parses answers; the subclasses send them."""
 
     def __init__(
         self,
@@ -63,19 +65,29 @@ class _Client(ABC):
         max_completion_tokens: int = MAX_COMPLETION_TOKENS,
         abstain_below: float | None = None,
     ) -> None:
-        """Connects to nothing yet; `ConfigError` for what can never work.
+        """Create a client; does not connect yet.
 
-        `timeout_s` is for each try: of connecting, and of the silence until the answer. An answer
-        less confident than `abstain_below` is read as `out_of_scope()`; the evaluation's report
-        says which threshold suits. Asking for confidences takes the server some time. A model that
-        the operator asks by content name needs its `system_prompt`.
+        Args:
+            base_url: the served address with its /v1, such as http://127.0.0.1:8000/v1.
+            api_key: the caller's key, printable ASCII without whitespace.
+            alias: the served alias, or (with the operator's key) a model's content name.
+            system_prompt: needed only with a content name; the server adds it for an alias.
+            timeout_s: seconds for each attempt, both to connect and to wait for data.
+            max_retries: retries after the first attempt fails.
+            max_completion_tokens: longest answer, in tokens.
+            abstain_below: confidence from 0 to 1; less confident answers become
+                `out_of_scope()`. The evaluation report recommends a threshold. It makes each
+                request a little slower.
+
+        Raises:
+            ConfigError: `base_url`, `api_key` or `abstain_below` is invalid.
         """
         _check_base_url(base_url)
         if not api_key or not all("!" <= character <= "~" for character in api_key):
-            # Not a word of the key itself: errors are logged.
-            raise ConfigError("api_key is empty, or has blanks or characters that no header takes")
+            # Do not include the key: errors are logged.
+            raise ConfigError("api_key must be printable ASCII without whitespace, and not empty")
         if abstain_below is not None and not 0 <= abstain_below <= 1:
-            raise ConfigError(f"abstain_below is a probability from 0 to 1, not {abstain_below}")
+            raise ConfigError(f"abstain_below must be from 0 to 1, not {abstain_below}")
         self._base_url = base_url
         self._api_key = SecretStr(api_key)
         self._alias = alias
@@ -96,9 +108,9 @@ class _Client(ABC):
 
     def _build_request(self, utterance: str) -> "_Request":
         if not utterance.strip():
-            raise DataError("the utterance is empty: there is nothing to recognise")
+            raise DataError("the utterance is empty")
         if any("\ud800" <= character <= "\udfff" for character in utterance):
-            raise DataError(f"half a surrogate pair is no character: {utterance!r}")
+            raise DataError(f"the utterance contains an unpaired UTF-16 surrogate: {utterance!r}")
         messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": utterance}]
         if self._system_prompt:
             messages.insert(0, {"role": "system", "content": self._system_prompt})
@@ -113,16 +125,16 @@ class _Client(ABC):
         return request
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _serving_errors(self) -> Iterator[None]:
         try:
             yield
         except openai.OpenAIError as error:
             reason = str(error)
             if isinstance(error, openai.APIConnectionError):
                 reason = f"{reason} ({error.__cause__!r})"
-            message = f"{self._alias!r} at {self._base_url} did not answer: {reason}"
+            message = f"request to {self._alias!r} at {self._base_url} failed: {reason}"
             key = self._api_key.get_secret_value()
-            # Some gateways repeat the key they refuse; then not even the cause may be shown.
+            # Some gateways repeat a refused key in their answer; then the cause contains it, too.
             cause = None if key in message else error
             raise ServingError(message.replace(key, "***")) from cause
 
@@ -132,7 +144,7 @@ class _Client(ABC):
             choice = _Completion.model_validate_json(body).choices[0]
         except ValidationError as error:
             raise ServingError(
-                f"{self._alias!r} at {self._base_url} answered with no completion: {body[:200]!r}"
+                f"{self._alias!r} at {self._base_url} sent an invalid completion: {body[:200]!r}"
             ) from error
         text = (choice.message.content or "").strip()
         tokens = (choice.logprobs.content if choice.logprobs else None) or ()
@@ -141,8 +153,8 @@ class _Client(ABC):
         if self._abstain_below is not None:
             if confidence is None and text:
                 raise ServingError(
-                    f"{self._alias!r} at {self._base_url} gave no token probabilities, which "
-                    "abstain_below needs"
+                    f"{self._alias!r} at {self._base_url} sent no token probabilities, which "
+                    "abstain_below requires"
                 )
             if confidence is not None and confidence < self._abstain_below:
                 calls, problem = (Call(intent=OUT_OF_SCOPE),), None
@@ -158,12 +170,13 @@ class _Client(ABC):
 
     def _take_calls(self, answer: Answer) -> list[Call]:
         if answer.calls is None:
-            raise CallSyntaxError(f"{answer.model or self._alias!r} wrote no call: {answer.error}")
+            model = answer.model or self._alias
+            raise CallSyntaxError(f"{model!r} did not answer with a valid call: {answer.error}")
         return list(answer.calls)
 
 
 class IntentClient(_Client):
-    """Recognises utterances. Close it, or use it in a `with` block."""
+    """Recognizes utterances. Call `close`, or use it in a `with` block."""
 
     _server: openai.OpenAI
 
@@ -177,21 +190,25 @@ class IntentClient(_Client):
         )
 
     def recognize(self, utterance: str) -> list[Call]:
-        """The utterance's calls; `out_of_scope()` when the model abstains.
+        """Return the calls of an utterance; `out_of_scope()` if the model abstains.
 
-        Raises `DataError` for an empty utterance, `CallSyntaxError` when the model writes no call,
-        and `ServingError` when the server does not answer, all retries included.
+        Raises:
+            DataError: the utterance is empty or contains an unpaired UTF-16 surrogate.
+            CallSyntaxError: the model did not answer with a valid call.
+            ServingError: the request failed after all retries.
         """
         return self._take_calls(self.ask(utterance))
 
     def ask(self, utterance: str) -> Answer:
-        """All there is to know of an answer; one that is no call has an `error`.
+        """Return the complete answer; if it is not a valid call, its `error` is set.
 
-        Raises `DataError` and `ServingError` as `recognize` does.
+        Raises:
+            DataError: the utterance is empty or contains an unpaired UTF-16 surrogate.
+            ServingError: the request failed after all retries.
         """
         request = self._build_request(utterance)
         started = time.perf_counter()
-        with self._translated():
+        with self._serving_errors():
             raw = self._server.chat.completions.with_raw_response.create(**request)
         return self._read_answer(raw.content, raw.headers, started)
 
@@ -206,7 +223,7 @@ class IntentClient(_Client):
 
 
 class AsyncIntentClient(_Client):
-    """`IntentClient` for asyncio. Close it, or use it in an `async with` block."""
+    """`IntentClient` for asyncio. Call `close`, or use it in an `async with` block."""
 
     _server: openai.AsyncOpenAI
 
@@ -220,14 +237,14 @@ class AsyncIntentClient(_Client):
         )
 
     async def recognize(self, utterance: str) -> list[Call]:
-        """As `IntentClient.recognize`."""
+        """See `IntentClient.recognize`."""
         return self._take_calls(await self.ask(utterance))
 
     async def ask(self, utterance: str) -> Answer:
-        """As `IntentClient.ask`."""
+        """See `IntentClient.ask`."""
         request = self._build_request(utterance)
         started = time.perf_counter()
-        with self._translated():
+        with self._serving_errors():
             raw = await self._server.chat.completions.with_raw_response.create(**request)
         return self._read_answer(raw.content, raw.headers, started)
 
@@ -260,25 +277,27 @@ class _Choice(BaseModel):
 
 
 class _Completion(BaseModel):
-    """What we read of an answer, checked: openai's own types take any JSON for a completion."""
+    """The validated fields of a completion; openai's own types accept any JSON."""
 
     choices: list[_Choice] = Field(min_length=1)
 
 
 def _check_base_url(base_url: str) -> None:
-    """Raise `ConfigError` for what would else be tried and tried again as a server that is down."""
+    """Raise `ConfigError` for an invalid URL; openai would retry it as if the server were down."""
     try:
         url = urlsplit(base_url)
         is_usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise ConfigError(f"base_url {base_url!r} is no address such as http://127.0.0.1:8000/v1")
+        raise ConfigError(
+            f"base_url {base_url!r} is not a valid URL; expected e.g. http://127.0.0.1:8000/v1"
+        )
 
 
 def _read_calls(text: str, *, is_cut: bool) -> tuple[tuple[Call, ...] | None, str | None]:
     try:
         return parse_calls(text), None
     except CallSyntaxError as error:
-        hint = " (cut off: raise max_completion_tokens)" if is_cut else ""
+        hint = " (the answer was cut off: raise max_completion_tokens)" if is_cut else ""
         return None, f"{error}{hint}"

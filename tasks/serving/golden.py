@@ -1,4 +1,4 @@
-"""Golden utterances: a few answers of the evaluation that a model must give wherever it serves."""
+"""Golden utterances: evaluation answers that a model must reproduce wherever it is served."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _TIMEOUT_S = 60
 
 
 class GoldenAnswer(BaseModel):
-    """What a model answers to an utterance that it was not trained on."""
+    """A model's answer to an utterance that it was not trained on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +26,7 @@ class GoldenAnswer(BaseModel):
 
 
 class GoldenAnswers(BaseModel):
-    """Those of one model under one way of serving it."""
+    """The golden answers of one model under one serve configuration."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,9 +36,10 @@ class GoldenAnswers(BaseModel):
 def ask_golden(
     base_url: str, key: str, artifact: ModelArtifact, utterances: Sequence[str]
 ) -> GoldenAnswers:
-    """A candidate's own answers to the first few, those it is surest of.
+    """Return a candidate's most confident answers to the first few utterances.
 
-    Among other callers' requests a server rounds otherwise; only a near tie can show that.
+    Rounding depends on how a server batches requests and can change an answer only when two tokens
+    are almost equally likely; confident answers avoid that.
     """
     answers = []
     for utterance in utterances[:_ASKED]:
@@ -51,20 +52,20 @@ def ask_golden(
 def require_golden(
     base_url: str, key: str, model: str, artifact: ModelArtifact, golden: Sequence[GoldenAnswer]
 ) -> None:
-    """Raise `ServingError` unless `model` at this address answers as in the evaluation."""
+    """Raise `ServingError` unless `model` at this address gives its answers of the evaluation."""
     for answer in golden:
         text, _ = _ask(base_url, key, model, artifact, answer.utterance)
         if text != answer.text:
             raise ServingError(
-                f"{model} at {base_url} answers {answer.utterance!r} with {text!r}, and "
-                f"{artifact.name} answered {answer.text!r} when it was evaluated"
+                f"{model} at {base_url} answers {answer.utterance!r} with {text!r}, but "
+                f"{artifact.name} answered {answer.text!r} in its evaluation"
             )
 
 
 def _ask(
     base_url: str, key: str, model: str, artifact: ModelArtifact, utterance: str
 ) -> tuple[str, float]:
-    """The answer, one request at a time, and the probability of all its tokens together."""
+    """Return the answer and the sum of its tokens' log-probabilities."""
     body = {
         "model": model,
         "messages": build_messages(artifact.system_prompt, utterance),
@@ -80,6 +81,6 @@ def _ask(
         answer.raise_for_status()
         choice: dict[str, Any] = answer.json()["choices"][0]
     except (httpx.HTTPError, ValueError, LookupError) as error:
-        raise ServingError(f"{model} at {base_url} did not answer: {error}") from error
+        raise ServingError(f"request to {model} at {base_url} failed: {error}") from error
     tokens = (choice.get("logprobs") or {}).get("content") or []
     return choice["message"]["content"] or "", math.fsum(token["logprob"] for token in tokens)

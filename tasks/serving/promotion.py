@@ -1,4 +1,4 @@
-"""Promote and roll back as tasks, with an event to Prefect and the registry's `champion` after."""
+"""Tasks that promote and roll back, publish events to Prefect and move the `champion` alias."""
 
 import logging
 
@@ -18,7 +18,7 @@ from tasks.tracking.registry import point_champion, try_point_champion
 PROMOTED = "intent.model.promoted"
 ROLLED_BACK = "intent.model.rolled-back"
 NOT_PROMOTED = "intent.model.not-promoted"
-# The caller of a promotion or a rollback waits for it.
+# Short, because the user of a promotion or rollback waits for the event.
 _TIMEOUT_S = 5
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @retried_task("promote {artifact.name}", only_waits)
 def promote(artifact: ModelArtifact, serve: ServeConfig, project: str, version: str) -> ServedModel:
-    """Serve this model at the public address if it answers there as in its evaluation."""
+    """Serve this model at the public address if it gives its golden answers there."""
     settings = get_settings()
     target, golden = open_target(settings), read_golden(settings, artifact, serve)
     served = new_served_model(
@@ -36,7 +36,7 @@ def promote(artifact: ModelArtifact, serve: ServeConfig, project: str, version: 
     try:
         now = target.promote(served)
     except PromotionInProgressError:
-        raise  # the other promotion sends its own event
+        raise  # without an event: the other promotion publishes its own
     except ServingError as error:
         publish_model_event(settings, NOT_PROMOTED, served, former, str(error))
         raise
@@ -58,13 +58,13 @@ def roll_back() -> ServedModel:
 
 @retried_task()
 def move_champion(served: ServedModel) -> None:
-    """Point the registry's `champion` at what is served."""
+    """Point the registry's `champion` alias to the served model."""
     point_champion(get_settings(), served.project, served.version)
 
 
 @task
 def move_champion_back(served: ServedModel) -> None:
-    """The registry after a rollback: one that is down is only reported."""
+    """Point `champion` to the served model after a rollback; only log a registry that is down."""
     try_point_champion(get_settings(), served.project, served.version)
 
 
@@ -75,7 +75,7 @@ def publish_model_event(
     former: ServedModel | None,
     reason: str = "",
 ) -> None:
-    """Send an event about a model. A Prefect server that does not answer stops nothing."""
+    """Publish an event about a model; a Prefect server that does not answer is only logged."""
     resource = {
         "prefect.resource.id": f"intent.model.{served.project}.{served.alias}",
         "prefect.resource.name": f"{served.project} as {served.alias!r}",
@@ -92,4 +92,4 @@ def publish_model_event(
     try:
         publish_event(settings, event, resource, payload, timeout_s=_TIMEOUT_S)
     except ServiceError as error:
-        logger.warning("nobody is notified of %s: %s", event, error)
+        logger.warning("failed to publish event %s: %s", event, error)

@@ -1,4 +1,4 @@
-"""What a gate has accepted, as it is in the store; read without Prefect and MLflow."""
+"""Releases: models that a gate has accepted, read from the store without Prefect and MLflow."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _CONTENT_NAME = re.compile(r"intent-[0-9a-f]{12}")
 
 
 class Release(BaseModel):
-    """A model that was accepted, and how it is to be served; kept under `releases/<its name>`."""
+    """An accepted model and its serve configuration; stored under `releases/<content name>`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,26 +27,26 @@ class Release(BaseModel):
     project: str
     version: str
     intents: tuple[str, ...] = ()
-    """Those of its dataset: an answer with another one is none."""
+    """The intents of its dataset; an answer with any other intent is invalid."""
     reason: str
     """Why it was accepted."""
     asked_at: AwareDatetime | None = None
-    """When its run was asked for, however often that was started; None in earlier versions'."""
+    """When its run was first requested, before any retries; None if an earlier version wrote it."""
 
 
 def require_release(settings: Settings, name: str) -> Release:
-    """What was accepted under that content name. Raises `ConfigError` when nothing was."""
+    """Return the release of that content name. Raises `ConfigError` if there is none."""
     release = read_finished(get_store(settings), release_prefix(name), Release)
     if release is None:
         raise ConfigError(
-            f"{name!r} is no model that a gate has accepted: give its content name, "
-            "as intent-0123456789ab, from the run's page or `intent status`"
+            f"no gate has accepted a model named {name!r}: pass a content name such as "
+            "intent-0123456789ab from the run's page or `intent status`"
         )
     return release
 
 
 def hours_behind(settings: Settings, champion: str, project: str, asked_at: datetime) -> float:
-    """How much earlier than the champion's a run of the same project was asked for; 0 if not."""
+    """Return how many hours before the champion's run a run was requested; 0 if not before."""
     release = read_finished(get_store(settings), release_prefix(champion), Release)
     if release is None or release.project != project or release.asked_at is None:
         return 0.0
@@ -56,14 +56,16 @@ def hours_behind(settings: Settings, champion: str, project: str, asked_at: date
 def read_golden(
     settings: Settings, artifact: ModelArtifact, serve: ServeConfig
 ) -> tuple[GoldenAnswer, ...]:
-    """Those the evaluation left. Raises `StorageError` for a model that was not evaluated so."""
+    """Return the model's golden answers. Raises `StorageError` if its evaluation stored none."""
     prefix = golden_prefix(artifact, serve)
     return require_finished(get_store(settings), prefix, GoldenAnswers).answers
 
 
 def find_content_names(document: bytes, key: str) -> set[str]:
-    """Every model that a JSON document names, whichever version of this software wrote it."""
+    """Return all content names in a JSON document, which any version may have written."""
     try:
         return set(_CONTENT_NAME.findall(json.dumps(json.loads(document))))
     except ValueError as error:
-        raise StorageError(f"{key} cannot be read: see to it before models are removed") from error
+        raise StorageError(
+            f"{key} cannot be read as JSON: restore or delete it before models can be deleted"
+        ) from error

@@ -1,4 +1,4 @@
-"""What is served: the model at the public address and the previous one, in `serving.json`."""
+"""The serving state, `serving.json`: the model at the public address and the previous one."""
 
 import datetime
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from tasks.settings import Settings
 
 
 class ServedModel(BaseModel):
-    """What answers at the public address, and where it came from."""
+    """A model at the public address, and where it comes from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,12 +26,12 @@ class ServedModel(BaseModel):
     """Version in the MLflow registry; "" while it is not registered."""
     project: str
     golden: tuple[GoldenAnswer, ...] = ()
-    """What it must answer wherever it is served."""
+    """Answers that it must give wherever it is served."""
     since: AwareDatetime
 
 
 class ServingState(BaseModel):
-    """The served model and the one before it, which a rollback returns to."""
+    """The served model and the previous model, which a rollback switches to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,11 +43,11 @@ class ServingState(BaseModel):
 
 
 class Drift(NamedTuple):
-    """What is served differs from what should be."""
+    """A difference between the serving state and what is really served."""
 
     problem: str
     repair: str
-    """What `reconcile` does about it."""
+    """What `reconcile` does to repair it."""
 
 
 def new_served_model(
@@ -59,7 +59,7 @@ def new_served_model(
     version: str,
     golden: Sequence[GoldenAnswer],
 ) -> ServedModel:
-    """The model as it is to be served from now on."""
+    """Return a `ServedModel` that is served from now on under the current settings."""
     return ServedModel(
         artifact=artifact,
         serve=serve,
@@ -73,12 +73,12 @@ def new_served_model(
 
 
 def is_same(served: ServedModel, other: ServedModel) -> bool:
-    """Is it the same model, served in the same way under the same names?"""
+    """Whether two served models differ only in when their serving started."""
     return served.model_copy(update={"since": other.since}) == other
 
 
 def read_state(settings: Settings) -> ServingState:
-    """What this machine serves."""
+    """Read this machine's serving state; empty if nothing was ever promoted."""
     path = settings.layout.serving_state
     return ServingState.model_validate_json(path.read_bytes()) if path.exists() else ServingState()
 

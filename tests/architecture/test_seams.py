@@ -16,7 +16,7 @@ TARGETS = [
 ]
 FACADE, FLOWS = "tasks/serving/promotion.py", "flows/promote.py"
 COMMANDS = "flows/cli/serve/serving.py"
-RESERVED = ("promote", "roll_back", "rollback", "turn_to", "turn_back")
+RESERVED = ("promote", "roll_back", "rollback", "switch_to", "switch_back")
 
 
 def name_of(path: Path) -> str:

@@ -1,1 +1,1 @@
-"""Replicas of a fleet, and the ones that run on EAS."""
+"""Fleet replicas, including replicas on PAI-EAS."""

@@ -1,4 +1,4 @@
-"""A fleet whose replicas run on PAI-EAS: EAS starts them, the store says what they serve."""
+"""A fleet of replicas on PAI-EAS: EAS starts them, the store's desired state sets their model."""
 
 from intent_core.files import write_atomically
 from tasks.alibaba.eas import EasService, EasServices
@@ -14,9 +14,9 @@ _KEYS, _API_KEY = "inference_keys", "api_key"
 
 
 def deploy_fleet(settings: Settings, pai: PaiSettings, limit_s: float = _START_S) -> EasService:
-    """Start replicas on EAS, or update them to the current image and settings; wait for them."""
+    """Start replicas on EAS, or update their image and settings, and wait until they are ready."""
     services, spec = EasServices(pai), describe_fleet(settings, pai, require_fleet(settings).alias)
-    # The folder is read-only there: it must contain what a replica would make for itself.
+    # The secrets folder is read-only on EAS: replicas cannot create their own key there.
     keys = open_store(pai.secrets)
     keys.put_if_absent(_API_KEY, settings.read_api_key().encode())
     former = services.put(spec)
@@ -26,9 +26,9 @@ def deploy_fleet(settings: Settings, pai: PaiSettings, limit_s: float = _START_S
 
 
 def admit_token(settings: Settings, pai: PaiSettings, service: EasService) -> None:
-    """EAS's token is a caller's key: EAS passes it on, so the replicas must accept it.
+    """Add EAS's token to the API keys: EAS forwards it, so the replicas must accept it.
 
-    This machine has it first among its own, for `intent ask` and the end of a promotion.
+    On this machine it becomes the first key, which `intent ask` and promotions use.
     """
     line = f"eas-{service.name} {service.token.get_secret_value()}"
     keys = open_store(pai.secrets)

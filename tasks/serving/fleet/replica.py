@@ -1,4 +1,4 @@
-"""A replica's side of a fleet: do what the desired state says, and report what was done."""
+"""A fleet's replica: apply the desired state on this machine and report the result."""
 
 import contextlib
 import datetime
@@ -28,25 +28,25 @@ _BEAT_S = 10.0
 
 
 class Replica:
-    """Makes this machine serve what its fleet is to serve.
+    """Makes this machine serve the model in its fleet's desired state.
 
-    Raises `ConfigError` when no fleet is set.
+    Raises `ConfigError` when INTENT_FLEET is not set.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._fleet = require_fleet(settings)
         self._settings = as_single_machine(settings)
         self._local = LocalTarget(self._settings)
-        # Two replicas may share a machine, never a home.
+        # Two replicas may share a machine but not a home, so the home makes the name unique.
         home = hashlib.sha256(str(settings.home.resolve()).encode()).hexdigest()[:6]
         self._report = ReplicaReport(replica=f"{socket.gethostname()}-{home}", at=_now())
         self._warm = self._process = ""
         self._in_use = contextlib.ExitStack()
 
     def adopt_desired(self) -> None:
-        """After a restart serve first what the other replicas serve, not what was served here.
+        """After a restart, serve the fleet's current model instead of the last local one.
 
-        When the store does not answer, keep what was served here.
+        If the store does not answer, keep the local one.
         """
         with contextlib.suppress(IntentError):
             desired = self._fleet.read_desired()
@@ -56,27 +56,27 @@ class Replica:
                 self._local.adopt(state)
 
     def follow(self, stop: threading.Event, every_s: float = _EVERY_S) -> None:
-        """Until `stop`; then no promotion waits for this replica."""
+        """Apply the desired state repeatedly until `stop`, then leave the fleet."""
         beating = threading.Thread(target=self._beat, args=(stop,))
         beating.start()
         while not stop.is_set():
             try:
                 self.step()
             except IntentError as error:
-                logger.warning("the store does not say what is to be served: %s", error)
+                logger.warning("failed to read the fleet's desired state: %s", error)
             stop.wait(every_s)
         beating.join()
         with contextlib.suppress(IntentError):
             self._fleet.delete_report(self._report.replica)
 
     def step(self) -> None:
-        """One look at the desired state. Raises when the store cannot be reached."""
+        """Apply the desired state once and report. Raises if the store is not available."""
         desired = self._fleet.read_desired()
         fault = ""
         try:
             self._apply(desired)
         except PromotionInProgressError:
-            pass  # `intent serve` itself is starting a server
+            pass  # `intent serve` is starting a server and holds the lock
         except IntentError as error:
             fault = f"{type(error).__name__}: {error}"
         served = self._local.read().current
@@ -86,7 +86,7 @@ class Replica:
     def _apply(self, desired: DesiredState) -> None:
         if desired.candidate and desired.is_changing():
             self._warm_up(desired.candidate)
-        elif self._process:  # warm or not: what failed must not stay
+        elif self._process:  # also if it is not warm: a failed candidate's server must be stopped
             self._release_candidate()
             self._local.reconcile()
         if desired.current and not self._serves(desired.current):
@@ -97,7 +97,7 @@ class Replica:
         if self._warm == name or self._serves(candidate):
             return
         self._release_candidate()
-        # Without it the server would be stopped as unused before its promotion.
+        # Marked as in use; otherwise the server would be stopped as unused before its promotion.
         process = server_name(candidate.artifact, candidate.serve)
         self._in_use.enter_context(in_use(self._settings.layout.processes, process))
         self._process = process
@@ -125,7 +125,7 @@ class Replica:
             self._fleet.write_report(self._report)
 
     def _beat(self, stop: threading.Event) -> None:
-        """A heartbeat, also in the minutes a server takes to start."""
+        """Send heartbeats from a thread, because starting a server can block `step` for minutes."""
         while not stop.is_set():
             with contextlib.suppress(IntentError):
                 self._fleet.write_report(self._report.model_copy(update={"at": _now()}))
@@ -133,7 +133,7 @@ class Replica:
 
 
 def as_single_machine(settings: Settings) -> Settings:
-    """The settings of a machine that serves by itself: for its own servers."""
+    """Return the settings without the fleet, for the replica's own gateway and model servers."""
     return settings.model_copy(update={"fleet": "", "public_url": ""})
 
 

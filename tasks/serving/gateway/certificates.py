@@ -1,7 +1,7 @@
-"""The gateway's certificate: checked, copied below our home, and taken again when it changes.
+"""The gateway's certificate: validate it, copy it into the home, and reload it when it changes.
 
-nginx reads our copy only. A half-written or broken renewal therefore never reaches it, whoever
-makes it read its configuration again.
+nginx reads only the validated copy. It can therefore be reloaded at any time without loading a
+half-written or invalid renewal.
 """
 
 import os
@@ -29,10 +29,11 @@ _KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVAT
 
 
 def renew_certificate(settings: Settings) -> bool:
-    """Take the certificate the settings name; False when it is the one the gateway has already.
+    """Load the configured certificate into the gateway; return whether it has changed.
 
-    A gateway that runs is reloaded without losing a request. Raises `ConfigError` for a pair that
-    cannot be used, `ServingError` when the gateway does not show it; the former one stays in both.
+    A running gateway is reloaded without losing requests. Raises `ConfigError` for an unusable
+    certificate or key, `ServingError` when the gateway does not present the new certificate. In
+    both cases the gateway keeps the previous one.
     """
     pair = read_pair(settings)
     if pair is None:
@@ -44,70 +45,72 @@ def renew_certificate(settings: Settings) -> bool:
     record = find_process(settings.layout.processes, "gateway")
     shown = _shown_certificate(settings) if record else None
     wanted = _first_certificate(pair)
-    # None: it does not answer yet, and a signal might end it before it knows that signal.
+    # None: the gateway is still starting, and a reload signal now might terminate it.
     if record is None or shown in (None, wanted):
         return changed
     reload_gateway(
         record,
         lambda: _shown_certificate(settings) == wanted,
-        "the gateway did not take the new certificate",
+        "the gateway did not load the new certificate",
     )
     return True
 
 
 def read_expiry(settings: Settings) -> datetime | None:
-    """When the certificate expires; None without TLS. Raises `ConfigError` as `read_pair`."""
+    """Return when the certificate expires; None without TLS. Raises like `read_pair`."""
     pair = read_pair(settings)
     if pair is None:
         return None
     try:
         return x509.load_der_x509_certificate(_first_certificate(pair)).not_valid_after_utc
     except ValueError as error:
-        raise ConfigError(f"INTENT_TLS_CERTIFICATE holds no X.509 certificate: {error}") from error
+        raise ConfigError(
+            f"INTENT_TLS_CERTIFICATE={settings.tls_certificate}: not an X.509 certificate: {error}"
+        ) from error
 
 
 def read_pair(settings: Settings) -> bytes | None:
-    """Certificate, chain and key as one PEM; None without TLS.
+    """Return certificate, chain and key as one PEM; None without TLS.
 
-    Raises `ConfigError` naming the setting, and never a word of what is in the files.
+    Raises `ConfigError` that names the setting but never contains the files' content.
     """
     if not settings.has_tls:
         return None
     if settings.tls_certificate is None or settings.tls_key is None:
         missing = "KEY" if settings.tls_key is None else "CERTIFICATE"
         raise ConfigError(
-            f"INTENT_TLS_{missing} is not set: the gateway needs INTENT_TLS_CERTIFICATE and "
+            f"INTENT_TLS_{missing} is not set: set both INTENT_TLS_CERTIFICATE and "
             "INTENT_TLS_KEY, or neither"
         )
     if settings.gateway_local_port == settings.gateway_port:
         raise ConfigError(
             f"INTENT_GATEWAY_LOCAL_PORT={settings.gateway_local_port} is the public port: "
-            "choose another, it has no TLS"
+            "choose another, because the local port has no TLS"
         )
     certificate = _read("INTENT_TLS_CERTIFICATE", settings.tls_certificate, _CERTIFICATE)
     key = _read("INTENT_TLS_KEY", settings.tls_key, _KEY)
     if b"ENCRYPTED" in key:
         raise ConfigError(
-            f"INTENT_TLS_KEY={settings.tls_key} has a passphrase: nobody could type it at a "
-            "restart; give a key without one"
+            f"INTENT_TLS_KEY={settings.tls_key} has a passphrase, which cannot be entered at a "
+            "restart: use a key without a passphrase"
         )
     return certificate + b"\n" + key + b"\n"
 
 
 def _read(setting: str, path: Path, pattern: re.Pattern[bytes]) -> bytes:
-    """The file's PEM blocks of that kind."""
+    """Return the file's PEM blocks that match the pattern."""
     try:
         blocks = pattern.findall(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{setting}={path}: {error.strerror}") from error
     if not blocks:
         kind = "certificate" if pattern is _CERTIFICATE else "private key"
-        raise ConfigError(f"{setting}={path}: no {kind} in PEM form")
+        raise ConfigError(f"{setting}={path}: no {kind} in PEM format")
     return b"\n".join(blocks)
 
 
 def _put(settings: Settings, pair: bytes) -> None:
-    """Replace our copy in one step, once nginx itself has found nothing wrong with it."""
+    """Replace the copy atomically, after nginx has accepted it in a configuration test."""
     kept = settings.layout.gateway_certificate
     with open_atomically(kept, 0o600) as file:
         file.write(pair)
@@ -124,29 +127,34 @@ def _require_usable(settings: Settings, certificate: Path) -> None:
     finally:
         config.unlink(missing_ok=True)
     if done.returncode:
-        # Without nginx's time and pid: the same fault is the same message.
-        said = re.search(r"\[emerg\] (?:[0-9#]+: )?(.*)", done.stderr)
-        problem = said.group(1).replace(str(certificate), "the pair") if said else "nginx -t failed"
+        # Drop nginx's time and pid: `supervise` logs repeated errors once only if they are equal.
+        match = re.search(r"\[emerg\] (?:[0-9#]+: )?(.*)", done.stderr)
+        problem = (
+            match.group(1).replace(str(certificate), "the pair") if match else "nginx -t failed"
+        )
         raise ConfigError(
-            f"INTENT_TLS_CERTIFICATE={settings.tls_certificate} with "
-            f"INTENT_TLS_KEY={settings.tls_key} is of no use to nginx: {problem}"
+            f"nginx rejects INTENT_TLS_CERTIFICATE={settings.tls_certificate} with "
+            f"INTENT_TLS_KEY={settings.tls_key}: {problem}"
         )
 
 
 def _mine() -> str:
-    """`intent serve` and `intent up` may be at it at once, and threads of one process."""
+    """Return a unique suffix: several processes and threads may test a certificate at once."""
     return f"{os.getpid()}-{threading.get_ident()}"
 
 
 def _first_certificate(pair: bytes) -> bytes:
-    """The server's own, which comes before those that vouch for it."""
+    """Return the server's certificate (DER), which comes before its chain."""
     block = _CERTIFICATE.search(pair)
     assert block
     return ssl.PEM_cert_to_DER_cert(block.group().decode("ascii", "replace"))
 
 
 def _shown_certificate(settings: Settings) -> bytes | None:
-    """What a caller is shown; None when nobody answers. Nothing is sent, so nothing is verified."""
+    """Return the certificate (DER) that the gateway presents; None if it does not answer.
+
+    It is not verified, because no data is sent.
+    """
     try:
         address = (settings.host, settings.gateway_port)
         return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(address, timeout=5))

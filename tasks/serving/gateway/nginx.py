@@ -1,7 +1,7 @@
-"""nginx before the model servers: one public address, turned by a graceful reload.
+"""nginx as the gateway: one public address, switched between model servers by a graceful reload.
 
-Workers that still answer for the old server finish; new connections go to the new one.
-Only the paths that ask the model pass; who may ask is the model server's own affair.
+Old workers finish their requests; new connections go to the new server. Only the paths that query
+the model are forwarded. The model server checks the API keys.
 """
 
 import os
@@ -25,14 +25,14 @@ _TEMPLATE = Path(__file__).with_name("nginx.conf.j2")
 
 def gateway_command(settings: Settings) -> list[str]:
     binary = Path(nginx_binary())
-    if not os.access(binary, os.X_OK):  # in an image it is, on a disk one cannot write to
+    if not os.access(binary, os.X_OK):  # skipped in images, which are read-only and have it set
         binary.chmod(binary.stat().st_mode | 0o111)
     folder = settings.layout.gateway
     return [str(binary), "-p", str(folder), "-c", str(settings.layout.gateway_config)]
 
 
 def write_gateway_config(settings: Settings, backend: str = "", serving: str = "") -> None:
-    """`backend` is host:port of a model server; empty: callers get a 503 that says why."""
+    """Write the configuration; `backend` is host:port of a model server, empty for a 503."""
     text = format_gateway_config(settings, settings.layout.gateway_certificate, backend, serving)
     write_atomically(settings.layout.gateway_config, text)
 
@@ -40,7 +40,7 @@ def write_gateway_config(settings: Settings, backend: str = "", serving: str = "
 def format_gateway_config(
     settings: Settings, certificate: Path, backend: str = "", serving: str = ""
 ) -> str:
-    """nginx's configuration, and the folders that it needs."""
+    """Return nginx's configuration; also creates the folders that nginx needs."""
     settings.layout.gateway_temp.mkdir(parents=True, exist_ok=True)
     template = Template(_TEMPLATE.read_text("utf-8"), trim_blocks=True, undefined=StrictUndefined)
     text: str = template.render(
@@ -58,9 +58,9 @@ def format_gateway_config(
 
 
 def require_same_listeners(settings: Settings) -> None:
-    """Raise `ConfigError` when the gateway that runs was started under other settings.
+    """Raise `ConfigError` if the running gateway was started under other settings.
 
-    Whoever turned it without the settings of TLS would take TLS away from its callers.
+    Reloading it without the TLS settings would turn TLS off for its callers.
     """
     if find_process(settings.layout.processes, "gateway") is None:
         return
@@ -69,7 +69,7 @@ def require_same_listeners(settings: Settings) -> None:
     if _find_listeners(running) != _find_listeners(ours):
         raise ConfigError(
             "the gateway was started with another INTENT_HOST, INTENT_GATEWAY_PORT or "
-            "INTENT_TLS_*: set the same here, or `intent down` and `intent up`"
+            "INTENT_TLS_*: use the same settings, or restart it with `intent down` and `intent up`"
         )
 
 
@@ -78,20 +78,21 @@ def _find_listeners(config: str) -> set[str]:
     return {line for line in lines if line.startswith(("listen ", "ssl_"))}
 
 
-def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: float = 15) -> None:
-    """Send new requests to `backend`; return when the public address says `serving`.
+def switch_gateway(settings: Settings, backend: str, serving: str, timeout_s: float = 15) -> None:
+    """Switch nginx to `backend`; return when its health page reports `serving`.
 
-    Raises `ServingError` when it does not, `ConfigError` when it was started otherwise.
+    Raises `ServingError` if that takes too long, `ConfigError` if the gateway was started under
+    other settings.
     """
     record = find_process(settings.layout.processes, "gateway")
     if record is None:
-        raise ServingError("the gateway is not running: `intent up` starts it")
+        raise ServingError("the gateway is not running: start it with `intent up`")
     require_same_listeners(settings)
     write_gateway_config(settings, backend, serving)
     reload_gateway(
         record,
-        lambda: is_turned_to(settings, backend, serving),
-        f"the gateway did not turn to {serving!r}",
+        lambda: is_switched_to(settings, backend, serving),
+        f"the gateway did not switch to {serving!r}",
         timeout_s,
     )
 
@@ -99,17 +100,17 @@ def turn_gateway(settings: Settings, backend: str, serving: str, timeout_s: floa
 def reload_gateway(
     record: ProcessRecord, is_done: Callable[[], bool], problem: str, timeout_s: float = 15
 ) -> None:
-    """Have nginx read its files anew; return when that is done and for every new connection.
+    """Make nginx reload its files; return when all new connections use them.
 
-    Raises `ServingError`, which begins with `problem`, when that takes too long.
+    Raises `ServingError`, which starts with `problem`, if that takes too long.
     """
     former = psutil.Process(record.pid).children()
     os.kill(record.pid, signal.SIGHUP)
     until = time.monotonic() + timeout_s
-    # Until a former worker leaves it, too, takes connections, and as it was.
+    # Until it shuts down, an old worker accepts connections with the old configuration.
     while not all(map(_is_leaving, former)) or not is_done():
         if time.monotonic() > until:
-            raise ServingError(f"{problem}; see {record.log}")
+            raise ServingError(f"{problem} within {timeout_s:g} s; see {record.log}")
         time.sleep(0.05)
 
 
@@ -118,12 +119,12 @@ def health_url(settings: Settings) -> str:
 
 
 def serving_now(settings: Settings) -> str | None:
-    """Model server the public address turns to; "" for none, None when it does not answer."""
+    """Return the gateway's model server: "" without one, None if the gateway does not answer."""
     return _read_health(settings).get("serving")
 
 
-def is_turned_to(settings: Settings, backend: str, serving: str) -> bool:
-    """The very process: a server that was started again has its name and another address."""
+def is_switched_to(settings: Settings, backend: str, serving: str) -> bool:
+    """Whether the gateway uses this very process: a restarted server has another address."""
     return _read_health(settings) == {"serving": serving, "address": backend}
 
 
@@ -136,7 +137,7 @@ def _read_health(settings: Settings) -> dict[str, str]:
 
 
 def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:
-    """Wait until nginx's former workers have answered their last request."""
+    """Wait until nginx's old workers have answered their last request, at most `grace_s`."""
     record = find_process(settings.layout.processes, "gateway")
     if record is None:
         return
@@ -149,7 +150,7 @@ def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:
 
 
 def _is_leaving(worker: psutil.Process) -> bool:
-    """Has this worker stopped taking connections, or gone altogether?"""
+    """Whether this worker has stopped accepting connections or has exited."""
     try:
         return "shutting down" in " ".join(worker.cmdline())
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Where models are served: one protocol, and one table of its implementations."""
+"""Serving targets: the protocol and the table of its implementations."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -10,15 +10,15 @@ from tasks.settings import Settings
 
 
 class ServingTarget(Protocol):
-    """What serves one public alias. Each method raises `ServiceError` for a system that fails."""
+    """Serves one public alias. Every method raises `ServiceError` if an external system fails."""
 
     def read(self) -> ServingState:
-        """The served model and the previous one."""
+        """Return the served model and the previous one."""
 
     def promote(self, served: ServedModel) -> ServedModel:
-        """Serve this model; on any failure the previous one is still served.
+        """Serve this model; on any failure the current one stays.
 
-        Raises `ServingError` when it does not give its golden answers,
+        Raises `ServingError` if the model does not give its golden answers,
         `PromotionInProgressError` while another promotion or rollback is in progress.
         """
 
@@ -26,34 +26,34 @@ class ServingTarget(Protocol):
         """Serve the previous model. Needs neither MLflow nor Prefect."""
 
     def reconcile(self) -> tuple[ServedModel | None, list[str]]:
-        """Make true what the state says. Returns the served model and the repairs."""
+        """Make the servers match the serving state. Returns the served model and the repairs."""
 
     def find_drift(self) -> Drift | None:
-        """What `reconcile` would repair; None while a promotion is in progress."""
+        """Return what `reconcile` would repair; None while a promotion is in progress."""
 
     def note_version(self, artifact: ModelArtifact, version: str) -> ServedModel | None:
-        """Set the registry's version of a model promoted without one; None: another is served."""
+        """Set the registry version of a model promoted without one; None if it is not served."""
 
     def does_answer(self, served: ServedModel) -> bool:
-        """Does the served model answer everywhere?"""
+        """Whether the served model answers everywhere."""
 
     def replicas(self) -> dict[str, str]:
-        """What each replica serves, or why it serves nothing; empty without replicas."""
+        """Return each replica's model, or why it serves none; empty without replicas."""
 
     def protected_models(self) -> set[str]:
-        """Content names of models that cleaning must keep."""
+        """Return the content names of models that `intent clean` must keep."""
 
     def require_servers_here(self) -> None:
         """Raise `ConfigError` unless the model servers run on this machine."""
 
     def start_trial(self, name: str, trial: dict[str, Any]) -> Trial:
-        """Give an accepted model a share of the requests; `trial` as in `Trial`."""
+        """Route a share of the requests to an accepted model; `trial` has the fields of `Trial`."""
 
     def stop_trial(self) -> None:
-        """Give all requests to the champion."""
+        """Stop the trial and send all requests to the champion."""
 
     def read_trial(self) -> dict[str, Any] | None:
-        """The trial in progress with its results; None without one."""
+        """Return the running trial with its results; None without a trial."""
 
 
 def _open_local(settings: Settings) -> ServingTarget:
@@ -69,7 +69,7 @@ def _open_fleet(settings: Settings) -> ServingTarget:
 
 
 class TargetKind(NamedTuple):
-    """When a serving target is the one to command, and how it is opened."""
+    """When to use a serving target, and how to open it."""
 
     is_set: Callable[[Settings], bool]
     open: Callable[[Settings], ServingTarget]
@@ -79,14 +79,14 @@ TARGETS = (
     TargetKind(lambda settings: bool(settings.fleet), _open_fleet),
     TargetKind(lambda settings: True, _open_local),
 )
-"""The first that is set is commanded; this machine where none is."""
+"""The first kind that is set is used; the last, this machine, always is."""
 
 
 def open_target(settings: Settings) -> ServingTarget:
-    """Where this process's promotions go: a fleet if one is set, else this machine."""
+    """Open the target of promotions: the fleet if INTENT_FLEET is set, else this machine."""
     return next(kind.open(settings) for kind in TARGETS if kind.is_set(settings))
 
 
 def protected_models(settings: Settings) -> set[str]:
-    """What cleaning must keep, whichever targets use this home and this store."""
+    """Return the models that `intent clean` must keep for any target of this home and store."""
     return set().union(*(kind.open(settings).protected_models() for kind in TARGETS))

@@ -1,9 +1,9 @@
-"""A fleet: replicas behind one address, each with a disk and servers of its own.
+"""A fleet: replicas behind one address, each with its own disk and servers.
 
-What they are to serve is one small object in the store, the desired state. A promotion writes its
-candidate there and waits until every replica has it warm, only then makes it the current model, and
-waits again. Replicas (`tasks.serving.fleet.replica`) report in the store, too; no process needs to
-reach them. The desired state is replaced whole, so every reader reads a complete one.
+The store contains one small object per fleet, the desired state. A promotion writes its candidate
+there, waits until every replica has loaded it, makes it the current model, and waits until every
+replica serves it. Replicas (`tasks.serving.fleet.replica`) write their reports to the store, too,
+so promotions need no connection to them. The desired state is replaced atomically.
 """
 
 import datetime
@@ -30,7 +30,7 @@ from tasks.storage.step_results import MANIFEST, get_store, read_finished, write
 
 logger = logging.getLogger(__name__)
 
-# By the clocks of several machines: they may differ by some seconds.
+# Ages compare the clocks of different machines, which may differ by a few seconds.
 _PROMOTION_LOST_AFTER_S = 60
 _REPLICA_LOST_AFTER_S = 45
 _DOWNLOAD_S = 900
@@ -39,47 +39,49 @@ _EVERY_S = 0.5
 
 
 class DesiredState(BaseModel):
-    """What the replicas of an alias are to serve."""
+    """The model that the replicas of an alias should serve."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     current: ServedModel | None = None
     previous: ServedModel | None = None
     candidate: ServedModel | None = None
-    """To be warm on every replica that serves the current one."""
+    """A model that every replica should load while it serves the current one."""
     promoter: str = ""
-    """The promotion in progress."""
+    """Id of the promotion in progress; "" without one."""
     at: AwareDatetime
-    """Its last heartbeat."""
+    """When this state was last written; the promotion in progress writes it as a heartbeat."""
 
     def is_changing(self) -> bool:
-        """Is a promotion in progress whose process is alive?"""
+        """Whether a promotion is in progress and its process is alive."""
         return bool(self.promoter) and _age_s(self.at) < _PROMOTION_LOST_AFTER_S
 
 
 class ReplicaReport(BaseModel):
-    """What a replica reports."""
+    """The state of a replica, as it last reported it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     replica: str
     serving: str = ""
-    """`describe_served` of what answers its callers."""
+    """`describe_served` of the model that its callers reach; "" if none."""
     warm: str = ""
-    """The same of the candidate that gave its golden answers."""
+    """`describe_served` of the candidate that is loaded and gave its golden answers."""
     fault: str = ""
-    """Why it could not do what the promotion `of` asked for."""
+    """Why the replica could not follow the desired state; "" if it could."""
     of: str = ""
+    """Id of the promotion to which this report belongs."""
     at: AwareDatetime
+    """When the report was written."""
 
 
 def describe_served(served: ServedModel) -> str:
-    """A model, how it is served and the version it is labelled with, as one name."""
+    """Return a name made of the content name, the serve configuration and the version."""
     return f"{served.artifact.name}-{fingerprint(served.serve)[:6]}@{served.version}"
 
 
 class FleetTarget:
-    """The replicas of the alias in INTENT_FLEET."""
+    """The replicas that serve the alias in INTENT_FLEET."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -91,11 +93,11 @@ class FleetTarget:
         return ServingState(current=desired.current, previous=desired.previous)
 
     def promote(self, served: ServedModel) -> ServedModel:
-        """Raises `ServingError` that names the replica which could not."""
+        """Promote on all replicas. Raises `ServingError` that names a replica that failed."""
         if served.alias != self.alias:
             raise ConfigError(
-                f"the recipe's serve.alias is {served.alias!r} and the fleet's {self.alias!r} "
-                "(INTENT_FLEET): they must be the same"
+                f"serve.alias in the recipe is {served.alias!r}, but INTENT_FLEET is "
+                f"{self.alias!r}: they must be equal"
             )
         change = _FleetChange(self._settings, self)
         former = change.desired.current
@@ -109,20 +111,21 @@ class FleetTarget:
         desired = change.desired
         if desired.previous is None or desired.current is None:
             change.end()
-            raise ConfigError("there is no earlier model to roll back to")
+            raise ConfigError("there is no previous model to roll back to")
         served = desired.previous.model_copy(update={"since": _now()})
         return change.make(served, desired.current)
 
     def reconcile(self) -> tuple[ServedModel | None, list[str]]:
-        """Withdraw what a killed promotion left; the replicas do the rest by themselves."""
+        """Withdraw the candidate of a killed promotion; the replicas repair themselves."""
         desired, repairs = self.read_desired(), []
         if desired.candidate:
             _FleetChange(self._settings, self).end()
             name = describe_served(desired.candidate)
-            repairs.append(f"withdrew {name}, whose promotion was cut off")
+            repairs.append(f"withdrew {name}: its promotion was interrupted")
         wanted = describe_served(desired.current) if desired.current else ""
         repairs += [
-            f"{report.replica} does not serve it yet: {report.fault or 'on its way'}"
+            f"{report.replica} serves {report.serving or 'no model'} instead of "
+            f"{wanted or 'no model'}: {report.fault or 'in progress'}"
             for report in self.read_reports()
             if report.serving != wanted
         ]
@@ -144,12 +147,15 @@ class FleetTarget:
 
     def replicas(self) -> dict[str, str]:
         return {
-            report.replica: report.serving or report.fault or "nothing yet"
+            report.replica: report.serving or report.fault or "no model yet"
             for report in self.read_reports()
         }
 
     def protected_models(self) -> set[str]:
-        """Those of every fleet of the store. Raises `StorageError` for a state it cannot read."""
+        """Return the models of all fleets in the store.
+
+        Raises `StorageError` for a desired state that cannot be read.
+        """
         store, names = get_store(self._settings), set[str]()
         for stored in store.scan(SERVING.prefix):
             if stored.key.endswith(f"/{MANIFEST}"):
@@ -158,7 +164,7 @@ class FleetTarget:
 
     def require_servers_here(self) -> None:
         raise ConfigError(
-            f"INTENT_FLEET={self.alias} commands replicas: add --follow to be one of them"
+            f"INTENT_FLEET={self.alias} is set: add --follow to run a replica of that fleet here"
         )
 
     def start_trial(self, name: str, trial: dict[str, Any]) -> Trial:
@@ -178,13 +184,13 @@ class FleetTarget:
         write_finished(get_store(self._settings), self._prefix, desired)
 
     def read_reports(self) -> list[ReplicaReport]:
-        """Those of the replicas that are alive."""
+        """Return the reports of the replicas that are alive."""
         store, reports = get_store(self._settings), []
         for stored in list(store.list(report_prefix(self.alias))):
             try:
                 reports.append(ReplicaReport.model_validate_json(store.read(stored.key)))
             except (MissingObjectError, ValidationError):
-                continue  # it has just stopped, or has another version
+                continue  # the replica has just stopped, or runs another version
         return [report for report in reports if _age_s(report.at) < _REPLICA_LOST_AFTER_S]
 
     def write_report(self, report: ReplicaReport) -> None:
@@ -192,22 +198,22 @@ class FleetTarget:
         get_store(self._settings).put(report_key(self.alias, report.replica), content)
 
     def delete_report(self, replica: str) -> None:
-        """It has stopped: no promotion waits for it."""
+        """Delete the report of a replica that stops, so that promotions do not wait for it."""
         get_store(self._settings).delete(report_key(self.alias, replica))
 
 
 def require_fleet(settings: Settings) -> FleetTarget:
-    """Raises `ConfigError` when no fleet is set."""
+    """Open the fleet in INTENT_FLEET. Raises `ConfigError` if it is not set."""
     if not settings.fleet:
         raise ConfigError(
-            "INTENT_FLEET is not set: give the public alias that the replicas are to serve, "
-            "the recipe's serve.alias"
+            "INTENT_FLEET is not set: set it to the alias that the replicas serve (serve.alias in "
+            "the recipe)"
         )
     return FleetTarget(settings)
 
 
 class _FleetChange:
-    """One change of the desired state, from its announcement to its end."""
+    """One change of the desired state; only one can be in progress."""
 
     def __init__(self, settings: Settings, fleet: FleetTarget) -> None:
         self._settings, self._fleet = settings, fleet
@@ -218,7 +224,7 @@ class _FleetChange:
         self._write(self.desired.model_copy(update={"candidate": None}))
 
     def make(self, served: ServedModel, previous: ServedModel | None) -> ServedModel:
-        """Warm it everywhere, switch everywhere, ask it at the public address."""
+        """Load the model on all replicas, switch all to it, and test it at the public address."""
         name, former = describe_served(served), self.desired
         try:
             self._continue(former.model_copy(update={"candidate": served}))
@@ -240,7 +246,7 @@ class _FleetChange:
         return served
 
     def end(self) -> None:
-        """Nothing changes but that no promotion is in progress."""
+        """Mark this promotion as finished and keep the served model."""
         self._write(self.desired.model_copy(update={"candidate": None}), promoter="")
 
     def _write(self, desired: DesiredState, promoter: str | None = None) -> None:
@@ -248,9 +254,9 @@ class _FleetChange:
         self._fleet.write_desired(desired.model_copy(update={"promoter": promoter, "at": _now()}))
 
     def _continue(self, desired: DesiredState | None = None) -> None:
-        """Write the next state, or the same with a heartbeat.
+        """Write the next state, or the same state as a heartbeat.
 
-        Of two promotions that begin at once the later one's name is stored; only that continues.
+        If two promotions start at once, only the last writer's id is stored; the other one stops.
         """
         stored = self._fleet.read_desired()
         if stored.promoter != self._name:
@@ -269,13 +275,13 @@ class _FleetChange:
             waited = time.monotonic() - began
             if not reports and waited > _REPLICA_LOST_AFTER_S:
                 raise ServingError(
-                    f"no replica of {self._fleet.alias!r} gives a sign of life in "
+                    f"no replica of {self._fleet.alias!r} reports in "
                     f"{self._settings.store_uri}: start `intent serve --follow` with this "
                     "INTENT_STORE and INTENT_FLEET"
                 )
             if waited > limit_s:
                 slow = ", ".join(report.replica for report in reports if not is_done(report))
-                raise ServingError(f"after {waited:.0f} s the model is not {what} on {slow}")
+                raise ServingError(f"the model is not {what} after {waited:.0f} s on {slow}")
             if waited - beaten > _PROMOTION_LOST_AFTER_S / 6:
                 self._continue()
                 beaten = waited
@@ -283,12 +289,15 @@ class _FleetChange:
 
 
 def _refuse_trial() -> NoReturn:
-    raise ConfigError("a fleet has no trials: each replica counts for itself; use one machine")
+    raise ConfigError(
+        "a fleet does not support trials, because each replica counts its own requests: unset "
+        "INTENT_FLEET and run the trial on one machine"
+    )
 
 
 def _in_progress() -> PromotionInProgressError:
     return PromotionInProgressError(
-        "another promotion or rollback is under way: try again when it has ended"
+        "another promotion or rollback is in progress: try again when it has finished"
     )
 
 

@@ -1,9 +1,9 @@
-"""This machine: model servers of its own behind a gateway.
+"""Serving on this machine: model servers behind a gateway.
 
-The candidate is warm before the switch, and the previous model answers its last requests to the
-end, so callers notice nothing. With whole weights the gateway turns to another server; with
-adapters the alias turns to another adapter. `serving.json` is replaced in one step after the
-switch: after a kill before that step `reconcile` restores the previous model, after it the new one.
+The candidate is loaded before the switch, and the previous model finishes its requests, so no
+request fails. With merged weights the gateway is switched to another server; with adapters the
+alias is switched to another adapter. `serving.json` is replaced atomically after the switch: after
+a kill, `reconcile` restores the model that `serving.json` contains.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import AliasFile, Trial, write_aliases
 from tasks.models.local_cache import forget_models
-from tasks.serving.gateway.nginx import is_turned_to, serving_now, turn_gateway, wait_for_drain
+from tasks.serving.gateway.nginx import is_switched_to, serving_now, switch_gateway, wait_for_drain
 from tasks.serving.golden import require_golden
 from tasks.serving.releases import Release, read_golden, require_release
 from tasks.serving.state import (
@@ -76,12 +76,12 @@ class LocalTarget:
         return served
 
     def roll_back(self) -> ServedModel:
-        """Callers wait for it: only one golden utterance is asked, before the switch."""
+        """Serve the previous model; to be fast, test one golden utterance only."""
         settings = self._settings
         with self.lock():
             state = self.read()
             if state.previous is None or state.current is None:
-                raise ConfigError("there is no earlier model to roll back to")
+                raise ConfigError("there is no previous model to roll back to")
             served = state.previous.model_copy(
                 update={"since": datetime.datetime.now(datetime.UTC)}
             )
@@ -105,30 +105,30 @@ class LocalTarget:
             served = self.read().current
             if served is None:
                 if find_process(settings.layout.processes, "gateway") and serving_now(settings):
-                    turn_gateway(settings, "", "")
-                    repairs.append("took an unfinished first promotion back: nothing is served")
-            elif not self.does_answer(served):  # a server may live and hang
+                    switch_gateway(settings, "", "")
+                    repairs.append("reverted an unfinished first promotion: no model is served")
+            elif not self.does_answer(served):  # a process can be alive and not answer
                 server = ensure_model_server(settings, served.artifact, served.serve)
                 self._switch(served, server)
-                repairs.append(f"{served.alias!r} is {served.artifact.name} again")
+                repairs.append(f"{served.alias!r} serves {served.artifact.name} again")
             repairs += [f"stopped {name}" for name in self.retire_others(served)]
         return served, repairs
 
     def find_drift(self) -> Drift | None:
-        turned_to = serving_now(self._settings)
+        active = serving_now(self._settings)
         served = self.read().current
-        if turned_to is None or self.is_promoting():
+        if active is None or self.is_promoting():
             return None
-        if served is None and turned_to:
+        if served is None and active:
             return Drift(
-                "the gateway turns to a model whose promotion never ended",
-                "taken back: nothing is served",
+                "the gateway uses a model whose first promotion was interrupted",
+                "reverted: no model is served",
             )
         if served is None or self.does_answer(served):
             return None
         return Drift(
-            f"{served.artifact.name} is to be served as {served.alias!r}, and does not answer",
-            "served again",
+            f"{served.artifact.name} should be served as {served.alias!r}, but does not answer",
+            "restarted and served again",
         )
 
     def note_version(self, artifact: ModelArtifact, version: str) -> ServedModel | None:
@@ -147,13 +147,13 @@ class LocalTarget:
         return self.is_served(served) and server is not None and is_ready(self._settings, server)
 
     def is_served(self, served: ServedModel) -> bool:
-        """Does the public name turn to a living server of this very model?"""
+        """Whether gateway and alias point to a live server of exactly this model."""
         server = find_model_server(self._settings, served.artifact, served.serve)
-        if server is None or not is_turned_to(self._settings, server.address, server.name):
+        if server is None or not is_switched_to(self._settings, server.address, server.name):
             return False
         aliases = dict(AliasFile(self._settings.layout.alias_file(server.name)).read())
         target = describe_target(served.artifact, served.version)
-        # A trial takes nothing from the served model.
+        # Ignore a trial: the champion is served with or without it.
         is_ours = {n: t.model_copy(update={"trial": None}) == target for n, t in aliases.items()}
         return is_ours == {served.alias: True}
 
@@ -171,8 +171,10 @@ class LocalTarget:
         pass
 
     def start_trial(self, name: str, trial: dict[str, Any]) -> Trial:
-        """Raises `ConfigError` unless both are adapters of one base on one server, since only
-        there one process counts for both; `ServingError` for wrong golden answers.
+        """Start a trial of an accepted model.
+
+        Raises `ConfigError` unless candidate and champion are adapters on one server, which then
+        counts the requests of both; `ServingError` for wrong golden answers.
         """
         settings = self._settings
         release = require_release(settings, name)
@@ -182,11 +184,11 @@ class LocalTarget:
                 release.artifact, release.serve
             ):
                 raise ConfigError(
-                    f"{name} would not share a server with {served.artifact.name}: a trial needs "
-                    "serve.mode 'adapter', one base model and the same serve settings for both"
+                    f"{name} cannot share a server with {served.artifact.name}: a trial requires "
+                    "serve.mode 'adapter', the same base model and the same serve settings for both"
                 )
             if release.artifact.digest == served.artifact.digest:
-                raise ConfigError(f"{name} is what {served.alias!r} serves already")
+                raise ConfigError(f"{name} is already served as {served.alias!r}")
             candidate = ensure_model_server(settings, release.artifact, release.serve)
             golden = read_golden(settings, release.artifact, release.serve)
             key = settings.read_api_key()
@@ -210,24 +212,29 @@ class LocalTarget:
             response = httpx.get(url, headers=headers, timeout=10).raise_for_status()
             trial: dict[str, Any] | None = response.json()["aliases"][served.alias]["trial"]
         except (httpx.HTTPError, ValueError, LookupError) as error:
-            raise ServingError(f"{server.name} does not tell of its trial: {error}") from error
+            raise ServingError(
+                f"could not read the trial's results from {server.name}: {error}"
+            ) from error
         return trial
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """One promotion or rollback at a time; the kernel frees the lock of a killed process."""
+        """Allow one promotion or rollback at a time; the kernel frees a killed process's lock.
+
+        Raises `PromotionInProgressError` while another process holds the lock.
+        """
         with contextlib.ExitStack() as stack:
             try:
                 path = self._settings.layout.serving_lock
                 stack.enter_context(file_lock(path, blocking=False))
             except BlockingIOError as error:
                 raise PromotionInProgressError(
-                    "another promotion or rollback is under way: try again when it has ended"
+                    "another promotion or rollback is in progress: try again when it has finished"
                 ) from error
             yield
 
     def is_promoting(self) -> bool:
-        """Is a promotion or rollback in progress?"""
+        """Whether a promotion or rollback is in progress."""
         try:
             with self.lock():
                 return False
@@ -235,15 +242,15 @@ class LocalTarget:
             return True
 
     def adopt(self, state: ServingState) -> None:
-        """Have this machine serve that from now on; `reconcile` makes it so."""
+        """Replace the serving state; `reconcile` then applies it."""
         with self.lock():
             write_state(self._settings, state)
 
     def retire_others(self, served: ServedModel | None) -> list[str]:
-        """Let other servers answer the requests they have, then stop them. Their weights stay.
+        """Wait until other servers have answered their requests, then stop them; keep weights.
 
-        Stops what an interrupted promotion or a failed run started, too, but no server that is
-        being evaluated. Returns the names of the stopped ones.
+        Also stops servers of an interrupted promotion or a failed run, but not a server under
+        evaluation. Returns the names of the stopped servers.
         """
         keep = server_name(served.artifact, served.serve) if served else ""
         folder = self._settings.layout.processes
@@ -263,7 +270,7 @@ class LocalTarget:
     def _make_current(
         self, served: ServedModel, state: ServingState, former: ServedModel | None
     ) -> None:
-        """Switch to the model and write the state; on any failure restore the former model."""
+        """Switch to the model and write the state; on any failure restore the previous model."""
         settings = self._settings
         key = settings.read_api_key()
         server = ensure_model_server(settings, served.artifact, served.serve)
@@ -276,13 +283,13 @@ class LocalTarget:
         except BaseException:
             self._restore(former, server)
             raise
-        logger.info("%s serves %s as %r", settings.endpoint, server.model, served.alias)
+        logger.info("promoted: %s serves %s as %r", settings.endpoint, server.model, served.alias)
 
     def _switch(self, served: ServedModel, server: ModelServer) -> None:
-        """From here on new requests are this model's."""
+        """Send new requests to this model."""
         self._write_alias(served, server)
-        if not is_turned_to(self._settings, server.address, server.name):
-            turn_gateway(self._settings, server.address, server.name)
+        if not is_switched_to(self._settings, server.address, server.name):
+            switch_gateway(self._settings, server.address, server.name)
 
     def _restore(self, former: ServedModel | None, server: ModelServer) -> None:
         former_server: ModelServer | None = None
@@ -291,7 +298,7 @@ class LocalTarget:
         if former and former_server:
             self._switch(former, former_server)
         else:
-            turn_gateway(self._settings, "", "")
+            switch_gateway(self._settings, "", "")
             write_aliases(self._settings.layout.alias_file(server.name), {})
 
     def _write_alias(
@@ -307,12 +314,12 @@ class LocalTarget:
             find_model_server(self._settings, served.artifact, served.serve) if served else None
         )
         if served is None or server is None or not self.is_served(served):
-            raise ServingError("no model is served that a trial could run beside: `intent status`")
+            raise ServingError("a trial needs a served model, but none answers: `intent status`")
         return served, server
 
 
 def discard_candidate(settings: Settings, artifact: ModelArtifact, serve: ServeConfig) -> None:
-    """Stop a rejected candidate's server on this machine, unless callers are served by it."""
+    """Stop a rejected candidate's server on this machine, unless it serves callers."""
     served = read_state(settings).current
     is_current = served is not None and (served.artifact, served.serve) == (artifact, serve)
     if not is_current and serving_now(settings) != server_name(artifact, serve):
@@ -324,4 +331,4 @@ def _describe_trial(release: Release, trial: dict[str, Any]) -> Trial:
     try:
         return Trial.model_validate({**target, "known_intents": release.intents, **trial})
     except ValueError as error:
-        raise ConfigError(f"not a trial: {error}") from error
+        raise ConfigError(f"invalid trial settings: {error}") from error

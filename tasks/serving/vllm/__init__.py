@@ -1,1 +1,1 @@
-"""vLLM processes and their options."""
+"""vLLM server processes and their options."""

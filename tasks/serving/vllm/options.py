@@ -1,4 +1,4 @@
-"""What a vLLM server is started with: it follows from the recipe, the weights and the device."""
+"""Options and environment of a vLLM server, derived from recipe, weights and device."""
 
 import os
 import shutil
@@ -12,21 +12,21 @@ from tasks.settings import LOOPBACK
 from tasks.settings.environment import QUIET
 
 _MIDDLEWARE = "intent_core.serving.middleware.ServingMiddleware"
-# While a promotion lasts requests for two adapters come; the others wait in memory.
+# During a promotion two adapters get requests (--max-loras); others stay in CPU memory.
 _LORAS_AT_ONCE, _LORAS_IN_MEMORY = 2, 8
 _FEW_CORES = 4
-# By its path: the short name `uni` is taken as `mp` on a CPU.
+# Given by its class path: on a CPU, vLLM replaces the short name `uni` by `mp`.
 _WITHIN_ENGINE = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 def server_config(config: ServeConfig, folder: Path, name: str, gpu: bool) -> dict[str, JsonValue]:
-    """vLLM's own options by their names; `name` is what the weights in `folder` are served as."""
+    """Return vLLM's command-line options; the weights in `folder` are served under `name`."""
     options: dict[str, JsonValue] = {
         "model": str(folder),
         "served-model-name": [name],
-        # Whatever the public address: model servers are reached through the gateway alone.
+        # Always loopback: callers reach model servers only through the gateway.
         "host": LOOPBACK,
-        # Else a base model's generation_config changes what greedy decoding gives.
+        # Otherwise a base model's generation_config.json would change greedy decoding.
         "generation-config": "vllm",
         "middleware": [_MIDDLEWARE],
         "disable-fastapi-docs": True,
@@ -41,21 +41,22 @@ def server_config(config: ServeConfig, folder: Path, name: str, gpu: bool) -> di
             "max-cpu-loras": _LORAS_IN_MEMORY,
         }
     if config.data_parallel_size > 1:
-        # One process before them all: it counts what is in flight and how much a caller asks.
+        # One API server for all engines: it counts requests in flight and the callers' rates.
         options |= {"data-parallel-size": config.data_parallel_size, "api-server-count": 1}
     if gpu:
         share = config.gpu_memory_utilization
         return options | {"dtype": config.dtype, "gpu-memory-utilization": share}
     dtype = ("bfloat16" if _has_bf16() else "float32") if config.dtype == "auto" else config.dtype
     if _has_few_cores():
-        # The engine computes by itself: a process less to start, a third of the time, as fast.
+        # Run the worker inside the engine process: starts in a third of the time, equally fast.
         options["distributed-executor-backend"] = _WITHIN_ENGINE
-    # The CPU default of 128 tokens a block would keep our prompts out of the prefix cache.
+    # The prefix cache holds full blocks only, and our prompts rarely fill the CPU's default block
+    # of 128 tokens.
     return options | {"dtype": dtype, "enforce-eager": True, "block-size": 32}
 
 
 def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:
-    """What vLLM reads from the environment; nothing in it leaves this machine or opens a door."""
+    """Return vLLM's environment; it turns off telemetry, downloads and development endpoints."""
     environment = {
         **QUIET,
         "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -65,15 +66,15 @@ def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:
         "OMP_WAIT_POLICY": "passive",
     }
     if not has_gpu():
-        # Else the first request for logprobs compiles a helper, and the engine ends where no C++
-        # compiler is.
+        # Otherwise the first request for logprobs compiles a helper, and the engine dies if there
+        # is no C++ compiler.
         environment["TORCHDYNAMO_DISABLE"] = "1"
     if _has_few_cores():
-        # It keeps a core for its scheduler otherwise: of two, half the work.
+        # By default one core is reserved for the scheduler: half of a two-core machine.
         environment["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"
     if config.mode == "adapter":
-        # Adapters are found by name; our middleware lets only names through that we have made,
-        # and none of the paths that load one from elsewhere.
+        # Lets vLLM load adapters by name from the adapters folder. Our middleware blocks unknown
+        # names and the API paths that load adapters from elsewhere.
         environment |= {
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             "VLLM_LORA_RESOLVER_CACHE_DIR": str(adapters),
@@ -82,13 +83,16 @@ def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:
 
 
 def write_server_config(path: Path, options: dict[str, JsonValue]) -> None:
-    """The options as a file that vLLM reads and a person can."""
+    """Write the options as a YAML file for `vllm --config`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
 
 
 def link_intent_core(folder: Path) -> Path:
-    """Link only `intent_core` into it: its own folder may contain packages vLLM pins otherwise."""
+    """Create a folder for PYTHONPATH that contains only a link to `intent_core`; return it.
+
+    The package's real parent folder may contain other versions of packages that vLLM pins.
+    """
     import intent_core
 
     package = Path(intent_core.__path__[0]).resolve()
@@ -112,6 +116,6 @@ def _has_few_cores() -> bool:
 
 
 def _has_bf16() -> bool:
-    """Without such units bfloat16 costs three times what float32 does."""
+    """Whether the CPU has bfloat16 units; without them bfloat16 takes three times as long."""
     cpuinfo = Path("/proc/cpuinfo")
     return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()

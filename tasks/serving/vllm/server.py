@@ -1,4 +1,4 @@
-"""vLLM processes: one per model content or, for adapters, per base model."""
+"""vLLM server processes: one per model or, for adapters, one per base model."""
 
 import logging
 import time
@@ -41,21 +41,21 @@ from tasks.system.processes import (
 
 logger = logging.getLogger(__name__)
 
-# A busy server may be slow to say that it is ready; the one that callers use is not to be stopped.
+# A busy server may answer health checks slowly; a server that callers use must not be stopped.
 _BUSY_S = 30
 
 
 class ModelServer(BaseModel):
-    """A vLLM process that answers for one artifact, under its content name."""
+    """A vLLM process that serves an artifact under its content name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    """Of the process: the same weights under other flags are another server."""
+    """Name of the process; the same weights with other options are another server."""
     model: str
-    """Content name; requests for it can be answered by this very model only."""
+    """Content name; only this exact model answers requests for it."""
     weights: str
-    """Name of what was loaded at the start: the model itself, or its adapter's base model."""
+    """Name of the weights loaded at the start: the model, or its adapter's base model."""
     port: int
 
     @property
@@ -74,7 +74,7 @@ def server_name(artifact: ModelArtifact, config: ServeConfig) -> str:
 def find_model_server(
     settings: Settings, artifact: ModelArtifact, config: ServeConfig
 ) -> ModelServer | None:
-    """The living server of that model under those flags, if any."""
+    """Return the live server of that model with those options; None without one."""
     record = find_process(settings.layout.processes, server_name(artifact, config))
     return _describe(artifact, config, record) if record else None
 
@@ -82,7 +82,7 @@ def find_model_server(
 def find_ready_server(
     settings: Settings, artifact: ModelArtifact, config: ServeConfig
 ) -> ModelServer | None:
-    """The same, if it answers and has the model: one that served there before can again."""
+    """Return the live server if it answers and, for an adapter, has the adapter's files."""
     server = find_model_server(settings, artifact, config)
     if server is None or (config.mode == "adapter" and not is_placed(settings, artifact)):
         return None
@@ -92,7 +92,10 @@ def find_ready_server(
 def ensure_model_server(
     settings: Settings, artifact: ModelArtifact, config: ServeConfig
 ) -> ModelServer:
-    """The server of this artifact, started and ready. Raises `ServingError` with its last lines."""
+    """Return the ready server of this artifact; start it if needed.
+
+    Raises `ServingError` with the last lines of the server's log.
+    """
     with file_lock(settings.layout.processes / f"{server_name(artifact, config)}.lock"):
         return _ensure(settings, artifact, config)
 
@@ -100,8 +103,8 @@ def ensure_model_server(
 def _ensure(settings: Settings, artifact: ModelArtifact, config: ServeConfig) -> ModelServer:
     if not settings.vllm_python.exists():
         raise ConfigError(
-            f"vLLM's environment is missing ({settings.vllm_python}): run `make setup`, "
-            "or set INTENT_VLLM_PYTHON to an interpreter that has vllm"
+            f"vLLM is not installed ({settings.vllm_python} does not exist): run `make setup`, "
+            "or set INTENT_VLLM_PYTHON to a Python interpreter with vllm"
         )
     weights = folder = fetch_model(settings, artifact)
     server = find_model_server(settings, artifact, config)
@@ -113,7 +116,7 @@ def _ensure(settings: Settings, artifact: ModelArtifact, config: ServeConfig) ->
         place_adapter(settings, artifact, folder, weights)
     if server is None:
         server = _start_ready(settings, artifact, weights, config)
-    # An adapter is loaded by this, its first request; when it does not load, nobody has seen it.
+    # This is an adapter's first request and loads it; if that fails, no caller has noticed.
     assert_same_prompts(settings, server, folder, artifact)
     return server
 
@@ -121,7 +124,7 @@ def _ensure(settings: Settings, artifact: ModelArtifact, config: ServeConfig) ->
 def _start_ready(
     settings: Settings, artifact: ModelArtifact, weights: Path, config: ServeConfig
 ) -> ModelServer:
-    logger.info("starting vLLM for %s; about a minute without a GPU", artifact.name)
+    logger.info("starting vLLM for %s (takes about a minute without a GPU)", artifact.name)
     started = time.monotonic()
     record = _start(settings, artifact, weights, config)
     server = _describe(artifact, config, record)
@@ -132,12 +135,12 @@ def _start_ready(
     except BaseException:
         stop_process(settings.layout.processes, record)
         raise
-    logger.info("%s serves after %.0f s", server.weights, time.monotonic() - started)
+    logger.info("vLLM ready: %s after %.0f s", server.weights, time.monotonic() - started)
     return server
 
 
 def stop_model_server(settings: Settings, artifact: ModelArtifact, config: ServeConfig) -> None:
-    """Stop the server of that model under those flags; nothing happens when there is none."""
+    """Stop the server of that model with those options, if there is one."""
     record = find_process(settings.layout.processes, server_name(artifact, config))
     if record:
         stop_process(settings.layout.processes, record)
@@ -167,7 +170,7 @@ def _start(
         write_aliases(aliases, {config.alias: describe_target(artifact, "")})
     settings.layout.adapters.mkdir(parents=True, exist_ok=True)
     command = [
-        # The `vllm` command breaks in the CPU package; the module works in both.
+        # The `vllm` command fails in the CPU package; the module works in both packages.
         *(str(settings.vllm_python), "-m", "vllm.entrypoints.openai.api_server"),
         *("--config", str(options), "--port", str(port)),
     ]
@@ -178,7 +181,7 @@ def _start(
         port,
         **environment,
         PYTHONPATH=str(link_intent_core(settings.layout.vllm_import_path)),
-        # By environment, not by flag: a command line is readable by everybody.
+        # In the environment, because every user of the machine can read a command line.
         VLLM_API_KEY=settings.read_api_key(),
         INTENT_ALIASES_FILE=str(aliases),
         INTENT_KEYS_FILE=str(settings.ensure_inference_keys()),
@@ -187,7 +190,7 @@ def _start(
 
 
 def describe_target(artifact: ModelArtifact, version: str) -> Target:
-    """What an alias stands for."""
+    """Return the alias target of an artifact."""
     return Target(model=artifact.name, version=version, system_prompt=artifact.system_prompt)
 
 
@@ -206,10 +209,10 @@ def _is_ready_soon(settings: Settings, server: ModelServer) -> bool:
 
 
 def is_ready(settings: Settings, server: ModelServer) -> bool:
-    """Does it answer, with the weights it was started for?"""
+    """Whether the server answers with the weights it was started for."""
     headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
     try:
-        # The list comes from the front, which may outlive its engine.
+        # Check /health as well: the API process can list models after its engine has died.
         httpx.get(f"http://{server.address}/health", timeout=5).raise_for_status()
         answer = httpx.get(f"{server.url}/models", headers=headers, timeout=5)
         return any(m["id"] == server.weights for m in answer.json()["data"])
@@ -220,7 +223,7 @@ def is_ready(settings: Settings, server: ModelServer) -> bool:
 def assert_same_prompts(
     settings: Settings, server: ModelServer, folder: Path, artifact: ModelArtifact
 ) -> None:
-    """The server must make of an utterance the very token ids it was trained on."""
+    """Raise `ServingError` unless the server tokenizes prompts as they were in training."""
     probe = PromptProbe.model_validate_json((folder / PROMPT_PROBE_FILE).read_bytes())
     for utterance, expected in zip(probe.utterances, probe.token_ids, strict=True):
         body = {
@@ -234,9 +237,9 @@ def assert_same_prompts(
             answer = httpx.post(url, json=body, headers=headers, timeout=30)
             answer.raise_for_status()
         except httpx.HTTPError as error:
-            raise ServingError(f"{server.model} does not tokenize: {error}") from error
+            raise ServingError(f"{server.model}: the request to {url} failed: {error}") from error
         if tuple(answer.json()["tokens"]) != expected:
             raise ServingError(
-                f"{server.model} reads {utterance!r} as other tokens than in training: its chat "
+                f"{server.model} tokenizes {utterance!r} differently than in training: its chat "
                 "template or tokenizer differs from the trained one"
             )

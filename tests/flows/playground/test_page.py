@@ -79,7 +79,7 @@ def test_a_server_that_is_down_and_nothing_served_are_said_on_the_page(
     endpoint = ModelEndpoint(base_url=f"http://127.0.0.1:{closed_port}/v1", key=KEY, model="intent")
     champion, candidate = ask_all(settings, "rain?", endpoint)
     assert champion.problem.startswith("no model is served")
-    assert "did not answer" in candidate.problem
+    assert "failed: " in candidate.problem
     page = show_answers("rain?", (champion, candidate))
     assert "The two" not in page and "Traceback" not in page and KEY not in page
     assert "the utterance is empty" in ask_all(settings, " ", endpoint)[1].problem

@@ -1,4 +1,4 @@
-"""TLS at the public port: who is let in, what is checked before, and a renewal under load."""
+"""TLS at the public port: accepted connections, validation, and a renewal under load."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ from tasks.local_services.supervisor import supervise
 from tasks.maintenance.checks import Examination
 from tasks.maintenance.checks.certificate import check_certificate
 from tasks.serving.gateway.certificates import renew_certificate
-from tasks.serving.gateway.nginx import serving_now, turn_gateway
+from tasks.serving.gateway.nginx import serving_now, switch_gateway
 from tasks.serving.targets.local import LocalTarget
 from tasks.settings import Settings
 from tasks.system.ports import choose_free_port
@@ -68,12 +68,12 @@ def shown(settings: Settings) -> str:
 
 def test_callers_speak_tls_and_we_ask_over_loopback(gateway: Settings) -> None:
     with running_server("blue") as blue, httpx.Client(verify=trusting(FIRST[0])) as client:
-        turn_gateway(gateway, blue, "blue")
+        switch_gateway(gateway, blue, "blue")
         assert gateway.endpoint.startswith("https://")
         assert get(client, f"{gateway.endpoint}/models").text == "blue-blue"
         assert httpx.get(f"{gateway.local_endpoint}/models").text == "blue-blue"
         plain = httpx.get(gateway.endpoint.replace("https", "http") + "/models")
-        assert plain.status_code == 400, "a key sent in the open opens nothing"
+        assert plain.status_code == 400, "a request without TLS is refused"
         with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
             httpx.get(f"{gateway.endpoint}/models")
 
@@ -107,7 +107,7 @@ def test_a_renewal_loses_no_request(gateway: Settings, tmp_path: Path) -> None:
                     answers.append(repr(error))
 
     with running_server("blue") as blue:
-        turn_gateway(gateway, blue, "blue")
+        switch_gateway(gateway, blue, "blue")
         with ThreadPoolExecutor(4) as pool:
             callers = [pool.submit(call, n % 2 == 0) for n in range(4)]
             try:
@@ -116,7 +116,7 @@ def test_a_renewal_loses_no_request(gateway: Settings, tmp_path: Path) -> None:
                     write_pair(tmp_path, pair)
                     assert renew_certificate(gateway)
                     assert shown(gateway) == pair[0].decode()
-                    assert not renew_certificate(gateway), "it has it already"
+                    assert not renew_certificate(gateway), "already loaded"
                 time.sleep(0.3)
             finally:
                 stop.set()
@@ -128,17 +128,17 @@ def test_a_renewal_loses_no_request(gateway: Settings, tmp_path: Path) -> None:
     assert serving_now(gateway) == "blue"
 
 
-def take_turn(settings: Settings) -> contextlib.ExitStack | None:
-    """None while somebody else moves what is served."""
-    turn = contextlib.ExitStack()
+def take_lock(settings: Settings) -> contextlib.ExitStack | None:
+    """Take the promotion lock; None while another thread holds it."""
+    held = contextlib.ExitStack()
     try:
-        turn.enter_context(LocalTarget(settings).lock())
+        held.enter_context(LocalTarget(settings).lock())
     except PromotionInProgressError:
         return None
-    return turn
+    return held
 
 
-def test_a_broken_renewal_is_reported_once_and_the_former_stays(
+def test_a_broken_renewal_is_reported_once_and_the_previous_one_stays(
     gateway: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -147,15 +147,15 @@ def test_a_broken_renewal_is_reported_once_and_the_former_stays(
     supervising.start()
     try:
         wait_for("its first round", lambda: "/gateway/health" in caplog.text, 20)
-        # Half of a renewal: the certificate is there, its key is not yet.
+        # Half of a renewal: the certificate is new, its key is still the old one.
         write_pair(tmp_path, (SECOND[0], FIRST[1]))
         wait_for("a report", lambda: "key values mismatch" in caplog.text, 20)
         time.sleep(0.5)
         assert shown(gateway) == FIRST[0].decode()
         assert caplog.text.count("key values mismatch") == 1
-        # As a promotion does: `supervise` would take a turn back that nobody stands by.
-        with wait_for("its turn", lambda: take_turn(gateway), 20), running_server("blue") as blue:
-            turn_gateway(gateway, blue, "blue")
+        # Hold the lock as a promotion does: otherwise `supervise` would undo the switch.
+        with wait_for("the lock", lambda: take_lock(gateway), 20), running_server("blue") as blue:
+            switch_gateway(gateway, blue, "blue")
             assert shown(gateway) == FIRST[0].decode()
         record = find_process(gateway.layout.processes, "gateway")
         assert record
@@ -164,7 +164,7 @@ def test_a_broken_renewal_is_reported_once_and_the_former_stays(
         assert shown(gateway) == FIRST[0].decode()
         write_pair(tmp_path, SECOND)
         wait_for("the renewal", lambda: shown(gateway) == SECOND[0].decode(), 20)
-        wait_for("a word of it", lambda: "has the new certificate" in caplog.text, 5)
+        wait_for("its log line", lambda: "loaded the new certificate" in caplog.text, 5)
     finally:
         stop.set()
         supervising.join()
@@ -181,7 +181,10 @@ def test_a_broken_renewal_is_reported_once_and_the_former_stays(
         ((FIRST[1], FIRST[0]), "INTENT_TLS_CERTIFICATE=.*: no certificate in PEM"),
         ((FIRST[0], make_pair(b"secret")[1]), "INTENT_TLS_KEY=.*key.pem has a passphrase"),
         ((FIRST[0], SECOND[1]), "INTENT_TLS_KEY=.*: .*key values mismatch"),
-        ((FIRST[0][:200] + b"\n" + FIRST[0][-27:], FIRST[1]), "of no use to nginx"),
+        (
+            (FIRST[0][:200] + b"\n" + FIRST[0][-27:], FIRST[1]),
+            "nginx rejects INTENT_TLS_CERTIFICATE",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named_before_anything_starts(

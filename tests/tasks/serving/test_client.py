@@ -1,4 +1,4 @@
-"""The client of the served model, sync and async, against a server that checks what it is sent."""
+"""The client of the served model, sync and async, against a server that checks its requests."""
 
 import asyncio
 import json
@@ -24,14 +24,14 @@ HEADERS = {"x-intent-model": "intent-3f2a9c", "x-intent-version": "7"}
 
 
 class Reply(NamedTuple):
-    """What comes of one request; by default a sure and proper answer."""
+    """The reply to one request; by default a confident and valid answer."""
 
     text: str | None = "weather_search(Hangzhou)"
     confidence: float = 0.9
     status: int = 200
     headers: dict[str, str] = HEADERS
     body: bytes | None = None
-    """In place of a completion."""
+    """Sent instead of a completion."""
     pause_s: float = 0
     drop: bool = False
     finish: str = "stop"
@@ -42,7 +42,7 @@ BUSY = Reply(status=503, headers={"Retry-After": "0.01"}, body=b"busy")
 
 
 class Server(ThreadingHTTPServer):
-    """Gives `replies`, then proper answers; what was asked is in `bodies`."""
+    """Sends `replies`, then valid answers; records the request bodies in `bodies`."""
 
     daemon_threads = True
     block_on_close = False
@@ -55,7 +55,7 @@ class Server(ThreadingHTTPServer):
         self.complaints: list[str] = []
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Callers that have given up."""
+        """Ignore callers that have disconnected."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -131,7 +131,7 @@ Asking = Callable[..., Any]
 
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest, server: Server) -> Asking:
-    """`call("recognize", utterance, **options)` by a client of either kind."""
+    """Return `call("recognize", utterance, **options)` with the sync or async client."""
 
     def call_now(method: str, utterance: str, *, key: str = KEY, **options: Any) -> Any:
         with IntentClient(server.url, key, **options) as client:
@@ -182,14 +182,16 @@ def test_abstains_when_unsure(call: Asking, server: Server) -> None:
 
 def test_says_when_it_cannot_abstain(call: Asking, server: Server) -> None:
     server.replies = [Reply(probabilities=False)]
-    with pytest.raises(ServingError, match="no token probabilities, which abstain_below needs"):
+    with pytest.raises(ServingError, match="no token probabilities, which abstain_below requires"):
         call("recognize", "weather?", abstain_below=0.5)
 
 
 @pytest.mark.parametrize("text", ["the weather in Hangzhou", None, "weather_search(Hang"])
 def test_no_call(call: Asking, server: Server, text: str | None) -> None:
     server.replies = [Reply(text), Reply(text, finish="length")]
-    with pytest.raises(CallSyntaxError, match=r"'intent-3f2a9c' wrote no call: column \d+"):
+    with pytest.raises(
+        CallSyntaxError, match=r"'intent-3f2a9c' did not answer with a valid call: column \d+"
+    ):
         call("recognize", "weather?")
     answer = call("ask", "weather?")
     assert (answer.text, answer.calls) == (text or "", None)
@@ -205,19 +207,19 @@ def test_tries_again(call: Asking, server: Server, failed: Reply) -> None:
 
 def test_waits_as_long_as_the_server_says(call: Asking, server: Server) -> None:
     server.replies = [Reply(status=429, headers={"Retry-After": "0.6"}, body=b"{}")]
-    answer = call("ask", "weather?")  # by itself it would wait half a second at most
+    answer = call("ask", "weather?")  # without the header it would wait half a second at most
     assert answer.calls == (*WEATHER,)
     assert answer.latency_ms > 600
 
 
 def test_server_that_stays_down(call: Asking, server: Server) -> None:
     server.replies = [BUSY] * 3
-    with pytest.raises(ServingError, match=r"'intent' at http://.* did not answer: .*503"):
+    with pytest.raises(ServingError, match=r"'intent' at http://.* failed: .*503"):
         call("recognize", "weather?", max_retries=2)
     assert len(server.bodies) == 3
 
 
-def test_wrong_key_is_told_at_once_and_not_shown(call: Asking, server: Server) -> None:
+def test_wrong_key_fails_at_once_and_is_not_shown(call: Asking, server: Server) -> None:
     with pytest.raises(ServingError, match=r"401.*wrong key: Bearer \*\*\*") as caught:
         call("recognize", "weather?", key=WRONG_KEY)
     assert WRONG_KEY not in "".join(traceback.format_exception(caught.value))
@@ -235,7 +237,7 @@ def test_slow_answer(call: Asking, server: Server) -> None:
 @pytest.mark.parametrize("body", [b"<html>", b'{"choices": []}', b'{"choices": [{}]}', b""])
 def test_no_completion(call: Asking, server: Server, body: bytes) -> None:
     server.replies = [Reply(body=body)]
-    with pytest.raises(ServingError, match="answered with no completion"):
+    with pytest.raises(ServingError, match="sent an invalid completion"):
         call("recognize", "weather?")
 
 

@@ -1,4 +1,4 @@
-"""Serving on EAS, against a service on loopback that checks each request."""
+"""Serving on EAS, against an emulator on loopback that checks each request."""
 
 import json
 import logging

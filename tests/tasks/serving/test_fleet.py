@@ -1,4 +1,4 @@
-"""Replicas that share a store and nothing else: real `intent serve --follow`, real vLLM."""
+"""Replicas that share only a store: real `intent serve --follow` processes, real vLLM."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def ports() -> list[int]:
 
 @pytest.fixture
 def commander(settings: Settings, ports: list[int]) -> Settings:
-    """Whoever promotes: it serves nothing itself, and asks at the first replica's address."""
+    """A machine that promotes but does not serve; its public address is the first replica."""
     url = f"http://127.0.0.1:{ports[0]}/v1"
     return settings.model_copy(update={"fleet": SERVE.alias, "public_url": url})
 
@@ -95,7 +95,7 @@ def serve(
     return FleetTarget(commander).promote(served)
 
 
-def test_replicas_turn_together_and_none_is_ever_wrong(
+def test_replicas_switch_together_and_none_is_ever_wrong(
     commander: Settings, start: Callable[[], Replica], tiny_model: Path, tmp_path: Path
 ) -> None:
     one, two = (
@@ -109,7 +109,7 @@ def test_replicas_turn_together_and_none_is_ever_wrong(
     assert first.is_ready()
     known = {(one.name, text): first.callers.ask(text).text for text in UTTERANCES}
 
-    # One that comes later is ready only with what the others serve.
+    # A replica that starts later is ready only once it serves the fleet's model.
     second = start()
     wait_for("the second replica", second.is_ready, 180)
     told = second.callers.ask(UTTERANCES[0])
@@ -129,7 +129,7 @@ def test_replicas_turn_together_and_none_is_ever_wrong(
         assert {r.callers.ask(UTTERANCES[0]).model for r in (first, second)} == {one.name}
         assert fleet.roll_back().artifact == two
         assert {r.callers.ask(UTTERANCES[0]).model for r in (first, second)} == {two.name}
-        with pytest.raises(ServingError, match=r"replica .* when it was evaluated"):
+        with pytest.raises(ServingError, match=r"replica .* in its evaluation"):
             serve(commander, one, (GoldenAnswer(utterance=UTTERANCES[1], text="play(Angie)"),))
         assert fleet.read().current == fleet.read_desired().current
         assert first.callers.ask(UTTERANCES[0]).model == two.name
@@ -159,7 +159,7 @@ def test_a_fleet_that_is_not_there_is_named(commander: Settings, tiny_model: Pat
         train_fingerprint="none",
         system_prompt="",
     )
-    with pytest.raises(ConfigError, match=r"serve.alias is 'fleet' and the fleet's 'nobody'"):
+    with pytest.raises(ConfigError, match=r"is 'fleet', but INTENT_FLEET is 'nobody'"):
         serve(other, artifact)
-    with pytest.raises(ConfigError, match="no earlier model"):
+    with pytest.raises(ConfigError, match="no previous model"):
         FleetTarget(other).roll_back()

@@ -1,4 +1,4 @@
-"""The fuzz itself: it sees what it is there to see. It runs in `test_promotion_adapter.py`."""
+"""The fuzzer's own tests: it detects planted findings. `test_promotion_adapter.py` runs it."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_a_planted_file_that_is_opened_is_noticed(tmp_path: Path) -> None:
         assert str(file) in planted.opened()
         assert planted.opened() == []
         list(folder.iterdir())
-        assert str(folder) in planted.opened(), "who looks what there is, too"
+        assert str(folder) in planted.opened(), "listing the folder is noticed, too"
         watched.read_text()
         assert planted.opened() == [str(watched)]
     finally:

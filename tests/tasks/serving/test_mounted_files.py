@@ -1,4 +1,4 @@
-"""In a container: a program on a disk one cannot write to, and keys in a mounted Secret."""
+"""In a container: a program on a read-only disk, and keys in a mounted Secret."""
 
 import errno
 import shutil
@@ -12,7 +12,7 @@ from tasks.settings import Settings
 
 
 def put_secret(folder: Path, version: str, content: str) -> None:
-    """As the kubelet does: the files in a folder beside, then one link turned to it."""
+    """Update a Secret as the kubelet does: write a new folder, then replace the `..data` link."""
     (folder / version).mkdir()
     (folder / version / "inference_keys").write_text(content)
     (folder / "..next").symlink_to(version)

@@ -1,4 +1,4 @@
-"""The gateway turned between two servers under load: every caller gets a whole answer."""
+"""The gateway, switched between two servers under load: every caller gets a complete answer."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from intent_core.errors import ConfigError
-from tasks.serving.gateway.nginx import serving_now, turn_gateway, wait_for_drain
+from tasks.serving.gateway.nginx import serving_now, switch_gateway, wait_for_drain
 from tasks.settings import Settings
 from tasks.system.ports import choose_free_port
 from tests.support.servers.gateway import running_gateway, running_server
@@ -31,7 +31,7 @@ def gateway(tmp_path: Path) -> Iterator[Settings]:
         yield settings
 
 
-def test_turning_loses_and_mixes_nothing(gateway: Settings, servers: dict[str, str]) -> None:
+def test_switching_loses_and_mixes_nothing(gateway: Settings, servers: dict[str, str]) -> None:
     url = f"{gateway.endpoint}/models"
     answers: list[str] = []
     stop = threading.Event()
@@ -42,13 +42,13 @@ def test_turning_loses_and_mixes_nothing(gateway: Settings, servers: dict[str, s
                 answer = client.get(url)
                 answers.append(answer.text if answer.status_code == 200 else str(answer))
 
-    turn_gateway(gateway, servers["blue"], "blue")
+    switch_gateway(gateway, servers["blue"], "blue")
     callers = [threading.Thread(target=call) for _ in range(4)]
     for caller in callers:
         caller.start()
     for name in ("green", "blue", "green", "blue"):
         time.sleep(0.3)
-        turn_gateway(gateway, servers[name], name)
+        switch_gateway(gateway, servers[name], name)
         assert serving_now(gateway) == name
     time.sleep(0.3)
     stop.set()
@@ -60,25 +60,23 @@ def test_turning_loses_and_mixes_nothing(gateway: Settings, servers: dict[str, s
 
 
 def test_a_body_too_large_is_refused(gateway: Settings, servers: dict[str, str]) -> None:
-    turn_gateway(gateway, servers["blue"], "blue")
+    switch_gateway(gateway, servers["blue"], "blue")
     answer = httpx.post(f"{gateway.endpoint}/chat/completions", content=b"x" * 300_000)
     assert answer.status_code == 413
 
 
-def test_without_a_model_callers_are_told_so(gateway: Settings) -> None:
+def test_without_a_model_the_answer_says_why(gateway: Settings) -> None:
     answer = httpx.get(f"{gateway.endpoint}/models")
     assert answer.status_code == 503
     assert "no model has been promoted" in answer.json()["error"]["message"]
 
 
-def test_who_has_other_settings_does_not_turn_it(
-    gateway: Settings, servers: dict[str, str]
-) -> None:
-    """Without those of TLS, say, it would listen in the open from then on."""
+def test_other_settings_do_not_switch_it(gateway: Settings, servers: dict[str, str]) -> None:
+    """Without the TLS settings, for example, it would then listen without TLS."""
     for other in ({"gateway_port": 1}, {"tls_key": "k", "tls_certificate": "c"}):
         settings = gateway.model_copy(update=other)
         with pytest.raises(ConfigError, match="started with another INTENT_HOST"):
-            turn_gateway(settings, servers["blue"], "blue")
+            switch_gateway(settings, servers["blue"], "blue")
     assert serving_now(gateway) == ""
 
 

@@ -1,4 +1,4 @@
-"""Adapters on one vLLM server: promoted, killed half way, rolled back, restarted, and guarded."""
+"""Adapters on one vLLM server: promotion, kills, rollback, restart, and access control."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(world: World) 
     with ThreadPoolExecutor(2) as pool:
         ends = list(pool.map(try_promote, [world.two.name, world.two.name]))
     assert world.two.name in ends
-    assert any("another promotion or rollback is under way" in end for end in ends)
+    assert any("another promotion or rollback is in progress" in end for end in ends)
     now = read_state(world.settings)
     assert now.previous == state.current
     assert now.current and now.current.artifact == world.two
@@ -94,7 +94,7 @@ def test_rollback_works_with_mlflow_and_prefect_down(world: World, closed_port: 
 def test_what_hangs_or_dies_serves_the_same_again_from_the_first_request(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`intent serve` starts it again; what a promotion does meanwhile is what it keeps."""
+    """`intent serve` restarts it, and keeps a model that is promoted meanwhile."""
     monkeypatch.setattr("tasks.serving.vllm.server._BUSY_S", 1)
     served = promote(world.one.name)
     folder = world.settings.layout.processes
@@ -127,7 +127,7 @@ def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:
     wrong = GoldenAnswers(answers=(GoldenAnswer(utterance=UTTERANCES[0], text="play(Angie)"),))
     write_finished(store, prefix, wrong)
     try:
-        with pytest.raises(ServingError, match="when it was evaluated"):
+        with pytest.raises(ServingError, match="in its evaluation"):
             promote(world.two.name)
     finally:
         store.put(f"{prefix}/manifest.json", right)
@@ -137,7 +137,7 @@ def test_a_model_that_answers_otherwise_is_not_promoted(world: World) -> None:
 
 
 def test_a_key_may_ask_and_no_more(world: World) -> None:
-    """Every door the field notes name, by the gateway and at the server itself."""
+    """Try every known endpoint, through the gateway and at the server itself."""
     served = read_state(world.settings).current
     assert served
     server = find_model_server(world.settings, served.artifact, served.serve)
@@ -191,7 +191,7 @@ def test_nothing_that_is_sent_hurts_it(world: World) -> None:
     assert not findings, json.dumps([found, *findings[:3]], indent=1)
 
 
-def test_the_documents_older_request_is_answered(world: World) -> None:
+def test_the_pai_guides_older_request_is_answered(world: World) -> None:
     key = world.settings.read_inference_key()
     body = {
         "prompt": UTTERANCES[0],
@@ -210,8 +210,8 @@ def test_the_documents_older_request_is_answered(world: World) -> None:
     assert answer.json()["history"] == [[UTTERANCES[0], told.text]]
 
 
-def test_the_documents_client_needs_another_address_and_key_only(world: World) -> None:
-    """The first model listed, content in parts, more tokens than there is room for, streamed."""
+def test_the_pai_guides_client_needs_another_address_and_key_only(world: World) -> None:
+    """It uses the first listed model, content parts, a large token limit, and streaming."""
     key = world.settings.read_inference_key()
     system = [{"type": "text", "text": world.one.system_prompt}]
     user = [{"type": "text", "text": UTTERANCES[0]}]
@@ -250,7 +250,7 @@ def test_the_page_shows_both_models_to_a_person(world: World, tmp_path: Path) ->
 
 
 def test_a_trial_takes_a_share_and_ends_by_itself(world: World) -> None:
-    """First in the shadow, then in the open; answers that differ end it."""
+    """A trial in shadow mode, then with real answers; it ends when a limit is reached."""
     promote(world.one.name)
     target = LocalTarget(world.settings)
     assert target.read_trial() is None

@@ -1,4 +1,4 @@
-"""Whole weights on a server each, nginx before them: killed at any point of a promotion."""
+"""Merged weights, one server per model behind nginx: killed at any point of a promotion."""
 
 from collections.abc import Iterator
 from pathlib import Path

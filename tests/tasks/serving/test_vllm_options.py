@@ -1,4 +1,4 @@
-"""What a model server gets from its environment."""
+"""The environment of a model server."""
 
 import os
 import subprocess
@@ -10,12 +10,12 @@ import pytest
 from intent_core.recipe.config import ServeConfig
 from tasks.serving.vllm.options import has_gpu, server_environment
 
-# As vLLM's sampler does for logprobs, whatever its flags say.
+# Compiles as vLLM's sampler does for logprobs, regardless of its options.
 COMPILE = "import torch; print(torch.compile(lambda x: (x > 1).sum(-1))(torch.ones(2, 3)).tolist())"
 
 
 def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """On a machine without a compiler, and with nothing compiled before."""
+    """Run as on a machine without a compiler and without a compile cache."""
     missing = {"CXX": str(folder / "none"), "TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
     return subprocess.run(
         [sys.executable, "-c", COMPILE],
@@ -27,7 +27,7 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(has_gpu(), reason="a GPU's kernels are compiled")
-def test_without_a_gpu_no_compiler_is_wanted(tmp_path: Path) -> None:
+def test_without_a_gpu_no_compiler_is_needed(tmp_path: Path) -> None:
     assert "InvalidCxxCompiler" in run(tmp_path).stderr
     ours = run(tmp_path, **server_environment(ServeConfig(), tmp_path))
     assert ours.stdout == "[0, 0]\n", ours.stderr

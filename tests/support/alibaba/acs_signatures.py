@@ -1,4 +1,4 @@
-"""The ACS3-HMAC-SHA256 signatures of Alibaba's control planes, by the public description."""
+"""The ACS3-HMAC-SHA256 signatures of Alibaba's control planes, from the public documentation."""
 
 import hashlib
 import hmac
@@ -9,7 +9,7 @@ KEY, SECRET, TOKEN = "LTAI-the-key-id", "the-very-secret", "the-session-token"
 
 
 def sign(method: str, target: str, headers: dict[str, str], body: bytes = b"") -> str:
-    """The signature these headers ought to carry."""
+    """Return the Authorization header that these headers must have."""
     found = re.search("SignedHeaders=([^,]+)", headers.get("authorization", ""))
     signed = found[1].split(";") if found else []
     if not {"host", "x-acs-date", "x-acs-action", "x-acs-content-sha256"} <= set(signed):

@@ -1,6 +1,6 @@
-"""A control plane of iTAG on loopback that checks each request and its signature.
+"""An iTAG control plane on loopback that checks each request and its signature.
 
-It answers as the API's documentation says; the live service is not reached from here.
+It follows the documentation of the API and was not compared with the live service.
 """
 
 import json
@@ -27,12 +27,12 @@ def refuse(status: int, code: str, message: str = "no") -> Answer:
 
 
 def refuse_politely(code: str) -> Answer:
-    """As the service's own layer does: 200, and `Success` says no."""
+    """Refuse like the service's application layer, with status 200 and `Success` false."""
     return 200, {"Success": False, "ErrorCode": code, "Message": "no", "RequestId": "R-1"}
 
 
 class ControlPlane:
-    """Tasks, jobs and their states; what was wrong with the requests is in `complaints`."""
+    """Tasks, jobs and their states; errors in requests are collected in `complaints`."""
 
     def __init__(self) -> None:
         self.endpoint = ""
@@ -40,9 +40,9 @@ class ControlPlane:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.jobs: list[str] = []
         self.states = ["init", "running", "succ"]
-        """Of a job, one per question; the last one stays."""
+        """States of a job, one per request; the last one stays."""
         self.answers: dict[str, list[Answer]] = {"export": [], "job": [], "status": []}
-        """Given first, one per request of that kind."""
+        """Answers to give first, one per request of that kind."""
         self.link: str | None = LINK
         self.task_status = "PROCESSING"
 
@@ -68,7 +68,7 @@ class ControlPlane:
 
     @staticmethod
     def route(path: str) -> tuple[str, str, set[str]]:
-        """(kind, action, query names) of a path; the names are those of the SDK's models."""
+        """Return (kind, action, query names) of a path, with the names of the SDK's models."""
         if re.fullmatch(rf"{ROOT}/tasks/{TASK}/annotations/export", path):
             whole = models.ExportAnnotationsRequest(oss_path="", register_dataset="", target="")
             return "export", "ExportAnnotations", set(whole.to_map())
@@ -87,7 +87,7 @@ class ControlPlane:
 
     def job(self, query: dict[str, str], job_id: str) -> dict[str, Any]:
         if query != {"JobType": "DOWNLOWD_MARKRESULT_FLOW"}:
-            self.complaints.append(f"a job asked for with {query}")
+            self.complaints.append(f"a job was requested with {query}")
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         job = models.Job(job_id=job_id, status=state, gmt_create_time="2026-07-05 11:42:19")
         if state == "succ":
@@ -100,7 +100,7 @@ class ControlPlane:
 
 @contextmanager
 def run_plane() -> Iterator[ControlPlane]:
-    """A plane that listens; at the end no request may have been wrong."""
+    """Run the emulator; at the end, assert that every request was valid."""
     plane = ControlPlane()
 
     class Handler(BaseHTTPRequestHandler):

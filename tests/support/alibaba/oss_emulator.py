@@ -1,11 +1,11 @@
-"""Alibaba Cloud OSS as far as oss2 and our driver use it, in front of a real S3 server.
+"""An emulator of the part of Alibaba Cloud OSS that oss2 and our driver use, on a real S3 server.
 
     with running_seaweed() as server, running_emulator(server) as emulator:
         os.environ.update(emulator.environment())
         OssStore(server.bucket, "", emulator.options())
 
-Signatures are checked by the published rules (`oss_signatures`), not by oss2's code. It proves a
-client against the documentation; nobody has compared it with the live service.
+Signatures are checked by the published rules (`oss_signatures`), not by oss2's code. It follows the
+documentation and was not compared with the live service.
 """
 
 import base64
@@ -54,7 +54,7 @@ FULL_KEY, READER_KEY, SECRET, READER_SECRET = (
     "oss-secret-Zb4nR9pD",
 )
 crc64 = crcmod.mkCrcFun(0x142F0E1EBA9EA3693, initCrc=0, xorOut=0xFFFFFFFFFFFFFFFF)
-# What S3 and OSS call otherwise.
+# Error codes of S3 that have other names in OSS.
 _CODES = {"BadDigest": "InvalidDigest", "NotFound": "NoSuchKey"}
 
 
@@ -73,7 +73,7 @@ class Answer(NamedTuple):
 
 @dataclass
 class Fault:
-    """What goes wrong `times` times with a method's requests (or those with a query's name)."""
+    """A fault in the next `times` requests with this method (and query parameter `having`)."""
 
     method: str
     kind: str
@@ -86,24 +86,24 @@ class Fault:
 
 @dataclass
 class OssEmulator:
-    """The state that tests look at and turn."""
+    """The state of the emulator, which tests read and change."""
 
     backend: seaweedfs.Seaweed
     folder: Path
-    """Where stores note the progress of their transfers."""
+    """Folder in which stores save the progress of transfers."""
     url: str = ""
     secrets: dict[str, str] = field(
         default_factory=lambda: {FULL_KEY: SECRET, READER_KEY: READER_SECRET}
     )
     token: str = ""
-    """A session token that every request must bring."""
+    """The session token that every request must have; empty for none."""
     clock_offset_s: float = 0
     faults: list[Fault] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     lifecycle: bytes = b""
     """The bucket's lifecycle configuration; empty for none."""
     before: Callable[[Asked], None] = lambda asked: None
-    """Called before a request is passed on: what others do meanwhile."""
+    """Called before a request is forwarded, e.g. to simulate a concurrent change."""
     sums: dict[tuple[str, str, str], int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     session: requests.Session = field(default_factory=requests.Session)
@@ -133,7 +133,7 @@ class OssEmulator:
     def forward(
         self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes
     ) -> requests.Response:
-        """The same request, signed for S3."""
+        """Send the request to the S3 server with its signature."""
         url = (
             self.backend.url
             + quote(path)
@@ -148,7 +148,7 @@ class OssEmulator:
         return self.session.send(self.session.prepare_request(ready), timeout=30)
 
     def sum_of(self, bucket: str, key: str, etag: str) -> int:
-        """The whole object's CRC64, also for one of its ranges."""
+        """Return the CRC64 of the whole object; OSS sends it for ranges as well."""
         known = self.sums.get((bucket, key, etag))
         if known is None:
             known = crc64(self.forward("GET", f"/{bucket}/{key}", {}, {}, b"").content)
@@ -178,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             if fault and fault.kind == "refuse":
-                raise Refused(fault.status, fault.code, "Told to fail.")
+                raise Refused(fault.status, fault.code, "Injected fault.")
             self._check(asked, bucket, body)
             self.emulator.before(asked)
             answer = self._work(asked, bucket, body)
@@ -251,7 +251,7 @@ class Handler(BaseHTTPRequestHandler):
         return Answer(200, {"Content-Length": str(len(body))}, body)
 
     def _lifecycle(self, asked: Asked, body: bytes) -> Answer:
-        """The bucket's rules, kept as they were sent; two of one action must not overlap."""
+        """Read or replace the bucket's rules; two rules with one action must not overlap."""
         if asked.method == "PUT":
             rules = ElementTree.fromstring(body).findall("Rule")
             ids = [rule.findtext("ID", "") for rule in rules]
@@ -307,7 +307,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def running_emulator(backend: seaweedfs.Seaweed) -> Iterator[OssEmulator]:
-    """The emulator on a free loopback port; stopped afterwards."""
+    """Run the emulator on a free loopback port."""
     folder = tempfile.TemporaryDirectory(prefix="oss-")
     emulator = OssEmulator(backend, Path(folder.name))
     emulator.session.trust_env = False

@@ -1,7 +1,7 @@
-"""OSS's signatures in headers, versions 1 and 4, computed and checked by the published rules.
+"""OSS header signatures, versions 1 and 4, computed and checked by the published rules.
 
-Written from the documentation (Include a V1 / V4 signature in the Authorization header), with no
-code of oss2; `test_oss_emulator` holds it against published values.
+Written from the documentation (Include a V1 / V4 signature in the Authorization header) without
+code of oss2; `test_oss_emulator` compares it with published values.
 """
 
 import base64
@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 ALGORITHM = "OSS4-HMAC-SHA256"
 MOST_SKEW_S = 15 * 60
-# The sub-resources and overrides that V1 signs, as far as our requests have any.
+# The sub-resources and overrides that V1 signs, limited to those in our requests.
 _SIGNED_V1 = {"acl", "uploads", "uploadId", "partNumber", "delete", "versionId", "objectMeta"}
 _SIGNED_V1 |= {"continuation-token", "x-oss-process", "security-token", "response-content-type"}
-# The documentation puts the additional headers before the signature, oss2 puts them after it.
+# The documentation has the additional headers before the signature, oss2 after it.
 _V4 = re.compile(
     rf"{ALGORITHM} Credential=(?P<key>[^/,]+)/(?P<date>\d{{8}})/(?P<region>[^/]+)/oss/"
     r"aliyun_v4_request(?:, ?AdditionalHeaders=(?P<before>[^,]*))?"
@@ -29,7 +29,7 @@ _V1 = re.compile(r"OSS (?P<key>[^:]+):(?P<sum>.+)")
 
 
 class Refused(Exception):
-    """What the service answers instead."""
+    """An error response of the service."""
 
     def __init__(self, status: int, code: str, message: str, signed: str = "") -> None:
         super().__init__(code)
@@ -37,7 +37,7 @@ class Refused(Exception):
 
 
 class Signed(Protocol):
-    """A request; header names in lower case, path and query decoded."""
+    """A request with lower-case header names and decoded path and query."""
 
     @property
     def method(self) -> str: ...
@@ -52,7 +52,7 @@ class Signed(Protocol):
 def check_signature(
     request: Signed, bucket: str, secrets: Mapping[str, str], region: str, now: float
 ) -> str:
-    """The access key's id, or `Refused` as the service would."""
+    """Return the id of the access key; raise `Refused` like the service."""
     authorization = request.headers.get("authorization", "")
     v4, v1 = _V4.fullmatch(authorization), _V1.fullmatch(authorization)
     found = v4 or v1
@@ -79,7 +79,7 @@ def check_signature(
 
 
 def sign_v1(request: Signed, bucket: str, secret: str) -> tuple[str, str]:
-    """(signature, the string that is signed)."""
+    """Return the signature and the signed string."""
     headers = request.headers
     own = [f"{name}:{headers[name].strip()}\n" for name in sorted(headers) if _is_own(name)]
     resource = f"/{bucket}/{request.key}" if bucket else "/"
@@ -102,7 +102,7 @@ def sign_v1(request: Signed, bucket: str, secret: str) -> tuple[str, str]:
 def sign_v4(
     request: Signed, bucket: str, secret: str, region: str, additional: "list[str]"
 ) -> tuple[str, str]:
-    """(signature, the canonical request); the date is the `x-oss-date` header's."""
+    """Return the signature and the canonical request, dated by the `x-oss-date` header."""
     headers, moment = request.headers, request.headers["x-oss-date"]
     others = {"content-type", "content-md5", *additional}
     chosen = sorted(name for name in headers if _is_own(name) or name in others)

@@ -1,4 +1,4 @@
-"""How headers and bodies of S3 read in OSS's dialect, and the other way round."""
+"""Convert headers and bodies between S3's and OSS's dialects."""
 
 import base64
 import re
@@ -16,7 +16,7 @@ _KEPT_ANSWERED = ("Content-Type", "Content-Range", "Last-Modified", "Content-Len
 
 
 def asked_of_s3(headers: Mapping[str, str]) -> dict[str, str]:
-    """S3's headers for a request of OSS, whose ETags are in upper case and need no quotes."""
+    """Convert request headers to S3; OSS has upper-case etags with optional quotes."""
     renamed = {name: headers[name] for name in _KEPT_ASKED if name in headers}
     if "if-match" in renamed:
         etag = renamed["if-match"].strip('"').lower()
@@ -38,7 +38,7 @@ def answered_by_oss(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def parts_of_s3(body: bytes) -> bytes:
-    """The list of parts that completes an upload, with S3's lower-case ETags."""
+    """Convert the list of parts that completes an upload to S3's lower-case etags."""
     return re.sub(rb"<ETag>[^<]*</ETag>", lambda m: m[0][:6] + m[0][6:-7].lower() + m[0][-7:], body)
 
 
@@ -54,7 +54,7 @@ class Listed(NamedTuple):
 
 
 def listed_by_s3(body: bytes) -> tuple[list[Listed], str]:
-    """(one page's objects, the token of the next page or nothing)."""
+    """Return the objects of a page, and the token of the next page or ""."""
     root = ElementTree.fromstring(without_namespace(body))
     fields = ("Key", "ETag", "Size", "LastModified")
     objects = [Listed(*(c.findtext(f, "") for f in fields)) for c in root.findall("Contents")]
@@ -62,7 +62,7 @@ def listed_by_s3(body: bytes) -> tuple[list[Listed], str]:
 
 
 def listing_of_oss(objects: Iterable[Listed], token: str, most: int) -> bytes:
-    """A page in encoding-type=url; by the key's bytes, in which order SeaweedFS is not."""
+    """Return a page in encoding-type=url, sorted by key bytes, which SeaweedFS does not do."""
     ordered = sorted(objects, key=lambda found: found.key.encode())
     left = [found for found in ordered if found.key.encode() > token.encode()]
     page, rest = left[:most], left[most:]
@@ -82,7 +82,7 @@ def listing_of_oss(objects: Iterable[Listed], token: str, most: int) -> bytes:
 
 
 def error_of_oss(refused: Refused) -> tuple[dict[str, str], bytes]:
-    """(headers, body); an answer to HEAD has the body in a header."""
+    """Return headers and body; the response to HEAD has the body in a header."""
     told = {"Code": refused.code, "Message": refused.message, "StringToSign": refused.signed}
     fields = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in told.items() if text)
     body = f"<Error>{fields}</Error>".encode()
@@ -90,7 +90,7 @@ def error_of_oss(refused: Refused) -> tuple[dict[str, str], bytes]:
 
 
 def uploads_of_oss(body: bytes) -> bytes:
-    """A list of unfinished uploads; OSS names the next page also where there is none."""
+    """Convert a list of unfinished uploads; OSS always includes the next-page markers."""
     body, end = without_namespace(body), b"</ListMultipartUploadsResult>"
     for name in (b"NextKeyMarker", b"NextUploadIdMarker"):
         if name not in body:
@@ -99,7 +99,7 @@ def uploads_of_oss(body: bytes) -> bytes:
 
 
 def parts_of_oss(body: bytes) -> bytes:
-    """A list of the parts of an upload; OSS names the next page also where there is none."""
+    """Convert the list of an upload's parts; OSS always includes the next-page marker."""
     body, end = without_namespace(body), b"</ListPartsResult>"
     if b"NextPartNumberMarker" not in body:
         body = body.replace(end, b"<NextPartNumberMarker></NextPartNumberMarker>" + end)

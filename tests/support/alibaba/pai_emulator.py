@@ -1,7 +1,7 @@
-"""PAI-DLC and PAI-EAS on loopback: checks each request against the SDKs' models and its signature.
+"""PAI-DLC and PAI-EAS on loopback; checks each request's signature and fields by the SDKs' models.
 
-It answers as the SDKs' models and the APIs' documentation say; the live services are not reached
-from here.
+It follows the SDKs' models and the documentation of the APIs and was not compared with the live
+services.
 """
 
 import json
@@ -21,7 +21,7 @@ from tests.support.alibaba.sdk_models import check_query, check_request
 
 REGION, WORKSPACE, GROUP = "cn-hangzhou", "27864", "intent_service"
 JOBS, SERVICES = "/api/v1/jobs", "/api/v2/services"
-# The names of the documentation's page on JSON deployment that we use.
+# The fields that we use, from EAS's documentation of JSON deployment.
 SPEC = {
     "metadata": "name workspace_id instance rolling_strategy resource cpu memory gpu",
     "containers": "image script port env",
@@ -40,18 +40,18 @@ def refuse(status: int, code: str, message: str = "no") -> Answer:
 
 
 class PaiPlane:
-    """Jobs and services and their states; what was wrong with a request is in `complaints`."""
+    """Jobs, services and their states; errors in requests are collected in `complaints`."""
 
     def __init__(self) -> None:
         self.endpoint = ""
         self.complaints: list[str] = []
         self.requests: list[str] = []
-        """The actions that were asked for."""
+        """The requested actions."""
         self.refusals: dict[str, list[Answer]] = {}
-        """Given first, by action."""
+        """Answers to give first, by action."""
         self.jobs: list[Body] = []
         self.job_states = ["Creating", "EnvPreparing", "Running", "Succeeded"]
-        """Of the newest job, one per question; the last one stays."""
+        """States of the newest job, one per request; the last one stays."""
         self.on_state: Callable[[str], None] = lambda state: None
         self.log = ["Traceback", "torch.OutOfMemoryError: CUDA out of memory"]
         self.services: dict[str, Body] = {}
@@ -82,7 +82,7 @@ class PaiPlane:
     def route(
         self, method: str, path: str, query: dict[str, str], body: bytes
     ) -> tuple[str, Callable[[], Body | None], type[Any], list[str]]:
-        """(action, what answers, the answer's model, what is wrong)."""
+        """Return (action, handler, model of the answer, errors)."""
         content = json.loads(body or b"{}")
         job = re.fullmatch(rf"{JOBS}/([\w-]+)(/stop|/pods/[\w-]+/logs)?", path)
         service = re.fullmatch(rf"{SERVICES}/{REGION}/(\w+)(/events)?", path)
@@ -133,7 +133,7 @@ class PaiPlane:
         return {"JobId": name}
 
     def list(self, query: dict[str, str]) -> Body:
-        # As the service does: a name is a part of one.
+        # Like the service, match any part of a name.
         found = [job for job in self.jobs if query["DisplayName"] in job["DisplayName"]]
         names = ("JobId", "DisplayName", "Status", "GmtCreateTime")
         return {"Jobs": [{name: job[name] for name in names} for job in found]}
@@ -194,7 +194,7 @@ class PaiPlane:
 
 
 def check_spec(spec: Body) -> list[str]:
-    """A specification's names, and what every service needs."""
+    """Check a specification's field names and required fields; return the errors."""
     faults = [f"a service has no {name}" for name in spec.keys() - SPEC.keys()]
     for name in spec.keys() & SPEC.keys():
         parts = spec[name] if isinstance(spec[name], list) else [spec[name]]
@@ -216,7 +216,7 @@ def check_spec(spec: Body) -> list[str]:
 
 @contextmanager
 def run_plane() -> Iterator[PaiPlane]:
-    """A plane that listens; at the end no request may have been wrong."""
+    """Run the emulator; at the end, assert that every request was valid."""
     plane = PaiPlane()
 
     class Handler(BaseHTTPRequestHandler):

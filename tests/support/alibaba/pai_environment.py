@@ -1,4 +1,4 @@
-"""A run beside PAI on loopback: keys, settings, and a directory in place of OSS."""
+"""An emulated PAI environment on loopback: keys, settings, and a directory instead of OSS."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ class Scene(NamedTuple):
 
 
 def describe_dataset() -> DatasetManifest:
-    """A dataset whose only file is its manifest."""
+    """Return a dataset whose only file is its manifest."""
     split = Split(file="train.jsonl", num_examples=1, sha256="c" * 64)
     return DatasetManifest(
         uri="datasets/fedcba9876543210",
@@ -71,7 +71,7 @@ def running_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     monkeypatch.setattr(auth_util, "environment_access_key_id", KEY)
     monkeypatch.setattr(auth_util, "environment_access_key_secret", SECRET)
     monkeypatch.setattr(auth_util, "environment_security_token", TOKEN)
-    for name in ("HTTP_PROXY", "http_proxy"):  # the SDK would send loopback there
+    for name in ("HTTP_PROXY", "http_proxy"):  # the SDK would use the proxy for loopback
         monkeypatch.delenv(name, raising=False)
     store = DirectoryStore(tmp_path / "store")
     secrets = DirectoryStore(tmp_path / "secrets")

@@ -1,4 +1,4 @@
-"""Whether a request is one that an SDK's model describes: its names, types and what it needs."""
+"""Validate requests against the models of an SDK: field names, types and required fields."""
 
 import inspect
 import re
@@ -6,12 +6,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 
 def check_request(kind: type[Any], content: dict[str, Any], whole: bool = True) -> list[str]:
-    """What is wrong with a body, by the model `kind`; `whole`: whether it must be complete."""
+    """Return the errors of a body by the model `kind`; with `whole`, it must be complete."""
     return _check(kind, content, kind.__name__, whole)
 
 
 def check_query(kind: type[Any], query: dict[str, str]) -> list[str]:
-    """A query's names; its values are texts."""
+    """Return the unknown names of a query, whose values are all text."""
     unknown = query.keys() - _wire_names(kind).values()
     return [f"{kind.__name__} has no {name}" for name in sorted(unknown)]
 
@@ -58,7 +58,7 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 
 def _wire_names(kind: type[Any]) -> dict[str, str]:
-    """Attribute -> name in the request, as `to_map` writes it."""
+    """Map each attribute to its name in the request, as `to_map` writes it."""
     source = inspect.getsource(kind.to_map)
     pairs = re.findall(r"if self\.(\w+) is not None:\s+(?:result\['([\w.-]+)'\] =|for )", source)
     lists = dict(re.findall(r"result\['([\w.-]+)'\] = \[\]\s+if self\.(\w+) is not None", source))

@@ -1,4 +1,4 @@
-"""The documents' own conversations, and the instructions they become."""
+"""Conversations of the PAI guide, and the instructions they are converted to."""
 
 ENGLISH = """User: I want to listen to music.
 Assistant: What kind of music?

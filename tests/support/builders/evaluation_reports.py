@@ -1,4 +1,4 @@
-"""Evaluation reports, made straight from what became of each utterance, and what a gate said."""
+"""Evaluation reports built from the outcome of each utterance, and helpers for gate decisions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from intent_core.recipe.config import GateConfig
 
 
 class Scored(NamedTuple):
-    """One utterance: its label, and what of the answer is right."""
+    """One utterance with its label, and which parts of the answer are right."""
 
     id: str
     intents: bool = True
@@ -44,7 +44,7 @@ def wrong(example_id: str, expected: str = "weather(Hangzhou)", kind: str = "") 
 
 
 def by_level(levels: Sequence[int], groups: Sequence[str] = ()) -> list[Scored]:
-    """0: wrong; 1: the intent is right; 2: and so are the parameters; 3: and so is the order."""
+    """Build rows by level: 0 wrong; 1 intent right; 2 parameters right, too; 3 order right, too."""
     return [
         Scored(f"e{i}", level > 0, level > 1, level > 2, group=groups[i] if groups else "")
         for i, level in enumerate(levels)
@@ -64,7 +64,7 @@ def report_of(
     test: str = "t1",
     latency_ms: float | None = None,
 ) -> EvaluationReport:
-    """A report whose every part follows from the rows; a slot an utterance, right or not."""
+    """Build a report whose every part follows from the rows, with one slot per utterance."""
     exact = [row.exact for row in rows]
     hits = sum(row.parameters for row in rows)
     f1 = hits / len(rows) if rows else 1.0
@@ -123,7 +123,7 @@ def report_of(
 
 
 def with_rates(report: EvaluationReport, **rates: Measure) -> EvaluationReport:
-    """The report with other values of these rates, in its fields and in its map."""
+    """Return the report with these rates replaced, in its fields and in `metrics`."""
     return report.model_copy(update={**rates, "metrics": {**report.metrics, **rates}})
 
 

@@ -1,4 +1,4 @@
-"""Small exports, written row by row, and what reading them gives."""
+"""Build small exports row by row, and read them."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def row(utterance: Any = "hi", **labels: Any) -> dict[str, Any]:
 
 
 def read(tmp_path: Path, *rows: Any, config: DataConfig | None = None) -> ExportReading:
-    """Read rows given as values, as text or as bytes, one a line."""
+    """Write rows (values, text or bytes), one per line, and read them as an export."""
     path = tmp_path / "export.manifest"
     lines = [
         r if isinstance(r, bytes) else (r if isinstance(r, str) else json.dumps(r)).encode()

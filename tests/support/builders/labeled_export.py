@@ -1,4 +1,4 @@
-"""A small labelled export, bilingual, that a tiny model can learn by heart."""
+"""A small bilingual labelled export that a tiny model can memorize."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ POLITE = ("", " please", " now", " for me")
 
 
 def labelled_rows() -> list[dict[str, str]]:
-    """216 utterances of three intents, with their calls."""
+    """Return 216 utterances of three intents, with their calls."""
     rows = [
         {"instruction": template.format(value) + polite, "output": f"{intent}({value})"}
         for intent, templates, values in (
@@ -30,7 +30,7 @@ def labelled_rows() -> list[dict[str, str]]:
 
 
 def to_itag(row: dict[str, str]) -> str:
-    """One line of an export in the newer iTAG format."""
+    """Return one line of an export in the newer iTAG format."""
     mark = {"annotations": [{"id": None, "labels": {"output": row["output"]}, "exif": None}]}
     result = {
         "MarkResultId": "1",

@@ -1,6 +1,6 @@
-"""Models that were not trained but answer distinguishably: random adapters, random whole weights.
+"""Untrained models with distinguishable answers: random adapters, random merged weights.
 
-They lie in the store as a training leaves them, accepted by a gate that never saw them.
+They are stored like trained models that passed the gate.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ UTTERANCES = (
 def store_model(
     settings: Settings, folder: Path, base: Path, *, seed: int, method: str = "lora"
 ) -> ModelArtifact:
-    """Random weights of that seed: an adapter of `base`, or for "full" a model of its shape."""
+    """Store random weights: an adapter of `base`, or for "full" a model of the same shape."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -75,7 +75,7 @@ def store_model(
 
 
 def accept(settings: Settings, artifact: ModelArtifact, serve: ServeConfig, version: str) -> None:
-    """What a gate that says yes leaves for the promotion."""
+    """Write the release that a passed gate writes for the promotion."""
     release = Release(
         artifact=artifact, serve=serve, project="served", version=version, reason="a test's"
     )

@@ -1,4 +1,4 @@
-"""Records, and datasets built of them."""
+"""Records, and datasets built from them."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def record(
 
 
 def say(number: int) -> str:
-    """An utterance that is like no other."""
+    """Return an utterance that is not similar to any other."""
     return f"utterance {hashlib.sha256(str(number).encode()).hexdigest()[:16]}"
 
 

@@ -1,4 +1,4 @@
-"""Reviews for the tests of the report page: a usual one, the barest, a hostile, a Chinese."""
+"""Reviews for tests of the report page: usual, minimal, hostile and Chinese content."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -109,7 +109,7 @@ def review(
 
 
 def usual() -> Review:
-    """20 utterances: the candidate fixes u0 and u1 and breaks u2; u3 is wrong in both."""
+    """Build 20 utterances: the candidate fixes u0 and u1, breaks u2; u3 is wrong in both."""
     examples = rows(*((f"play song {i}", f"play_music(song {i})") for i in range(20)))
     mine = answers(examples, {2: "play_music(lost)", 3: "add(song 3)"})
     theirs = answers(examples, {0: "play_music(song)", 1: "add(song 1)", 3: "add(song 3)"})

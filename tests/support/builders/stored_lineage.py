@@ -1,4 +1,4 @@
-"""A store with a dataset of a real export and a model of it, as a run leaves them."""
+"""A store with a dataset from a real export and a model, as written by a run."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ CONFIG = DataConfig(max_rejection_rate=1, near_duplicate_similarity=1)
 
 
 def prepare(settings: Settings, uri: str, config: DataConfig = CONFIG) -> DatasetManifest:
-    """The `prepare` step without Prefect."""
+    """Run the `prepare` step without Prefect."""
     export = fetch_export(uri, work_folder(settings, "exports"))
     test = fetch_export(config.test_uri, work_folder(settings)) if config.test_uri else None
     with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +33,7 @@ def note_model(
     version: str = "7",
     export: str = "exports/music.manifest",
 ) -> RunRecord:
-    """What a run leaves of a model; `version` "": MLflow was down."""
+    """Write the lineage that a run writes; `version` "" means that MLflow was down."""
     review = usual()
     artifact = review.artifact.model_copy(
         update={"name": name, "uri": f"models/{name}", "dataset_fingerprint": dataset.fingerprint}

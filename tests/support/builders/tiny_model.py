@@ -1,4 +1,4 @@
-"""A tiny causal language model with random weights, built where a test needs one."""
+"""Build a tiny causal language model with random weights."""
 
 import json
 from pathlib import Path
@@ -50,7 +50,7 @@ _SENTENCES = (
 def build_tiny_model(folder: Path, *, architecture: str = "llama", seed: int = 0) -> Path:
     """Write a random model of `architecture` ("llama" or "qwen2") to `folder` and return it.
 
-    Byte-level BPE, ChatML template, safetensors: what transformers and vLLM load as they stand.
+    Byte-level BPE, ChatML template, safetensors: transformers and vLLM load it without conversion.
     The same architecture and seed give the same bytes.
     """
     import torch
@@ -68,7 +68,7 @@ def build_tiny_model(folder: Path, *, architecture: str = "llama", seed: int = 0
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=600,
-        # Qwen2's tokenizer adds <|endoftext|> where it is missing: one id more than the model has.
+        # Qwen2's tokenizer adds a missing <|endoftext|>, an id that the model would not have.
         special_tokens=[END_OF_TEXT, IM_START, IM_END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -109,7 +109,7 @@ def build_tiny_model(folder: Path, *, architecture: str = "llama", seed: int = 0
 
 
 def _embed_chat_template(path: Path) -> None:
-    """The template beside the tokenizer's settings too, and a class every version knows."""
+    """Add the template to the tokenizer's settings, and a class that every version supports."""
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings |= {"chat_template": CHATML, "tokenizer_class": "PreTrainedTokenizerFast"}
     path.write_text(json.dumps(settings, indent=2), encoding="utf-8")

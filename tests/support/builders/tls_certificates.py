@@ -1,4 +1,4 @@
-"""Self-signed certificates for a public name, as a renewal would leave them."""
+"""Self-signed certificates for a public name, as written by a renewal."""
 
 import datetime
 import secrets
@@ -15,9 +15,9 @@ NAME = "intent.example"
 
 
 def make_pair(passphrase: bytes = b"", days: float = 1) -> tuple[bytes, bytes]:
-    """A certificate for `NAME` that ends in so many days, and its key, as PEM."""
+    """Make a certificate for `NAME` that expires after `days`, and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
-    # Of two that bear one subject a caller would look at the first only.
+    # A unique subject: of two trusted certificates with the same subject only one is checked.
     subject = f"renewal {secrets.token_hex(4)}"
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     now = datetime.datetime.now(datetime.UTC)
@@ -50,10 +50,10 @@ def write_pair(folder: Path, pair: tuple[bytes, bytes]) -> tuple[Path, Path]:
 
 
 def trusting(*certificates: bytes) -> ssl.SSLContext:
-    """A caller that trusts these and nobody else, and wants them to be for `NAME`."""
+    """Make the TLS context of a caller that trusts only these certificates."""
     return ssl.create_default_context(cadata="".join(one.decode() for one in certificates))
 
 
 def get(client: httpx.Client, url: str) -> httpx.Response:
-    """Ask the loopback address as callers ask the public name."""
+    """Send a request to the loopback address with the public name as SNI."""
     return client.get(url, extensions={"sni_hostname": NAME})

@@ -1,4 +1,4 @@
-"""Job files for the training program: a few labelled rows and a recipe."""
+"""Job files for the training program, with a few labelled rows and a recipe."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ FULL = ["train.method=full", "train.lora_dim=0"]
 
 
 def write_job(folder: Path, model: Path | str, *overrides: str, num_processes: int = 1) -> Path:
-    """A job of 24 rows, with 6 more to validate on."""
+    """Write a job with 24 training rows and 6 validation rows."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in (("train", labelled_rows()[:24]), ("validation", labelled_rows()[24:30])):
         lines = (

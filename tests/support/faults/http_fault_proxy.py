@@ -1,9 +1,9 @@
-"""A proxy between a client and a real HTTP server that breaks chosen answers.
+"""A proxy in front of a real HTTP server that injects faults into chosen responses.
 
     with fault_proxy(server.url) as proxy:
         proxy.inject("GET", "/key", cut_after(1000), times=2)
 
-Requests pass unchanged, the Host header included, so that signatures stay right.
+Requests pass unchanged, including the Host header, so that signatures stay valid.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ class Answer(NamedTuple):
 
 
 class Fault:
-    """What becomes of a request; `ask` gets the real server's answer."""
+    """The handling of a request; `ask` returns the real server's response."""
 
     def __init__(self, act: Callable[["_Handler", Callable[[], Answer]], None]) -> None:
         self.act = act
 
 
 def reset() -> Fault:
-    """The connection breaks before the server hears of the request."""
+    """Reset the connection before the server receives the request."""
     return Fault(lambda handler, ask: handler.reset())
 
 
 def lose_answer() -> Fault:
-    """The server has done it, and the client does not learn of it."""
+    """Let the server handle the request, then reset the connection without a response."""
 
     def act(handler: "_Handler", ask: Callable[[], Answer]) -> None:
         ask()
@@ -49,7 +49,7 @@ def lose_answer() -> Fault:
 
 
 def cut_after(num_bytes: int) -> Fault:
-    """The body ends early, though the head promises all of it."""
+    """End the body early, although Content-Length is that of the whole body."""
 
     def act(handler: "_Handler", ask: Callable[[], Answer]) -> None:
         answer = ask()
@@ -60,7 +60,7 @@ def cut_after(num_bytes: int) -> Fault:
 
 
 def stall(seconds: float) -> Fault:
-    """Half of the answer, and then nothing for a while."""
+    """Send half of the response, then nothing for `seconds`."""
 
     def act(handler: "_Handler", ask: Callable[[], Answer]) -> None:
         answer = ask()
@@ -72,7 +72,7 @@ def stall(seconds: float) -> Fault:
 
 
 def answer_with(status: int, code: str = "") -> Fault:
-    """Another answer in place of the server's; without a code, an empty one."""
+    """Send another response instead of the server's; an empty one without a code."""
     text = f"<Error><Code>{code}</Code><Message>{code} injected</Message></Error>"
     body = text.encode() if code else b""
     answer = Answer(status, {"Content-Type": "application/xml"}, body)
@@ -80,7 +80,7 @@ def answer_with(status: int, code: str = "") -> Fault:
 
 
 def rewrite(old: bytes, new: bytes) -> Fault:
-    """The server's answer with something else in its body."""
+    """Replace bytes in the body of the server's response."""
 
     def act(handler: "_Handler", ask: Callable[[], Answer]) -> None:
         answer = ask()
@@ -90,7 +90,7 @@ def rewrite(old: bytes, new: bytes) -> Fault:
 
 
 def meanwhile(action: Callable[[], object]) -> Fault:
-    """The action takes place just before the server gets the request."""
+    """Run an action just before the request is forwarded."""
 
     def act(handler: "_Handler", ask: Callable[[], Answer]) -> None:
         action()
@@ -100,7 +100,7 @@ def meanwhile(action: Callable[[], object]) -> Fault:
 
 
 class Proxy:
-    """The running proxy: `url` in place of the server's, `requests` as they came."""
+    """The running proxy: use `url` instead of the server's; `requests` records all requests."""
 
     def __init__(self, upstream: str, url: str) -> None:
         self.upstream, self.url = upstream, url
@@ -109,7 +109,7 @@ class Proxy:
         self._lock = threading.Lock()
 
     def inject(self, method: str, part: str, fault: Fault, *, times: int = 1) -> None:
-        """For the next requests of that method with that part in their path and query."""
+        """Inject a fault into the next requests with that method and that part in the URL."""
         self._faults += [(method, part, fault)] * times
 
     def take(self, method: str, path: str) -> Fault | None:
@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.server.proxy.take(self.command, self.path)
-        with contextlib.suppress(ConnectionError):  # a client that has given up
+        with contextlib.suppress(ConnectionError):  # the client may have disconnected
             if fault is None:
                 self.send(self._ask(body))
             else:
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             return Answer(answer.status, kept, answer.read())
 
     def send(self, answer: Answer, body: bytes | None = None) -> None:
-        """The answer, or only a part of the body under a head that promises all of it."""
+        """Send the response; `body` may be shorter than its Content-Length."""
         self.send_response_only(answer.status)
         length = {} if self.command == "HEAD" else {"Content-Length": str(len(answer.body))}
         for name, value in {**answer.headers, **length}.items():
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Not on the terminal."""
+        """Do not log to the terminal."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -178,7 +178,7 @@ class _Server(ThreadingHTTPServer):
     proxy: Proxy
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Broken connections are what it is for."""
+        """Ignore broken connections, which are expected here."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A process that is killed right before it writes something: what it did until then stays."""
+"""Kill this process right before it writes something, so that its earlier writes remain."""
 
 import os
 import signal
@@ -7,8 +7,11 @@ from typing import Any
 
 
 def die_before_write(place: str, count: int = 1) -> None:
-    """SIGKILL before the count-th time that something is written there: a file gets its name in a
-    folder of that path, or an object its key in a bucket."""
+    """Send SIGKILL to this process before the count-th write to a place.
+
+    A write is the rename of a file to a path that contains `place`, or the PUT of an object with
+    such a key.
+    """
     writes = 0
 
     def is_there(event: str, arguments: tuple[Any, ...]) -> bool:

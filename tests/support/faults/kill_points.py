@@ -1,4 +1,4 @@
-"""Processes killed right before one of their effects on the outside."""
+"""Processes that are killed right before one of their external effects."""
 
 import multiprocessing
 import os
@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 
 class KillPoint(NamedTuple):
-    """Of a promotion; as `die_before` takes it."""
+    """A point of a promotion at which to kill it; see `die_before`."""
 
     event: str
     target: str
     count: int
     is_promoted: bool
-    """Is the new model in `serving.json` by then?"""
+    """Whether `serving.json` already has the new model at that point."""
 
 
 ADAPTER_PROMOTION = (
@@ -35,9 +35,9 @@ MERGED_PROMOTION = (
 
 
 def promote_and_die(model: str, point: KillPoint) -> int | None:
-    """Exit code of an `intent promote MODEL` that SIGKILLs itself at that point.
+    """Run an `intent promote MODEL` that kills itself at that point; return its exit code.
 
-    The process is forked from one that has imported the promotion.
+    The process is forked from a server that has already imported the promotion.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tasks.serving.promotion", "mlflow.store.tracking.rest_store"])
@@ -62,10 +62,10 @@ def _promote(model: str, point: KillPoint) -> None:
 
 
 def die_before(event: str, target: str, count: int) -> None:
-    """Have this process SIGKILL itself before the n-th such event.
+    """Make this process send itself SIGKILL before the n-th such event.
 
-    `event` is as `sys.audit` names it. `target`, which may have wildcards, ends what the event is
-    about: a path, of os.rename the new one; a signal; host:port; a program.
+    `event` is the name of a `sys.audit` event. `target` (wildcards allowed) matches the end of its
+    subject: a path (for os.rename the new path), a signal, host:port, or a program.
     """
     remaining = count
 

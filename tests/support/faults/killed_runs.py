@@ -1,4 +1,4 @@
-"""A home of its own beside the session's Prefect and MLflow, and what a crash leaves there."""
+"""A separate home that uses the test session's Prefect and MLflow, and leftovers of a crash."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.settings import Settings
 
-# A pipeline run with a step in the same process, and a training's curves: all under way.
+# A pipeline run with a step in the same process and live curves, all in progress.
 _RUN = """
 import sys, time
 from prefect import flow, runtime
@@ -32,7 +32,7 @@ whole()
 
 
 def home_beside(platform: Settings, folder: Path, **settings: object) -> Settings:
-    """Settings of another machine that shares the servers."""
+    """Return the settings of another machine that shares the servers."""
     return Settings(
         home=folder,
         prefect_url=platform.prefect_api_url,
@@ -42,7 +42,7 @@ def home_beside(platform: Settings, folder: Path, **settings: object) -> Setting
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """The same for a process of its own."""
+    """Return the same settings as environment variables of a process."""
     return {
         **os.environ,
         "INTENT_HOME": str(settings.home),
@@ -53,7 +53,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def kill_a_run(settings: Settings) -> tuple[str, str, str]:
-    """The flow run, the run of its step and the MLflow run that a SIGKILL has left under way."""
+    """Kill a run; return the flow run, the run of its step and the MLflow run left running."""
     process = subprocess.Popen(
         [sys.executable, "-c", _RUN],
         env=environment_of(settings),

@@ -1,8 +1,8 @@
-"""Watchers that look at once, each a process; the first is killed after it has started a run.
+"""Concurrent watchers, one process each; the first is killed after it has started a run.
 
     python -m tests.support.processes.concurrent_watchers COUNT
 
-Prints how many were killed and how many looked to the end, as JSON.
+Prints as JSON how many were killed and how many finished.
 """
 
 import collections
@@ -21,7 +21,7 @@ def look(number: int) -> None:
         die_before_write("/taken/")
     watch_exports()
     if number == 0:
-        # Another was first; it dies all the same, before it has said how it ended.
+        # Another watcher started the run; kill this one anyway, before it reports its exit.
         os.kill(os.getpid(), signal.SIGKILL)
 
 

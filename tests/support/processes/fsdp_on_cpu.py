@@ -1,6 +1,6 @@
-"""The training program for torchrun, with accelerate made to shard on CPUs as it does on GPUs.
+"""The training program for torchrun, with accelerate patched to shard on CPUs as on GPUs.
 
-Its FSDP goes by the kind of device: a kind that nobody has here stands for the CPU.
+accelerate enables FSDP by kind of device, so a kind that tests never have is mapped to the CPU.
 """
 
 import sys
@@ -13,7 +13,7 @@ KINDS = accelerate.state.DistributedType
 
 
 class CpusShard:
-    """`DistributedType`, but that CPUs are of a kind that accelerate shards on."""
+    """`DistributedType`, in which CPUs are of a kind that accelerate shards on."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(KINDS, "MULTI_CPU" if name == "MULTI_SDAA" else name)

@@ -1,7 +1,7 @@
-"""What programs reach for on the network, seen by the kernel's own account: strace.
+"""Network connections that programs attempt, recorded by strace.
 
-Every process below the one that is started is watched, whatever it is written in and however it
-has detached itself. A connection that fails counts: somebody wanted to leave.
+All child processes are traced, including detached ones. Failed connections count as well, because
+they are attempts to leave the machine.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ _LOOKUP = 53
 
 
 class Reach(NamedTuple):
-    """One address outside this machine, or a question to a name server wherever that runs."""
+    """A connection to an address outside this machine, or a DNS query to any server."""
 
     host: str
     port: int
@@ -31,19 +31,19 @@ class Reach(NamedTuple):
 
 
 def find_strace() -> str:
-    """strace's path; skips where there is none or it may not watch."""
+    """Return the path of strace; skip the test if it is missing or lacks the permission."""
     found = shutil.which("strace")
     if found is None:
         pytest.skip("no strace: apt-get install strace")
     if subprocess.run([found, "-f", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("strace may not watch processes here")
+        pytest.skip("strace lacks the permission to trace processes here")
     return found
 
 
 def run_watched(
     command: Sequence[str], trace: Path, environment: Mapping[str, str], timeout_s: float
 ) -> "subprocess.CompletedProcess[str]":
-    """Run to the end of every process below it; what they do stands in `trace`."""
+    """Run a command until all its child processes end; their system calls are in `trace`."""
     options = ["-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-e", f"trace={_CALLS}"]
     return subprocess.run(
         [find_strace(), *options, "-o", str(trace), *command],
@@ -56,7 +56,7 @@ def run_watched(
 
 
 def read_reaches(trace: Path) -> list[Reach]:
-    """What would have left, in order."""
+    """List the attempts to leave this machine, in order."""
     found = []
     with trace.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -68,7 +68,7 @@ def read_reaches(trace: Path) -> list[Reach]:
 
 
 def is_here(host: str) -> bool:
-    """Loopback, or the address that means any of this machine's."""
+    """Return whether the address is loopback or the unspecified address."""
     address = ipaddress.ip_address(host)
     mapped = getattr(address, "ipv4_mapped", None)
     address = mapped or address

@@ -1,4 +1,4 @@
-"""A small stand-in for vLLM behind the serving middleware, and a client that speaks raw ASGI."""
+"""A fake vLLM behind the serving middleware, and a client that sends raw ASGI messages."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ CHAT = "/v1/chat/completions"
 
 @dataclass
 class Received:
-    """One request as vLLM got it."""
+    """One request as vLLM received it."""
 
     scope: Scope
     body: bytes
@@ -39,7 +39,7 @@ class Received:
 
     @property
     def model(self) -> str:
-        """The model that is asked, "" where none is named."""
+        """The requested model; "" if the request does not contain one."""
         fields = self.fields if self.body else {}
         model = fields.get("model") if isinstance(fields, dict) else None
         return model if isinstance(model, str) else ""
@@ -49,7 +49,7 @@ class Received:
 
 
 class ModelServer:
-    """Answers every path, as vLLM would if nobody stood before it, and keeps what it is sent."""
+    """Answers every path without access control, and records every request."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
@@ -63,7 +63,7 @@ class ModelServer:
         self.client_left = False
         self.started = asyncio.Event()
         self.released: asyncio.Event | None = None
-        # By model, for those that are to answer otherwise.
+        # Overrides by model name.
         self.texts: dict[str, str | None] = {}
         self.statuses: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
@@ -112,7 +112,7 @@ class ModelServer:
 
 @dataclass
 class Answer:
-    """What a caller got; status 0 when nothing came."""
+    """The response a caller received; status 0 without a response."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class Answer:
 
 
 class Serving:
-    """The middleware over files in a folder, and the fake model server behind it."""
+    """The middleware with its files in a folder, and the fake model server behind it."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.aliases_file = folder / "aliases.json"
@@ -164,16 +164,16 @@ class Serving:
         write_aliases(self.aliases_file, {"intent": target})
 
     def number(self, name: str, **labels: str) -> float:
-        """A metric's value, 0 while there is none."""
+        """Return the value of a metric; 0 if it does not exist yet."""
         return self.registry.get_sample_value(name, labels) or 0.0
 
     @property
     def asked(self) -> list[str]:
-        """The models that were asked, in order."""
+        """The models that received requests, in order."""
         return [received.model for received in self.model.received]
 
     def trial(self) -> Any:
-        """What the status says of the trial, None without one."""
+        """Return the trial from the status; None without one."""
         fields = self.ask("GET", "/intent/status", key=OPERATOR_KEY).fields
         assert fields["in_flight"] == {}
         return fields["aliases"]["intent"].get("trial")
@@ -193,7 +193,8 @@ class Serving:
         leaves_after: int | None = None,
         **scope: Any,
     ) -> Answer:
-        """`body`: JSON, bytes, or a list of bytes for chunks; `leaves_after` so many of them."""
+        """Send a request. `body` is JSON, bytes, or a list of chunks; the caller disconnects
+        after `leaves_after` chunks."""
         if isinstance(body, list):
             chunks = body
         elif isinstance(body, bytes):
@@ -214,7 +215,7 @@ class Serving:
 
         async def take(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":
-                assert not answer.status, "an answer begins once"
+                assert not answer.status, "a response starts only once"
                 answer.status = message["status"]
                 answer.headers = {k.decode(): v.decode() for k, v in message["headers"]}
             else:
@@ -243,7 +244,7 @@ class Serving:
         return asyncio.run(run())
 
     async def settle(self) -> None:
-        """Wait for what goes on in the background."""
+        """Wait for background tasks."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=10)

@@ -1,4 +1,4 @@
-"""A gateway of its own for a test, and small servers to put behind it."""
+"""A separate gateway for a test, and small servers to put behind it."""
 
 import contextlib
 import threading
@@ -18,7 +18,10 @@ from tasks.system.processes import (
 
 @contextlib.contextmanager
 def running_server(name: str) -> Iterator[str]:
-    """Answers with its name, half of it a moment later, so that a cut would show; its address."""
+    """Run a server that answers with its name twice, in two delayed chunks; yield its address.
+
+    The delay makes an interrupted response visible.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -34,7 +37,7 @@ def running_server(name: str) -> Iterator[str]:
             self.wfile.write(body[len(name) :])
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Do not log to the terminal."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -47,7 +50,7 @@ def running_server(name: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def running_gateway(settings: Settings) -> Iterator[Settings]:
-    """With nothing behind it yet."""
+    """Run a gateway without a server behind it."""
     write_gateway_config(settings)
     folder = settings.layout.processes
     record = start_process(folder, "gateway", gateway_command(settings), settings.gateway_port)
@@ -55,6 +58,6 @@ def running_gateway(settings: Settings) -> Iterator[Settings]:
         wait_until_ready(record, lambda: serving_now(settings) == "", 20)
         yield settings
     finally:
-        # A supervisor may have started another since.
+        # A supervisor may have restarted the gateway in the meantime.
         if last := find_process(folder, "gateway"):
             stop_process(folder, last)

@@ -1,6 +1,6 @@
-"""A model hub on loopback: one repository at one commit, and what was asked of it.
+"""A model hub on loopback with one repository at one commit; it records the requested paths.
 
-The public hub cannot be reached from tests; this one answers as its HTTP API is described.
+Tests cannot reach the public hub; this server follows the documentation of its HTTP API.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ REPOSITORY = "owner/tiny-chat"
 
 @dataclass
 class Hub:
-    """Where it listens, and the paths it was asked for."""
+    """The address of the hub, and the requested paths."""
 
     endpoint: str = ""
     asked: list[str] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Hub:
 
 @contextlib.contextmanager
 def running_hub(model: Path) -> Iterator[Hub]:
-    """Serve a folder's files as `REPOSITORY` at `COMMIT`."""
+    """Serve the files of a folder as `REPOSITORY` at `COMMIT`."""
     hub = Hub()
     files = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
     files["pytorch_model.bin"] = b"weights in a format that runs code"

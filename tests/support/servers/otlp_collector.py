@@ -1,4 +1,4 @@
-"""A collector of traces on loopback: OTLP by HTTP, as real ones take it."""
+"""A trace collector on loopback that accepts OTLP over HTTP."""
 
 import contextlib
 import threading
@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Collected(NamedTuple):
-    """One span, and which service told of it."""
+    """One span, and the service that reported it."""
 
     service: str
     name: str
@@ -21,7 +21,7 @@ class Collected(NamedTuple):
 
 
 class Collector:
-    """What has come so far."""
+    """The collected spans."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -37,7 +37,7 @@ class Collector:
                     self.spans.append(Collected(*told, span.status.code))
 
     def named(self, start: str) -> Collected:
-        """The first whose name begins so."""
+        """Return the first span whose name starts with `start`."""
         return next(span for span in self.spans if span.name.startswith(start))
 
 
@@ -53,7 +53,7 @@ def running_collector() -> Iterator[Collector]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Do not log to the terminal."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         collector = Collector(f"http://127.0.0.1:{server.server_port}")

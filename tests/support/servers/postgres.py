@@ -1,4 +1,4 @@
-"""A private PostgreSQL server for tests, on a free loopback port, gone afterwards.
+"""A private PostgreSQL server for tests, on a free loopback port, removed afterwards.
 
 with running_postgres() as server:
     settings = Settings(prefect_database_url=server.create("prefect"))
@@ -29,12 +29,12 @@ class Postgres(NamedTuple):
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def create(self, database: str) -> str:
-        """A new database; its URL."""
+        """Create a database and return its URL."""
         self._run("createdb", database)
         return self.url(database)
 
     def ask(self, database: str, query: str) -> str:
-        """The answer to a query, a row a line."""
+        """Return the result of a query, one row per line."""
         return self._run("psql", "-d", database, "-Atc", query)
 
     def _run(self, program: str, *arguments: str) -> str:
@@ -51,7 +51,7 @@ class Postgres(NamedTuple):
 
 
 def find_programs() -> Path | None:
-    """The folder of PostgreSQL's programs: by PATH, or Debian's newest."""
+    """Return the folder of PostgreSQL's programs: from PATH, else Debian's newest version."""
     found = shutil.which("initdb")
     if found:
         return Path(found).resolve().parent
@@ -61,11 +61,11 @@ def find_programs() -> Path | None:
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    """The server with its one user."""
+    """Run a server with one user; skip the test if PostgreSQL is not installed."""
     programs = find_programs()
     if programs is None:
-        pytest.skip("PostgreSQL is not installed: requirements/postgres.sh does that")
-    # Not below pytest's folder: that lets nobody else in.
+        pytest.skip("PostgreSQL is not installed; run requirements/postgres.sh")
+    # Not below pytest's folder, which other users cannot read.
     made = tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True)
     with made as name, _started(programs, Path(name)) as server:
         yield server
@@ -91,7 +91,7 @@ def _started(programs: Path, folder: Path) -> Iterator[Postgres]:
 
 
 def _choose_owner() -> pwd.struct_passwd:
-    """Ourselves; for root, whom PostgreSQL refuses, the user that its package makes, or nobody."""
+    """Return the current user; for root, which PostgreSQL refuses, an unprivileged user."""
     if os.getuid() != 0:
         return pwd.getpwuid(os.getuid())
     with contextlib.suppress(KeyError):
@@ -106,10 +106,10 @@ def _as_owner(owner: pwd.struct_passwd, programs: Path, command: list[str | Path
         cwd="/",
         env={"PATH": os.defpath, "LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
-        # The server keeps what its starter had open: with a pipe this would wait for its end.
+        # The server inherits open files: with a pipe, this call would wait until the server ends.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,
         **({} if os.getuid() else them),  # type: ignore[call-overload]
     )
-    assert done.returncode == 0, f"{command[0]} ended with code {done.returncode}"
+    assert done.returncode == 0, f"{command[0]} exited with code {done.returncode}"

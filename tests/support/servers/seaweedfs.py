@@ -4,7 +4,8 @@
         os.environ.update(server.full.environment())
         S3Store(server.bucket, "", S3Options(endpoint_url=server.url, addressing_style="path"))
 
-Three keys: one may do everything, one only read the first bucket, one only use the other bucket.
+It has three access keys: full access, read-only access to the first bucket, and access to the
+other bucket only.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ class Keys(NamedTuple):
     secret_key: str
 
     def environment(self) -> dict[str, str]:
-        """What boto3's chain of credentials reads, and nothing of this machine's own files."""
+        """Return the variables for boto3's credentials chain; files on this machine are ignored."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
@@ -53,7 +54,7 @@ class Seaweed(NamedTuple):
     other: Keys = Keys("OTHERACCESSKEY", "other-secret-Lp9cD4hY")
 
     def client(self, keys: Keys | None = None) -> Any:
-        """boto3 without our driver in between."""
+        """Return a plain boto3 client."""
         access_key, secret_key = keys or self.full
         return boto3.session.Session().client(
             "s3",
@@ -74,16 +75,16 @@ class Seaweed(NamedTuple):
 
 @contextlib.contextmanager
 def running_seaweed(webhook: dict[str, str] | None = None) -> Iterator[Seaweed]:
-    """The server with its two empty buckets; stopped and gone afterwards.
+    """Run the server with two empty buckets; it is stopped and removed afterwards.
 
-    `webhook` is where it tells what arrives: `endpoint`, `bearer_token` and other settings of its.
+    `webhook` configures its notifications: `endpoint`, `bearer_token` and other settings.
     """
     with tempfile.TemporaryDirectory(prefix="weed-", ignore_cleanup_errors=True) as folder:
         process, server = _start(Path(folder), webhook or {})
         try:
             yield server
         finally:
-            process.kill()  # nothing in the folder is needed again
+            process.kill()  # the folder is deleted, so a clean stop is not needed
             process.wait()
 
 
@@ -104,7 +105,7 @@ def _start(folder: Path, webhook: dict[str, str]) -> tuple["subprocess.Popen[byt
         process = spawn(root, ports, server, webhook)
         if wait_for_buckets(process, server):
             return process, server
-        # Another program may have taken one of the ports in between.
+        # Another program may have taken one of the ports in the meantime.
         process.kill()
         process.wait()
     raise RuntimeError(f"SeaweedFS did not start:\n{(root / 'log').read_text()[-2000:]}")
@@ -148,7 +149,7 @@ def _identity(keys: Keys, *actions: str) -> dict[str, object]:
 
 
 def wait_for_buckets(process: "subprocess.Popen[bytes]", server: Seaweed) -> bool:
-    """The port answers before the buckets exist and before a volume takes writes."""
+    """Wait until both buckets accept writes; the port is open before that."""
     client, deadline = server.client(), time.monotonic() + _STARTUP_S
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -1,4 +1,4 @@
-"""The pipeline's store, for tests: it refuses to write a key that its layout does not have."""
+"""A store for tests that refuses to write a key outside the store's layout."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from tasks.storage.open import open_store
 
 
 class GuardedStore:
-    """A store of any kind. Reading is free: exports may have any key that a project names."""
+    """Wraps any store. Reads are not checked, because exports may have any key."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
@@ -36,5 +36,5 @@ def require_area(key: str) -> None:
 
 
 def guard_stores() -> None:
-    """Every store that this process opens as the pipeline's is guarded from now on."""
+    """From now on, guard every pipeline store that this process opens."""
     step_results.open_store = lambda uri: GuardedStore(open_store(uri))  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The drivers that the contract suite runs against; a new one is one more line in `DRIVERS`."""
+"""The store drivers that the contract suite tests; add a new driver to `DRIVERS`."""
 
 import contextlib
 import os
@@ -17,19 +17,19 @@ from tests.support.servers.seaweedfs import REGION, Seaweed, running_seaweed
 
 
 class Driver(NamedTuple):
-    """A kind of store with its server running."""
+    """A kind of store with its running server."""
 
     open: Callable[[str], ObjectStore]
-    """The store below a prefix; what another prefix holds, it does not see."""
+    """Open the store below a prefix, isolated from other prefixes."""
 
     uri: Callable[[str, str], str]
-    """What an object's URI must be, of the store's prefix and the object's key."""
+    """The expected URI of an object, given the store's prefix and the key."""
 
     environment: dict[str, str]
-    """What must stand in the environment when a store is opened."""
+    """Environment variables that must be set when a store is opened."""
 
     page: int
-    """How many objects one answer of a listing holds at most; 0 where there are no pages."""
+    """Maximum number of objects per page of a listing; 0 without pages."""
 
 
 @contextlib.contextmanager
@@ -69,7 +69,7 @@ def s3_options(server: Seaweed) -> S3Options:
     return S3Options(endpoint_url=server.url, region=REGION, addressing_style="path")
 
 
-# Each is called with an empty folder, once per module.
+# Each driver is started with an empty folder, once per module.
 DRIVERS: dict[str, Callable[[Path], AbstractContextManager[Driver]]] = {
     "directory": directory_driver,
     "s3": s3_driver,
@@ -78,9 +78,9 @@ DRIVERS: dict[str, Callable[[Path], AbstractContextManager[Driver]]] = {
 
 
 def failing_sync(code: int) -> Callable[[int], None]:
-    """An `os.fsync` that fails in the thread that asked for it and works in every other.
+    """Make an `os.fsync` that fails in the calling thread only.
 
-    Threads that earlier tests left (TensorBoard's writers) sync files of their own.
+    Threads left by earlier tests (TensorBoard's writers) sync their own files.
     """
     sync, thread = os.fsync, threading.get_ident()
 

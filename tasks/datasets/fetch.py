@@ -42,7 +42,7 @@ def fetch_export(uri: str, folder: Path, *, allow_paths: bool = True) -> ExportF
     stored = store.stat(key) if sha256 and sha256.startswith(digest) else None
     if stored:
         os.utime(target)
-        logger.info("%s: found on this machine", stored.uri)
+        logger.info("using the local copy of %s", stored.uri)
     else:
         try:
             stored = store.download(key, target)

@@ -48,7 +48,7 @@ def describe_version(client: "MlflowClient", name: str, version: str, review: Re
     """Write the metrics and the verdict to the version's description and tags."""
     report, decision = review.report, review.decision
     headline = (
-        f"intent {report.intent_accuracy.value:.3f}, parameters "
+        f"intent accuracy {report.intent_accuracy.value:.3f}, parameter accuracy "
         f"{report.parameter_accuracy.value:.3f} on {report.num_examples} utterances. "
     )
     client.update_model_version(name, version, headline + decision.reason[:_LONGEST_REASON])

@@ -1,1 +1,1 @@
-"""Predictions scored against the test split, and the report of it."""
+"""Scores predictions against the test split and builds the evaluation report."""

@@ -1,4 +1,4 @@
-"""When not to trust an answer: one the model is not sure of is read as `out_of_scope()`."""
+"""Abstention: an answer with low confidence is read as `out_of_scope()`."""
 
 import math
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ MOST_POINTS = 100
 
 
 def is_out_of_scope(calls: Sequence[Call]) -> bool:
-    """Whether the one call says that the utterance is none of ours."""
+    """Whether the only call is `out_of_scope()`."""
     return len(calls) == 1 and calls[0].intent == OUT_OF_SCOPE
 
 
 def apply_threshold(predictions: Sequence[Prediction], threshold: float) -> list[Prediction]:
-    """Read answers less confident than the threshold as `out_of_scope()`, broken ones too.
+    """Replace answers below the threshold, including those that do not parse, by `out_of_scope()`.
 
-    An answer without a confidence stays as it is.
+    Answers without a confidence are kept.
     """
     return [
         abstain(prediction) if is_below(prediction, threshold) else prediction
@@ -47,11 +47,23 @@ def abstain(prediction: Prediction) -> Prediction:
 def choose_threshold(
     examples: Sequence[Example], predictions: Sequence[Prediction], config: EvaluateConfig
 ) -> float:
-    """The threshold with the most exact matches on these examples, the lowest of equals.
+    """Return the confidence threshold with the most exact matches on these examples.
 
-    Use a validation split: on the test split itself it would flatter. 0 where none helps. Tried
-    are the answers' confidences, which are kept themselves, and 1. `DataError` when examples and
-    predictions do not belong together.
+    Candidates are the confidences of the answers and 1; an answer whose confidence equals the
+    threshold is kept. Ties go to the lowest threshold.
+
+    Args:
+        examples: labelled examples of the validation split; a threshold chosen on the test split
+            would overestimate the test scores.
+        predictions: at most one prediction per example.
+        config: how answers are compared with labels.
+
+    Returns:
+        A threshold from 0 to 1; 0 when abstaining does not help.
+
+    Raises:
+        DataError: `examples` is empty, or ids are repeated, or a prediction has an unknown id, or
+            a label does not parse.
     """
     by_id = match_predictions(examples, predictions)
     gains: dict[float, int] = {}
@@ -73,9 +85,10 @@ def choose_threshold(
 def risk_coverage(
     confidences: Sequence[float], right: Sequence[bool] | npt.NDArray[np.bool_]
 ) -> tuple[RiskPoint, ...]:
-    """What share is wrong among the answers at least so confident, from the surest to all.
+    """Return the risk-coverage curve: the error rate among answers above each confidence.
 
-    At most `MOST_POINTS` points, spread evenly; equally confident answers come together.
+    At most `MOST_POINTS` points, evenly spaced, from the most confident answers to all of them.
+    Answers with equal confidence fall into the same point.
     """
     if not len(confidences):
         return ()

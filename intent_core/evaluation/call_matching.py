@@ -1,8 +1,8 @@
-"""Which call of an answer stands for which labelled call.
+"""Matches the calls of an answer with the labelled calls.
 
-Calls of one intent are matched with each other, equal ones first, then so that the most slots are
-right; `scipy` finds the best of all ways to do so. What is left over is a wrong intent, a missing
-call or an extra one, in order of appearance.
+Only calls of the same intent are matched: equal calls first, then so that the most slots are
+right (`scipy` finds the optimal assignment). The remaining calls are paired in order of appearance
+as wrong intents, missing calls and extra calls.
 """
 
 from collections import Counter, defaultdict
@@ -17,18 +17,18 @@ from intent_core.language.calls import Call
 Slot = tuple[str, int | str, str]
 """(intent, position or name, value)"""
 Pair = tuple[str | None, str | None]
-"""(labelled intent, answered intent); None: no call stands opposite."""
+"""(labelled intent, answered intent); None: there is no matching call."""
 
 
 class Matching(NamedTuple):
-    """Slots right in calls of the same intent, and the intents that stand for each other."""
+    """The number of right slots in calls of the same intent, and the matched intents."""
 
     slot_hits: int
     pairs: tuple[Pair, ...]
 
 
 def match_calls(gold: Sequence[Call], predicted: Sequence[Call]) -> Matching:
-    """Match every call with at most one other."""
+    """Match every call with at most one call of the other list."""
     theirs = _positions(predicted)
     slots_hit = 0
     pairs: list[Pair] = []
@@ -47,7 +47,7 @@ def match_calls(gold: Sequence[Call], predicted: Sequence[Call]) -> Matching:
 
 
 def slots_of(call: Call) -> Counter[Slot]:
-    """Unnamed arguments count by position among themselves, named ones by name."""
+    """Return the slots of a call: unnamed arguments by position among the unnamed ones."""
     slots: Counter[Slot] = Counter()
     position = 0
     for argument in call.arguments:
@@ -69,7 +69,7 @@ def _positions(calls: Sequence[Call]) -> dict[str, list[int]]:
 def _assign(
     gold: Sequence[Call], mine: list[int], predicted: Sequence[Call], theirs: list[int]
 ) -> list[tuple[int, int, int]]:
-    """(slots in common, position in gold, position in predicted) of calls of one intent."""
+    """Return (common slots, index in gold, index in predicted) for calls of one intent."""
     wanted = [slots_of(gold[row]) for row in mine]
     given = [slots_of(predicted[column]) for column in theirs]
     if len(mine) == len(theirs) == 1:
@@ -78,7 +78,7 @@ def _assign(
         return []
     common = np.array([[(w & g).total() for g in given] for w in wanted])
     equal = np.array([[w == g for g in given] for w in wanted])
-    # One more equal call outweighs every slot there is.
+    # One more equal call must outweigh all slots together.
     weights = common + equal * (1 + common.sum())
     rows, columns = scipy.optimize.linear_sum_assignment(weights, maximize=True)
     return [

@@ -1,9 +1,8 @@
-"""Predictions against examples: the report that the gate decides on.
+"""Compares predictions with labelled examples and builds the report that the gate uses.
 
-Every example counts. An answer that does not parse, one that came with an error, and one
-that never came are wrong; none is dropped. The metrics are those of
-`metrics.METRICS`; the documents' two numbers stay what they are, of the answer as it came against
-`output`.
+Every example counts: answers that do not parse, answers with an error and missing answers are
+wrong, and none is dropped. The metrics are those of `metrics.METRICS`. The two metrics of the PAI
+guide always compare the raw answer with `output`, without abstention or normalisation.
 """
 
 import math
@@ -47,15 +46,28 @@ def evaluate(
     chosen_on: Literal["recipe", "validation"] = "recipe",
     seconds: float | None = None,
 ) -> EvaluationReport:
-    """Score every example; `DataError` when predictions and examples do not belong together.
+    """Score every example and return the evaluation report.
 
-    Answers less confident than `threshold` count as `out_of_scope()`; None: the recipe's own,
-    where it names a number. `seconds` is how long all the answers took together.
+    Args:
+        examples: labelled examples of the test split.
+        predictions: at most one per example; an example without a prediction counts as wrong.
+        config: how answers are compared with labels.
+        known_intents: intents seen in training; None leaves out `unknown_intent_rate`.
+        artifact_digest: digest of the evaluated model.
+        test_fingerprint: fingerprint of the test split.
+        threshold: confidence (0 to 1) below which an answer counts as `out_of_scope()`; None uses
+            `config.abstain_below` if that is a number, else 0.
+        chosen_on: where the threshold comes from.
+        seconds: wall time of all requests together, for the throughput; None leaves it out.
+
+    Raises:
+        DataError: `examples` is empty, or ids are repeated, or a prediction has an unknown id, or
+            a label does not parse.
     """
     by_id = match_predictions(examples, predictions)
     if threshold is None:
         threshold = config.abstain_below if isinstance(config.abstain_below, float) else 0.0
-    # An answer that was given up is no invention of the model's.
+    # An answer replaced by abstention must not count as an unknown intent of the model.
     given_up = {OUT_OF_SCOPE} if threshold > 0 else set[str]()
     scorer = _Scorer(config, threshold)
     for example in examples:
@@ -98,7 +110,7 @@ def evaluate(
 
 
 class _Scorer:
-    """Scores example after example and keeps what the report needs."""
+    """Scores examples one by one and collects the data for the report."""
 
     def __init__(self, config: EvaluateConfig, threshold: float) -> None:
         self._config = config
@@ -141,7 +153,7 @@ def _failure(example: Example, answered: str, reason: FailureReason) -> Failure:
 
 
 def _name_groups(examples: Sequence[Example], tag: str | None) -> tuple[str, ...]:
-    """Each example's source by name; nothing where no two share one."""
+    """Return the name of each example's source, or () when no two examples share a source."""
     if tag is None:
         return ()
     names = tuple(f"{tag}={e.tags[tag]}" if tag in e.tags else f"#{e.id}" for e in examples)
@@ -168,7 +180,7 @@ def _digits(flags: Flags) -> str:
 
 
 def _confusion(pairs: Counter[Pair]) -> tuple[ConfusionCell, ...]:
-    """The most frequent first, right ones among them."""
+    """Return all cells, correct ones included, the most frequent first."""
     ranked = sorted(pairs.items(), key=lambda p: (-p[1], p[0][0] or "", p[0][1] or ""))
     return tuple(
         ConfusionCell(expected=expected, predicted=predicted, count=count)
@@ -193,7 +205,7 @@ def _measure_latency(predictions: Sequence[Prediction], seconds: float | None) -
 
 
 def _percentile(ordered: Sequence[float], percent: int) -> float:
-    """Nearest rank: a latency that some request really had."""
+    """Return the nearest-rank percentile, which is always a measured value."""
     return ordered[math.ceil(len(ordered) * percent / 100) - 1]
 
 

@@ -1,4 +1,4 @@
-"""What to label next: where a model fails, and where it is least sure."""
+"""Selects utterances to label next: failures first, then the least confident answers."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,21 @@ def choose_for_labelling(
     limit: int,
     similarity: float = 0.8,
 ) -> list[str]:
-    """At most `limit` utterances whose like is worth labelling next, no two of them alike.
+    """Select labelled utterances for which more similar utterances should be labelled.
 
-    First what the model got wrong, as `evaluate` counts it, in the given order; then its right
-    answers, the least certain first and those without a confidence last.
+    Wrong answers (as `evaluate` counts them) come first, in the given order, then right answers
+    by increasing confidence; answers without a confidence come last.
 
-    `ConfigError` for a limit below 1 or a similarity outside (0, 1], `DataError` when examples
-    and predictions do not belong together.
+    Args:
+        examples: labelled examples.
+        predictions: the model's answers to `examples`.
+        limit: maximum number of utterances to return, 1 or more.
+        similarity: near-duplicate threshold in (0, 1]; of near-duplicates only the first is
+            returned.
+
+    Raises:
+        ConfigError: `limit` is below 1 or `similarity` is outside (0, 1].
+        DataError: `examples` is empty, or ids are repeated, or a prediction has an unknown id.
     """
     correct = set(evaluate(examples, predictions).correct_ids)
     certainty = {p.example_id: _rank(p) for p in predictions}
@@ -41,10 +49,19 @@ def choose_least_certain(
     limit: int,
     similarity: float = 0.8,
 ) -> list[str]:
-    """At most `limit` unlabelled utterances, the least certain answers first, no two alike.
+    """Select unlabelled utterances, those with the least confident answers first.
 
-    An answer that is no call comes before all others. `predictions` are in the utterances'
-    order. `ConfigError` as `choose_for_labelling`.
+    Answers that do not parse come before all others.
+
+    Args:
+        utterances: unlabelled utterances.
+        predictions: the model's answers, in the order of `utterances`.
+        limit: maximum number of utterances to return, 1 or more.
+        similarity: near-duplicate threshold in (0, 1]; of near-duplicates only the first is
+            returned.
+
+    Raises:
+        ConfigError: `limit` is below 1 or `similarity` is outside (0, 1].
     """
     pairs = zip(utterances, predictions, strict=True)
     ranked = sorted(pairs, key=lambda pair: (pair[1].error is None, _rank(pair[1])))

@@ -1,14 +1,15 @@
-"""What is measured of a model's answers, in one table that the gate, MLflow and the report read.
+"""The evaluation metrics, in one table that the gate, MLflow and the report page use.
 
-    intent_accuracy      the utterance's intents are right, in any order
-    parameter_accuracy   and so are every call's arguments, by position or name
-    exact_match          and so is the order of the calls
+    intent_accuracy      all intents are right, in any order
+    parameter_accuracy   intents and all values are right, by position or name
+    exact_match          calls, values and the order of the calls are right
     slot_f1              micro F1 over (intent, position or name, value)
-    parse_rate           the answer is a list of calls at all
-    out_of_scope_*       whether the answer is `out_of_scope()` where it must be, and only there
-    unknown_intent_rate  the answer has an intent that training never showed
+    parse_rate           the answer is a list of calls
+    out_of_scope_*       recall and precision of `out_of_scope()`
+    unknown_intent_rate  the answer contains an intent that is not in the training data
 
-`ordered_calls`, `normalise_values` and an example's alternatives make them stricter or milder.
+`ordered_calls` makes the comparison stricter; `normalise_values` and the alternatives of an
+example make it more lenient.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -30,39 +31,39 @@ NO_NUMBER = "not a number"
 
 
 class ScoredExample(NamedTuple):
-    """An example's calls, its answer's (None: it does not parse, or never came), and the rest."""
+    """The labelled calls, the answered calls (None: unparseable or missing) and their scores."""
 
     gold: Calls
     answer: Calls | None
     comparison: CallComparison
     abstained: bool
     right_unabstained: bool
-    """Whether the answer matched exactly before it was given up."""
+    """Whether the answer matched exactly before abstention."""
     confidence: float | None
     documents: tuple[int, int]
-    """What the documents' script counts: see `documents_score`."""
+    """Scores of the PAI guide's evaluation script; see `documents_score`."""
 
 
 @dataclass(frozen=True)
 class ScoredExamples:
-    """A whole test split, scored; every metric is computed from it."""
+    """All scored examples of a test split; every metric is computed from it."""
 
     rows: Sequence[ScoredExample]
     groups: tuple[str, ...] = ()
-    """Each example's source where some share one."""
+    """The source of each example; empty when no two examples share a source."""
     known_intents: frozenset[str] | None = None
-    """Those that training showed; None where it is not known."""
+    """Intents seen in training; None if unknown."""
 
     def flags(self, is_so: Callable[[ScoredExample], bool]) -> Flags:
-        """One truth value an example."""
+        """Return the predicate's value for each example."""
         return np.fromiter(map(is_so, self.rows), dtype=np.bool_)
 
     def share(self, is_so: Callable[[ScoredExample], bool]) -> Measure:
-        """Of how many examples it is so."""
+        """Return the fraction of examples for which the predicate is true."""
         return measure(self.flags(is_so), self.rates.groups)
 
     def share_of(self, chosen: Callable[[ScoredExample], bool]) -> Measure | None:
-        """How many of the chosen have the right intents; None where none is chosen."""
+        """Return the intent accuracy over the chosen examples; None if none is chosen."""
         return measure_some(self.rates.intents_right, self.flags(chosen), self.rates.groups)
 
     @cached_property
@@ -76,7 +77,7 @@ class ScoredExamples:
 
     @cached_property
     def slots(self) -> SlotScore:
-        """With no slot expected and none answered, nothing is wrong; with one, none is right."""
+        """The slot scores; 1 when no slot is expected and none is found, as nothing is wrong."""
         comparisons = [row.comparison for row in self.rows]
         columns = (
             [c.slot_hits for c in comparisons],
@@ -97,38 +98,46 @@ class ScoredExamples:
 
 @dataclass(frozen=True)
 class Metric:
-    """How one number is computed, named and explained."""
+    """A metric: its name, label, explanation and computation."""
 
     name: str
     label: str
     explanation: str
     compute: Callable[[ScoredExamples], Measure | Estimate | None]
-    """None where the examples do not define it."""
+    """Returns None if the metric is undefined for the examples."""
     culprits: Callable[[EvaluationReport], tuple[str, ...]]
-    """Ids of the examples that the metric lost on, as far as the report tells."""
+    """Returns the ids of the examples that lower the metric, as far as the report lists them."""
     higher_is_better: bool = True
     undefined: str = NO_NUMBER
-    """Why a report has no value of it."""
+    """Why a report does not have a value."""
 
 
 def compute_metrics(scored: ScoredExamples) -> dict[str, Measure | Estimate]:
-    """Every metric that the examples define, by name."""
+    """Return every metric that is defined for the examples, by name."""
     values = {name: metric.compute(scored) for name, metric in METRICS.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def list_requirable() -> list[str]:
-    """The metrics that a recipe may give a minimum."""
+    """Return the names of the metrics for which a recipe can set a minimum."""
     return sorted(name for name, metric in METRICS.items() if metric.higher_is_better)
 
 
 def require_metrics(names: Iterable[str]) -> None:
-    """`ConfigError` that lists the metrics there are, for a name that may not have a minimum."""
+    """Check that a recipe can set a minimum for each of the metrics.
+
+    Args:
+        names: metric names from `gate.minimums`.
+
+    Raises:
+        ConfigError: a name is unknown or its metric cannot have a minimum; the message lists the
+            allowed names.
+    """
     allowed = list_requirable()
     wrong = [name for name in names if name not in allowed]
     if wrong:
         raise ConfigError(
-            f"gate.minimums: no such metric: {', '.join(map(repr, wrong))}. Allowed: "
+            f"gate.minimums: unknown metric: {', '.join(map(repr, wrong))}. Allowed: "
             f"{', '.join(allowed)}"
         )
 
@@ -177,7 +186,11 @@ def _wrong(ids: Sequence[str], flags: str) -> tuple[str, ...]:
 
 
 def read_calls(text: str) -> Calls:
-    """The calls of a label or an answer; none where it does not parse."""
+    """Return the calls of a label or an answer; () if it does not parse.
+
+    Args:
+        text: a label or an answer, such as `weather_search(Hangzhou)`.
+    """
     try:
         return parse_calls(text)
     except CallSyntaxError:
@@ -190,50 +203,50 @@ METRICS = {
         Metric(
             "intent_accuracy",
             "Intent accuracy",
-            "the intents are right, in any order",
+            "all intents are right, in any order",
             lambda scored: measure(scored.rates.intents_right, scored.rates.groups),
             _wrong_intents,
         ),
         Metric(
             "parameter_accuracy",
             "Parameter accuracy",
-            "and so are all values",
+            "intents and all values are right",
             lambda scored: measure(scored.rates.parameters_right, scored.rates.groups),
             _wrong_parameters,
         ),
         Metric(
             "exact_match",
             "Exact match",
-            "and so is the order of the calls",
+            "intents, values and the order of the calls are right",
             lambda scored: measure(scored.rates.exact, scored.rates.groups),
             _wrong_calls,
         ),
         Metric(
             "slot_f1",
             "Slot F1",
-            "values found, and found values right",
+            "harmonic mean of precision and recall over values",
             _measure_slots,
             _wrong_parameters,
         ),
         Metric(
             "parse_rate",
             "Parse rate",
-            "the answer is a list of calls at all",
+            "the answer can be parsed as a list of calls",
             lambda scored: scored.share(lambda row: row.answer is not None),
             _unread,
         ),
         Metric(
             "out_of_scope_recall",
             "Out-of-scope recall",
-            "of these utterances, so answered",
+            "of the out-of-scope utterances, how many were answered as out of scope",
             lambda scored: scored.share_of(lambda row: is_out_of_scope(row.gold)),
             _missed_out_of_scope,
-            undefined="no utterance of the test is out of scope",
+            undefined="the test split has no out-of-scope utterances",
         ),
         Metric(
             "out_of_scope_precision",
             "Out-of-scope precision",
-            "of these answers, rightly so",
+            "of the out-of-scope answers, how many are right",
             lambda scored: scored.share_of(lambda row: is_out_of_scope(row.answer or ())),
             _false_out_of_scope,
             undefined=f"no answer was {OUT_OF_SCOPE}()",
@@ -241,15 +254,15 @@ METRICS = {
         Metric(
             "unknown_intent_rate",
             "Unknown intents",
-            "an intent never trained",
+            "the answer contains an intent that is not in the training data",
             _measure_unknown,
             _wrong_intents,
             higher_is_better=False,
-            undefined="the intents of the training were not given",
+            undefined="the intents of the training data are not available",
         ),
     )
 }
-"""In the order they are shown. A new metric is an entry here: nothing else lists them.
+"""All metrics, in display order. To add a metric, add an entry here; there is no other list.
 
-Reports that earlier runs finished have no value of it until `REPORT_VERSION` goes up.
+Reports of finished runs get a value for it only when `REPORT_VERSION` is increased.
 """

@@ -1,4 +1,4 @@
-"""Candidate against champion on the same utterances: what got better, what worse, by how much."""
+"""Compares candidate and champion on the same utterances."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -22,7 +22,7 @@ RateName = Literal["intent_accuracy", "parameter_accuracy", "exact_match"]
 
 
 class PairedDifference(Value):
-    """A metric of both models, and the candidate's less the champion's with its 95 % interval."""
+    """A metric of both models and the difference, candidate - champion, with its 95 % interval."""
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
@@ -38,8 +38,8 @@ class PairedRate(PairedDifference):
     """A rate, compared utterance by utterance.
 
     `fixed` counts the utterances that only the candidate gets right, `broken` those that only the
-    champion does. `p_value` is McNemar's exact test; where utterances share a source, the sign
-    flip test over sources.
+    champion gets right. `p_value` comes from McNemar's exact test, or from the sign-flip test over
+    sources if utterances share a source.
     """
 
     name: RateName
@@ -49,7 +49,7 @@ class PairedRate(PairedDifference):
 
 
 class PairedComparison(Value):
-    """How two models differ on one test split. The ids are by exact match, in the test's order."""
+    """Differences between two models on one test split; the ids are by exact match, in order."""
 
     intent_accuracy: PairedRate
     parameter_accuracy: PairedRate
@@ -60,7 +60,15 @@ class PairedComparison(Value):
 
 
 def compare_reports(candidate: EvaluationReport, champion: EvaluationReport) -> PairedComparison:
-    """Compare on the same examples; `DataError` when the reports are of different ones."""
+    """Compare two reports on the same test split.
+
+    Args:
+        candidate: report of the candidate.
+        champion: report of the served model.
+
+    Raises:
+        DataError: the reports were made on different test splits or examples.
+    """
     _require_same_test(candidate, champion)
     return PairedComparison(
         intent_accuracy=_compare_rate("intent_accuracy", candidate, champion),
@@ -75,7 +83,7 @@ def compare_reports(candidate: EvaluationReport, champion: EvaluationReport) -> 
 def list_fixed(
     candidate: EvaluationReport, champion: EvaluationReport, rate: RateName
 ) -> tuple[str, ...]:
-    """The examples that only the candidate gets right, in the candidate's order."""
+    """Return the ids of the examples that only the candidate gets right, in its report's order."""
     already = set(_right_ids(champion, rate))
     return tuple(i for i in _right_ids(candidate, rate) if i not in already)
 
@@ -83,7 +91,13 @@ def list_fixed(
 def list_broken(
     candidate: EvaluationReport, champion: EvaluationReport, rate: RateName
 ) -> tuple[str, ...]:
-    """The examples that only the champion gets right, in the candidate's order."""
+    """Return the ids of the examples that only the champion gets right.
+
+    Args:
+        candidate: report of the candidate; the ids are in the order of its test split.
+        champion: report of the served model on the same test split.
+        rate: the rate by which an example counts as right.
+    """
     lost = set(_right_ids(champion, rate)).difference(_right_ids(candidate, rate))
     return tuple(i for i in candidate.outcomes.ids if i in lost)
 
@@ -93,15 +107,15 @@ def _require_same_test(candidate: EvaluationReport, champion: EvaluationReport) 
     if candidate.test_fingerprint != champion.test_fingerprint:
         raise DataError(
             f"{named[0]} was scored on test split {candidate.test_fingerprint!r}, {named[1]} on "
-            f"{champion.test_fingerprint!r}: the champion must be scored again on the same test "
+            f"{champion.test_fingerprint!r}. Evaluate the champion again on the candidate's test "
             f"split"
         )
     mine, theirs = set(candidate.outcomes.ids), set(champion.outcomes.ids)
     if mine != theirs:
         raise DataError(
-            f"{named[0]} and {named[1]} name the same test split {candidate.test_fingerprint!r}, "
-            f"but not the same examples: {len(mine ^ theirs)} in one report only, such as "
-            f"{min(mine ^ theirs)!r}. Score both again"
+            f"{named[0]} and {named[1]} refer to the same test split "
+            f"{candidate.test_fingerprint!r} but to different examples: {len(mine ^ theirs)} are "
+            f"in one report only, e.g. {min(mine ^ theirs)!r}. Evaluate both again"
         )
 
 
@@ -178,5 +192,5 @@ def _groups(outcomes: Outcomes) -> tuple[str, ...]:
 
 
 def _by_id(outcomes: Outcomes) -> list[int]:
-    """Both reports in one order, whatever order their examples came in."""
+    """Return the positions sorted by example id, so that both reports have the same order."""
     return sorted(range(len(outcomes.ids)), key=outcomes.ids.__getitem__)

@@ -1,4 +1,4 @@
-"""What a model answered, and which example it answered."""
+"""Predictions: the answers of a model, matched to examples by id."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ MOST_NAMED = 5
 
 
 class Prediction(BaseModel):
-    """What a model answered to one example; `error` when it did not, or not properly."""
+    """The answer to one example; `error` is set if the request failed or it does not parse."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +26,7 @@ class Prediction(BaseModel):
     latency_ms: float | None = None
     first_token_ms: float | None = None
     confidence: float | None = None
-    """The model's probability of this answer, all its tokens together; NaN is None."""
+    """Probability of the whole answer (product over its tokens), 0 to 1; NaN is read as None."""
 
     @field_validator("confidence")
     @classmethod
@@ -35,12 +35,18 @@ class Prediction(BaseModel):
 
     @property
     def is_absent(self) -> bool:
-        """Whether the model never answered, rather than badly."""
+        """Whether there is no answer at all, as opposed to a bad answer."""
         return self.error is not None and not self.text.strip()
 
 
 def read_answer(example_id: str, text: str, latency_ms: float | None = None) -> Prediction:
-    """A prediction from a model's answer; one that does not parse has an `error`."""
+    """Return a prediction for an answer; its `error` is set if the answer does not parse.
+
+    Args:
+        example_id: id of the example.
+        text: the answer; surrounding whitespace is removed.
+        latency_ms: duration of the request in milliseconds, if measured.
+    """
     text, error = text.strip(), None
     try:
         parse_calls(text)
@@ -50,13 +56,21 @@ def read_answer(example_id: str, text: str, latency_ms: float | None = None) -> 
 
 
 def measure_confidence(logprobs: Sequence[float]) -> float | None:
-    """The probability of an answer from those of its tokens; None when the server gave none."""
+    """Return the probability of an answer, 0 to 1; None if there are no log probabilities.
+
+    Args:
+        logprobs: natural log probability of each token of the answer.
+    """
     total = sum(logprobs)
     return min(1.0, math.exp(total)) if logprobs and not math.isnan(total) else None
 
 
 def read_complete_predictions(path: Path) -> list[Prediction]:
-    """The predictions of a JSONL file up to the first incomplete line."""
+    """Return the predictions of a JSONL file up to the first incomplete line.
+
+    Args:
+        path: file with one `Prediction` per line; [] is returned if it does not exist.
+    """
     if not path.exists():
         return []
     predictions = []
@@ -71,10 +85,14 @@ def read_complete_predictions(path: Path) -> list[Prediction]:
 def match_predictions(
     examples: Sequence[Example], predictions: Sequence[Prediction]
 ) -> dict[str, Prediction]:
-    """The predictions by example; `DataError` when they do not belong together."""
+    """Return the predictions by example id.
+
+    Raises:
+        DataError: there are no examples, an id is repeated, or a prediction has an unknown id.
+    """
     if not examples:
-        raise DataError("no examples to evaluate on: the test split is empty")
-    _refuse("examples share an id", _repeated(e.id for e in examples))
+        raise DataError("the test split is empty: there are no examples to evaluate on")
+    _refuse("duplicate example ids", _repeated(e.id for e in examples))
     _refuse("more than one prediction for example", _repeated(p.example_id for p in predictions))
     by_id = {p.example_id: p for p in predictions}
     _refuse("predictions for unknown example", sorted(by_id.keys() - {e.id for e in examples}))

@@ -1,4 +1,4 @@
-"""What an evaluation finds: `EvaluationReport`, which the gate decides on and a reviewer reads."""
+"""The evaluation report, which the gate and the report page use."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 REPORT_VERSION = 2
-"""Goes up when the same answers are judged or reported otherwise: old reports are not reused."""
+"""Increase it when the same answers would give a different report: old ones are not reused."""
 
 FailureReason = Literal[
     "malformed",
@@ -30,11 +30,11 @@ RATES = (
     "out_of_scope_recall",
     "out_of_scope_precision",
 )
-"""The metrics that have a field of a report, too."""
+"""The metrics that are also fields of the report."""
 
 
 class Value(BaseModel):
-    """A part of a report: never changed, and without unknown fields."""
+    """Base of the report's parts: immutable, unknown fields are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class Measure(Value):
 
 
 class Estimate(Value):
-    """A number with its 95 % interval, where it is no share of utterances or answers."""
+    """A number with its 95 % interval that is not a fraction of utterances or answers."""
 
     value: float
     low: float
@@ -59,7 +59,7 @@ class Estimate(Value):
 
 
 class IntentScore(Value):
-    """The rates over the utterances whose gold has this intent."""
+    """The rates over the utterances whose label contains this intent."""
 
     intent: str
     support: int
@@ -69,7 +69,7 @@ class IntentScore(Value):
 
 
 class SliceScore(Value):
-    """The rates over the utterances of one kind, such as `intents=several` or `channel=phone`."""
+    """The rates over the utterances of one slice, e.g. `intents=several` or `channel=phone`."""
 
     name: str
     value: str
@@ -80,7 +80,7 @@ class SliceScore(Value):
 
 
 class SlotScore(Value):
-    """Micro-averaged over (intent, position or name, value) of matched calls.
+    """Slot scores, micro-averaged over (intent, position or name, value) of matched calls.
 
     `low` and `high` are the 95 % bootstrap interval of F1 over utterances (or their sources).
     """
@@ -93,7 +93,7 @@ class SlotScore(Value):
 
 
 class ConfusionCell(Value):
-    """How often a call of one intent was answered by one of another; None: by none, or for none."""
+    """How often `predicted` was answered where `expected` was labelled; None means no call."""
 
     expected: str | None
     predicted: str | None
@@ -101,7 +101,7 @@ class ConfusionCell(Value):
 
 
 class Failure(Value):
-    """An example that was not matched exactly; `predicted` is the raw answer."""
+    """An example that was not matched exactly; `predicted` is the answer as text."""
 
     example_id: str
     instruction: str
@@ -111,14 +111,14 @@ class Failure(Value):
 
 
 class DocumentsScore(Value):
-    """The documents' two numbers, by their rule: see `documents_score`."""
+    """The two metrics of the PAI guide's evaluation script; see `documents_score`."""
 
     intent_accuracy: float
     parameter_accuracy: float
 
 
 class Latency(Value):
-    """Milliseconds an answer took, nearest rank, and how many came in a second."""
+    """Latency percentiles in milliseconds (nearest rank) and the throughput."""
 
     p50_ms: float
     p95_ms: float
@@ -129,7 +129,10 @@ class Latency(Value):
 
 
 class RiskPoint(Value):
-    """Of the answers at least so confident: their share, and the share of them that is wrong."""
+    """A point of the risk-coverage curve, over the answers with confidence >= `threshold`.
+
+    `coverage` is their fraction of all answers, `risk` the fraction of them that is wrong.
+    """
 
     threshold: float
     coverage: float
@@ -145,10 +148,10 @@ class Abstention(Value):
 
 
 class Outcomes(Value):
-    """One entry an example, in the test split's order, for paired tests and resampling.
+    """Results of each example, in the order of the test split, for paired tests and resampling.
 
-    The three strings hold `1` for right and `0` for wrong. `groups` names each example's source
-    where some share one, and is empty where none do. `confidence` is None without an answer.
+    The three strings contain `1` for right and `0` for wrong. `groups` contains the source of each
+    example, and is empty when no two examples share one. `confidence` is None without an answer.
     """
 
     ids: tuple[str, ...]
@@ -163,14 +166,14 @@ class Outcomes(Value):
 
 
 def _metrics_of_fields(fields: dict[str, Any]) -> dict[str, Measure | Estimate]:
-    """The metrics of a report from before it had a map of them."""
+    """Return the metrics of a stored report that predates the `metrics` field."""
     slots: SlotScore = fields["slots"]
     metrics = {name: fields[name] for name in RATES if fields[name] is not None}
     return {**metrics, "slot_f1": Estimate(value=slots.f1, low=slots.low, high=slots.high)}
 
 
 class EvaluationReport(Value):
-    """How well one artifact answers one test split."""
+    """The scores of one model on one test split."""
 
     artifact_digest: str
     test_fingerprint: str
@@ -181,11 +184,11 @@ class EvaluationReport(Value):
     parse_rate: Measure
     slots: SlotScore
     unknown_intent_rate: Measure | None
-    """Answers with an intent that training never showed, where the catalogue was given."""
+    """Rate of answers with an intent not seen in training; None without the intent schema."""
     out_of_scope_recall: Measure | None
-    """None where the test has no such utterance."""
+    """None if the test split has no out-of-scope utterances."""
     out_of_scope_precision: Measure | None
-    """None where no answer was `out_of_scope()`."""
+    """None if no answer is `out_of_scope()`."""
     documents: DocumentsScore
     per_intent: tuple[IntentScore, ...]
     slices: tuple[SliceScore, ...]
@@ -197,14 +200,14 @@ class EvaluationReport(Value):
     risk_coverage: tuple[RiskPoint, ...]
     """By exact match, from the most confident answers to all; empty without confidences."""
     metrics: dict[str, Measure | Estimate] = Field(default_factory=_metrics_of_fields)
-    """Every metric of `evaluation/metrics.py` that the test split defines."""
+    """Every metric of `evaluation/metrics.py` that is defined for the test split."""
 
     @property
     def correct_ids(self) -> tuple[str, ...]:
-        """The examples that were matched exactly."""
+        """The ids of the examples that were matched exactly."""
         return select_ids(self.outcomes.ids, self.outcomes.exact)
 
 
 def select_ids(ids: Sequence[str], flags: str) -> tuple[str, ...]:
-    """The ids whose flag is `1`."""
+    """Return the ids whose flag is `1`."""
     return tuple(i for i, flag in zip(ids, flags, strict=True) if flag == "1")

@@ -1,4 +1,4 @@
-"""Answers in a file scored against a test set in a file."""
+"""Scores a file of answers against a file of labelled examples."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from intent_core.evaluation.report import EvaluationReport
 
 
 class LabelledRow(BaseModel):
-    """A row of the documents' format."""
+    """A row in the PAI guide's training format."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -26,9 +26,18 @@ class LabelledRow(BaseModel):
 
 
 def score_files(gold: Path, predictions: Path) -> dict[str, Any]:
-    """Match answers to the test set by instruction; an instruction twice, in their order.
+    """Score answers against labels, matched by instruction; repeated instructions in file order.
 
-    Raises `DataError` for an answer to an instruction the test set does not have.
+    Args:
+        gold: JSON file with the labelled rows, `[{"instruction", "output"}]`.
+        predictions: JSON file of the same form with the answers as `output`.
+
+    Returns:
+        The metrics with their intervals, as a flat JSON object.
+
+    Raises:
+        DataError: a file cannot be read or has another form, or an answer has an instruction that
+            `gold` does not contain.
     """
     expected, answered = read_rows(gold), read_rows(predictions)
     examples = [
@@ -45,19 +54,19 @@ def read_rows(path: Path) -> list[LabelledRow]:
     try:
         return TypeAdapter(list[LabelledRow]).validate_python(orjson.loads(path.read_bytes()))
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
     except orjson.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+        raise DataError(f"{path}:{error.lineno}: invalid JSON: {error.msg}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DataError(
-            f'{path}: row {where}: {first["msg"]}; wanted [{{"instruction", "output"}}]'
+            f'{path}: row {where}: {first["msg"]}. Expected [{{"instruction", "output"}}]'
         ) from error
 
 
 def identify(rows: Sequence[LabelledRow]) -> list[tuple[str, LabelledRow]]:
-    """Rows with ids: the instruction, and which of its occurrences."""
+    """Return (id, row) for each row; the id is the instruction and its occurrence number."""
     seen: Counter[str] = Counter()
     identified = []
     for row in rows:
@@ -68,7 +77,7 @@ def identify(rows: Sequence[LabelledRow]) -> list[tuple[str, LabelledRow]]:
 
 
 def summarise(report: EvaluationReport) -> dict[str, Any]:
-    """The report flat, each metric with its interval."""
+    """Return the report as a flat object, each metric with its interval."""
     values: dict[str, Any] = {}
     for name in METRICS:
         if estimate := report.metrics.get(name):

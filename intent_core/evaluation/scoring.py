@@ -1,9 +1,9 @@
-"""One answer against its label: what is right, and the reason when it is not.
+"""Scores one answer against its label and gives the reason for a failure.
 
-Two scorers live here. `compare_calls` is ours: indifferent to the order of calls unless asked not
-to be, strict over arguments. `documents_score` gives the numbers of the documents' evaluation
-script, faults included (it sees only the first call and forgets order and repetition), for
-comparison.
+There are two scorers. `compare_calls` is the project's own: strict about arguments, and strict
+about the order of calls only if requested. `documents_score` reproduces the PAI guide's evaluation
+script for comparison, with its flaws: it compares the first call only and ignores the order and
+repetition of values.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ Calls = tuple[Call, ...]
 
 
 class CallComparison(NamedTuple):
-    """An answer compared with a label. Slots count in calls of the same intent only."""
+    """The comparison of an answer with a label; slots count in calls of the same intent only."""
 
     intents_right: bool
     parameters_right: bool
@@ -35,11 +35,11 @@ class CallComparison(NamedTuple):
     slots_expected: int
     slots_found: int
     pairs: tuple[Pair, ...]
-    """The intents that stand for each other, one pair a call."""
+    """The matched intents (labelled, answered), one pair per call."""
 
 
 class ScoredAnswer(NamedTuple):
-    """An example's calls, its answer's (None: it does not parse, or never came), and how near."""
+    """The labelled calls, the answered calls (None: unparseable or missing), their comparison."""
 
     gold: Calls
     answer: Calls | None
@@ -49,9 +49,10 @@ class ScoredAnswer(NamedTuple):
 def score_answer(
     example: Example, prediction: Prediction | None, config: EvaluateConfig
 ) -> ScoredAnswer:
-    """Compare with the label or whichever alternative the answer is nearest to.
+    """Compare an answer with the label or with the alternative that it matches best.
 
-    `DataError` when the example's own calls do not parse.
+    Raises:
+        DataError: the label or an alternative does not parse.
     """
     gold = _parse_label(example, example.output)
     others = [_parse_label(example, text) for text in example.alternatives]
@@ -74,7 +75,7 @@ def score_answer(
 def compare_calls(
     gold: Sequence[Call], predicted: Sequence[Call], *, ordered: bool = False
 ) -> CallComparison:
-    """Compare as multisets of calls, or in order where `ordered`, and then to the letter."""
+    """Compare as multisets of calls, or as sequences if `ordered`; `exact` requires equality."""
     expected = _num_slots(gold)
     if gold is predicted or tuple(gold) == tuple(predicted):
         pairs = tuple((call.intent, call.intent) for call in gold)
@@ -96,12 +97,15 @@ def compare_calls(
 
 
 def slot_counts(calls: Sequence[Call]) -> Counter[Slot]:
-    """Every slot of the calls, with its number of occurrences."""
+    """Return the slots of the calls with their number of occurrences."""
     return sum((slots_of(call) for call in calls), Counter())
 
 
 def documents_score(gold: str, predicted: str) -> tuple[int, int]:
-    """(intent right, parameters right) as the documents count; where their script dies, wrong."""
+    """Return (intent right, parameters right), 0 or 1 each, as the PAI guide's script counts.
+
+    Both are 0 for answers on which the script would raise an exception.
+    """
     first = gold.partition(";")[0]
     if first.partition("(")[0] != predicted.partition("(")[0]:
         return 0, 0
@@ -112,7 +116,10 @@ def documents_score(gold: str, predicted: str) -> tuple[int, int]:
 
 
 def _documents_values(text: str) -> frozenset[str] | None:
-    """The set between the first two `(`, its last character dropped unseen; None: no `(`."""
+    """Return the values as the script reads them; None if there is no `(`.
+
+    The script drops the last character, whatever it is, and ignores all text after a second `(`.
+    """
     _, bracket, rest = text.strip()[:-1].partition("(")
     return frozenset(rest.partition("(")[0].split(",")) if bracket else None
 
@@ -122,7 +129,7 @@ def _parse_label(example: Example, text: str) -> Calls:
         return _parse(text)
     except CallSyntaxError as error:
         raise DataError(
-            f"example {example.id!r}: the gold output {text!r} is not calls: {error}"
+            f"example {example.id!r}: the label {text!r} does not parse as calls: {error}"
         ) from error
 
 
@@ -136,8 +143,8 @@ def _parse_answer(prediction: Prediction) -> Calls | None:
 
 
 def _parse(text: str) -> Calls:
-    """As `parse_calls`, faster where labels repeat their calls."""
-    if is_plain(text):  # then every ; stands between calls
+    """Parse like `parse_calls`, but cache calls, because labels repeat them."""
+    if is_plain(text):  # then every ; separates two calls
         return tuple(_parse_call(call) for call in text.split(";"))
     return parse_calls(text)
 
@@ -190,7 +197,7 @@ def _alike(mine: Sequence[object], theirs: Sequence[object], *, ordered: bool) -
 
 
 def _explain(gold: Sequence[Call], predicted: Sequence[Call]) -> FailureReason:
-    """The first thing that is wrong, intents before values before order."""
+    """Return the first difference: intents before values before order."""
     expected, answered = Counter(c.intent for c in gold), Counter(c.intent for c in predicted)
     if expected != answered:
         if expected - answered and answered - expected:

@@ -1,12 +1,13 @@
-"""The rates over parts of a test split: by intent, by kind of utterance, by tag.
+"""Computes the rates over parts of a test split: by intent, by slice and by tag.
 
-    intents    one, several     calls in the label
-    slots      none, some       values in the label
+    intents    one, several     number of calls in the label
+    slots      none, some       whether the label has values
     length     short, medium, long: up to 8, up to 20, more characters of a Chinese utterance;
-               up to 5, up to 12, more words of another
-    language   zh, en, other    Chinese characters and no kana; letters a to z alone; the rest
+               up to 5, up to 12, more words in other languages
+    language   zh, en, other    Chinese characters and no kana; ASCII letters only; the rest
 
-A tag of such a name takes the guess's place. Of a tag's values the most frequent are shown.
+A tag with one of these names replaces the computed slice. Only the most frequent values of a tag
+are reported.
 """
 
 import re
@@ -31,7 +32,7 @@ Rows = dict[tuple[str, str], list[int]]
 
 
 class Rates(NamedTuple):
-    """What is right of each example, and its source's number where some share one."""
+    """The results of each example, and the number of its source if examples share sources."""
 
     intents_right: Flags
     parameters_right: Flags
@@ -40,21 +41,21 @@ class Rates(NamedTuple):
 
 
 def measure(outcomes: Flags, groups: IntArray | None) -> Measure:
-    """A rate and its interval."""
+    """Return a rate with its 95 % interval."""
     successes, total = int(outcomes.sum()), len(outcomes)
     low, high = clustered_interval(outcomes, groups)
     return Measure(value=successes / total, low=low, high=high, successes=successes, total=total)
 
 
 def measure_some(outcomes: Flags, chosen: Flags, groups: IntArray | None) -> Measure | None:
-    """The rate over the chosen examples; None where there is none."""
+    """Return the rate over the chosen examples; None if none is chosen."""
     if not chosen.any():
         return None
     return measure(outcomes[chosen], None if groups is None else groups[chosen])
 
 
 def score_intents(intents: Iterable[Sequence[str]], rates: Rates) -> tuple[IntentScore, ...]:
-    """The rates by intent, over the utterances whose label has it."""
+    """Return the rates by intent, over the utterances whose label contains it."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for row, labelled in enumerate(intents):
         for intent in set(labelled):
@@ -68,7 +69,7 @@ def score_intents(intents: Iterable[Sequence[str]], rates: Rates) -> tuple[Inten
 def score_slices(
     examples: Sequence[Example], labels: Iterable[tuple[int, bool]], rates: Rates
 ) -> tuple[SliceScore, ...]:
-    """The rates by kind of utterance and by tag; of each label, how many calls, and any value."""
+    """Return the rates by slice and by tag; `labels` are (number of calls, has values)."""
     kinds: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     tagged: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for row, (example, label) in enumerate(zip(examples, labels, strict=True)):
@@ -85,7 +86,7 @@ def score_slices(
 
 
 def guess_language(utterance: str) -> str:
-    """`zh`, `en` or `other`, by script alone."""
+    """Return `zh`, `en` or `other`, judged by the script only."""
     if _HAN.search(utterance):
         return "other" if _KANA.search(utterance) else "zh"
     letters = "".join(filter(str.isalpha, utterance))
@@ -93,7 +94,7 @@ def guess_language(utterance: str) -> str:
 
 
 def classify_length(utterance: str, language: str) -> str:
-    """`short`, `medium` or `long`: by characters in Chinese, by words in other languages."""
+    """Return `short`, `medium` or `long`: by characters in Chinese, else by words."""
     short, medium = _LENGTHS[language]
     words = utterance.split()
     length = sum(map(len, words)) if language == "zh" else len(words)
@@ -111,7 +112,7 @@ def _kinds(utterance: str, num_calls: int, has_slots: bool) -> tuple[tuple[str, 
 
 
 def _most_frequent(tagged: Rows) -> Rows:
-    """By tag, the most frequent values first."""
+    """Return at most `MOST_VALUES` values per tag, the most frequent first."""
     ranked = sorted(tagged.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1]))
     shown: Counter[str] = Counter()
     kept: Rows = {}

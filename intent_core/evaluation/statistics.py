@@ -1,13 +1,13 @@
-"""How sure a measured rate is, and whether two models really differ on the same examples.
+"""Confidence intervals of rates, and paired tests of two models on the same examples.
 
-Utterances of one dialogue, or of one caller, are not so many independent trials. Wherever
-`groups` are given (one name an utterance; None or empty: each stands for itself) it is the groups
-that count. A rate's effective size follows Korn and Graubard (1998): the number of utterances over
-the design effect, which is the variance between groups over that of independent utterances and
-never below 1, and fewer again where the groups are few (Student's quantiles). Where all outcomes
-are alike nothing tells the design effect: it is 1 then.
+Utterances of one dialogue or one caller are not independent trials. If `groups` are given (one
+name per utterance; None or empty means that all are independent), the statistics are computed over
+groups. The effective sample size of a rate follows Korn and Graubard (1998): the number of
+utterances divided by the design effect (variance between groups over the variance of independent
+utterances, at least 1), and reduced further if there are few groups (Student's quantiles). If all
+outcomes are equal, the design effect cannot be estimated and is set to 1.
 
-Bootstraps and permutations draw from fixed seeds: the same outcomes, the same numbers.
+Bootstraps and permutations use fixed seeds, so equal outcomes give equal numbers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Groups = Sequence[str] | IntArray | None
 SlotCounts = tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
-"""Hits, slots expected and slots found, each one number an utterance."""
+"""Hits, slots expected and slots found; one number per utterance in each."""
 Interval = tuple[float, float]
 
 CONFIDENCE = 0.95
@@ -30,16 +30,19 @@ NUM_RESAMPLES = 1000
 NUM_FLIPS = 10_000
 MOST_GROUPS_ENUMERATED = 12
 _MOST_CELLS = 4_000_000
-"""Numbers drawn at a time; what keeps a bootstrap's memory small."""
+"""Numbers drawn at a time, which limits the memory of a bootstrap."""
 
 
 def wilson_interval(successes: int, total: int, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson score interval of a rate; of nothing measured, everything is possible."""
+    """Return the Wilson score interval of a rate; (0, 1) if `total` is 0.
+
+    Source: Wilson (1927).
+    """
     return _wilson(successes, total, confidence)
 
 
 def clustered_interval(outcomes: npt.ArrayLike, groups: Groups = None) -> Interval:
-    """95 % Wilson interval of the rate of outcomes (1 or 0), as of their effective number."""
+    """Return the 95 % Wilson interval of the rate of outcomes (1 or 0) at their effective size."""
     values = np.asarray(outcomes, dtype=np.float64)
     if not len(values):
         return 0.0, 1.0
@@ -50,9 +53,9 @@ def clustered_interval(outcomes: npt.ArrayLike, groups: Groups = None) -> Interv
 def f1_interval(
     hits: npt.ArrayLike, expected: npt.ArrayLike, answered: npt.ArrayLike, groups: Groups = None
 ) -> Interval:
-    """95 % percentile bootstrap interval of micro F1 over utterances, or over their groups.
+    """Return the 95 % percentile bootstrap interval of micro F1 over utterances or groups.
 
-    Where every utterance scored the same there is nothing to draw from: it is a point.
+    If all utterances have the same counts, the interval is a single point.
     """
     scores = np.concatenate([_f1(sums) for sums in _resample((hits, expected, answered), groups)])
     return _percentiles(scores)
@@ -61,10 +64,11 @@ def f1_interval(
 def paired_difference_interval(
     candidate: npt.ArrayLike, champion: npt.ArrayLike, groups: Groups = None
 ) -> tuple[float, float, float]:
-    """Candidate's rate less champion's on the same examples (1 or 0 each), and its 95 % interval.
+    """Return the rate difference, candidate - champion, and its 95 % interval.
 
-    Bonett and Price's adjusted Wald interval for paired rates (2012), of the effective number of
-    examples: no point even where the two agree on everything.
+    Both arguments contain 1 or 0 for each of the same examples. The interval is Bonett and Price's
+    adjusted Wald interval for paired rates (2012) at the effective sample size; it has a width
+    even if the two models agree on every example.
     """
     differences = np.asarray(candidate, dtype=np.float64) - np.asarray(champion, dtype=np.float64)
     total = len(differences)
@@ -81,9 +85,9 @@ def paired_difference_interval(
 def paired_f1_difference(
     candidate: SlotCounts, champion: SlotCounts, groups: Groups = None
 ) -> tuple[float, float, float]:
-    """Candidate's micro F1 less champion's, and its 95 % percentile bootstrap interval.
+    """Return the micro F1 difference, candidate - champion, and its 95 % bootstrap interval.
 
-    Both models' counts of an utterance, or of a group, are drawn together.
+    Each resample draws the counts of both models for an utterance (or group) together.
     """
     columns = (*candidate, *champion)
     sums = np.array([[np.sum(column) for column in columns]], dtype=np.int64)
@@ -93,7 +97,10 @@ def paired_f1_difference(
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
-    """Exact two-sided McNemar test on the examples that only one of two models got right."""
+    """Return the p-value of the exact two-sided McNemar test.
+
+    The arguments count the examples that only the first or only the second model got right.
+    """
     discordant = only_first + only_second
     if discordant == 0:
         return 1.0
@@ -101,22 +108,23 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 
 
 def sign_flip_p_value(differences: npt.ArrayLike) -> float:
-    """Two-sided permutation test that the groups' differences have no direction.
+    """Return the p-value of the two-sided sign-flip permutation test over groups.
 
-    One number a group: how many more of its utterances one model got right than the other did.
-    Were the models alike, each could as well have the other sign. All signs are tried for up to
-    `MOST_GROUPS_ENUMERATED` groups that differ, else `NUM_FLIPS` random choices of them.
+    `differences` has one number per group: how many more of its utterances one model got right
+    than the other. Under the null hypothesis each sign is equally likely. All combinations of
+    signs are enumerated for up to `MOST_GROUPS_ENUMERATED` groups that differ; beyond that,
+    `NUM_FLIPS` random combinations are drawn.
     """
     given = np.asarray(differences, dtype=np.float64)
     sizes = np.abs(given[given != 0])
     if not len(sizes):
         return 1.0
-    # A rounding error must not decide whether a sum is as large as the one observed.
+    # Tolerance: a sum equal to the observed one must count in spite of rounding errors.
     observed = abs(float(given.sum())) - 1e-9 * float(sizes.sum())
     if len(sizes) <= MOST_GROUPS_ENUMERATED:
         signs = (np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes))) & 1
         return float(np.mean(np.abs((2 * signs - 1) @ sizes) >= observed))
-    # Groups that differ by as much are drawn at once: how many of them get a plus.
+    # Groups with equal differences are drawn together, as the binomial number of plus signs.
     steps, counts = np.unique(sizes, return_counts=True)
     generator = np.random.default_rng(0)
     sums = np.zeros(NUM_FLIPS)
@@ -126,27 +134,33 @@ def sign_flip_p_value(differences: npt.ArrayLike) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the given order: one below 5 % holds among them all."""
+    """Return Holm's adjusted p-values, which control the family-wise error rate.
+
+    Args:
+        p_values: p-values of the tests, 0 to 1; the result is in the same order.
+
+    Source: Holm (1979).
+    """
     if not p_values:
         return []
-    from statsmodels.stats.multitest import multipletests  # brings pandas: a second
+    from statsmodels.stats.multitest import multipletests  # imports pandas, about a second
 
     return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
 def sum_by_group(values: npt.ArrayLike, groups: Groups) -> FloatArray:
-    """One sum a group, as `sign_flip_p_value` takes them."""
+    """Return the sum of each group, the input of `sign_flip_p_value`."""
     given: FloatArray = np.asarray(values, dtype=np.float64)
     codes = number_groups(groups, len(given))
     return given if codes is None else np.asarray(np.bincount(codes, weights=given), np.float64)
 
 
 def number_groups(groups: Groups, total: int) -> IntArray | None:
-    """Each utterance's group as a number, without gaps from 0; None where there are no groups."""
+    """Return the group of each utterance as a number, 0 to n - 1; None if there are no groups."""
     if groups is None or not len(groups):
         return None
     if len(groups) != total:
-        raise DataError(f"{total} outcomes with {len(groups)} groups: give one each")
+        raise DataError(f"{len(groups)} groups for {total} outcomes: expected one group each")
     if isinstance(groups, np.ndarray):
         return np.unique(groups, return_inverse=True)[1]
     numbers: dict[str, int] = {}
@@ -156,7 +170,7 @@ def number_groups(groups: Groups, total: int) -> IntArray | None:
 
 def _wilson(successes: float, total: float, confidence: float) -> Interval:
     if not 0 <= successes <= total * (1 + 1e-12):
-        raise DataError(f"{successes} successes of {total} are not a rate")
+        raise DataError(f"{successes} successes of {total}: expected 0 to {total}")
     if total == 0:
         return 0.0, 1.0
     from statsmodels.stats.proportion import proportion_confint
@@ -166,7 +180,7 @@ def _wilson(successes: float, total: float, confidence: float) -> Interval:
 
 
 def _effective_size(values: FloatArray, codes: IntArray | None) -> float:
-    """How many independent utterances tell as much about the mean as these do."""
+    """Return the number of independent utterances that would give the same precision."""
     total = len(values)
     num_groups = total if codes is None else int(codes.max()) + 1
     if codes is None or num_groups == total:
@@ -184,10 +198,10 @@ def _effective_size(values: FloatArray, codes: IntArray | None) -> float:
 
 
 def _resample(columns: Sequence[npt.ArrayLike], groups: Groups) -> Iterator[IntArray]:
-    """The columns' sums over so many groups, drawn with replacement: a row a resample.
+    """Yield bootstrap sums of the columns over groups, one row per resample.
 
-    Groups with the same counts are drawn at once, as how many of the drawn ones they are: exactly
-    the bootstrap over single groups, in a fraction of its time and memory.
+    Groups with equal counts are drawn together as a multinomial. This is equivalent to drawing
+    single groups with replacement, and needs far less time and memory.
     """
     rows = np.stack([np.asarray(column, dtype=np.int64) for column in columns], axis=1)
     codes = number_groups(groups, len(rows))
@@ -206,7 +220,7 @@ def _resample(columns: Sequence[npt.ArrayLike], groups: Groups) -> Iterator[IntA
 
 
 def _f1(sums: IntArray) -> FloatArray:
-    """Of rows of hits, expected, found; with no slot expected and none found, nothing is wrong."""
+    """Return F1 of each row (hits, expected, found); 1 if no slot is expected and none found."""
     slots = sums[:, 1] + sums[:, 2]
     return np.where(slots == 0, 1.0, 2 * sums[:, 0] / np.maximum(slots, 1))
 

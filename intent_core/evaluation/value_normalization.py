@@ -1,17 +1,17 @@
-"""Two ways to write one value: what a recipe's `normalise_values` overlooks.
+"""Normalises values before they are compared, as `normalise_values` in the recipe requests.
 
-    nfkc        Unicode's compatibility forms: ﬁ is fi, ㎏ is kg, ｱ is ア, and full-width is plain
-    full-width  letters, digits and signs of the full-width block (Ａ１！) and its blank, no more
-    case        letter case, as Unicode folds it: ß is ss
-    spaces      blanks at the ends and between Chinese characters go, other runs are one blank
+    nfkc        Unicode NFKC: ﬁ becomes fi, ㎏ kg, ｱ ア, and full-width characters half-width
+    full-width  only the full-width letters, digits and signs (Ａ１！) and the full-width space
+    case        Unicode case folding: ß becomes ss
+    spaces      removes spaces at the ends and between Chinese characters; joins other runs
     numerals    digits of any script, and Chinese numbers: 三 is 3, 一百零二 is 102, 三点五 is 3.5
 
-A Chinese number is read where it is the whole value (二十五, 三点五), where a measure follows it
-(三个, 两点, 十五岁), and after 点 at the end (三点二十). In any other place it is part of a word
-and left: 一起, 统一, 三国. 三点五分 is a time, five past three, and 三点五元 a price, 3.5 yuan.
-Two digits side by side (三四天) mean three or four and are left; three or more are spelt out:
-二〇二四年. Numbers in part digits, such as 3万, are left. What is read needlessly (十分好听) does
-no harm: the label and the answer are read alike, and differ as before.
+A Chinese number is converted if it is the whole value (二十五, 三点五), if a measure word follows
+(三个, 两点, 十五岁), or after 点 at the end (三点二十). Elsewhere it is part of a word and kept:
+一起, 统一, 三国. 三点五分 is a time, five past three, and 三点五元 a price, 3.5 yuan. Two digits
+in a row (三四天) mean "three or four" and are kept; three or more are read digit by digit:
+二〇二四年. Mixed numbers such as 3万 are kept. A needless conversion (十分好听) is harmless: label
+and answer are converted in the same way.
 """
 
 import re
@@ -44,7 +44,7 @@ _UNITS = (("亿億", 10**8), ("万萬", 10**4), ("千", 1000), ("百", 100), ("�
 
 
 def normalise_value(value: str, kinds: Collection[Normalisation]) -> str:
-    """The value as others write it, too. Done again it changes nothing."""
+    """Return the normalised value; normalising it again does not change it."""
     steps = [step for kind, step in _STEPS.items() if kind in kinds]
     while True:
         before = value
@@ -55,7 +55,7 @@ def normalise_value(value: str, kinds: Collection[Normalisation]) -> str:
 
 
 def read_chinese_number(text: str) -> int | None:
-    """二十五 is 25, 两千五 is 2500, 十万零三 is 100003; None for what is no number."""
+    """Return a Chinese number (二十五 25, 两千五 2500, 十万零三 100003); None if it is not one."""
     if len(text) > _LONGEST_READ:
         return None
     for signs, unit in _UNITS:
@@ -72,7 +72,7 @@ def read_chinese_number(text: str) -> int | None:
 
 
 def _read_rest(tail: str, unit: int) -> int | None:
-    """What follows a unit: 零三 is 3, and 三 alone, as in 一百三, three of the next unit."""
+    """Return the part after a unit: 零三 is 3; a single 三, as in 一百三, is 3 of the next unit."""
     if not tail:
         return 0
     rest = read_chinese_number(tail[1:] if tail[0] in "零〇" else tail)
@@ -108,7 +108,7 @@ def _digit(character: str) -> str:
 
 def _write_decimal(match: re.Match[str]) -> str:
     if match.end() == len(match.string) and match.start() > 0:
-        return match[0]  # 下午三点五: a time, which is no whole value
+        return match[0]  # 下午三点五: a time, and not the whole value
     whole = _write_number(match[1])
     return match[0] if whole is None else f"{whole}.{_spell(match[2])}"
 

@@ -1,1 +1,1 @@
-"""The decision to promote a candidate, and its text."""
+"""The quality gate: decides whether to promote a candidate, and explains the decision."""

@@ -1,4 +1,4 @@
-"""The checks of the gate. Each judges one rule of the recipe; `CHECKS` lists them."""
+"""The checks of the gate, one per threshold or rule of the recipe; `CHECKS` lists them."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,17 +23,17 @@ UNKNOWN = Estimate(value=math.nan, low=math.nan, high=math.nan)
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the checks judge by."""
+    """The input of the checks."""
 
     config: GateConfig
     candidate: EvaluationReport
     champion: EvaluationReport | None
     comparison: PairedComparison | None
-    """Of the two reports; None without a champion."""
+    """Comparison of the two reports; None without a champion."""
     findings: Sequence[Finding]
-    """What the data check found."""
+    """Findings of the data check."""
     hours_behind: float
-    """How much earlier the candidate's run was created than the champion's."""
+    """Hours by which the candidate's run is older than the champion's."""
 
 
 def check_minimums(evidence: Evidence) -> Iterator[CheckResult]:
@@ -59,17 +59,17 @@ def check_test_size(evidence: Evidence) -> Iterator[CheckResult]:
 
 
 def check_regressions(evidence: Evidence) -> Iterator[CheckResult]:
-    """Neither accuracy falls too far below the champion's."""
+    """Intent and parameter accuracy do not fall too far below the champion's."""
     config, comparison = evidence.config, evidence.comparison
     if evidence.champion is None or comparison is None:
         return
     for rate in (comparison.intent_accuracy, comparison.parameter_accuracy):
-        # A rate that is not a number has no difference, whatever the outcomes say.
+        # The outcomes may give a difference even if a rate is NaN; it must not be used then.
         known = math.isfinite(rate.candidate) and math.isfinite(rate.champion)
         number = UNKNOWN
         if known:
             number = Estimate(value=rate.difference, low=rate.low, high=rate.high)
-        # Where nothing broke there is no regression to be unsure of.
+        # If the candidate broke nothing, there is no regression whose size could be uncertain.
         careful = config.compare == "lower_bound" and rate.broken > 0
         yield _check(
             f"{rate.name}_regression",
@@ -82,7 +82,7 @@ def check_regressions(evidence: Evidence) -> Iterator[CheckResult]:
 
 
 def check_intents(evidence: Evidence) -> Iterator[CheckResult]:
-    """No intent is below the floor, beyond what chance explains."""
+    """No intent is significantly below the floor (binomial test with Holm's correction)."""
     report, config = evidence.candidate, evidence.config
     floor, enough = config.min_per_intent, config.min_per_intent_support
     if floor is None:
@@ -100,14 +100,14 @@ def check_intents(evidence: Evidence) -> Iterator[CheckResult]:
     if len(below) > MOST_INTENTS:
         named.append(f"{len(below) - MOST_INTENTS} more")
     intents = {intent for _, _, intent, _ in below}
-    level = f"{len(below)} of {len(tested)} intents below {format_number(floor)} beyond chance"
+    level = f"{len(below)} of {len(tested)} intents significantly below {format_number(floor)}"
     message = f"{level}: {', '.join(named)}" if below else level
     yield _check(
         "min_per_intent",
         _exactly(len(below)),
         0,
         bound="max",
-        message=message if tested else f"no intent has {enough} test utterances",
+        message=message if tested else f"no intent has {enough} or more test utterances",
         culprits=[
             failure.example_id
             for failure in report.failures
@@ -117,7 +117,7 @@ def check_intents(evidence: Evidence) -> Iterator[CheckResult]:
 
 
 def check_slices(evidence: Evidence) -> Iterator[CheckResult]:
-    """Every slice that the recipe names reaches its minimum."""
+    """Every slice in the recipe reaches its minimum."""
     measured = {f"{s.name}={s.value}": s.exact_match for s in evidence.candidate.slices}
     for name, minimum in evidence.config.min_per_slice.items():
         rate = _unless_empty(measured.get(name))
@@ -126,12 +126,12 @@ def check_slices(evidence: Evidence) -> Iterator[CheckResult]:
             rate or UNKNOWN,
             minimum,
             compared=rate.low if rate and evidence.config.compare == "lower_bound" else None,
-            unknown=NO_NUMBER if rate else "the test has no such utterance",
+            unknown=NO_NUMBER if rate else "the test split has no utterances in this slice",
         )
 
 
 def check_latency(evidence: Evidence) -> Iterator[CheckResult]:
-    """The slowest answers but a twentieth are fast enough."""
+    """The p95 latency is within its maximum."""
     latency, maximum = evidence.candidate.latency, evidence.config.max_latency_p95_ms
     if maximum is not None:
         number = _exactly(latency.p95_ms) if latency else UNKNOWN
@@ -140,19 +140,23 @@ def check_latency(evidence: Evidence) -> Iterator[CheckResult]:
 
 
 def check_findings(evidence: Evidence) -> Iterator[CheckResult]:
-    """The rules of the data check that the recipe makes binding are kept."""
+    """The data check has no violations of the rules in `blocking_findings`."""
     for rule in dict.fromkeys(evidence.config.blocking_findings):
         broken = [f.message for f in evidence.findings if f.rule == rule and f.is_broken]
-        message = "; ".join(broken) or "the rule is kept"
+        message = "; ".join(broken) or "no violations"
         yield _check(f"data:{rule}", _exactly(len(broken)), 0, bound="max", message=message)
 
 
 def check_order(evidence: Evidence) -> Iterator[CheckResult]:
-    """A run that ended late, or was started again, takes no traffic from a newer one's model."""
+    """The candidate's run is not older than the champion's.
+
+    Otherwise a run that finished late or was restarted would replace a newer model.
+    """
     if evidence.hours_behind > 0:
         hours = _exactly(evidence.hours_behind)
         message = (
-            "hours before the run whose model is served; to serve this one all the same, run anew"
+            "hours older than the run that produced the served model; start a new run to promote "
+            "it anyway"
         )
         yield _check("newest_run", hours, 0, bound="max", message=message)
 
@@ -167,11 +171,11 @@ CHECKS: tuple[Callable[[Evidence], Iterator[CheckResult]], ...] = (
     check_findings,
     check_order,
 )
-"""In the order of a decision's results. A new check is a function above and a line here."""
+"""In the order of the results. To add a check, write a function above and list it here."""
 
 
 def _chance(score: IntentScore, floor: float) -> float:
-    """How likely so few are right where the true rate is the floor."""
+    """Return the probability of so few or fewer right answers if the true rate is the floor."""
     rate = score.exact_match
     return float(
         scipy.stats.binomtest(rate.successes, rate.total, floor, alternative="less").pvalue
@@ -190,7 +194,11 @@ def _check(
     unknown: str = NO_NUMBER,
     culprits: Iterable[str] = (),
 ) -> CheckResult:
-    """`message` is given, or the margin with a `remark`, or why the number is `unknown`."""
+    """Compare a number with its threshold and return the result.
+
+    The result's message is `unknown` if the number or margin is not finite, else `message`, else
+    the margin followed by `remark`.
+    """
     margin = find_margin(number.value if compared is None else compared, threshold, bound)
     passed = is_enough(number.value, margin)
     if not (math.isfinite(number.value) and math.isfinite(margin)):
@@ -198,7 +206,7 @@ def _check(
     elif message is None:
         message = f"{_distance(margin, bound)}{remark}"
         if compared is not None and compared != number.value:
-            message = f"lower bound {format_number(compared)} {message}"
+            message = f"lower bound {format_number(compared)}, {message}"
     return CheckResult(
         name=name,
         value=number.value,
@@ -222,7 +230,7 @@ def _distance(margin: float, bound: Bound) -> str:
 
 
 def _unless_empty(measured: Measure | Estimate | None) -> Measure | Estimate | None:
-    """Nothing in place of a share of nothing."""
+    """Return None for a rate over no utterances."""
     return None if measured is None or measured.total == 0 else measured
 
 

@@ -1,4 +1,4 @@
-"""The gate: may this candidate take traffic? A no is a value, not an error."""
+"""The gate: decides whether to promote a candidate. A rejection is a value, not an error."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,21 @@ def decide(
     findings: Sequence[Finding] = (),
     hours_behind: float = 0.0,
 ) -> GateDecision:
-    """Hold the candidate against the recipe's rules, the champion and what the data check found.
+    """Check the candidate against the recipe's thresholds, the champion and the data findings.
 
-    The candidate passes when every check does; `config.mode` says what follows from that.
-    `hours_behind` is how much earlier the candidate's run was created than the champion's.
+    The candidate passes if every check passes; `config.mode` determines whether it is promoted.
+
+    Args:
+        candidate: evaluation report of the candidate.
+        champion: report of the served model on the same test split; None if there is none.
+        config: thresholds and mode of the gate.
+        findings: findings of the data check.
+        hours_behind: hours by which the candidate's run is older than the champion's; 0 or less
+            if it is newer.
+
+    Raises:
+        DataError: the two reports were made on different test splits or examples.
+        ConfigError: `config` sets a minimum for an unknown metric.
     """
     comparison = compare_reports(candidate, champion) if champion else None
     evidence = Evidence(config, candidate, champion, comparison, findings, hours_behind)
@@ -42,11 +53,21 @@ def decide(
 
 
 def approve(decision: GateDecision, approval: Approval) -> GateDecision:
-    """The decision with a person's answer: a yes promotes what passed, and overrules no check."""
+    """Return the decision with the answer of the manual approval.
+
+    An approval promotes a candidate that passed; it does not override failed checks.
+
+    Args:
+        decision: the gate's decision, in mode `manual`.
+        approval: the answer; a declined approval rejects the candidate.
+
+    Raises:
+        DataError: the decision was not made in mode `manual`.
+    """
     if decision.mode != "manual":
         raise DataError(
-            f"the gate decided on {decision.candidate_digest!r} in mode {decision.mode!r}: only "
-            f"gate.mode manual asks for an approval"
+            f"cannot record an approval for {decision.candidate_digest!r}: gate.mode is "
+            f"{decision.mode!r}, expected 'manual'"
         )
     answered = {
         "approval": approval,

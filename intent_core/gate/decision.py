@@ -1,4 +1,4 @@
-"""What the gate decides: the results of its checks, whether to promote, a person's approval."""
+"""The gate's decision: check results, whether to promote, and the manual approval."""
 
 import math
 from datetime import datetime
@@ -11,45 +11,48 @@ from intent_core.evaluation.paired_comparison import PairedComparison
 Mode = Literal["enforce", "manual", "dry_run"]
 Bound = Literal["min", "max"]
 
-# 0.95 - 0.9 is less than 0.05 in the last bits, and must not reject a fall of 0.05.
+# 0.95 - 0.9 is slightly less than 0.05 in floating point; an allowed drop of 0.05 must pass.
 TOLERANCE = 1e-9
 
 
 class CheckResult(BaseModel):
-    """One rule of the gate, applied."""
+    """The result of one check."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     name: str
     value: float
-    """NaN where it is not known."""
+    """NaN if unknown."""
     low: float
     high: float
     threshold: float
     passed: bool
     message: str
     bound: Bound = "min"
-    """Whether `threshold` is the least or the most that passes."""
+    """Whether `threshold` is a minimum or a maximum."""
     compared: float | None = None
-    """What was held against the threshold where that was not the value but its lower bound."""
+    """The lower bound, if that was compared with the threshold instead of the value."""
     utterances: tuple[str, ...] = ()
-    """Ids of the first examples that made the check fail, where they are known."""
+    """Ids of the first examples that caused the failure, if known."""
 
     @property
     def margin(self) -> float:
-        """How far on the right side of the threshold; negative on the wrong one."""
+        """Distance to the threshold; negative if the check fails."""
         compared = self.value if self.compared is None else self.compared
         return find_margin(compared, self.threshold, self.bound)
 
     @model_validator(mode="after")
     def _only_numbers_pass(self) -> Self:
         if self.passed and not is_enough(self.value, self.margin):
-            raise ValueError(f"check {self.name!r} cannot pass: value {self.value}")
+            raise ValueError(
+                f"check {self.name!r} cannot pass with value {self.value} and threshold "
+                f"{self.threshold}"
+            )
         return self
 
 
 class Approval(BaseModel):
-    """A person's answer to what passed; `approved` is False, too, when none came in time."""
+    """The answer of the manual approval; `approved` is also False if it timed out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,13 +63,13 @@ class Approval(BaseModel):
 
 
 class GateDecision(BaseModel):
-    """Whether to promote, and why, in numbers and in one sentence."""
+    """Whether to promote, with the check results and the reason as one sentence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     promote: bool
     passed: bool
-    """Whether every check passes; the mode says what follows from it."""
+    """Whether every check passed; the mode determines whether that promotes the candidate."""
     mode: Mode
     checks: tuple[CheckResult, ...]
     reason: str
@@ -78,34 +81,34 @@ class GateDecision(BaseModel):
 
     @property
     def awaits_approval(self) -> bool:
-        """Passed, and a person has yet to say yes or no."""
+        """Whether the candidate passed and the manual approval is pending."""
         return self.mode == "manual" and self.passed and self.approval is None
 
     @model_validator(mode="after")
     def _follows_from_its_checks(self) -> Self:
         if self.passed != (bool(self.checks) and all(check.passed for check in self.checks)):
-            raise ValueError(f"passed is {self.passed}, but the checks say otherwise")
+            raise ValueError(f"passed is {self.passed}, which contradicts the checks")
         if self.approval and self.mode != "manual":
-            raise ValueError(f"a gate in mode {self.mode!r} takes no approval")
+            raise ValueError(f"a decision in mode {self.mode!r} cannot have an approval")
         if self.promote != is_accepted(self.passed, self.mode, self.approval):
             raise ValueError(
-                f"promote is {self.promote}, but checks, mode and approval say otherwise"
+                f"promote is {self.promote}, which contradicts the checks, mode and approval"
             )
         return self
 
 
 def find_margin(compared: float, threshold: float, bound: Bound) -> float:
-    """How far a number is on the right side of its threshold; negative on the wrong one."""
+    """Return the distance of a number to its threshold; negative if it misses the threshold."""
     return compared - threshold if bound == "min" else threshold - compared
 
 
 def is_enough(value: float, margin: float) -> bool:
-    """Only an affirmative comparison of numbers passes: NaN must never promote."""
+    """Return whether a finite value has a margin of 0 or more; NaN must never pass."""
     return math.isfinite(value) and math.isfinite(margin) and margin + TOLERANCE >= 0
 
 
 def is_accepted(passed: bool, mode: Mode, approval: Approval | None = None) -> bool:
-    """What follows from the checks in this mode."""
+    """Return whether the mode promotes a candidate with this result and approval."""
     if mode == "manual":
         return passed and approval is not None and approval.approved
     return passed and mode == "enforce"

@@ -1,4 +1,4 @@
-"""A gate's decision as text: one sentence, or a page of markdown."""
+"""Renders the gate's decision as one sentence or as a markdown page."""
 
 import math
 import re
@@ -12,22 +12,31 @@ LONGEST_TEXT = 200
 
 
 def explain(checks: Sequence[CheckResult], mode: Mode, approval: Approval | None = None) -> str:
-    """The decision as one sentence."""
+    """Return the decision as one sentence."""
     failed = [check for check in checks if not check.passed]
     listed = "; ".join(
-        f"{c.name} {format_number(c.value)} against {_threshold(c)}, {c.message}" for c in failed
+        f"{c.name} is {format_number(c.value)} ({c.bound}imum {format_number(c.threshold)}): "
+        f"{c.message}"
+        for c in failed
     )
     verdict = (
         f"{len(failed)} of {len(checks)} checks failed: {listed}"
         if failed
-        else f"All {len(checks)} checks pass"
+        else f"All {len(checks)} checks passed"
     )
     follows = _follows(not failed, mode, approval)
     return f"{verdict}; {follows}." if follows else f"{verdict}."
 
 
 def format_number(value: float) -> str:
-    """Three decimals, a count without any, and never a small difference shown as nothing."""
+    """Format a number with three decimals.
+
+    Whole numbers have no decimals, numbers below 0.0005 have one significant digit instead of
+    being rounded to 0, and NaN is "unknown".
+
+    Args:
+        value: any number, NaN included.
+    """
     if math.isnan(value):
         return "unknown"
     if math.isfinite(value) and value == round(value):
@@ -36,9 +45,12 @@ def format_number(value: float) -> str:
 
 
 def render_decision(decision: GateDecision, failures: Sequence[Failure] = ()) -> str:
-    """The decision as markdown: the verdict, the sentence, a row per check, the paired comparison.
+    """Return the decision as markdown: verdict, reason, table of checks and paired comparison.
 
-    `failures`, those of the candidate's report, show what stands behind a failed check.
+    Args:
+        decision: the gate's decision.
+        failures: failures in the candidate's report, from which the utterances that caused a
+            failed check are shown.
     """
     by_id = {failure.example_id: failure for failure in failures}
     lines = [
@@ -65,10 +77,10 @@ def _follows(passed: bool, mode: Mode, approval: Approval | None) -> str:
     if mode == "enforce":
         return ""
     if approval is None:
-        return "waits for approval" if passed else ""
+        return "waiting for approval" if passed else ""
     answer = f"{'approved' if approval.approved else 'declined'} by {approval.by}"
     if approval.approved and not passed:
-        return f"{answer}, which overrules no check"
+        return f"{answer}, which does not override failed checks"
     return f"{answer}: {approval.note}" if approval.note else answer
 
 
@@ -76,7 +88,7 @@ def _verdict(decision: GateDecision) -> str:
     if decision.mode == "dry_run":
         return f"Dry run, would {'promote' if decision.passed else 'reject'}"
     if decision.awaits_approval:
-        return "Waits for approval"
+        return "Waiting for approval"
     if decision.passed and not decision.promote:
         return "Declined"
     return "Promote" if decision.promote else "Reject"
@@ -122,7 +134,7 @@ def _difference_cells(paired: PairedDifference) -> Iterator[str]:
 
 def _utterance_lines(check: CheckResult, by_id: Mapping[str, Failure]) -> list[str]:
     return [
-        f"Behind {_escape(check.name)}:",
+        f"Utterances that caused {_escape(check.name)} to fail:",
         "",
         *_table("id", "utterance", "expected", "answer"),
         *(_row(*_utterance_cells(i, by_id.get(i))) for i in check.utterances),
@@ -164,7 +176,7 @@ def _signed(value: float) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text as one line that no reader of markdown takes for anything but text."""
+    """Return the text on one line, with markdown syntax escaped."""
     line = " ".join(text.splitlines())
     return re.sub(r"[\\`|*<>\[\]]", r"\\\g<0>", line)
 

@@ -1,1 +1,1 @@
-"""The report a reviewer opens: one page that needs nothing else, and its figures as files."""
+"""The report page: one self-contained HTML file, and its figures as PNG files."""

@@ -1,4 +1,4 @@
-"""Which intent was answered for which, as a table small enough to read."""
+"""The confusion matrix, reduced to a readable size."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from intent_core.evaluation.report import ConfusionCell, EvaluationReport
 
 MOST_WHOLE = 20
-"""Intents up to which the table shows them all; beyond, only those that were confused."""
+"""Up to this many intents the table shows all of them, above it only those that were confused."""
 MOST_CONFUSED = 30
 MOST_PAIRS = 10
 NONE = "(none)"
-"""In place of an intent that no call answered, or that no call was expected for."""
+"""Label for a missing call (no answered intent) or an extra call (no expected intent)."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """How often one intent was answered for another, and what share of the expected calls it is."""
+    """How often an intent was answered for an expected one, and its fraction of expected calls."""
 
     times: int
     share: float
@@ -24,21 +24,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class ConfusionTable:
-    """A row an expected intent, a column an answered one; None: no call."""
+    """The matrix: a row per expected intent, a column per answered intent; None means no call."""
 
     intents: tuple[str | None, ...]
     rows: tuple[tuple[Cell, ...], ...]
     pairs: tuple[ConfusionCell, ...]
-    """The confusions there are most of."""
+    """The most frequent confusions."""
     num_confused: int
-    """Intents that were confused at all."""
+    """Number of intents that were confused at least once."""
     num_pairs: int
     num_right_left_out: int
-    """Intents that were never confused and are not in the table."""
+    """Number of intents that were never confused and are not in the table."""
 
 
 def tabulate_confusion(report: EvaluationReport) -> ConfusionTable:
-    """All intents where they are few, else those with the most confusions."""
+    """Return the matrix over all intents, or over the most confused ones if there are many."""
     counts = Counter({(cell.expected, cell.predicted): cell.count for cell in report.confusion})
     pairs = [c for c in report.confusion if c.expected != c.predicted and c.count]
     pairs.sort(key=lambda c: (-c.count, c.expected or "", c.predicted or ""))

@@ -1,4 +1,4 @@
-"""The figures of a review as PNG. What carries utterances is on the page, as text."""
+"""Draws the figures of a review as PNG. Utterances are never drawn; the page has them as text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,15 @@ _LONGEST_NAME = 28
 def draw_figures(
     review: Review, palette: Palette = LIGHT, names: Collection[str] | None = None
 ) -> dict[str, bytes]:
-    """PNG by file name, all or those named; one whose numbers were not measured is left out."""
+    """Return the figures as PNG bytes by file name.
+
+    Figures without data, such as confidences that were not measured, are omitted.
+
+    Args:
+        review: the data of the report page.
+        palette: colours, for a light or a dark background.
+        names: file names of the figures to draw; None draws all of them.
+    """
     drawings: dict[str, Callable[[Review, Palette], Figure | None]] = {
         "intervals.png": _draw_intervals,
         "confidence.png": _draw_confidence,
@@ -118,13 +126,13 @@ def _draw_confidence(review: Review, palette: Palette) -> Figure | None:
             )
     axes.set_xlim(0, 1)
     axes.set_xlabel("confidence of the answer")
-    axes.set_ylabel("percent of its kind")
+    axes.set_ylabel("percent of right / wrong answers")
     add_legend(axes, palette)
     return figure
 
 
 def _confidences(report: EvaluationReport) -> tuple[np.ndarray, np.ndarray]:
-    """Those that are known, clipped to what a probability is, and whether the answer was right."""
+    """Return the known confidences, clipped to 0 to 1, and whether each answer was right."""
     outcomes = report.outcomes
     values = np.array([np.nan if c is None else c for c in outcomes.confidence], dtype=float)
     right = np.frombuffer(outcomes.exact.encode("ascii"), dtype=np.uint8) == ord("1")
@@ -152,8 +160,8 @@ def _draw_risk_coverage(review: Review, palette: Palette) -> Figure | None:
         )
     axes.set_xlim(0, 101)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("percent answered, the most confident first")
-    axes.set_ylabel("percent of these wrong")
+    axes.set_xlabel("percent answered, most confident first")
+    axes.set_ylabel("percent of these that are wrong")
     axes.grid(color=palette.line, linewidth=0.6)
     if len(lines) > 1:
         add_legend(axes, palette)

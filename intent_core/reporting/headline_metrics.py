@@ -1,4 +1,4 @@
-"""The numbers a reviewer looks at first: the candidate's beside the champion's."""
+"""The headline metrics: the candidate's values next to the champion's."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """Candidate less champion on the same utterances; what was not computed is None."""
+    """The difference, candidate - champion; values that were not computed are None."""
 
     value: float
     low: float | None
@@ -21,12 +21,12 @@ class Difference:
     fixed: int | None
     broken: int | None
     trend: str
-    """`better`, `worse`, or nothing where chance explains it."""
+    """`better`, `worse`, or "" if the difference is not significant."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """One row: a metric of both models."""
+    """A row of the table: one metric of both models."""
 
     name: str
     label: str
@@ -37,7 +37,7 @@ class Headline:
 
 
 def list_headlines(review: Review) -> list[Headline]:
-    """A row for each metric that the candidate's report has."""
+    """Return a row for each metric in the candidate's report."""
     rows = []
     for name, metric in METRICS.items():
         candidate = review.report.metrics.get(name)
@@ -49,7 +49,7 @@ def list_headlines(review: Review) -> list[Headline]:
                 name=name,
                 label=metric.label,
                 explanation=metric.explanation
-                + ("" if metric.higher_is_better else "; less is better"),
+                + ("" if metric.higher_is_better else "; lower is better"),
                 candidate=candidate,
                 champion=champion,
                 difference=_differ(review, metric, candidate, champion),
@@ -59,9 +59,10 @@ def list_headlines(review: Review) -> list[Headline]:
 
 
 def find_axis(rows: list[Headline], num_examples: int) -> float:
-    """Where an axis that ends at 1 begins, in tenths, so that every usual metric is on it.
+    """Return the start of an axis that ends at 1, in steps of 0.1, so that it fits the metrics.
 
-    What is measured on few utterances, or small when all is well, would press the rest together.
+    Metrics over a part of the utterances, and those where lower is better, are ignored: they would
+    compress the others.
     """
     both = [
         estimate

@@ -1,4 +1,4 @@
-"""Numbers as a page shows them: few digits, a real minus sign, a dash where there is none."""
+"""Formats numbers for the page: few digits, a real minus sign, a dash for a missing value."""
 
 import math
 
@@ -9,18 +9,18 @@ _ROUNDING = 1e-9
 
 
 def percent(value: float | None) -> str:
-    """A rate in percent, without the sign: the heading has it."""
+    """Format a rate in percent, without the percent sign, which is in the table heading."""
     if value is None or not math.isfinite(value):
         return ABSENT
     text = f"{100 * value:.1f}"
-    # What is not all or nothing must not look it; an interval's end may be so by rounding only.
+    # Do not round up to 100.0 or down to 0.0, except for rounding errors in an interval's ends.
     if text == "100.0" and value < 1 - _ROUNDING:
         return "> 99.9"
     return "< 0.1" if text == "0.0" and value > _ROUNDING else text
 
 
 def points(value: float | None) -> str:
-    """A difference of two rates in percentage points, signed."""
+    """Format a difference of two rates in percentage points, with its sign."""
     if value is None or not math.isfinite(value):
         return ABSENT
     text = f"{100 * value:+.1f}"
@@ -28,7 +28,7 @@ def points(value: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Two digits, and never nought."""
+    """Format a p-value with two digits, never as 0."""
     if value is None or not math.isfinite(value):
         return ABSENT
     if value < 0.001:
@@ -37,12 +37,12 @@ def p_value(value: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """A check's value or threshold as the gate writes it."""
+    """Format a value or threshold of a check in the same way as the gate."""
     return format_number(value).replace("-", "−")
 
 
 def whole(value: float | None) -> str:
-    """A count, its thousands apart."""
+    """Format a count with thousands separators."""
     return ABSENT if value is None else f"{value:,.0f}"
 
 
@@ -53,7 +53,7 @@ def milliseconds(value: float | None) -> str:
 
 
 def place(value: float | None, start: float = 0.0) -> str:
-    """Where on an axis from `start` to 1 a number lies, as a share of its length for CSS."""
+    """Return the position of a number on an axis from `start` to 1, as a fraction for CSS."""
     if value is None or not math.isfinite(value):
         return "0"
     return f"{min(1.0, max(0.0, (value - start) / (1 - start))):.4f}"

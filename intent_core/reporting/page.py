@@ -1,4 +1,4 @@
-"""The page itself: everything in one file that asks for nothing else."""
+"""Renders the report page as one self-contained HTML file."""
 
 import base64
 import hashlib
@@ -21,11 +21,15 @@ from intent_core.reporting.untrusted_text import Texts, name_language, shorten, 
 _FIGURES = ("confidence.png", "risk_coverage.png", "training_curve.png")
 _LONGEST_REASON = 1200
 _UNFOLDED = 15
-"""Changed utterances of a kind that are seen at once; the others are a click away."""
+"""Broken or fixed utterances shown initially; the others are in a collapsed section."""
 
 
 def render_review(review: Review) -> str:
-    """The review as one HTML page: the verdict first, the lineage last."""
+    """Return the review as one HTML page, from the verdict to the lineage.
+
+    Args:
+        review: the data of the report page.
+    """
     texts = Texts()
     headlines = list_headlines(review)
     broken, fixed = tables.list_changes(review, texts)
@@ -91,17 +95,17 @@ def _environment() -> Environment:
 
 
 def _finalize(value: object) -> object:
-    """What was not made here is made visible before it is escaped."""
+    """Make invisible characters of plain strings visible before they are escaped."""
     return visible(value) if type(value) is str else value
 
 
 def _breakable(text: str) -> Markup:
-    """Calls have no blanks to break a line at: their commas and brackets do."""
+    """Allow line breaks after commas, semicolons and brackets, because calls have no spaces."""
     return Markup("<wbr>").join(re.split("(?<=[,;(])", visible(text)))
 
 
 def _embed_figures(review: Review) -> dict[str, tuple[str, str]]:
-    """Data URIs by name, for a light screen and for a dark one."""
+    """Return data URIs by name, for the light and the dark colour scheme."""
     light, dark = (draw_figures(review, palette, _FIGURES) for palette in (LIGHT, DARK))
     return {
         name.removesuffix(".png"): (_to_uri(light[name]), _to_uri(dark[name])) for name in light
@@ -113,7 +117,7 @@ def _to_uri(png: bytes) -> str:
 
 
 def _hash(script: str) -> str:
-    """By which the page's policy lets this script run and no other."""
+    """Return the script's hash for the content security policy, which allows only this script."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 

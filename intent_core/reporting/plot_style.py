@@ -1,6 +1,6 @@
-"""What the figures are drawn on: colours, axes, a font that has the glyphs, PNG.
+"""Colours, axes, fonts and PNG output of the figures.
 
-matplotlib is imported where it draws, and only its objects are used: pyplot keeps global state.
+matplotlib is imported only when drawing, and without pyplot, which keeps global state.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 PointT = TypeVar("PointT")
 
 MOST_POINTS = 2000
-"""Points of one curve; more cannot be told apart."""
+"""Maximum number of points of a curve; more would not be visible."""
 _DOTS_PER_INCH = 150
-# Fonts with Chinese glyphs, as systems and distributions name them.
+# Common fonts with Chinese glyphs on Linux, macOS and Windows, after matplotlib's default.
 FONTS = (
     "DejaVu Sans",
     "Noto Sans CJK SC",
@@ -41,7 +41,7 @@ FONTS = (
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of a figure; those of the page."""
+    """Colours of a figure, the same as on the page."""
 
     paper: str
     ink: str
@@ -79,7 +79,7 @@ def add_legend(axes: Axes, palette: Palette) -> None:
 
 
 def thin(points: Sequence[PointT]) -> Sequence[PointT]:
-    """Evenly fewer, the last kept."""
+    """Return at most `MOST_POINTS` points, evenly spaced, including the last one."""
     if len(points) <= MOST_POINTS:
         return points
     chosen = np.linspace(0, len(points) - 1, MOST_POINTS).round().astype(int)
@@ -87,7 +87,7 @@ def thin(points: Sequence[PointT]) -> Sequence[PointT]:
 
 
 def find_font(text: str) -> str | None:
-    """The first known family with every glyph; matplotlib would warn and draw boxes."""
+    """Return the first font family that has every glyph; matplotlib would draw boxes otherwise."""
     from matplotlib.font_manager import fontManager
     from matplotlib.ft2font import FT2Font
 

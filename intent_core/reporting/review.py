@@ -1,4 +1,4 @@
-"""What a review is made from."""
+"""The data of the report page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from intent_core.recipe.config import PipelineConfig
 
 @dataclass(frozen=True)
 class Review:
-    """All that is known of a candidate when its gate has decided."""
+    """Everything about a candidate after the gate's decision."""
 
     report: EvaluationReport
     champion: EvaluationReport | None
@@ -25,6 +25,6 @@ class Review:
     validations: Sequence[tuple[int, float, float]]
     """(optimizer step, validation loss, exact match)"""
     links: Mapping[str, str]
-    """URLs by name, such as {"MLflow run": "http://..."}."""
+    """URLs by name, e.g. {"MLflow run": "http://..."}."""
     utterances: Mapping[str, Example]
     """The test split by id."""

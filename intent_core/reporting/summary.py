@@ -1,4 +1,4 @@
-"""The verdict in a word, and the whole review in a few sentences."""
+"""The verdict in a few words, and a summary of the review in a few sentences."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,33 +16,33 @@ from intent_core.reporting.untrusted_text import shorten
 
 _LONGEST_NAME = 60
 _ENOUGH = 5
-"""Utterances from which an intent may be called the weakest."""
+"""Minimum number of test utterances for an intent to be reported as the weakest."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of the candidate; `tone` is `good`, `bad` or `waits`."""
+    """The outcome for the candidate; `tone` is `good`, `bad` or `waits`."""
 
     word: str
     tone: str
 
 
 def name_verdict(decision: GateDecision) -> Verdict:
-    """Promoted, rejected, declined, waiting, or only tried."""
+    """Return the verdict: promoted, rejected, declined, waiting for approval or dry run."""
     if decision.mode == "dry_run":
         return Verdict(
             "Dry run: would be promoted" if decision.passed else "Dry run: would be rejected",
             "waits" if decision.passed else "bad",
         )
     if decision.awaits_approval:
-        return Verdict("Waits for approval", "waits")
+        return Verdict("Waiting for approval", "waits")
     if decision.promote:
         return Verdict("Promoted", "good")
     return Verdict("Declined" if decision.passed else "Rejected", "bad")
 
 
 def summarise(review: Review) -> list[str]:
-    """What got better and what broke, or, without a champion, how good it is; as sentences."""
+    """Return sentences on the changes against the champion, or on the scores without one."""
     comparison = review.decision.comparison
     return [
         *(_compared(review, comparison) if comparison else _alone(review.report)),
@@ -51,7 +51,7 @@ def summarise(review: Review) -> list[str]:
 
 
 def intents_of(output: str) -> tuple[str, ...]:
-    """The intents of a labelled answer; none where it is not calls."""
+    """Return the intents of a label or answer; () if it does not parse."""
     try:
         return tuple(dict.fromkeys(call.intent for call in parse_calls(output)))
     except CallSyntaxError:
@@ -63,7 +63,7 @@ def _compared(review: Review, comparison: PairedComparison) -> Iterator[str]:
         ("intent accuracy", comparison.intent_accuracy),
         ("parameter accuracy", comparison.parameter_accuracy),
     )
-    # What differs is said first.
+    # Significant differences come first.
     for name, rate in sorted(rates, key=lambda pair: pair[1].p_value >= SIGNIFICANT):
         yield _differ(name, rate)
     outputs = list_outputs(review)
@@ -73,7 +73,7 @@ def _compared(review: Review, comparison: PairedComparison) -> Iterator[str]:
 
 
 def list_outputs(review: Review) -> dict[str, str]:
-    """The labelled answers of what changed, by id."""
+    """Return the labels of the fixed and broken examples by id."""
     comparison = review.decision.comparison
     if comparison is None:
         return {}
@@ -97,7 +97,7 @@ def _differ(name: str, rate: PairedRate) -> str:
         return f"No change in {name}: {percent(rate.candidate)}\u00a0%."
     if rate.p_value >= SIGNIFICANT:
         return (
-            f"No difference beyond chance in {name} ({points(rate.difference)} points, "
+            f"No significant difference in {name} ({points(rate.difference)} points, "
             f"p = {p_value(rate.p_value)})."
         )
     word = "Better" if rate.difference > 0 else "Worse"
@@ -114,7 +114,7 @@ def _count_changed(ids: Sequence[str], outputs: dict[str, str], word: str) -> st
     named = shorten(intent, _LONGEST_NAME)
     if len(ids) == 1:
         return f"{counted}, in {named}"
-    share = "most of them" if 2 * times > len(ids) else "the largest part"
+    share = "most of them" if 2 * times > len(ids) else "the largest group"
     return f"{counted}, {share} in {named} ({whole(times)})"
 
 
@@ -123,16 +123,16 @@ def _alone(report: EvaluationReport) -> Iterator[str]:
     yield (
         f"There is no champion to compare with. Of {whole(report.num_examples)} utterances, "
         f"{percent(intents.value)}\u00a0% have the right intents ({percent(intents.low)} to "
-        f"{percent(intents.high)}) and {percent(parameters.value)}\u00a0% the right parameters, "
-        f"too ({percent(parameters.low)} to {percent(parameters.high)})."
+        f"{percent(intents.high)}) and {percent(parameters.value)}\u00a0% also have the right "
+        f"parameters ({percent(parameters.low)} to {percent(parameters.high)})."
     )
     wrong = report.exact_match.total - report.exact_match.successes
     reasons = Counter(failure.reason for failure in report.failures)
     if wrong and reasons:
         reason, times = min(reasons.items(), key=lambda item: (-item[1], item[0]))
         yield (
-            f"{whole(wrong)} {'is' if wrong == 1 else 'are'} not matched exactly, most often for "
-            f"{reason.replace('_', ' ')} ({whole(times)})."
+            f"{whole(wrong)} {'is' if wrong == 1 else 'are'} not an exact match; the most frequent "
+            f"reason is {reason.replace('_', ' ')} ({whole(times)})."
         )
 
 
@@ -144,6 +144,6 @@ def _weakest(report: EvaluationReport) -> Iterator[str]:
     if weakest.exact_match.value < 1:
         yield (
             f"The weakest intent is {shorten(weakest.intent, _LONGEST_NAME)}: "
-            f"{percent(weakest.exact_match.value)}\u00a0% of {whole(weakest.support)} utterances "
-            f"are matched exactly."
+            f"{percent(weakest.exact_match.value)}\u00a0% exact match on "
+            f"{whole(weakest.support)} utterances."
         )

@@ -1,4 +1,4 @@
-"""The tables of a page, each short enough to be read, with how much it leaves out."""
+"""The tables of the page, limited in length, with the number of omitted rows."""
 
 import re
 from collections import defaultdict
@@ -27,20 +27,20 @@ MOST_CULPRITS = 10
 
 REASONS: Mapping[FailureReason, str] = {
     "malformed": "the answer is not a list of calls",
-    "missing_prediction": "no answer came",
-    "wrong_intent": "an intent stands for another",
+    "missing_prediction": "no answer was received",
+    "wrong_intent": "a different intent was predicted",
     "missing_call": "a call is missing",
-    "extra_call": "there is a call too many",
+    "extra_call": "there is an extra call",
     "missing_value": "a value is missing",
-    "extra_value": "there is a value too many",
-    "wrong_value": "a value stands for another, or in another's place",
-    "wrong_order": "the calls are right, their order is not",
+    "extra_value": "there is an extra value",
+    "wrong_value": "a value is wrong or in the wrong position",
+    "wrong_order": "the calls are right, but in the wrong order",
 }
 
 
 @dataclass(frozen=True)
 class Change:
-    """An utterance that one of the models gets right; the answer that is right is None."""
+    """An utterance that only one model answers correctly; None marks the correct answer."""
 
     example_id: str
     intents: str
@@ -52,7 +52,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """The first of the utterances that were fixed, or broken, and how many there are."""
+    """The first fixed or broken utterances and their total number."""
 
     rows: tuple[Change, ...]
     total: int
@@ -60,7 +60,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """The first failures of one reason, and how many there are."""
+    """The first failures with one reason and their total number."""
 
     reason: FailureReason
     explanation: str
@@ -71,7 +71,7 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """The rates of an intent or a slice, and exact match less the champion's."""
+    """The rates of an intent or slice, and the difference in exact match to the champion."""
 
     label: str
     score: IntentScore | SliceScore
@@ -80,14 +80,14 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class CheckRow:
-    """A check of the gate, and the utterances it failed on."""
+    """A check of the gate, and the utterances that caused it to fail."""
 
     check: CheckResult
     culprits: tuple[Text, ...]
 
 
 def list_changes(review: Review, texts: Texts) -> tuple[Changes, Changes]:
-    """What was broken and what was fixed, against the champion."""
+    """Return the broken and the fixed utterances compared with the champion."""
     comparison = review.decision.comparison
     if comparison is None or review.champion is None:
         return Changes((), 0), Changes((), 0)
@@ -117,7 +117,7 @@ def list_changes(review: Review, texts: Texts) -> tuple[Changes, Changes]:
 
 
 def list_checks(review: Review, texts: Texts) -> list[CheckRow]:
-    """The gate's checks as they were applied."""
+    """Return a row per check of the gate, in order."""
     rows = []
     for check in review.decision.checks:
         ids = () if check.passed else check.utterances[:MOST_CULPRITS]
@@ -127,7 +127,10 @@ def list_checks(review: Review, texts: Texts) -> list[CheckRow]:
 
 
 def group_failures(report: EvaluationReport, texts: Texts) -> list[FailureGroup]:
-    """By reason, the most frequent first; a rare reason is shown whole before a frequent one."""
+    """Return failures by reason, the most frequent first.
+
+    The limit is shared so that a frequent reason does not displace the rows of a rare one.
+    """
     groups: defaultdict[FailureReason, list[Failure]] = defaultdict(list)
     for failure in report.failures:
         groups[failure.reason].append(failure)
@@ -147,7 +150,11 @@ def group_failures(report: EvaluationReport, texts: Texts) -> list[FailureGroup]
 
 
 def list_intents(review: Review) -> list[ScoreRow]:
-    """The weakest first: by the interval's upper end, which no handful of utterances pulls down."""
+    """Return a row per intent, the weakest first.
+
+    The order is by the upper end of the interval, so that intents with very few utterances do not
+    come first by chance.
+    """
     theirs = {s.intent: s for s in review.champion.per_intent} if review.champion else {}
     ordered = sorted(review.report.per_intent, key=lambda s: (s.exact_match.high, s.intent))
     return [
@@ -157,7 +164,7 @@ def list_intents(review: Review) -> list[ScoreRow]:
 
 
 def list_slices(review: Review) -> list[ScoreRow]:
-    """In the report's order."""
+    """Return a row per slice, in the order of the report."""
     theirs = {(s.name, s.value): s for s in review.champion.slices} if review.champion else {}
     return [
         ScoreRow(
@@ -170,7 +177,7 @@ def list_slices(review: Review) -> list[ScoreRow]:
 
 
 def list_settings(config: PipelineConfig) -> dict[str, list[tuple[str, str, bool]]]:
-    """The recipe by section: name, value, and whether it is not the default."""
+    """Return the recipe by section as (key, value, whether it differs from the default)."""
     usual = PipelineConfig().model_dump(mode="json")
     sections = config.model_dump(mode="json", exclude={"project"})
     return {
@@ -183,7 +190,7 @@ def list_settings(config: PipelineConfig) -> dict[str, list[tuple[str, str, bool
 
 
 def is_link(url: str) -> bool:
-    """Whether a reviewer may follow it: http or https, a host, and nothing to break out with."""
+    """Whether a URL is safe as a link: http or https, a host, no characters that need escaping."""
     if re.search(r"[\s\x00-\x1f\x7f\"'<>`\\]", url):
         return False
     try:

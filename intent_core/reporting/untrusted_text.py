@@ -1,8 +1,7 @@
-"""Foreign text on a page: made visible, shortened, and compared with what was expected.
+"""Prepares untrusted text for the page: visible, shortened, compared with the expected text.
 
-Escaping is the template's work. Here is what escaping leaves: a control character, or a mark that
-turns the reading direction, shows as a symbol, so that nobody is shown another text than the
-model saw.
+The template escapes HTML. This module handles the rest: control characters and marks that change
+the reading direction are shown as symbols, so that the page shows the same text as the model saw.
 """
 
 import re
@@ -12,7 +11,7 @@ from difflib import SequenceMatcher
 LONGEST_SHOWN = 200
 LONGEST_COMPARED = 600
 ROOM = 1_500_000
-"""Characters of long texts that one page holds; beyond, only their beginnings."""
+"""Maximum characters of long texts on one page; after that, only their beginnings are shown."""
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069"
@@ -20,7 +19,7 @@ _UNSEEN = re.compile(
 )
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _KANA_OR_HANGUL = re.compile("[\u3040-\u30ff\uac00-\ud7af]")
-# A word, or one character of a script without blanks between words.
+# A word, or one character of a script that does not separate words by spaces.
 _TOKEN = re.compile("[\u3040-\u30ff\u3400-\u9fff]|[^\\W\u3040-\u30ff\u3400-\u9fff]+|\\W")
 
 
@@ -34,23 +33,26 @@ class TextPart:
 
 @dataclass(frozen=True)
 class Text:
-    """A text as the page shows it, in no part when empty; `whole` where `parts` begin it only."""
+    """A text for the page; if it is long, `parts` have its beginning and `whole` the full text."""
 
     parts: tuple[TextPart, ...]
     whole: str = ""
     num_left_out: int = 0
-    """Characters that not even `whole` has."""
+    """Number of characters that are missing even in `whole`."""
     language: str = ""
 
 
 class Texts:
-    """The texts of one page, which share its room."""
+    """Prepares the texts of one page, which share a limit for long texts."""
 
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
 
     def show(self, text: str, other: str | None = None) -> Text:
-        """The text, what differs from `other` marked; shortened, whole while there is room."""
+        """Return the text with the differences to `other` marked; long texts are shortened.
+
+        A long text is also kept in full while the page's limit allows it.
+        """
         language = name_language(text)
         if len(text) <= LONGEST_SHOWN:
             return Text(_compare(text, other), language=language)
@@ -65,17 +67,17 @@ class Texts:
 
 
 def visible(text: str) -> str:
-    """The text with symbols for what cannot be seen; tabs and line ends stay."""
+    """Replace invisible characters by symbols, except tabs and newlines."""
     return _UNSEEN.sub(_symbol, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def shorten(text: str, longest: int) -> str:
-    """At most so many characters, the last of them an ellipsis where some are missing."""
+    """Return at most `longest` characters, with an ellipsis at the end if some are omitted."""
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
 def name_language(text: str) -> str:
-    """`zh` for Chinese, by which a browser chooses glyphs and line ends; else nothing."""
+    """Return `zh` for Chinese, which selects glyphs and line breaking in browsers; else ""."""
     start = text[:LONGEST_SHOWN]
     return "zh" if _HAN.search(start) and not _KANA_OR_HANGUL.search(start) else ""
 

@@ -1,8 +1,8 @@
-"""What every request passes before it reaches vLLM.
+"""The ASGI middleware that every request passes before it reaches vLLM.
 
-Who asks (a key), what (a path on the list), of which model (an alias, which becomes the name of
-the one model it means now). Whatever is in doubt ends here: vLLM guards /v1 only, and would join
-any model name it is given to a path.
+It checks the API key, the path and the model: an alias is replaced by the name of the model that
+it currently refers to. It rejects everything else, because vLLM checks keys under /v1 only and
+appends any given model name to a path.
 """
 
 import functools
@@ -56,7 +56,7 @@ _REPLACED = frozenset({b"authorization", b"content-length", b"transfer-encoding"
 
 
 class ServingApp:
-    """A pure ASGI application around vLLM's."""
+    """A pure ASGI application that wraps vLLM's."""
 
     def __init__(
         self,
@@ -135,27 +135,31 @@ class ServingApp:
         wait_s = 0.0 if operator else self._rate.take(caller)
         if wait_s:
             again = (b"retry-after", str(max(1, math.ceil(round(wait_s, 3)))).encode())
-            raise Refusal(Cause.RATE, "too many requests within a minute", [again])
+            message = "rate limit exceeded: retry after the time in the Retry-After header"
+            raise Refusal(Cause.RATE, message, [again])
         if route is Route.STATUS:
             await send_json(exchange.send, self._describe())
         elif route is Route.MODELS and not operator:
             await send_json(exchange.send, self._list_aliases())
         elif route in (Route.MODELS, Route.METRICS):
-            inner = {**scope, "headers": self._vouch(scope)}
+            inner = {**scope, "headers": self._replace_key(scope)}
             await self._app(inner, receive, exchange.send)
         else:
-            await self._ask(exchange, route, scope, receive)
+            await self._infer(exchange, route, scope, receive)
 
     def _find_caller(self, scope: Scope, route: Route | None) -> str:
         token = _read_token(scope["headers"], bare=route is Route.PREDICT)
         caller = self._keys.find_caller(token) if token else None
         if caller is None:
             challenge = [(b"www-authenticate", b"Bearer")]
-            raise Refusal(Cause.KEY, "no valid key: send 'Authorization: Bearer <key>'", challenge)
+            message = "missing or invalid API key: send 'Authorization: Bearer <key>'"
+            raise Refusal(Cause.KEY, message, challenge)
         return caller
 
-    async def _ask(self, exchange: Exchange, route: Route, scope: Scope, receive: Receive) -> None:
-        """Find out what is asked of which model, and have it answered."""
+    async def _infer(
+        self, exchange: Exchange, route: Route, scope: Scope, receive: Receive
+    ) -> None:
+        """Read the request, resolve its model and get it answered."""
         body = await read_body(scope, receive, self._settings.max_body_bytes)
         if body is None:
             return
@@ -164,11 +168,11 @@ class ServingApp:
         target = self._resolve(exchange, name)
         assignment = self._trials.assign(exchange.alias, target, exchange.caller, question.user)
         if assignment is None:
-            await self._put(exchange, question, target, scope, receive)
+            await self._forward(exchange, question, target, scope, receive)
         else:
-            await self._put_in_trial(exchange, question, assignment, scope, receive)
+            await self._forward_in_trial(exchange, question, assignment, scope, receive)
 
-    async def _put_in_trial(
+    async def _forward_in_trial(
         self,
         exchange: Exchange,
         question: Question,
@@ -176,13 +180,15 @@ class ServingApp:
         scope: Scope,
         receive: Receive,
     ) -> None:
-        """Put a question that is part of a trial; of a shadow's, once more when it is answered."""
+        """Answer a request that is part of a trial; in shadow mode, mirror it afterwards."""
         copied = own_scope(scope) if assignment.is_copied and question.expects_calls else None
         since = self._clock()
         try:
-            texts = await self._put(exchange, question, assignment.answering_model, scope, receive)
+            texts = await self._forward(
+                exchange, question, assignment.answering_model, scope, receive
+            )
         except Exception as error:
-            # Not the model's: a body without a place in JSON, or a caller lost within the answer.
+            # Not the model's fault: an invalid body, or a caller that disconnected.
             is_callers = isinstance(error, Refusal) and error.reason is Cause.BODY
             if not is_callers and not exchange.status:
                 assignment.take(FAILED)
@@ -195,7 +201,7 @@ class ServingApp:
             write_body = functools.partial(self._write_body, question, trial, is_copy=True)
             self._copies.start(assignment.running, copied, write_body, answer)
 
-    async def _put(
+    async def _forward(
         self,
         exchange: Exchange,
         question: Question,
@@ -203,20 +209,20 @@ class ServingApp:
         scope: Scope,
         receive: Receive,
     ) -> list[str]:
-        """Hand the question to a model and its answer to the caller; the answer's texts."""
+        """Send the request to a model and its answer to the caller; return the answer's texts."""
         exchange.model, exchange.version = model.model, model.version
         body = self._write_body(question, model)
         request_id = make_request_id(model)
         exchange.request_id = read_callers_id(scope["headers"])
         exchange.response_id = to_response_id(question.route, request_id)
         named = (REQUEST_ID, request_id.encode())
-        inner = {**scope, "headers": [*self._vouch(scope, body), named]}
+        inner = {**scope, "headers": [*self._replace_key(scope, body), named]}
         again = BodyAgain(body, receive)
         since = self._clock()
         self._metrics.enter(exchange.model)
         try:
             if question.legacy:
-                texts = await self._ask_for_legacy(exchange, question.legacy, inner, again)
+                texts = await self._forward_legacy(exchange, question.legacy, inner, again)
             else:
                 exchange.judged = question.expects_calls
                 exchange.constrained = question.is_constrained
@@ -235,22 +241,22 @@ class ServingApp:
         most_tokens = self._settings.max_new_tokens
         return question.to_body(model.model, system_prompt, most_tokens, is_copy=is_copy)
 
-    async def _ask_for_legacy(
+    async def _forward_legacy(
         self, exchange: Exchange, legacy: LegacyRequest, scope: Scope, receive: BodyAgain
     ) -> list[str]:
-        """Ask for a chat and answer in the legacy form; the texts of the chat's answer."""
+        """Send a chat request and answer in the legacy form; return the texts of the answer."""
         headers = [h for h in scope["headers"] if h[0].lower() != b"content-type"]
         headers.append((b"content-type", b"application/json"))
         chat = {"path": CHAT_PATH, "raw_path": CHAT_PATH.encode(), "headers": headers}
         held = HeldAnswer()
         await self._app({**scope, **chat}, receive, held.send)
-        # To a client that left vLLM answers `null`, which is nothing to convert.
+        # If the client disconnected, vLLM answers `null`, which cannot be converted.
         if not receive.client_left:
             await held.pass_on(exchange.send, legacy.to_answer)
         return held.read_texts()
 
     def _resolve(self, exchange: Exchange, name: str) -> Target:
-        """What a name stands for, noted as the alias if it is one."""
+        """Return the model of a name; record the name in the exchange if it is an alias."""
         aliases = self._aliases.read()
         target = aliases.get(name)
         if target is not None:
@@ -262,8 +268,8 @@ class ServingApp:
             raise Refusal(Cause.NOTHING_PROMOTED, "no model has been promoted yet")
         raise Refusal(Cause.MODEL, f"the model {name[:80]!r} does not exist")
 
-    def _vouch(self, scope: Scope, body: bytes | None = None) -> Headers:
-        """The headers with vLLM's own key for the caller's, and the length of a new body."""
+    def _replace_key(self, scope: Scope, body: bytes | None = None) -> Headers:
+        """Return the headers with vLLM's own key instead of the caller's, for the new body."""
         if body is None:
             kept = [h for h in scope["headers"] if h[0].lower() != b"authorization"]
             return [*kept, self._authorization]
@@ -271,7 +277,7 @@ class ServingApp:
         return [*kept, self._authorization, (b"content-length", str(len(body)).encode())]
 
     def _list_aliases(self) -> dict[str, object]:
-        """OpenAI's list of models: public names, and nothing of what they mean."""
+        """Return OpenAI's list of models, with public names only."""
         common = {"object": "model", "created": self._started, "owned_by": "intent"}
         data = [{"id": alias, **common} for alias in self._aliases.read()]
         return {"object": "list", "data": data}
@@ -289,7 +295,10 @@ class ServingApp:
 
 
 def _read_token(headers: Headers, bare: bool) -> bytes:
-    """A request's key, b"" if it has none; `bare`: the legacy service took one without scheme."""
+    """Return the request's key, b"" without one.
+
+    `bare` also accepts a key without a scheme, as the legacy service did.
+    """
     values = find_values(headers, b"authorization")
     if len(values) > 1:
         raise Refusal(Cause.AUTHORIZATION, "more than one Authorization header")

@@ -1,6 +1,6 @@
-"""What Prometheus is told; vLLM's own /metrics shows it beside vLLM's numbers.
+"""Prometheus metrics, which vLLM's /metrics endpoint exports together with its own.
 
-Every label is one of ours (a name from a file, a status, a reason), never a caller's text.
+Label values come from files, statuses and reasons only, never from text in a request.
 """
 
 import functools
@@ -15,62 +15,62 @@ from intent_core.language.calls import is_plain, parse_calls
 from intent_core.serving.protocol.errors import Cause
 
 _MOST_MODELS = 1000
-"""Series of models in flight in a process's life; further models share one."""
+"""Maximum number of in-flight series per process; further models share the series `other`."""
 
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The numbers of one process."""
+    """The metrics of one process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = prometheus_client.Counter(
             "intent_requests",
-            "Requests answered, refused ones among them.",
+            "Completed requests, including refused ones.",
             ["alias", "version", "caller", "status"],
             registry=registry,
         )
         self._seconds = Histogram(
             "intent_request_seconds",
-            "From handing a request to the model to the end of its answer.",
+            "Seconds from passing a request to the model until the end of its answer.",
             ["alias", "version"],
             buckets=_BUCKETS_S,
             registry=registry,
         )
         self._parse_failures = prometheus_client.Counter(
             "intent_parse_failures",
-            "Chat answers that are not calls.",
+            "Chat answers that do not parse as calls.",
             ["alias", "version"],
             registry=registry,
         )
         self._refused = prometheus_client.Counter(
             "intent_refused_requests",
-            "Requests that did not reach the model.",
+            "Requests refused by the middleware before they reached the model.",
             ["reason"],
             registry=registry,
         )
         self._in_flight_gauge = Gauge(
             "intent_requests_in_flight",
-            "Requests that the model is answering.",
+            "Requests currently being answered by the model.",
             ["model"],
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._trial_requests = prometheus_client.Counter(
             "intent_trial_requests",
-            "Requests of a trial, by what the candidate made of them.",
+            "Requests in a canary or shadow trial, by outcome of the candidate's answer.",
             ["alias", "version", "mode", "outcome"],
             registry=registry,
         )
         self._trials_ended = prometheus_client.Counter(
             "intent_trials_ended",
-            "Trials that passed a limit.",
+            "Trials that ended because a limit was exceeded.",
             ["alias", "model", "limit"],
             registry=registry,
         )
         self._served_aliases = Gauge(
             "intent_served_aliases",
-            "Public names that stand for a model now; 0 before the first promotion.",
+            "Aliases that currently refer to a model; 0 before the first promotion.",
             registry=registry,
             multiprocess_mode="max",
         )
@@ -87,7 +87,7 @@ class Metrics:
         self._refused.labels(reason.name.lower()).inc()
 
     def judge_answer(self, alias: str, version: str, text: str) -> None:
-        """Count an answer that is no calls."""
+        """Count an answer that does not parse as calls."""
         if is_plain(text):
             return
         try:
@@ -102,7 +102,7 @@ class Metrics:
         self._trials_ended.labels(alias, model, limit).inc()
 
     def follow_aliases(self, count: Callable[[], int]) -> None:
-        """`count` is asked whenever somebody reads the metrics."""
+        """Set the function that returns the number of aliases, called at every scrape."""
         self._served_aliases.set_function(count)
 
     def enter(self, model: str) -> None:
@@ -116,7 +116,7 @@ class Metrics:
         self._in_flight_gauge.labels(self._series(model)).dec()
 
     def read_in_flight(self) -> dict[str, int]:
-        """Requests being answered, per model; a model without any is left out."""
+        """Return the number of requests in flight by model; idle models are omitted."""
         return dict(self._in_flight)
 
     def _series(self, model: str) -> str:
@@ -129,5 +129,5 @@ class Metrics:
 
 @functools.cache
 def process_metrics() -> Metrics:
-    """Those of the default registry, which takes every name once only."""
+    """Return the metrics in the default registry, which accepts each name only once."""
     return Metrics(prometheus_client.REGISTRY)

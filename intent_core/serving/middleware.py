@@ -1,4 +1,4 @@
-"""The class vLLM is told of: `--middleware intent_core.serving.middleware.ServingMiddleware`."""
+"""The class for vLLM's `--middleware intent_core.serving.middleware.ServingMiddleware`."""
 
 import logging
 import os
@@ -10,10 +10,10 @@ from intent_core.serving.settings import read_settings
 
 
 class ServingMiddleware:
-    """A `ServingApp` set up from the environment.
+    """A `ServingApp` configured by environment variables; see `read_settings`.
 
-    The one place of `intent_core` that reads the environment: vLLM constructs the class itself
-    and hands it nothing but the application. The variables are those of `read_settings`.
+    This is the only place in `intent_core` that reads the environment: vLLM constructs the class
+    itself and passes only the application.
     """
 
     def __init__(self, app: App) -> None:
@@ -25,7 +25,7 @@ class ServingMiddleware:
 
 
 def _show_access_log() -> None:
-    """vLLM sets up its own loggers only: without this nobody would see the lines."""
+    """Add a handler to the access log: vLLM configures only its own loggers."""
     logger = logging.getLogger(ACCESS_LOG)
     if not logger.hasHandlers():
         handler = logging.StreamHandler()

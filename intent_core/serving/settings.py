@@ -1,4 +1,4 @@
-"""How the middleware is told what to serve."""
+"""The settings of the middleware, read from environment variables."""
 
 import re
 from collections.abc import Mapping
@@ -17,18 +17,25 @@ class ServingSettings:
     aliases_file: Path
     keys_file: Path
     operator_key: str
-    """The key vLLM itself was started with."""
+    """The API key that vLLM was started with."""
     requests_per_minute: int = 0
-    """Of each inference key, in each process; 0 for no limit."""
+    """Rate limit of each API key in each process; 0 means no limit."""
     max_body_bytes: int = 262_144
     add_system_prompt: bool = True
-    """Put the model's system prompt before chats that bring none."""
+    """Add the model's system prompt to chats without one."""
     max_new_tokens: int = 0
-    """Bound on the tokens a caller may ask for, at most the model's length; 0 for none."""
+    """Maximum number of tokens a caller can request; 0 means no limit besides the model's."""
 
 
 def read_settings(environment: Mapping[str, str]) -> ServingSettings:
-    """Settings from the server's environment; `ConfigError` names the variable that is wrong."""
+    """Read the settings from environment variables.
+
+    Args:
+        environment: the environment variables.
+
+    Raises:
+        ConfigError: a variable is missing or invalid.
+    """
     return ServingSettings(
         aliases_file=Path(_require(environment, "INTENT_ALIASES_FILE")),
         keys_file=Path(_require(environment, "INTENT_KEYS_FILE")),
@@ -43,19 +50,19 @@ def read_settings(environment: Mapping[str, str]) -> ServingSettings:
 def _require(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "")
     if not value:
-        raise ConfigError(f"{name} is not set: the model server does not start without it")
+        raise ConfigError(f"{name} is not set: the model server requires it")
     return value
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     value = environment.get(name, "").strip()
     if value and not _NUMBER.fullmatch(value):
-        raise ConfigError(f"{name} is {value!r}: expected a whole number, 0 or more")
+        raise ConfigError(f"{name} is {value!r}: expected an integer, 0 or more")
     return int(value) if value else default
 
 
 def _switch(environment: Mapping[str, str], name: str) -> bool:
-    """On unless it is turned off."""
+    """Return a boolean variable; true if it is not set."""
     value = environment.get(name, "").strip().lower()
     if value not in ("", "1", "0", "true", "false", "yes", "no", "on", "off"):
         raise ConfigError(f"{name} is {value!r}: expected true or false")

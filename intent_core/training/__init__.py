@@ -1,5 +1,5 @@
 """The supervised fine-tuning program: `python -m intent_core.training JOB.json`.
 
-This package's top imports no torch: what the caller needs (the job, the result) loads in
-milliseconds; the rest is imported by the program alone.
+The caller needs only `protocol` (job and result), which does not import torch and loads in
+milliseconds; the other modules are imported only by the program.
 """

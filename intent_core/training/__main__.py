@@ -1,10 +1,11 @@
-"""`python -m intent_core.training JOB.json [PARENT_PID]`; given a parent, it ends when that does.
+"""Fine-tune a model: `python -m intent_core.training JOB.json [PARENT_PID]`.
 
-With several GPUs (or `num_processes` in the job) it becomes torchrun, which starts it once for
-each. It may be started by torchrun on several machines as well.
+With PARENT_PID the program stops when that process ends. With several GPUs (or `num_processes` in
+the job) it is replaced by torchrun, which starts one process per GPU. torchrun can also start it on
+several machines.
 
-Exit codes: 0 the model is written, 3 bad data, 2 bad configuration, 75 stopped by a
-signal with a checkpoint from which the same job goes on, 1 anything else.
+Exit codes: 0 the model is written, 2 invalid configuration, 3 invalid data, 75 stopped by a signal
+(the same job resumes from its checkpoint), 1 any other error.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent: int) -> None:
-    """An orphan would hold the device for ever: when the parent dies, the kernel sends SIGTERM."""
+    """Have the kernel send SIGTERM when the parent dies; an orphan would occupy the GPU forever."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
@@ -37,7 +38,10 @@ def die_with_parent(parent: int) -> None:
 
 
 def become_torchrun(job: TrainingJob, arguments: list[str]) -> None:
-    """Several devices: torchrun in this process' place, which keeps its death signal."""
+    """Replace this process by torchrun if there are several devices.
+
+    `exec` keeps the process id and the parent-death signal.
+    """
     if "WORLD_SIZE" in os.environ:
         return
     count = job.num_processes
@@ -52,22 +56,22 @@ def become_torchrun(job: TrainingJob, arguments: list[str]) -> None:
 
 
 def skip_unused(job: TrainingJob) -> None:
-    """Keep out what transformers and peft import because it is installed.
+    """Block optional libraries that transformers and peft import whenever they are installed.
 
-    It takes a third of the time until a training begins, and nothing of it is used.
+    They are not used here, and importing them takes a third of the startup time.
     """
     unused = ["datasets", "sklearn"]
     if job.train.method != "qlora":
         unused.append("bitsandbytes")
     for name in unused:
-        sys.modules.setdefault(name, cast(ModuleType, None))  # to Python: there is none
+        sys.modules.setdefault(name, cast(ModuleType, None))  # None makes an import fail
 
 
 @contextlib.contextmanager
 def only_trainer(folder: Path) -> Iterator[None]:
-    """Wait for one that was told to stop and still writes its checkpoint here.
+    """Hold the folder's lock; wait for an earlier process that is still writing its checkpoint.
 
-    Of several processes of one training the first waits, and the others for it.
+    In a distributed training only the first process takes the lock; the others wait for it.
     """
     if os.environ.get("RANK", "0") != "0":
         yield

@@ -1,4 +1,4 @@
-"""What watches a training: progress for who waits, the end on a signal or on nonsense."""
+"""Trainer callbacks: write progress, stop on a signal, fail on a loss of NaN."""
 
 import math
 import signal
@@ -16,9 +16,9 @@ from intent_core.training.trainer import EXACT_MATCH, LOSS
 
 
 class ProgressWriter(TrainerCallback):
-    """Appends a line to `progress.jsonl` for every logged step; ends the run on a loss of NaN.
+    """Appends a line to `progress.jsonl` for every logged step; fails if the loss is not finite.
 
-    Of several processes the first one writes.
+    In a distributed training only the first process writes.
     """
 
     def __init__(self, output_dir: Path, writes: bool = True) -> None:
@@ -47,8 +47,8 @@ class ProgressWriter(TrainerCallback):
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss} at step {state.global_step}: lower train.learning_rate, "
-                "or set train.dtype to float32"
+                f"the loss is {loss} at step {state.global_step}. Lower train.learning_rate or "
+                "set train.dtype to float32"
             )
         done = max(1, state.global_step - self.first_step)
         per_step = (time.monotonic() - self._started) / done
@@ -76,13 +76,13 @@ class ProgressWriter(TrainerCallback):
                 loss=metrics[LOSS],
                 exact_match=metrics[EXACT_MATCH],
                 message=f"step {state.global_step}: validation loss {metrics[LOSS]:.3f}, "
-                f"{metrics[EXACT_MATCH]:.1%} answered exactly",
+                f"exact match {metrics[EXACT_MATCH]:.1%}",
             )
         )
 
 
 class StopOnSignal(TrainerCallback):
-    """SIGTERM and SIGINT end training after the step under way, with a checkpoint."""
+    """Stops training on SIGTERM or SIGINT after the current step, with a checkpoint."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -96,7 +96,7 @@ class StopOnSignal(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         if args.world_size > 1:
-            # All processes stop at the same step, or they would wait for one another for ever.
+            # All processes must stop at the same step; otherwise they wait for each other forever.
             anyone = torch.tensor(float(self.stopped), device=args.device)
             torch.distributed.all_reduce(anyone, torch.distributed.ReduceOp.MAX)
             self.stopped = bool(anyone)
@@ -107,7 +107,7 @@ class StopOnSignal(TrainerCallback):
 
 
 class JudgeLastStep(TrainerCallback):
-    """The last weights are a candidate for the best ones, too."""
+    """Evaluates and saves the last step, so that it can be chosen as the best checkpoint."""
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

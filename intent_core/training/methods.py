@@ -1,4 +1,4 @@
-"""The base model with what a method trains: all weights, or adapters beside (quantised) ones."""
+"""Prepares the base model for full fine-tuning, or with adapters for LoRA and QLoRA."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from intent_core.recipe.config import TrainConfig
 
 
 def prepare_model(base: Path, config: TrainConfig) -> Any:
-    """The model in training form; master weights are float32 but for a quantised base."""
+    """Return the model ready for training; weights are float32 except in a quantised base."""
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "sdpa"}
     if config.method == "qlora":
         options["quantization_config"] = _quantization(config)
@@ -38,10 +38,10 @@ def prepare_model(base: Path, config: TrainConfig) -> Any:
 
 @contextlib.contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """The model without dropout and gradients, for a while.
+    """Switch the model to evaluation mode without gradients for the duration of the context.
 
-    4-bit layers stay in training mode: asked outside of it, bitsandbytes packs their weights anew
-    for inference on a CPU, for good, and gradients through them are lost without an error.
+    4-bit layers stay in training mode: in evaluation mode on a CPU, bitsandbytes permanently
+    repacks their weights for inference, after which gradients through them are silently lost.
     """
     was_training = model.training
     model.eval()
@@ -56,7 +56,11 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 def merge_adapter(base: Path, adapter: Path) -> Any:
-    """Into the full-precision base, also for QLoRA: merging into 4 bits degrades the model."""
+    """Return the base model with the adapter merged.
+
+    The base is loaded in full precision, also for QLoRA: merging into 4-bit weights degrades the
+    model.
+    """
     from peft import PeftModel
 
     whole = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -64,7 +68,7 @@ def merge_adapter(base: Path, adapter: Path) -> Any:
 
 
 def compute_dtype(config: TrainConfig) -> str:
-    """`auto` is bfloat16 where the device multiplies it natively, else float32."""
+    """Return the dtype; `auto` is bfloat16 if the GPU supports it natively, else float32."""
     if config.dtype != "auto":
         return config.dtype
     if torch.cuda.is_available():

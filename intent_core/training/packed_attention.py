@@ -1,12 +1,12 @@
-"""Attention within packed rows: every sample sees the shared prefix and itself, nothing else.
+"""Attention in packed rows: every sample attends to the shared prefix and to itself only.
 
-A row of n samples has n small blocks to attend in. One mask over the whole row would compute all
-pairs and throw most of them away; here the samples become a batch for the time of the attention:
+A row of n samples has n small attention blocks. A mask over the whole row would compute all pairs
+and discard most of them. Instead, the samples are arranged as a batch during the attention:
 
-    the prefix, causally, within itself
-    the samples' tokens, (n, L), over the prefix and their own sample, causally
+    prefix: causal attention within the prefix
+    samples (n, L): causal attention over the prefix and the sample itself
 
-`RowCollator` says which tokens are whose (`samples`, `kept`).
+`RowCollator` provides the assignment of tokens to samples (`samples`, `kept`).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ from intent_core.training.packing import EncodedExample, PaddedCollator, RowColl
 from intent_core.training.trainer import predict
 
 NAME = "shared_prefix"
-# Of the logits' own spread. Bfloat16 makes a hundredth, a neighbour that is seen a tenth or more.
+# Relative to the spread of the logits. Rounding in bfloat16 causes differences of about 0.01,
+# attention to a neighbouring sample 0.1 or more.
 _TOLERANCE = 0.03
 
 
@@ -38,12 +39,12 @@ def attend(
     kept: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface: query (1, H, T, D), key and value (1, K, T, D) with K
-    dividing H -> (1, T, H, D).
+    """Implement transformers' attention interface for packed rows.
 
-    `samples` (n, L) are the places of each sample's tokens in the row, the short ones filled up;
-    `kept` are those of the n * L that are no filling, in the row's order. Without both the row
-    is one sample.
+    query is (1, H, T, D); key and value are (1, K, T, D), where K divides H; the result is
+    (1, T, H, D). `samples` (n, L) contains the positions of each sample's tokens in the row, padded
+    to L; `kept` contains the indices of the non-padding entries among the n * L, in row order.
+    Without them the row is a single sample.
     """
     options: dict[str, Any] = {
         "scale": scaling,
@@ -58,7 +59,7 @@ def attend(
     num_prefix = query.shape[2] - len(kept)
     keys, values = (_with_prefix(tensor, samples, num_prefix) for tensor in (key, value))
     length = samples.shape[1]
-    # (L, P + L): fillings come last in a sample, so that no real token sees one.
+    # (L, P + L): padding is at the end of a sample, so that no real token attends to it.
     mask = torch.ones(length, num_prefix + length, dtype=torch.bool, device=query.device)
     own = functional.scaled_dot_product_attention(
         _gather(query, samples), keys, values, attn_mask=mask.tril(num_prefix), **options
@@ -80,25 +81,25 @@ AttentionInterface.register(NAME, attend)
 
 
 def isolates_samples(model: Any, examples: Sequence[EncodedExample], prefix_length: int) -> bool:
-    """Switch the model to this attention, and see whether it computes the same as without.
+    """Switch the model to this attention if it gives the same results as separate samples.
 
-    An architecture may not take its attention from outside, or not hand the places through. It
-    is left as it was then, and samples must be padded.
+    Some architectures do not support custom attention or do not pass the positions on. Such a
+    model is not changed, and its samples must be padded.
     """
-    former = model.config._attn_implementation
+    original = model.config._attn_implementation
     pair = list(examples[:2])
     try:
         single = [_logits(model, PaddedCollator()([example])) for example in pair]
         model.set_attn_implementation(NAME)
         packed = _logits(model, RowCollator(prefix_length)(pair))
     except (TypeError, ValueError, KeyError, AttributeError):
-        model.set_attn_implementation(former)
+        model.set_attn_implementation(original)
         return False
     expected = torch.cat(single)
     spread = (expected - expected.mean(-1, keepdim=True)).norm()
     if (packed - expected).norm() < _TOLERANCE * spread:
         return True
-    model.set_attn_implementation(former)
+    model.set_attn_implementation(original)
     return False
 
 
@@ -108,12 +109,12 @@ def _logits(model: Any, row: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _gather(tensor: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
-    """(1, H, T, D) -> (n, H, L, D)."""
+    """Arrange (1, H, T, D) as a batch of samples, (n, H, L, D)."""
     return tensor[0][:, samples].transpose(0, 1)
 
 
 def _with_prefix(tensor: torch.Tensor, samples: torch.Tensor, num_prefix: int) -> torch.Tensor:
-    """(1, K, T, D) -> (n, K, P + L, D): every sample's tokens behind the prefix."""
+    """Arrange (1, K, T, D) as (n, K, P + L, D): the prefix followed by each sample's tokens."""
     own = _gather(tensor, samples)
     prefix = tensor[:, :, :num_prefix].expand(len(samples), -1, -1, -1)
     return torch.cat([prefix, own], dim=2)

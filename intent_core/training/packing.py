@@ -1,9 +1,9 @@
-"""Samples packed into rows, isolated from each other, their shared prefix computed once.
+"""Packs samples into rows so that their shared prefix is computed only once.
 
 Utterances are short and every sample starts with the same system prompt. A batch becomes
 one row `[prefix][sample 1][sample 2]...`; each sample attends to the prefix and to itself
-(`packed_attention.py`), and positions count on from the prefix as if the sample stood alone.
-Loss and gradients equal those of the samples one by one (test_packing.py).
+(`packed_attention.py`), and its positions continue from the prefix as in a separate sample.
+Loss and gradients equal those of separate samples (test_packing.py).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ TrainingRow = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class EncodedExample:
-    """Token ids of one sample; only the completion is learned."""
+    """Token ids of one sample; only the completion contributes to the loss."""
 
     prompt_ids: list[int]
     completion_ids: list[int]
@@ -27,7 +27,10 @@ class EncodedExample:
 
 
 def shared_prefix_length(examples: Sequence[EncodedExample]) -> int:
-    """Leading tokens that all prompts share; at least one prompt token stays with each sample."""
+    """Return the number of leading tokens shared by all prompts.
+
+    At least one prompt token remains in each sample, because it predicts the first answer token.
+    """
     first, *others = (example.prompt_ids for example in examples)
     length = len(first) - 1
     for prompt in others:
@@ -38,14 +41,17 @@ def shared_prefix_length(examples: Sequence[EncodedExample]) -> int:
 
 @dataclass(frozen=True)
 class RowCollator:
-    """Makes one row of a batch: a `data_collator` for transformers' Trainer."""
+    """Packs a batch into one row: a `data_collator` for transformers' Trainer."""
 
     prefix_length: int
 
     def __call__(self, batch: Sequence[EncodedExample]) -> TrainingRow:
-        """`input_ids` and `position_ids` (1, T); `logits_to_keep` and `labels` (N), the positions
-        that predict and what they should; `samples` (n, L) and `kept` (T - prefix) for
-        `packed_attention.attend`."""
+        """Return the tensors of one row.
+
+        `input_ids` and `position_ids` are (1, T). `logits_to_keep` (N) contains the positions whose
+        logits count, `labels` (N) their target tokens. `samples` (n, L) and `kept` (T - prefix)
+        are the inputs of `packed_attention.attend`.
+        """
         prefix = batch[0].prompt_ids[: self.prefix_length]
         ids, positions = list(prefix), list(range(len(prefix)))
         predicting: list[int] = []
@@ -55,7 +61,7 @@ class RowCollator:
         samples = torch.zeros(len(batch), longest, dtype=torch.long)
         for number, (example, length) in enumerate(zip(batch, own_lengths, strict=True)):
             samples[number, :length] = torch.arange(len(ids), len(ids) + length)
-            # The token before the first completion token predicts it, and so on.
+            # Each completion token is predicted at the position before it.
             first = len(ids) + length - len(example.completion_ids) - 1
             predicting += range(first, first + len(example.completion_ids))
             labels += example.completion_ids
@@ -70,21 +76,24 @@ class RowCollator:
             "kept": filled.flatten().nonzero()[:, 0],
             "logits_to_keep": torch.tensor(predicting),
             "labels": targets,
-            # Aligned with the positions already: under this name Trainer counts them all.
+            # The labels are already aligned; under this name Trainer counts all of them.
             "shift_labels": targets,
         }
 
 
 @dataclass(frozen=True)
 class PaddedCollator:
-    """Samples side by side, filled up to the longest: for models that take no packed rows."""
+    """Pads samples to the longest one, for models that do not support packed rows."""
 
     pad_id: int = 0
-    """Any token will do: nothing attends to it, and it is not learned."""
+    """Any token works: no other token attends to it, and it does not contribute to the loss."""
 
     def __call__(self, batch: Sequence[EncodedExample]) -> TrainingRow:
-        """`input_ids` and `attention_mask` (B, T); `predicting` (2, N), rows and columns of the
-        logits that count, and their `labels` (N)."""
+        """Return the tensors of a padded batch.
+
+        `input_ids` and `attention_mask` are (B, T). `predicting` (2, N) contains the rows and
+        columns of the logits that count, `labels` (N) their target tokens.
+        """
         longest = max(map(len, batch))
         ids = torch.full((len(batch), longest), self.pad_id)
         mask = torch.zeros(len(batch), longest, dtype=torch.long)

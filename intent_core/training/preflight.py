@@ -1,4 +1,4 @@
-"""What can be known to go wrong before a weight is loaded: one message with every fault."""
+"""Checks a base model and recipe before weights are loaded, and reports all problems at once."""
 
 import json
 import math
@@ -16,12 +16,13 @@ from intent_core.errors import ConfigError
 from intent_core.language.prompt import find_end_token
 from intent_core.recipe.config import TrainConfig
 
-# Bytes for each weight: float32 with gradient and two moments; float32; quantised with its scales.
+# Bytes per weight: trained (float32 weight, gradient, two Adam moments), frozen (float32), and
+# quantised to 8 or 4 bits including the quantisation constants.
 _TRAINED, _FROZEN, _FROZEN_8BIT, _FROZEN_4BIT = 16, 4, 1.1, 0.6
 
 
 def preflight(folder: Path, tokenizer: Any, config: TrainConfig) -> None:
-    """Raise one `ConfigError` that lists what is wrong with this base model for this recipe."""
+    """Raise one `ConfigError` that lists all problems of this base model with this recipe."""
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     faults = [
         *_check_architecture(settings, config),
@@ -30,13 +31,13 @@ def preflight(folder: Path, tokenizer: Any, config: TrainConfig) -> None:
     ]
     if faults:
         raise ConfigError(
-            f"base model {config.base_model!r} cannot be trained by this recipe:\n"
+            f"base model {config.base_model!r} cannot be trained with this recipe:\n"
             + "\n".join(f"  {fault}" for fault in faults)
         )
 
 
 def count_weights(folder: Path) -> dict[str, int]:
-    """Weights of each tensor, from the headers of the safetensors files alone."""
+    """Return the number of weights per tensor, read from the headers of the safetensors files."""
     counts: dict[str, int] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
@@ -46,13 +47,16 @@ def count_weights(folder: Path) -> dict[str, int]:
 
 
 def estimate_bytes(counts: dict[str, int], config: TrainConfig) -> float:
-    """Memory for weights, gradients and optimizer; rows in work come on top and can be halved."""
+    """Return the bytes for weights, gradients and optimizer state.
+
+    Activations are not included: their size is reduced during training by halving the rows.
+    """
     total = sum(counts.values())
     embeddings = sum(num for name, num in counts.items() if "embed_tokens" in name)
     if config.method == "full":
         frozen = embeddings if config.freeze_embeddings else 0
         return _TRAINED * (total - frozen) + _FROZEN * frozen
-    # About two matrices of lora_dim x width for each square one of width x width.
+    # LoRA adds two matrices of lora_dim x width to each matrix of about width x width.
     width = math.sqrt(max(counts.values(), default=0) or 1)
     adapter = 2 * config.lora_dim * (total - embeddings) / max(width, 1.0)
     quantised = _FROZEN_4BIT if config.load_in_4bit else _FROZEN_8BIT
@@ -61,7 +65,7 @@ def estimate_bytes(counts: dict[str, int], config: TrainConfig) -> float:
 
 
 def available_bytes(config: TrainConfig) -> int:
-    """Memory of the device that trains, or of all of them where they divide the model."""
+    """Return the bytes of the training device, or of all devices if the model is sharded."""
     if torch.cuda.is_available():
         devices = int(os.environ.get("WORLD_SIZE", "1")) if config.fsdp else 1
         return int(torch.cuda.mem_get_info()[1]) * devices
@@ -71,23 +75,29 @@ def available_bytes(config: TrainConfig) -> int:
 def _check_architecture(settings: dict[str, Any], config: TrainConfig) -> Iterator[str]:
     kind = settings.get("model_type")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        yield f"architecture {kind!r} is no causal language model that transformers knows"
+        yield f"model_type {kind!r} is not a causal language model supported by transformers"
     layers = settings.get("num_hidden_layers", math.inf)
     if config.freeze_layers >= layers:
-        yield f"it has {layers} layers, train.freeze_layers is {config.freeze_layers}: none learns"
+        yield (
+            f"train.freeze_layers is {config.freeze_layers}, but the model has only {layers} "
+            "layers: no layer would be trained"
+        )
 
 
 def _check_weights(folder: Path, config: TrainConfig) -> Iterator[str]:
     counts = count_weights(folder)
     if not counts:
-        yield "there are no *.safetensors: convert the weights, other formats run code when loaded"
+        yield (
+            "no *.safetensors files: convert the weights to safetensors; other formats can execute "
+            "code when loaded"
+        )
         return
     needed, there = estimate_bytes(counts, config), available_bytes(config)
     if needed > there:
         yield (
-            f"training {sum(counts.values()) / 1e6:.0f} million weights by {config.method} takes "
-            f"about {needed / 1e9:.1f} GB and this device has {there / 1e9:.1f} GB: train by lora "
-            "or qlora, or take a smaller base model"
+            f"training {sum(counts.values()) / 1e6:.0f} million weights with method "
+            f"{config.method} requires about {needed / 1e9:.1f} GB, but the device has "
+            f"{there / 1e9:.1f} GB: set train.method to lora or qlora, or use a smaller base model"
         )
 
 
@@ -102,19 +112,25 @@ def _check_tokenizer(
     stops = _stops(folder, settings, tokenizer)
     if end not in stops:
         yield (
-            f"its chat template closes answers with {tokenizer.convert_ids_to_tokens(end)!r}, but "
+            f"the chat template ends answers with {tokenizer.convert_ids_to_tokens(end)!r}, but "
             f"servers stop at {tokenizer.convert_ids_to_tokens(sorted(stops))}: set eos_token_id "
             "in generation_config.json"
         )
     if len(tokenizer) > settings.get("vocab_size", math.inf):
-        yield f"its tokenizer has {len(tokenizer)} tokens, its vocabulary {settings['vocab_size']}"
+        yield (
+            f"the tokenizer has {len(tokenizer)} tokens, but vocab_size in config.json is "
+            f"{settings['vocab_size']}"
+        )
     positions = settings.get("max_position_embeddings", math.inf)
     if config.seq_length != "auto" and config.seq_length > positions:
-        yield f"it takes {positions} tokens at most, train.seq_length is {config.seq_length}"
+        yield (
+            f"train.seq_length is {config.seq_length}, but the model supports at most {positions} "
+            "tokens"
+        )
 
 
 def _stops(folder: Path, settings: dict[str, Any], tokenizer: Any) -> set[int]:
-    """Tokens at which a server ends an answer."""
+    """Return the token ids at which a server ends an answer."""
     path = folder / "generation_config.json"
     generation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else settings
     tokens = generation.get("eos_token_id")

@@ -1,4 +1,4 @@
-"""One training run from job to result: load, encode, train or resume, merge, save."""
+"""Runs one training job: load, encode, train or resume, merge, save."""
 
 import gc
 import logging
@@ -48,7 +48,7 @@ from intent_core.training.trainer import EXACT_MATCH, LOSS, RowTrainer, training
 
 logger = logging.getLogger(__name__)
 
-# Below so many steps a loss that does not fall says nothing yet.
+# With fewer steps the trend of the loss is not judged.
 _STEPS_TO_JUDGE = 40
 _LOW_LOSS = 0.5
 
@@ -65,9 +65,9 @@ class Splits(NamedTuple):
 
 
 def run(job: TrainingJob) -> TrainingResult:
-    """Train, or go on from the last checkpoint; write the model folder and `result.json`.
+    """Train, or resume from the last checkpoint; write the model folder and `result.json`.
 
-    Under torchrun every process runs this; the first one writes.
+    Under torchrun every process runs this function; only the first one writes.
     """
     config = job.train
     job.output_dir.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def run(job: TrainingJob) -> TrainingResult:
     trainer, train_loss, plan = train_within_memory(job, base, splits, plan, progress, stop)
     seconds = time.monotonic() - started
     state = trainer.state
-    # Only a signal leaves work to be gone on with; an early stop does not.
+    # A training stopped by a signal is unfinished; early stopping finishes it.
     finished = not (stop.stopped and state.global_step < state.max_steps)
     losses = tuple((int(h["step"]), h["loss"]) for h in state.log_history if "loss" in h)
     metrics: dict[str, float] = {}
@@ -151,9 +151,9 @@ def train_within_memory(
     progress: ProgressWriter,
     stop: StopOnSignal,
 ) -> tuple[RowTrainer, float, BatchPlan]:
-    """Train; rows that do not fit into memory are halved, samples per step stay as they are.
+    """Train; if memory runs out, halve the rows and keep the number of samples per step.
 
-    Returns the trainer, the mean training loss, and the rows that fitted.
+    Returns the trainer, the mean training loss and the batch plan that fitted into memory.
     """
     while True:
         trainer = make_trainer(job, base, splits, plan, [progress, stop])
@@ -166,15 +166,15 @@ def train_within_memory(
                 raise
             if smaller is None:
                 raise TrainingError(
-                    f"out of memory with {plan.per_device} samples in a row: lower "
-                    "train.per_device_train_batch_size, train by lora or qlora, or take a "
-                    f"smaller base model ({str(error)[:200]})"
+                    f"out of memory with {plan.per_device} samples per row. Lower "
+                    "train.per_device_train_batch_size, set train.method to lora or qlora, or use "
+                    f"a smaller base model ({str(error)[:200]})"
                 ) from error
         progress.report(
             Progress(
                 phase="loading",
-                message=f"out of memory with {plan.per_device} samples in a row: going on with "
-                f"{smaller.per_device}, still {progress.samples_per_step} in a step",
+                message=f"out of memory with {plan.per_device} samples per row: retrying with "
+                f"{smaller.per_device}, still {progress.samples_per_step} per step",
             )
         )
         plan = smaller
@@ -185,14 +185,14 @@ def train_within_memory(
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """A device's own error, or what torch's allocator on the CPU says."""
+    """Return whether an error is torch's out-of-memory error of a GPU or of the CPU allocator."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def make_trainer(
     job: TrainingJob, base: Path, splits: Splits, plan: BatchPlan, callbacks: list[Any]
 ) -> RowTrainer:
-    """A fresh model in a trainer; the same seed makes the same one."""
+    """Return a trainer with a freshly loaded model; the same seed gives the same model."""
     config = job.train
     set_seed(config.seed)
     if config.best_checkpoint != "last":
@@ -209,41 +209,52 @@ def make_trainer(
         callbacks=callbacks,
     )
     if trainer.args.fsdp and not trainer.is_fsdp_enabled:
-        raise ConfigError("train.fsdp needs GPUs: set it to false to train on CPUs")
+        raise ConfigError("train.fsdp requires GPUs: set it to false to train on CPUs")
     return trainer
 
 
 def choose_collator(model: Any, splits: Splits) -> RowCollator | PaddedCollator:
-    """Packed rows with the shared prefix where the architecture allows it, else padding."""
+    """Return the collator for packed rows if the architecture supports them, else for padding."""
     samples = [*splits.train, *splits.validation]
     prefix_length = shared_prefix_length(samples)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if isolates_samples(inner, samples, prefix_length):
         return RowCollator(prefix_length)
     logger.warning(
-        "%s does not keep packed samples apart: they are padded, which takes about twice the time",
+        "packed samples are not supported by %s: using padding, which takes about twice as long",
         type(inner).__name__,
     )
     return PaddedCollator()
 
 
 def encode_splits(tokenizer: Any, job: TrainingJob) -> Splits:
-    """Both splits as token ids. Raises `DataError` or `ConfigError` for one that is missing."""
+    """Return both splits as token ids.
+
+    Raises:
+        DataError: the training split is empty, or a sample exceeds `seq_length`.
+        ConfigError: the recipe requires a validation split, and there is none.
+    """
     train = encode_file(tokenizer, job.train_file, job.train)
     if not train:
-        raise DataError("the training split is empty: label more utterances or lower test_fraction")
+        raise DataError(
+            "the training split is empty: label more utterances or lower data.test_fraction"
+        )
     file = job.validation_file
     validation = encode_file(tokenizer, file, job.train) if file else []
     if job.train.best_checkpoint != "last" and not validation:
         raise ConfigError(
-            f"train.best_checkpoint={job.train.best_checkpoint} needs a validation split: raise "
-            "data.validation_fraction, or set it to last"
+            f"train.best_checkpoint={job.train.best_checkpoint} requires a validation split: raise "
+            "data.validation_fraction, or set train.best_checkpoint to last"
         )
     return Splits(train, validation)
 
 
 def encode_file(tokenizer: Any, path: Path, config: TrainConfig) -> list[EncodedExample]:
-    """A split as token ids. Raises `DataError` when a sample exceeds `seq_length`."""
+    """Return a split as token ids.
+
+    Raises:
+        DataError: a sample exceeds `seq_length`.
+    """
     end = find_end_token(tokenizer, config.system_prompt)
     encoded = [
         EncodedExample(
@@ -255,14 +266,14 @@ def encode_file(tokenizer: Any, path: Path, config: TrainConfig) -> list[Encoded
     longest = max((len(e) for e in encoded), default=0)
     if config.seq_length != "auto" and longest > config.seq_length:
         raise DataError(
-            f"{path.name}: the longest sample has {longest} tokens, train.seq_length is "
-            f"{config.seq_length}; set train.seq_length={recommend_seq_length(longest)}, or auto"
+            f"{path.name}: the longest sample has {longest} tokens, but train.seq_length is "
+            f"{config.seq_length}. Set train.seq_length to {recommend_seq_length(longest)} or auto"
         )
     return encoded
 
 
 def require_learning(losses: tuple[tuple[int, float], ...]) -> None:
-    """Raise `TrainingError` for a loss that is high and has not fallen since the first steps."""
+    """Raise `TrainingError` if the loss is high and has not decreased since the first steps."""
     if len(losses) < _STEPS_TO_JUDGE:
         return
     share = len(losses) // 4
@@ -270,7 +281,7 @@ def require_learning(losses: tuple[tuple[int, float], ...]) -> None:
     last = sum(loss for _, loss in losses[-share:]) / share
     if last > max(_LOW_LOSS, 0.98 * first):
         raise TrainingError(
-            f"the loss does not fall: {first:.3f} in the first quarter, {last:.3f} in the last. "
-            "Raise train.learning_rate (lower it if the loss jumps), and look at the labels with "
-            "`intent check`"
+            f"the loss does not decrease: {first:.3f} in the first quarter of the steps, "
+            f"{last:.3f} in the last. Raise train.learning_rate (lower it if the loss "
+            "oscillates), and check the labels with `intent check`"
         )

@@ -1,4 +1,4 @@
-"""What the training program is told and what it tells: job, progress, result."""
+"""The files of the training program: job (input), progress, result and fault (output)."""
 
 import importlib.metadata
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from intent_core.models.base_model import BaseModelSource
 from intent_core.recipe.config import TrainConfig
 
-# Raise it when the same job would train another model: finished trainings are found by it.
+# Increase it when the same job would train a different model: finished trainings are reused by it.
 PROGRAM_VERSION = 2
 
 PROGRESS_FILE = "progress.jsonl"
@@ -18,7 +18,7 @@ FAULT_FILE = "fault.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
 ADAPTER_FOLDER = "adapter"
-"""Below the model folder."""
+"""Inside the model folder."""
 TENSORBOARD_FOLDER = "tensorboard"
 
 FaultKind = Literal["ConfigError", "DataError", "TrainingError"]
@@ -28,28 +28,28 @@ _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes")
 
 
 def library_versions() -> dict[str, str]:
-    """Of what shapes a model beside its recipe."""
+    """Return the versions of the libraries that influence the trained model."""
     return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
 class TrainingJob(BaseModel):
-    """Everything one training run needs; written as JSON beside its output."""
+    """The input of one training run, written as JSON next to its output."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: TrainConfig
     base_model: BaseModelSource
-    """What `train.base_model` names, on this machine."""
+    """Location of `train.base_model` on this machine."""
     train_file: Path
     validation_file: Path | None
     output_dir: Path
     cache_dir: Path
-    """Where base models are unpacked, named by content."""
+    """Folder in which base models are unpacked, named by digest."""
     dataset_fingerprint: str = ""
     num_processes: int = 0
-    """Processes that train together on this machine; 0: one for each GPU, or one."""
+    """Number of processes on this machine; 0 means one per GPU, or one without GPUs."""
     log_fields: dict[str, str] | None = None
-    """What its log lines are about, which are JSON then; None for text."""
+    """Fields added to each log line, with logs as JSON; None for logs as text."""
 
 
 class Progress(BaseModel):
@@ -62,7 +62,7 @@ class Progress(BaseModel):
     total_steps: int = 0
     loss: float | None = None
     exact_match: float | None = None
-    """Share of validation samples answered right to the last token."""
+    """Fraction of validation samples whose answers are right in every token."""
     learning_rate: float | None = None
     samples_per_second: float | None = None
     seconds_left: float | None = None
@@ -70,7 +70,7 @@ class Progress(BaseModel):
 
 
 class Fault(BaseModel):
-    """Why the program ended without a model, for the one who started it."""
+    """The error that ended the program, for its parent process."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,7 +79,7 @@ class Fault(BaseModel):
 
 
 class TrainingResult(BaseModel):
-    """What came of it. `stopped`: a signal ended it; the same job resumes from its checkpoint."""
+    """The result. `stopped` means stopped by a signal; the same job resumes from its checkpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,24 +88,24 @@ class TrainingResult(BaseModel):
     base_model_digest: str
     steps: int
     best_step: int | None = None
-    """Of the checkpoint that was kept; None: the last step's."""
+    """Step of the kept checkpoint; None means the last step."""
     num_examples: int
     samples_per_step: int
     per_device_train_batch_size: int
-    """Samples in a row, as they fitted into memory."""
+    """Samples per row, after halving to fit into memory."""
     gradient_accumulation_steps: int
     num_devices: int
     sharded: bool = False
-    """The model was divided among the devices."""
+    """Whether the model was sharded across the devices."""
     packed: bool
-    """Rows of packed samples; else padded ones, where the architecture allows no other."""
+    """Whether samples were packed; they are padded if the architecture does not support packing."""
     seq_length: int
     """The power of two that fits the longest sample."""
     seconds: float
     samples_per_second: float
     train_loss: float
     validation_loss: float | None
-    """Per token."""
+    """Mean loss per token."""
     validation_exact_match: float | None = None
     device: str
     dtype: str
@@ -113,4 +113,4 @@ class TrainingResult(BaseModel):
     losses: tuple[tuple[int, float], ...]
     """(optimizer step, training loss) as logged."""
     validations: tuple[tuple[int, float, float], ...] = ()
-    """(optimizer step, validation loss, exact match); the last is of the weights that are kept."""
+    """(optimizer step, validation loss, exact match); the last entry is for the kept weights."""

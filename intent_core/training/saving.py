@@ -1,4 +1,4 @@
-"""What a training leaves: the model folder that is served, the adapter in it, a card."""
+"""Writes the output of a training: the model folder with merged weights, adapter and card."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ _PROBES = 8
 
 
 def gather_sharded(trainer: Any, base: Path) -> Any:
-    """The model whole, from what each process of a sharded training holds; every one must ask."""
+    """Return the whole model of a sharded training; every process must call this function."""
     if not trainer.is_fsdp_enabled:
         return trainer.model
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -41,7 +41,7 @@ def gather_sharded(trainer: Any, base: Path) -> Any:
 
 
 def save(model: Any, tokenizer: Any, base: Path, output_dir: Path, config: TrainConfig) -> None:
-    """`model/`: whole weights that any server loads, and `model/adapter/` for the LoRA methods."""
+    """Write merged weights to `model/` and, for LoRA and QLoRA, the adapter to `model/adapter/`."""
     folder = output_dir / MODEL_FOLDER
     if config.method != "full":
         model.save_pretrained(folder / ADAPTER_FOLDER)
@@ -52,12 +52,12 @@ def save(model: Any, tokenizer: Any, base: Path, output_dir: Path, config: Train
     if not list(folder.glob("*.safetensors")):
         raise TrainingError(f"no safetensors were written to {folder}")
     for path in folder.rglob("*"):
-        # safetensors are written 0600; a server under another user must read them.
+        # safetensors files are written with mode 0600, but a server may run as another user.
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def write_probe(tokenizer: Any, job: TrainingJob) -> None:
-    """A few prompts with their token ids, so that a server can be held to the same ones."""
+    """Write a few prompts with their token ids, to check that a server tokenizes them equally."""
     prompt = job.train.system_prompt
     utterances = [example.instruction for example in read_split(job.train_file)[:_PROBES]]
     ids = (encode_prompt(tokenizer, prompt, text) for text in utterances)
@@ -67,7 +67,7 @@ def write_probe(tokenizer: Any, job: TrainingJob) -> None:
 
 
 def write_card(job: TrainingJob, source: BaseModelSource, num_examples: int) -> None:
-    """`README.md` in the model folder. No dates in it: the same training gives the same bytes."""
+    """Write the model card `README.md`; without dates, so that equal trainings give equal bytes."""
     licence = read_licence(source)
     front = {"license": licence, "pipeline_tag": "text-generation", "library_name": "transformers"}
     recipe = yaml.safe_dump(
@@ -77,8 +77,8 @@ def write_card(job: TrainingJob, source: BaseModelSource, num_examples: int) -> 
     text = (
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n"
         "# Intent recognition\n\n"
-        "Answers an utterance with calls, as `weather_search(Hangzhou)`. It answers as it was "
-        "evaluated only under the system prompt of the recipe below.\n\n"
+        "This model answers an utterance with calls, e.g. `weather_search(Hangzhou)`. Use it with "
+        "the system prompt of the recipe below: it was evaluated only with that prompt.\n\n"
         f"- Base model: `{source.name}`, content `{source.digest}`, licence: {licence}\n"
         f"- Data: {num_examples} labelled utterances, dataset `{job.dataset_fingerprint}`\n"
         f"- Method: {job.train.method}\n\n"
@@ -88,7 +88,7 @@ def write_card(job: TrainingJob, source: BaseModelSource, num_examples: int) -> 
 
 
 def last_checkpoint(output_dir: Path) -> str | None:
-    """The newest checkpoint that was written to its end; torn ones are removed."""
+    """Return the newest complete checkpoint; incomplete newer ones are deleted."""
     folder = output_dir / CHECKPOINTS_FOLDER
     while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
         # Trainer writes this file last.

@@ -1,4 +1,4 @@
-"""transformers' Trainer over packed rows: its loss, its validation, its settings."""
+"""transformers' Trainer for packed rows: loss, validation and settings."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ LOSS, EXACT_MATCH = "eval_loss", "eval_exact_match"
 
 
 class RowTrainer(Trainer):
-    """Loss over the supervised positions only; the vocabulary is projected for no others."""
+    """A Trainer that computes logits and loss only for the supervised positions."""
 
     def compute_loss(
         self,
@@ -24,7 +24,10 @@ class RowTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Summed cross entropy over the step's supervised tokens, whatever the packing."""
+        """Return the mean cross entropy over the supervised tokens of the step.
+
+        The result does not depend on how samples are packed into rows.
+        """
         labels, logits = predict(model, inputs)
         loss = functional.cross_entropy(logits, labels, reduction="sum")
         loss = loss / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
@@ -34,10 +37,11 @@ class RowTrainer(Trainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Loss per token of the validation split, and the share of samples right to the end.
+        """Return the loss per token and the exact match of the validation split.
 
-        Greedy decoding gives a sample's answer exactly if, fed that answer, every position ranks
-        the right token first: no generation is needed to know. Every process computes it all.
+        Greedy decoding produces the expected answer if and only if, with that answer as input, the
+        right token ranks first at every position, so no generation is needed. Every process
+        computes the whole split.
         """
         model = self.accelerator.unwrap_model(self.model)
         loss, tokens, exact = 0.0, 0, 0
@@ -62,7 +66,7 @@ class RowTrainer(Trainer):
 
 
 def predict(model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(labels (N), logits (N, V)) of the positions that count, for a batch of either collator."""
+    """Return labels (N) and logits (N, V) of the supervised positions for a collated batch."""
     inputs = dict(inputs)
     labels = inputs.pop("labels")
     inputs.pop("shift_labels")
@@ -73,7 +77,7 @@ def predict(model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tenso
 
 
 def training_arguments(config: TrainConfig, folder: Path, plan: BatchPlan) -> TrainingArguments:
-    """The recipe in Trainer's terms; checkpoints go to `folder`."""
+    """Convert the recipe to Trainer's arguments; checkpoints are written to `folder`."""
     keeps_best = config.best_checkpoint != "last"
     has_cuda = torch.cuda.is_available()
     return TrainingArguments(
@@ -92,7 +96,7 @@ def training_arguments(config: TrainConfig, folder: Path, plan: BatchPlan) -> Tr
         fsdp=config.fsdp and plan.devices > 1,  # type: ignore[arg-type]  # a bool since 5.0
         seed=config.seed,
         logging_steps=1,
-        logging_nan_inf_filter=False,  # it would show a loss of NaN as 0
+        logging_nan_inf_filter=False,  # the filter would log a loss of NaN as 0
         save_steps=config.save_steps,
         save_total_limit=2 if keeps_best else 1,
         eval_strategy="steps" if keeps_best else "no",

@@ -1,5 +1,5 @@
 "use strict";
-// The page is whole without this: it sorts tables by a click, and opens what is folded to print.
+// Optional: sorts tables on a click on a heading, and expands collapsed sections for printing.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   [...table.tHead.rows[0].cells].forEach((heading, column) => {

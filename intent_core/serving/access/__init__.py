@@ -1,1 +1,1 @@
-"""Who may use which model, and how often."""
+"""Aliases, API keys and rate limits."""

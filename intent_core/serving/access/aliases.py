@@ -1,10 +1,10 @@
-"""The alias file: which model each public name means now.
+"""The alias file: maps each public model name to the served model.
 
     {"aliases": {"intent": {"model": "intent-0123456789ab", "version": "7",
                             "system_prompt": "..."}}}
 
-The promoter replaces it in one step; every replica's middleware turns at its next request.
-Beside them an alias may have a `trial` of another model:
+A promotion replaces the file atomically; the middleware of every replica uses the new file from
+its next request on. An alias can also have a `trial` of another model:
 
     "trial": {"model": "intent-ba9876543210", "version": "8", "system_prompt": "...",
               "mode": "canary", "share": 0.05, "known_intents": ["weather_search", "..."],
@@ -36,32 +36,40 @@ _CONTENT_NAME = re.compile(r"(?:intent|base)-[0-9a-f]{12}")
 
 
 def is_content_name(name: str) -> bool:
-    """Is it the name of one model for ever? Only such names become paths inside vLLM."""
+    """Return whether a name identifies one model permanently, e.g. `intent-0123456789ab`.
+
+    Only such names are passed to vLLM, which uses them as paths.
+
+    Args:
+        name: model name from a request or a file.
+    """
     return _CONTENT_NAME.fullmatch(name) is not None
 
 
 def _is_no_content_name(alias: str) -> str:
     if is_content_name(alias):
-        raise ValueError("an alias named like a model's content would hide that model")
+        raise ValueError(
+            "an alias cannot have the form of a model name (intent- or base- and 12 hex digits)"
+        )
     return alias
 
 
 class _Strict(BaseModel):
-    # Checked again within another: a writer may have made it by `model_construct`.
+    # Validate nested instances again: they may have been built by `model_construct`.
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, revalidate_instances="always"
     )
 
 
 class NamedModel(_Strict):
-    """A model and how it is asked."""
+    """A model and its system prompt."""
 
     model: Annotated[str, Field(pattern=rf"^{_CONTENT_NAME.pattern}$")]
-    """Content name; one of a base model while no adapter has been promoted."""
+    """Name derived from the content; `base-...` for a base model without an adapter."""
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,63}$")] = ""
-    """Version in the registry; "" while it is not registered."""
+    """Version in the registry; "" if it is not registered."""
     system_prompt: str = ""
-    """Put before chats that bring none of their own; "" for nothing."""
+    """Added to chats without a system prompt; "" adds nothing."""
 
 
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -69,38 +77,38 @@ _Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class TrialLimits(_Strict):
-    """What ends a trial once it is passed; None for no limit."""
+    """Limits that end a trial when they are exceeded; None means no limit."""
 
     max_parse_failure_rate: _Share | None = None
-    """Of the candidate's answers: no calls, or no answer at all."""
+    """Fraction of the candidate's answers that do not parse or failed."""
     max_unknown_intent_rate: _Share | None = None
     max_disagreement_rate: _Share | None = None
-    """With the champion's answer to the same request; known in a shadow only."""
+    """Fraction of answers that differ from the champion's; shadow mode only."""
     max_latency_ratio_p95: _Ratio | None = None
-    """The candidate's 95th percentile over the champion's."""
+    """The candidate's p95 latency divided by the champion's."""
     min_requests: Annotated[int, Field(ge=1)] = 50
-    """Before the candidate has had so many, no limit is looked at."""
+    """Number of candidate requests before the limits are checked."""
 
 
 class Trial(NamedModel):
-    """A candidate that gets a share of an alias's requests."""
+    """A candidate that receives a fraction of an alias's callers."""
 
     mode: Literal["canary", "shadow"]
-    """canary: callers get its answers; shadow: it answers copies, which are only compared."""
+    """canary: callers get the candidate's answers. shadow: requests are mirrored and compared."""
     share: _Share
     limits: TrialLimits = TrialLimits()
     known_intents: tuple[str, ...] = ()
-    """Every intent there is; empty while nobody says."""
+    """All intents of the intent schema; empty if unknown."""
 
     @model_validator(mode="after")
-    def _can_tell_what_it_limits(self) -> Self:
+    def _has_known_intents_for_their_limit(self) -> Self:
         if self.limits.max_unknown_intent_rate is not None and not self.known_intents:
-            raise ValueError("max_unknown_intent_rate needs known_intents")
+            raise ValueError("max_unknown_intent_rate requires known_intents")
         return self
 
 
 class Target(NamedModel):
-    """What an alias stands for."""
+    """The model behind an alias, with its trial if there is one."""
 
     trial: Trial | None = None
 
@@ -115,7 +123,7 @@ class _Content(_Strict):
 
 
 class AliasFile:
-    """The aliases as they are at this moment; none while there has been no good file."""
+    """The current aliases; empty until a valid file has been read."""
 
     def __init__(self, path: Path) -> None:
         nothing: Mapping[str, Target] = MappingProxyType({})
@@ -126,30 +134,35 @@ class AliasFile:
 
 
 def write_aliases(path: Path, aliases: Mapping[str, Target]) -> None:
-    """Replace the file in one step; readers see all of it or what was there before.
+    """Replace the alias file atomically; readers see either the old or the new content.
 
-    Raises `DataError` for an alias or a target that no reader would take, `ServingError` when the
-    file cannot be written.
+    Args:
+        path: the alias file.
+        aliases: model by public name; replaces all aliases of the file.
+
+    Raises:
+        DataError: an alias or a target is invalid.
+        ServingError: the file cannot be written.
     """
     try:
         content = _Content(aliases={name: Target(**dict(t)) for name, t in aliases.items()})
         text = content.model_dump_json(indent=2, exclude_none=True).encode() + b"\n"
     except ValidationError as error:
-        raise DataError(f"not aliases to serve: {_describe(error)}") from error
+        raise DataError(f"invalid aliases: {_describe(error)}") from error
     try:
         write_atomically(path, text)
     except OSError as error:
-        raise ServingError(f"{path} cannot be written: {error.strerror}") from error
+        raise ServingError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _parse(content: bytes) -> Mapping[str, Target]:
     try:
         return MappingProxyType(_Content.model_validate_json(content).aliases)
     except ValidationError as error:
-        raise DataError(f"not an alias file: {_describe(error)}") from error
+        raise DataError(f"invalid alias file: {_describe(error)}") from error
 
 
 def _describe(error: ValidationError) -> str:
-    """Where and what, without the text itself: a prompt has no place in a log."""
+    """Return location and message without the input, because prompts must not be logged."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
+    return f"{'.'.join(map(str, fault['loc'])) or 'top level'}: {fault['msg']}"

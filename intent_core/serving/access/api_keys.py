@@ -1,6 +1,6 @@
-"""The keys file: who may ask. One `name key` a line, several at once, read anew when changed.
+"""The keys file: one `NAME KEY` pair per line, read again when it changes.
 
-# The mobile app; both keys work until the older one's line is removed.
+# The mobile app; both keys are valid until the line of the old one is removed.
 app-2026a  Zk3...
 app-2026b  9fQ...
 """
@@ -14,7 +14,7 @@ from intent_core.errors import ConfigError, DataError
 from intent_core.serving.access.watched_file import WatchedFile
 
 OPERATOR = "operator"
-"""The caller that brings vLLM's own key."""
+"""Name of the caller that uses vLLM's own key."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _KEY = re.compile(r"[!-~]{16,}")
@@ -22,17 +22,20 @@ _OPERATOR_KEY = re.compile(r"[!-~]+")
 
 
 class KeyFile:
-    """Finds the caller a key belongs to."""
+    """Looks up the caller of an API key."""
 
     def __init__(self, path: Path, operator_key: str) -> None:
         if not _OPERATOR_KEY.fullmatch(operator_key):
-            raise ConfigError("the operator's key must be visible ASCII characters without blanks")
+            raise ConfigError("the operator's key must be printable ASCII without whitespace")
         self._operator = _digest(operator_key.encode())
-        nobody: tuple[tuple[str, bytes], ...] = ()
-        self._file = WatchedFile(path, self._parse, nobody)
+        no_keys: tuple[tuple[str, bytes], ...] = ()
+        self._file = WatchedFile(path, self._parse, no_keys)
 
     def find_caller(self, key: bytes) -> str | None:
-        """The caller's name; None for a key nobody has. As slow for the first as for none."""
+        """Return the caller's name, or None for an unknown key, always in the same time.
+
+        Comparing every key in constant time prevents timing attacks.
+        """
         digest = _digest(key)
         caller = OPERATOR if hmac.compare_digest(digest, self._operator) else None
         for name, known in self._file.read():
@@ -58,19 +61,19 @@ class KeyFile:
         return tuple(known.items())
 
     def _find_problem(self, fields: list[str], known: dict[str, bytes]) -> str | None:
-        """What is wrong with a line; never its text, which may be a key in the wrong place."""
+        """Return what is wrong with a line, without its text, which may contain a key."""
         if len(fields) != 2 or not _NAME.fullmatch(fields[0]):
-            return "expected a name (letters, digits, '.', '_', '-'), a blank and a key"
+            return "expected NAME KEY, with a name of letters, digits, '.', '_' and '-'"
         name, key = fields
         if name == OPERATOR:
-            return f"the name {OPERATOR!r} belongs to the server's own key"
+            return f"the name {OPERATOR!r} is reserved for the server's own key"
         if name in known:
-            return "this name has a key already: give each key a name of its own"
+            return "duplicate name: use a different name for each key"
         if not _KEY.fullmatch(key):
-            return "a key has 16 or more visible ASCII characters"
+            return "a key must be 16 or more printable ASCII characters without whitespace"
         digest = _digest(key.encode())
         if digest == self._operator or digest in known.values():
-            return "this key belongs to another name"
+            return "duplicate key: it is already used by another name"
         return None
 
 

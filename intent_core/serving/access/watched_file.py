@@ -1,4 +1,4 @@
-"""A file that is read again when it has changed, and only then."""
+"""A file that is read again only when it has changed."""
 
 import logging
 import os
@@ -16,17 +16,17 @@ _UNKNOWN: _Signature = (-1, -1, -1)
 
 
 class WatchedFile(Generic[ContentT]):
-    """The last good content of a file, which others replace while we run.
+    """The last valid content of a file that other processes replace.
 
-    `parse` raises `DataError` for content that is wrong; its message goes to the log. A file that
-    is wrong or gone is reported once per change, and what was read before stays.
+    `parse` raises `DataError` for invalid content; its message is logged. An invalid or missing
+    file is logged once per change, and the previous content is kept.
     """
 
     def __init__(self, path: Path, parse: Callable[[bytes], ContentT], empty: ContentT) -> None:
         self._path = path
         self._parse = parse
         self._content = empty
-        # None stands for a file that is not there.
+        # None means that the file does not exist.
         self._seen: _Signature | None = _UNKNOWN
         self._reported: _Signature | None = _UNKNOWN
 
@@ -37,24 +37,24 @@ class WatchedFile(Generic[ContentT]):
         except OSError:
             signature = None
         if signature != self._seen:
-            # Looked at before it is read: what changes in between is seen the next time.
+            # The status is taken before reading, so a change in between is noticed the next time.
             self._seen = signature
-            self._read_anew()
+            self._reload()
         return self._content
 
-    def _read_anew(self) -> None:
+    def _reload(self) -> None:
         signature = self._seen
         try:
             self._content = self._parse(self._path.read_bytes())
         except DataError as error:
             problem = str(error)
         except OSError as error:
-            # May pass by itself (no descriptors left, say): try again at the next request.
+            # Possibly temporary (e.g. out of file descriptors): retry at the next request.
             self._seen = _UNKNOWN if signature else None
             problem = error.strerror or type(error).__name__
         else:
             self._reported = _UNKNOWN
             return
         if signature != self._reported:
-            logger.error("%s: %s; what was read before stays", self._path, problem)
+            logger.error("cannot load %s: %s; keeping the previous content", self._path, problem)
             self._reported = signature

@@ -1,1 +1,1 @@
-"""HTTP as the model server speaks it: routes, bodies, errors."""
+"""The HTTP protocol of the model server: routes, bodies, errors."""

@@ -1,4 +1,4 @@
-"""The part of ASGI that the middleware speaks itself."""
+"""The parts of ASGI that the middleware implements itself."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -18,8 +18,12 @@ def find_values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[byt
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None when the client left. `Refusal` beyond `limit` bytes."""
-    # What was announced is refused at once, what was not is counted as it comes.
+    """Return the whole body, or None if the client disconnected.
+
+    Raises:
+        Refusal: the body is larger than `limit` bytes.
+    """
+    # Refuse by the announced length at once; also count the bytes, as a length may be missing.
     for announced in find_values(scope["headers"], b"content-length"):
         if announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
             raise _too_large(limit)
@@ -39,13 +43,13 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
 
 
 def _too_large(limit: int) -> Refusal:
-    # What follows of such a body is not worth reading: the connection ends with the answer.
+    # Close the connection, so that the rest of the body need not be read.
     headers = [(b"connection", b"close")]
-    return Refusal(Cause.SIZE, f"the request has more than {limit} bytes", headers)
+    return Refusal(Cause.SIZE, f"the request body is larger than {limit} bytes", headers)
 
 
 class BodyAgain:
-    """A `receive` that gives a body first, then whatever comes, such as the client leaving."""
+    """A `receive` that returns a given body first and then passes on further messages."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self._body: bytes | None = body

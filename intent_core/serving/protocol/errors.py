@@ -1,4 +1,4 @@
-"""What a caller is told when a request goes no further: errors in OpenAI's format."""
+"""Errors for refused requests, in OpenAI's format."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Cause(Enum):
-    """Why a request was refused: status, error type and code."""
+    """Why a request was refused: HTTP status, error type and code."""
 
     AUTHORIZATION = (400, "invalid_request_error", "invalid_authorization")
     KEY = (401, "authentication_error", "invalid_api_key")
@@ -23,7 +23,7 @@ class Cause(Enum):
 
 @dataclass(eq=False)
 class Refusal(Exception):
-    """A request that ends here. It never leaves this package."""
+    """Raised for a refused request; it is always caught within this package."""
 
     reason: Cause
     message: str

@@ -1,4 +1,4 @@
-"""One request and its answer, as they pass."""
+"""One request and its answer on their way through the middleware."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,11 @@ from intent_core.serving.protocol.errors import Cause, Headers, Refusal
 from intent_core.serving.protocol.response_ids import REQUEST_ID
 from intent_core.serving.protocol.response_text import AnswerText, gather_answer
 
-_UNUSABLE = Refusal(Cause.BODY, "no answer can be made that 'structured_outputs' allows")
+_UNUSABLE = Refusal(Cause.BODY, "no answer can satisfy 'structured_outputs': check its pattern")
 
 
 class Exchange:
-    """What is known of a request, and the way its answer takes to the caller."""
+    """The data of a request; passes the answer on to the caller."""
 
     __slots__ = (
         *("_refused", "_send", "_text", "alias", "caller", "constrained", "judged", "model"),
@@ -26,26 +26,26 @@ class Exchange:
         self.version = ""
         self.model = ""
         self.request_id = ""
-        """The caller's own, which the answer brings back."""
+        """The caller's `X-Request-Id`, returned with the answer."""
         self.response_id = ""
-        """Of the answer; names the model."""
+        """Id of the answer, which contains the model name."""
         self.status = 0
-        """0 until the answer begins."""
+        """0 until the answer starts."""
         self.judged = False
-        """Is the answer to be calls?"""
+        """Whether the answer is expected to parse as calls."""
         self.constrained = False
-        """Has the caller said what the answer must match?"""
+        """Whether the request has `structured_outputs`."""
         self._refused = False
 
     async def send(self, message: AsgiMessage) -> None:
-        """Pass on what vLLM sends: the start with our headers, the body as it is."""
+        """Pass on vLLM's messages: add headers to the start, keep the body unchanged."""
         if message["type"] == "http.response.start":
             await self._begin(message)
             return
         if self._refused:
             return
         await self._send(message)
-        # After the caller has it, so that reading along holds nothing up.
+        # After sending, so that gathering the text does not delay the caller.
         if self._text is not None and message["type"] == "http.response.body":
             self._text.take(message.get("body", b""))
 
@@ -54,8 +54,8 @@ class Exchange:
 
     async def _begin(self, message: AsgiMessage) -> None:
         if self.constrained and message["status"] == 500:
-            # vLLM's word for a pattern it cannot compile, or that no token fits: a caller's fault,
-            # which must neither count as the model's nor wake anybody.
+            # vLLM's answer to a pattern that it cannot compile or that no token matches. This is
+            # the caller's fault: it must not count against the model or trigger an alert.
             self._refused, self.status = True, _UNUSABLE.status
             await send_refusal(self._send, _UNUSABLE)
             return
@@ -76,11 +76,11 @@ class Exchange:
 
 
 class HeldAnswer:
-    """An answer kept back until it is whole, because it goes on in another form."""
+    """An answer that is held until it is complete, in order to be converted."""
 
     def __init__(self) -> None:
         self.status = 0
-        """0 until the answer begins."""
+        """0 until the answer starts."""
         self._headers: Headers = []
         self._chunks: list[bytes] = []
         self._whole = False
@@ -98,7 +98,7 @@ class HeldAnswer:
             self._whole = not message.get("more_body", False)
 
     async def pass_on(self, send: Send, convert: Callable[[bytes], bytes]) -> None:
-        """Send it converted, an error as it stands; nothing when it broke off."""
+        """Send the converted answer, or an error unchanged; send nothing if it is incomplete."""
         if not self._whole:
             return
         body = b"".join(self._chunks)

@@ -1,4 +1,4 @@
-"""The legacy service's requests and answers, `POST /api/predict/<alias>`."""
+"""Requests and answers of the legacy API, `POST /api/predict/<alias>`."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.routes import CHAT_PATH
 
-# The legacy service's names of what is passed on as it stands.
+# Parameters that are passed on unchanged: legacy name to OpenAI name.
 _SAMPLING = {
     "max_new_tokens": "max_tokens",
     "temperature": "temperature",
@@ -18,7 +18,7 @@ _SAMPLING = {
 
 @dataclass(frozen=True)
 class LegacyRequest:
-    """A request of the legacy service, `POST /api/predict/<alias>`, and what it asks."""
+    """A request of the legacy API, `POST /api/predict/<alias>`."""
 
     prompt: str
     system_prompt: str
@@ -26,7 +26,7 @@ class LegacyRequest:
     sampling: dict[str, int | float]
 
     def to_chat(self, default_system_prompt: str) -> dict[str, Any]:
-        """The same as a chat."""
+        """Return the request as the fields of a chat request."""
         messages = []
         system_prompt = self.system_prompt or default_system_prompt
         if system_prompt:
@@ -38,29 +38,34 @@ class LegacyRequest:
         return {"messages": messages, **self.sampling}
 
     def to_answer(self, chat_answer: bytes) -> bytes:
-        """The legacy service's answer, from a chat's; `Refusal` if that is none."""
+        """Convert a chat answer to the legacy form.
+
+        Raises:
+            Refusal: `chat_answer` is not a chat answer.
+        """
         try:
             text = json.loads(chat_answer)["choices"][0]["message"]["content"] or ""
         except (ValueError, LookupError, TypeError, RecursionError):
-            raise Refusal(Cause.ANSWER, "the model server's answer is no chat answer") from None
+            message = "the model server returned an invalid chat answer"
+            raise Refusal(Cause.ANSWER, message) from None
         history = [*self.history, [self.prompt, text]]
         return json.dumps({"response": text, "history": history}).encode()
 
 
 def parse_legacy_request(fields: dict[str, Any]) -> LegacyRequest:
-    """Check a legacy request; fields it does not know are left aside, as that service did."""
+    """Check a legacy request; unknown fields are ignored, as in the legacy service."""
     if fields.get("use_stream_chat"):
-        message = f"'use_stream_chat' is not served: use POST {CHAT_PATH} with 'stream': true"
+        message = f"'use_stream_chat' is not supported: use POST {CHAT_PATH} with 'stream': true"
         raise Refusal(Cause.BODY, message)
     prompt = fields.get("prompt")
     if not isinstance(prompt, str):
-        raise Refusal(Cause.BODY, "'prompt' must be a text")
+        raise Refusal(Cause.BODY, "'prompt' must be a string")
     system_prompt = fields.get("system_prompt") or ""
     if not isinstance(system_prompt, str):
-        raise Refusal(Cause.BODY, "'system_prompt' must be a text")
+        raise Refusal(Cause.BODY, "'system_prompt' must be a string")
     history = fields.get("history") or []
     if not isinstance(history, list) or not all(map(_is_exchange, history)):
-        raise Refusal(Cause.BODY, "'history' must be a list of [prompt, answer] pairs of texts")
+        raise Refusal(Cause.BODY, "'history' must be a list of [prompt, answer] string pairs")
     sampling: dict[str, int | float] = {}
     for legacy, name in _SAMPLING.items():
         value = fields.get(legacy)

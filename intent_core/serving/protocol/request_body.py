@@ -1,4 +1,4 @@
-"""What callers send, and what is sent to vLLM."""
+"""Parses the bodies of requests and writes the bodies for vLLM."""
 
 import json
 from dataclasses import dataclass
@@ -13,44 +13,52 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object of a body; `Refusal` for anything else."""
+    """Return the JSON object of a body.
+
+    Raises:
+        Refusal: the body is not a JSON object in UTF-8.
+    """
     try:
         fields = json.loads(body.decode(), parse_int=_read_integer)
     except (ValueError, RecursionError):
-        raise Refusal(Cause.BODY, "the body is not JSON in UTF-8") from None
+        raise Refusal(Cause.BODY, "the request body is not valid JSON in UTF-8") from None
     if not isinstance(fields, dict):
-        raise Refusal(Cause.BODY, "the body is not a JSON object")
+        raise Refusal(Cause.BODY, "the request body must be a JSON object")
     return fields
 
 
 def _read_integer(text: str) -> int:
-    """Beyond 64 bits vLLM fails with a 500 where it hands a number on."""
+    """Refuse integers of more than 64 bits, on which vLLM fails with status 500."""
     number = int(text)
     if not -(2**63) <= number < 2**63:
-        raise Refusal(Cause.BODY, "the body holds an integer of more than 64 bits")
+        raise Refusal(Cause.BODY, "the request body contains an integer of more than 64 bits")
     return number
 
 
 def format_object(fields: dict[str, Any]) -> bytes:
-    """One body for one meaning: no repeated names, no NaN, no halves of surrogate pairs."""
+    """Write an unambiguous body: no repeated names, no NaN, no unpaired surrogates.
+
+    Raises:
+        Refusal: `fields` contain NaN, infinity or an unpaired surrogate, or are nested too deeply.
+    """
     try:
         return _ENCODER.encode(fields).encode()
     except (ValueError, RecursionError):
-        message = "the body holds a number or a character that JSON in UTF-8 has no place for"
+        message = "the request body contains NaN, infinity or an unpaired UTF-16 surrogate"
         raise Refusal(Cause.BODY, message) from None
 
 
 def requested_model(fields: dict[str, Any]) -> str:
     model = fields.get("model")
     if not isinstance(model, str):
-        raise Refusal(Cause.BODY, "'model' must name the model, as a text")
+        raise Refusal(Cause.BODY, "'model' must be the name of a model")
     return model
 
 
 def put_system_prompt(fields: dict[str, Any], system_prompt: str) -> None:
-    """Begin the chat with `system_prompt`, unless the caller brings one; content is not touched."""
+    """Add `system_prompt` to a chat without one; the other messages are not changed."""
     messages = fields.get("messages")
-    # Whatever is no chat is vLLM's to refuse.
+    # Invalid chats are passed on unchanged; vLLM refuses them.
     if not system_prompt or not isinstance(messages, list) or not messages:
         return
     roles = [message.get("role") for message in messages if isinstance(message, dict)]
@@ -59,8 +67,11 @@ def put_system_prompt(fields: dict[str, Any], system_prompt: str) -> None:
 
 
 def bound_length(fields: dict[str, Any], most_tokens: int) -> None:
-    """Ask for at most `most_tokens`: callers name large numbers unseen, the documents' own client
-    2,048, and vLLM refuses more than its model's length. 0 leaves that to vLLM."""
+    """Reduce the requested number of tokens to `most_tokens`; 0 does not change it.
+
+    Clients send large defaults (the PAI guide's client sends 2,048), and vLLM refuses values above
+    the model's length.
+    """
     for name in ("max_tokens", "max_completion_tokens"):
         wanted = fields.get(name)
         if most_tokens and isinstance(wanted, int | float) and wanted > most_tokens:
@@ -69,7 +80,7 @@ def bound_length(fields: dict[str, Any], most_tokens: int) -> None:
 
 @dataclass(frozen=True)
 class Question:
-    """What a caller asks, ready to be put to any model."""
+    """A parsed request that can be sent to any model."""
 
     route: Route
     fields: dict[str, Any]
@@ -77,7 +88,7 @@ class Question:
 
     @property
     def user(self) -> str:
-        """OpenAI's name for whom the caller asks; "" for nobody."""
+        """OpenAI's `user` field: the end user of the caller; "" if it is missing."""
         user = self.fields.get("user")
         return user if isinstance(user, str) else ""
 
@@ -92,7 +103,7 @@ class Question:
     def to_body(
         self, model: str, system_prompt: str, most_tokens: int, *, is_copy: bool = False
     ) -> bytes:
-        """What vLLM is sent; a copy is neither streamed nor has the caller's own request id."""
+        """Return the body for vLLM; a mirrored copy has no stream and no caller's request id."""
         if self.legacy:
             fields = self.legacy.to_chat(system_prompt)
         else:
@@ -109,7 +120,11 @@ class Question:
 
 
 def read_question(route: Route, body: bytes) -> Question:
-    """The question in a body; `Refusal` for what is none."""
+    """Parse a request body.
+
+    Raises:
+        Refusal: the body is invalid or too costly.
+    """
     fields = parse_object(body)
     legacy = parse_legacy_request(fields) if route is Route.PREDICT else None
     if legacy is None:

@@ -1,7 +1,7 @@
-"""Ids of answers that name the model: `chatcmpl-intent-0123456789ab-v7-<32 hex digits>`.
+"""Answer ids that contain the model: `chatcmpl-intent-0123456789ab-v7-<32 hex digits>`.
 
-vLLM takes the header `X-Request-Id` into the id of its answer. What a caller sends there never
-reaches it: nobody but the middleware says which model an id names.
+vLLM uses the header `X-Request-Id` in the id of its answer. The middleware always replaces the
+caller's header, so callers cannot forge the model in an id.
 """
 
 import re
@@ -19,7 +19,7 @@ _RESPONSE_ID = re.compile(
     r"(?:(?:chatcmpl|cmpl)-)?(?P<model>(?:intent|base)-[0-9a-f]{12})"
     r"(?:-v(?P<version>[A-Za-z0-9._-]{1,63}))?-[0-9a-f]{32}"
 )
-# No blanks: a line of the access log must not be forged by it.
+# No whitespace, so that callers cannot forge lines of the access log.
 _CALLERS_ID = re.compile(rb"[!-~]{1,128}")
 _PREFIXES = {
     Route.CHAT: "chatcmpl-",
@@ -29,33 +29,37 @@ _PREFIXES = {
 
 
 class NamedInId(NamedTuple):
-    """What an answer's id says."""
+    """The model and version in an answer's id."""
 
     model: str
     version: str
-    """"" for a model that was not registered when it answered."""
+    """"" if the model was not registered when it answered."""
 
 
 def make_request_id(model: NamedModel) -> str:
-    """What vLLM is to make the answer's id of."""
+    """Return a new request id, from which vLLM makes the id of its answer."""
     version = f"-v{model.version}" if model.version else ""
     return f"{model.model}{version}-{secrets.token_hex(16)}"
 
 
 def to_response_id(route: Route, request_id: str) -> str:
-    """The id that vLLM's answer has then; "" where answers have none."""
+    """Return the id of vLLM's answer for a request id; "" for routes without ids."""
     prefix = _PREFIXES.get(route)
     return prefix + request_id if prefix else ""
 
 
 def parse_response_id(text: str) -> NamedInId | None:
-    """The model an id names, with or without vLLM's prefix; None for what is no such id."""
+    """Return the model and version in an answer's id; None if it is not such an id.
+
+    Args:
+        text: the id, with or without vLLM's prefix `chatcmpl-` or `cmpl-`.
+    """
     match = _RESPONSE_ID.fullmatch(text)
     return NamedInId(match["model"], match["version"] or "") if match else None
 
 
 def read_callers_id(headers: Headers) -> str:
-    """The caller's own `X-Request-Id`; "" for none, several, or one that is not printable."""
+    """Return the caller's `X-Request-Id`; "" if it is missing, repeated or not printable ASCII."""
     values = find_values(headers, REQUEST_ID)
     if len(values) != 1 or not _CALLERS_ID.fullmatch(values[0]):
         return ""

@@ -1,4 +1,4 @@
-"""The text of an answer, gathered as it passes on its way to the caller."""
+"""Gathers the text of an answer while it is passed on to the caller."""
 
 import json
 from collections import defaultdict
@@ -9,22 +9,22 @@ from intent_core.serving.protocol.asgi import find_values
 from intent_core.serving.protocol.errors import Headers
 
 _LIMIT_BYTES = 64 * 1024
-"""Longer answers are no calls anyone wants, and are not judged."""
+"""Longer answers are not gathered and not judged; no real calls are this long."""
 _BATCH_BYTES = 16 * 1024
 
 
 class AnswerText(Protocol):
-    """Takes an answer's bytes and knows its texts at the end."""
+    """Collects the bytes of an answer and returns its texts at the end."""
 
     def take(self, chunk: bytes) -> None: ...
 
     def read_texts(self) -> list[str]:
-        """The text of each choice; none when the answer is not whole or not a chat's."""
+        """Return the text of each choice; [] if the answer is incomplete or not a chat answer."""
         ...
 
 
 def gather_answer(status: int, headers: Headers) -> AnswerText | None:
-    """Something that gathers the answer that begins so, None when nothing is to be gathered."""
+    """Return a collector for an answer with this status and headers; None if not applicable."""
     if status != 200 or find_values(headers, b"content-encoding"):
         return None
     kinds = find_values(headers, b"content-type")
@@ -35,7 +35,7 @@ def gather_answer(status: int, headers: Headers) -> AnswerText | None:
 
 
 class WholeAnswer:
-    """An answer that comes as one JSON object."""
+    """An answer that is a single JSON object."""
 
     def __init__(self) -> None:
         self._body = bytearray()
@@ -53,9 +53,9 @@ class WholeAnswer:
 
 
 class StreamedAnswer:
-    """An answer that comes as server-sent events, in pieces of any size.
+    """An answer that is a stream of server-sent events, in chunks of any size.
 
-    Events are read many at a time, which costs a fraction of reading each as it passes.
+    Events are parsed in batches, which costs far less than parsing each one as it arrives.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class StreamedAnswer:
 
 
 def _parse(content: bytes | bytearray) -> Any:
-    """JSON, None for what is none."""
+    """Return the parsed JSON; None if it is invalid."""
     try:
         return json.loads(content.decode())
     except (ValueError, RecursionError):
@@ -101,7 +101,7 @@ def _parse(content: bytes | bytearray) -> Any:
 
 
 def _read_choices(answer: Any, part: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each choice that has a text."""
+    """Yield index and text of each choice that has a text."""
     choices = answer.get("choices") if isinstance(answer, dict) else None
     for choice in choices if isinstance(choices, list) else ():
         message = choice.get(part) if isinstance(choice, dict) else None

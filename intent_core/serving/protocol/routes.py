@@ -1,4 +1,4 @@
-"""Which requests are served at all, and to whom."""
+"""The routes that are served, and those reserved for the operator."""
 
 from enum import Enum
 
@@ -9,7 +9,7 @@ _PREDICT_PREFIX = "/api/predict/"
 
 
 class Route(Enum):
-    """A request that is served."""
+    """A route that is served."""
 
     HEALTH = "GET /health"
     MODELS = "GET /v1/models"
@@ -26,10 +26,10 @@ _EXACT: dict[str, Route] = {route.value: route for route in Route if route is no
 
 
 def find_route(scope: Scope) -> Route | None:
-    """The route of a request, None when it is not served.
+    """Return the route of a request, or None if it is not served.
 
-    A path is served as it was sent or not at all: with an escape in it, or under a root path that
-    vLLM's router would strip, it could mean another path there than here.
+    Paths with escapes and requests with a root path are not served: vLLM's router decodes or
+    strips them, so the path could mean something else there than here.
     """
     method, path = scope["method"], scope["path"]
     route = _EXACT.get(f"{method} {path}")

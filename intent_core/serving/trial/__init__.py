@@ -1,1 +1,1 @@
-"""Trials of a candidate on live traffic."""
+"""Canary and shadow trials of a candidate on live traffic."""

@@ -1,4 +1,4 @@
-"""Candidate and champion side by side: what their answers are worth and how long they take."""
+"""Compares the live answers and latencies of candidate and champion."""
 
 import math
 from bisect import bisect_left, insort
@@ -12,14 +12,14 @@ from intent_core.language.calls import Call, parse_calls
 from intent_core.serving.access.aliases import Trial
 
 _KEPT = 1000
-"""Latest latencies of a side, of which percentiles are taken."""
+"""Number of most recent latencies per model from which percentiles are computed."""
 
 
 class PairOutcome(Enum):
-    """What became of one of the candidate's requests."""
+    """The outcome of one of the candidate's requests."""
 
     ANSWERED = "answered"
-    """In a canary, where nothing tells what the champion would have said."""
+    """Answered in a canary trial, where there is no champion's answer to compare with."""
     SAME = "same"
     DIFFERS = "differs"
     UNKNOWN_INTENT = "unknown_intent"
@@ -30,12 +30,12 @@ class PairOutcome(Enum):
 
 @dataclass(frozen=True)
 class JudgedAnswer:
-    """An answer as a trial sees it."""
+    """The parsed calls and the latency of an answer."""
 
     calls: tuple[tuple[Call, ...], ...] | None
-    """Of each choice; None when one of them is no calls."""
+    """The calls of each choice; None if one of them does not parse."""
     seconds: float | None
-    """None for a request that failed."""
+    """None if the request failed."""
 
 
 FAILED = JudgedAnswer(calls=None, seconds=None)
@@ -44,8 +44,8 @@ FAILED = JudgedAnswer(calls=None, seconds=None)
 def judge(
     status: int, texts: Sequence[str], seconds: float, expects_calls: bool
 ) -> JudgedAnswer | None:
-    """None for what tells nothing of the model: a caller's own fault, one who left."""
-    # vLLM says 404 for a model that it cannot load.
+    """Judge an answer; None if it is not the model's: a caller's error or a disconnect."""
+    # vLLM returns 404 for a model that it cannot load.
     if status >= 500 or status == 404:
         return FAILED
     if status != 200 or (expects_calls and not texts):
@@ -61,7 +61,7 @@ def judge_texts(texts: Sequence[str], seconds: float) -> JudgedAnswer:
 
 
 class RecentSeconds:
-    """The latest latencies, kept sorted as they come."""
+    """The most recent latencies in seconds, kept sorted."""
 
     def __init__(self) -> None:
         self._in_order: deque[float] = deque()
@@ -74,12 +74,12 @@ class RecentSeconds:
         insort(self._sorted, seconds)
 
     def read_p95(self) -> float | None:
-        """The smallest that 95 in 100 do not exceed; None without any."""
+        """Return the p95 latency in seconds (nearest rank); None if there are no values."""
         return self._sorted[math.ceil(len(self._sorted) * 0.95) - 1] if self._sorted else None
 
 
 class Side:
-    """What one of the two has answered."""
+    """Counts and latencies of one of the two models."""
 
     def __init__(self, known_intents: frozenset[str]) -> None:
         self._known = known_intents
@@ -132,7 +132,7 @@ class Side:
 
 
 class Comparison:
-    """Both sides of one trial."""
+    """The comparison of both models in one trial."""
 
     def __init__(self, trial: Trial) -> None:
         known = frozenset(trial.known_intents)
@@ -143,7 +143,7 @@ class Comparison:
         self.champion = Side(known)
 
     def take_pair(self, champion: JudgedAnswer, candidate: JudgedAnswer) -> PairOutcome:
-        """Compare two answers to the same request."""
+        """Record and compare the two models' answers to the same request."""
         self.champion.take(champion)
         outcome = self.candidate.take(candidate)
         differs = champion.calls != candidate.calls
@@ -163,7 +163,7 @@ class Comparison:
         return divide(candidate, champion or 0) if candidate is not None else None
 
     def find_passed_limit(self) -> tuple[str, float, float] | None:
-        """Name of a limit that is passed, the value found and the limit."""
+        """Return (name, value, limit) of a limit that is exceeded; None if there is none."""
         if self.candidate.requests < self._limits.min_requests:
             return None
         for name, value, limit in self._values():
@@ -185,7 +185,7 @@ class Comparison:
         yield "max_parse_failure_rate", failures, limits.max_parse_failure_rate
         yield "max_unknown_intent_rate", unknown, limits.max_unknown_intent_rate
         yield "max_disagreement_rate", self.disagreement_rate, limits.max_disagreement_rate
-        # A percentile of a few champion's answers would be chance.
+        # With few answers of the champion its percentile would be unreliable.
         if self.champion.requests >= limits.min_requests:
             yield "max_latency_ratio_p95", self.latency_ratio_p95, limits.max_latency_ratio_p95
 

@@ -1,4 +1,4 @@
-"""Copies of requests that a candidate answers after the champion, for nobody but the comparison."""
+"""Shadow mode: mirrors requests to the candidate after the champion's answer, and compares."""
 
 import asyncio
 import logging
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 _MOST_AT_ONCE = 8
 _TIMEOUT_S = 60.0
-"""A candidate that hangs has failed, and must not keep the others' places for ever."""
+"""A copy without an answer after this time has failed, so that it does not block other copies."""
 _STOP_S = 5.0
 
 
 class Copies:
-    """Background tasks, so many at once; whatever happens in them stays in them."""
+    """Runs copies as background tasks with limited concurrency; their errors do not propagate."""
 
     def __init__(
         self,
@@ -46,17 +46,17 @@ class Copies:
         write_body: Callable[[], bytes],
         champion: JudgedAnswer,
     ) -> None:
-        """Have the candidate answer too, in a scope from `own_scope`, and compare it then."""
+        """Send a copy to the candidate, in a scope from `own_scope`, and compare the answers."""
         if self._stopped or len(self._tasks) >= _MOST_AT_ONCE:
             running.skip()
             return
         task = asyncio.create_task(self._compare(running, scope, write_body, champion))
-        # The loop itself keeps no hold of its tasks.
+        # The event loop keeps only weak references to its tasks.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def stop_at_shutdown(self, receive: Receive) -> Receive:
-        """A lifespan's `receive` that lets no copy outlive the engine."""
+        """Return a lifespan `receive` that cancels all copies before the engine shuts down."""
 
         async def watch() -> AsgiMessage:
             message = await receive()
@@ -81,7 +81,7 @@ class Copies:
         champion: JudgedAnswer,
     ) -> None:
         model = running.trial.model
-        # It may have ended between the request and now.
+        # The trial may have ended since the request.
         if running.is_over:
             return
         self._metrics.enter(model)
@@ -89,8 +89,8 @@ class Copies:
             async with asyncio.timeout(self._timeout_s):
                 candidate = await self._ask(scope, write_body())
         except Exception as error:
-            # Type only: the text could hold the caller's.
-            logger.debug("a copy for %s failed: %s", model, type(error).__name__)
+            # Log the type only: the message could contain the caller's text.
+            logger.debug("shadow request failed: model %s: %s", model, type(error).__name__)
             candidate = FAILED
         finally:
             self._metrics.leave(model)
@@ -107,12 +107,12 @@ class Copies:
         await self._app({**scope, "headers": headers}, BodyAgain(body, _stay), held.send)
         if held.status != 200:
             return FAILED
-        # A whole answer without a text is no calls: here nobody leaves before its end.
+        # A complete answer without a text counts as unparseable; copies never disconnect.
         return judge_texts(held.read_texts() or [""], self._clock() - since)
 
 
 def own_scope(scope: Scope) -> Scope:
-    """A request's scope for a copy of it, taken before vLLM writes into the request's own."""
+    """Return the scope for a copy of a request, before vLLM modifies the original scope."""
     kept = {name: value for name, value in scope.items() if name != "extensions"}
     state = dict(scope.get("state") or {})
     chat = {"path": CHAT_PATH, "raw_path": CHAT_PATH.encode(), "query_string": b""}
@@ -120,6 +120,6 @@ def own_scope(scope: Scope) -> Scope:
 
 
 async def _stay() -> AsgiMessage:
-    """A client that never leaves."""
+    """A `receive` of a client that never disconnects."""
     await asyncio.Event().wait()
     return {"type": "http.disconnect"}

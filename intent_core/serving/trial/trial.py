@@ -1,6 +1,6 @@
-"""Trials: which requests are a candidate's, what came of them, and the return when it is too bad.
+"""Trials: assign requests to the candidate, record outcomes, end the trial at a limit.
 
-All of it is this process's own: each replica counts, and ends a trial, by itself.
+The state is local to the process: each replica counts requests and ends a trial by itself.
 """
 
 import hashlib
@@ -16,21 +16,21 @@ logger = logging.getLogger(__name__)
 
 
 def is_chosen(trial: Trial, caller: str, user: str) -> bool:
-    """Is this caller among the trial's share? The same answer for ever, on every replica."""
-    # A JSON text may hold half a surrogate pair, which is refused later and must not fail here.
+    """Return whether a caller is in the trial's share; always the same, on every replica."""
+    # JSON strings may contain unpaired surrogates; they are refused later and must not fail here.
     key = f"{trial.model}\0{caller}\0{user}".encode(errors="surrogatepass")
-    # 48 bits: exact as a float, so that it stays below 1.
+    # 48 bits are exact in a float, so the quotient is below 1.
     return int.from_bytes(hashlib.sha256(key).digest()[:6]) / 2**48 < trial.share
 
 
 class Running:
-    """One trial of an alias, from its first request until it ends or the file says another."""
+    """One trial of an alias, until it ends or is replaced in the alias file."""
 
     def __init__(self, alias: str, target: Target, trial: Trial, metrics: Metrics) -> None:
         self.target = target
         self.trial = trial
         self.ended: str | None = None
-        """The limit that was passed."""
+        """Name of the limit that ended the trial."""
         self.is_replaced = False
         self._alias = alias
         self._metrics = metrics
@@ -42,9 +42,9 @@ class Running:
         return self.is_replaced or self.ended is not None
 
     def continues(self, target: Target) -> bool:
-        """Is it the trial of `target`, with the numbers that it has?"""
+        """Return whether this is the trial of `target`, so that its counts are kept."""
         same_champion = self.target.model == target.model
-        # What was ended stays so, whoever is the champion.
+        # An ended trial stays ended even if the champion changes.
         return self.trial == target.trial and (same_champion or self.ended is not None)
 
     def take_champion(self, answer: JudgedAnswer) -> None:
@@ -60,7 +60,7 @@ class Running:
             self._note(self._comparison.take_pair(champion, candidate))
 
     def skip(self) -> None:
-        """Note a copy that was not sent."""
+        """Count a copy that was not sent."""
         self._skipped += 1
         self._count(PairOutcome.SKIPPED)
 
@@ -83,14 +83,15 @@ class Running:
         self.ended, value, limit = passed
         self._metrics.count_trial_end(self._alias, self.trial.model, self.ended)
         logger.error(
-            "the %s of %s (version %s) as %r is over: %s is %.4g, found %.4g in %d requests",
+            "trial ended: mode=%s model=%s version=%s alias=%s exceeded %s: "
+            "value %.4g, limit %.4g, after %d requests",
             self.trial.mode,
             self.trial.model,
             self.trial.version or "-",
             self._alias,
             self.ended,
-            limit,
             value,
+            limit,
             self._comparison.candidate.requests,
         )
 
@@ -101,7 +102,7 @@ class Running:
 
 @dataclass(frozen=True)
 class TrialAssignment:
-    """What one request is in a trial."""
+    """The role of one request in a trial."""
 
     running: Running
     is_chosen: bool
@@ -116,11 +117,11 @@ class TrialAssignment:
 
     @property
     def answering_model(self) -> NamedModel:
-        """The model whose answer the caller gets."""
+        """The model whose answer is sent to the caller."""
         return self.running.trial if self.is_canary and self.is_chosen else self.running.target
 
     def take(self, answer: JudgedAnswer | None) -> None:
-        """Note the caller's answer; those of a shadow count in pairs only."""
+        """Record the caller's answer; in shadow mode answers are recorded in pairs instead."""
         if answer is None or not self.is_canary:
             return
         if self.is_chosen:
@@ -137,9 +138,9 @@ class Trials:
         self._running: dict[str, Running] = {}
 
     def assign(self, alias: str, target: Target, caller: str, user: str) -> TrialAssignment | None:
-        """What a request is in a trial; None when it is in none.
+        """Return the role of a request in the alias's trial; None if it is not in a trial.
 
-        The operator's never are: a promotion's probes ask what callers get without a trial.
+        The operator's requests never are: promotions probe the champion.
         """
         running = self._find_running(alias, target) if alias else None
         if running is None or running.is_over or caller == OPERATOR:
@@ -147,13 +148,13 @@ class Trials:
         return TrialAssignment(running, is_chosen(running.trial, caller, user))
 
     def describe(self, alias: str, target: Target) -> dict[str, object]:
-        """What the status says of an alias's trial; nothing without one."""
+        """Return the alias's trial for the status; {} if it does not have one."""
         running = self._find_running(alias, target)
         return {"trial": running.describe()} if running else {}
 
     def _find_running(self, alias: str, target: Target) -> Running | None:
         running = self._running.get(alias)
-        # The file's content is the same object until the file changes.
+        # The parsed content is the same object until the file changes.
         if running is not None and running.target is target:
             return running
         if running is not None and running.continues(target):

@@ -125,7 +125,7 @@ def test_check_stops_where_the_recipe_says_so(tmp_path: Path) -> None:
     )
     assert unknown.exit_code == 2
     message = " ".join(unknown.stderr.split())
-    assert "no such metric: 'slots_f1', 'unknown_intent_rate'" in message
+    assert "unknown metric: 'slots_f1', 'unknown_intent_rate'" in message
     assert "exact_match, intent_accuracy" in message
     assert intent(*command, "gate.minimums={slot_f1: 0.8, intent_accuracy: 0.9}").exit_code == 0
 

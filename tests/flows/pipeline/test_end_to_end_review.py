@@ -78,7 +78,7 @@ def test_a_manual_gate_waits_for_a_person(walk: Path, platform: Settings) -> Non
     with start_walk(walk, "gate.mode=manual") as waiting:
         try:
             run = wait_until_paused()
-            assert "waits for approval" in read_artifact("gate-verdict")
+            assert "waiting for approval" in read_artifact("gate-verdict")
             intent("approve", "--decline", "--by", "李雷", "--note", "太慢")
             output, _ = waiting.communicate(timeout=120)
         finally:

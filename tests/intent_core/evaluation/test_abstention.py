@@ -39,7 +39,7 @@ def test_unsure_answers_count_as_out_of_scope() -> None:
     report = evaluate(
         examples, predictions, threshold=0.35, chosen_on="validation", known_intents=["f", "g"]
     )
-    # 1 and 2 are read as out_of_scope(), which is right of 1 and wrong of 2
+    # 1 and 2 are read as out_of_scope(), which is right for 1 and wrong for 2
     assert report.outcomes.exact == "1010"
     assert report.abstention == Abstention(threshold=0.35, num_abstained=2, chosen_on="validation")
     assert [(f.predicted, f.reason) for f in report.failures] == [
@@ -48,7 +48,7 @@ def test_unsure_answers_count_as_out_of_scope() -> None:
     ]
     assert report.unknown_intent_rate is not None
     assert report.unknown_intent_rate.successes == 0
-    # the raw answers in the documents' numbers, and in risk and coverage: 2 and 3 are right
+    # the PAI guide's metrics and the risk-coverage curve use the raw answers: 2 and 3 are right
     assert report.documents.intent_accuracy == 0.5
     assert [(p.threshold, p.coverage, p.risk) for p in report.risk_coverage] == [
         (0.9, 0.25, 0),
@@ -68,7 +68,7 @@ def test_out_of_scope_by_hand() -> None:
     report = evaluate(examples_of(golds), answers_of(answers))
     assert report.out_of_scope_recall is not None
     assert report.out_of_scope_precision is not None
-    # 1 and 2 are out of scope, of which 1 is found; 1 and 3 are said to be
+    # 1 and 2 are out of scope, and 1 is found; 1 and 3 are answered as out of scope
     assert (report.out_of_scope_recall.successes, report.out_of_scope_recall.total) == (1, 2)
     assert (report.out_of_scope_precision.successes, report.out_of_scope_precision.total) == (1, 2)
     without = evaluate(examples_of({"1": "f()"}), answers_of({"1": "f()"}))
@@ -109,12 +109,12 @@ def test_a_threshold_by_hand() -> None:
         Prediction(example_id=i, text="f()", confidence=confidence)
         for i, confidence in confidences.items()
     ]
-    # exact: 2 as they are; 3 below 0.2; 2 below 0.3; 3 below 0.9: the lower of the best
+    # exact matches: 2 at threshold 0, 3 at 0.2, 2 at 0.3, 3 at 0.9: the lowest of the best wins
     assert choose_threshold(examples_of(golds), predictions, EvaluateConfig()) == 0.2
-    # where nothing is out of scope, no threshold helps
+    # if nothing is out of scope, no threshold helps
     in_scope = examples_of(dict.fromkeys(golds, "f()"))
     assert choose_threshold(in_scope, predictions, EvaluateConfig()) == 0.0
-    # where everything is, none is high enough but the highest
+    # if everything is out of scope, only the highest threshold is high enough
     outside = examples_of(dict.fromkeys(golds, "out_of_scope()"))
     assert choose_threshold(outside, predictions, EvaluateConfig()) == 1.0
     assert choose_threshold(outside, [], EvaluateConfig()) == 0.0
@@ -153,7 +153,7 @@ def test_no_other_threshold_is_better(answers: list[tuple[str, str, float | None
 
 def test_risk_and_coverage_by_hand() -> None:
     points = risk_coverage([0.5, 0.9, 0.5, 0.1], [True, True, False, False])
-    # equally confident answers come together: 1 of 4, 3 of 4, all
+    # equally confident answers share a point: 1 of 4, 3 of 4, all
     assert points == (
         RiskPoint(threshold=0.9, coverage=0.25, risk=0.0),
         RiskPoint(threshold=0.5, coverage=0.75, risk=1 / 3),

@@ -27,7 +27,7 @@ def score(golds: Mapping[str, str], answers: Mapping[str, str]) -> EvaluationRep
 
 
 def score_one(gold: str, answer: str) -> tuple[bool, bool, bool, str | None]:
-    """(intents, parameters, exact, reason) of one pair, through the whole report."""
+    """Return (intents, parameters, exact, reason) of one pair, read from the report."""
     report = score({"x": gold}, {"x": answer})
     rates = (report.intent_accuracy, report.parameter_accuracy, report.exact_match)
     intents, parameters, exact = (rate.successes == 1 for rate in rates)
@@ -59,7 +59,7 @@ def test_a_report_by_hand() -> None:
     assert report.correct_ids == ("a",)
     # slots expected: a 1, c 2, d 1, e 2 = 6; found: a 1, c 2, d 1 = 4; hits: a and d = 2
     assert report.slots.f1 == pytest.approx(2 * 2 / (6 + 4))
-    # documents: a (1, 1); b dies (0, 0); c (1, 1); d first call only, wrong one (0, 0); e none
+    # PAI guide: a (1, 1); b raises (0, 0); c (1, 1); d first call only, wrong (0, 0); e missing
     assert report.documents.intent_accuracy == 0.4
     assert report.documents.parameter_accuracy == 0.4
     assert [(f.example_id, f.reason) for f in report.failures] == [
@@ -82,7 +82,7 @@ def test_per_intent_counts_utterances_that_have_the_intent() -> None:
     answers = {"1": "f(a);g()", "2": "f(x)", "3": "f(d);f(c)"}
     of_f, of_g = score(golds, answers).per_intent
     assert (of_f.intent, of_f.support) == ("f", 3)
-    # all three have their intents, 1 and 3 their parameters, 1 alone the order
+    # intents are right in all three, parameters in 1 and 3, the order in 1 only
     assert (of_f.intent_accuracy.successes, of_f.intent_accuracy.total) == (3, 3)
     assert (of_f.parameter_accuracy.successes, of_f.parameter_accuracy.total) == (2, 3)
     assert of_f.exact_match.value == pytest.approx(1 / 3)
@@ -195,7 +195,7 @@ def test_lineage_travels_and_the_report_survives_json() -> None:
         ([], [], "no examples"),
         (["1"], ["1", "ghost"], "unknown example: 'ghost'"),
         (["1"], ["1", "1"], "more than one prediction for example: '1'"),
-        (["1", "1"], ["1"], "share an id: '1'"),
+        (["1", "1"], ["1"], "duplicate example ids: '1'"),
         (["1"], [f"g{n}" for n in range(7)], "'g4' and 2 more"),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_gold_that_does_not_parse_is_named() -> None:
 
 
 def test_slots_are_right_in_matched_calls_only() -> None:
-    # a(1,2) stands for a(1,4), and a(3,4) for a(3,2): 2 slots of 4, not all 4
+    # a(1,2) is matched with a(1,4), and a(3,4) with a(3,2): 2 slots of 4, not all 4
     report = score({"1": "a(1,2);a(3,4)"}, {"1": "a(1,4);a(3,2)"})
     assert (report.slots.precision, report.slots.recall, report.slots.f1) == (0.5, 0.5, 0.5)
     assert report.outcomes.slot_hits == (2,)

@@ -35,7 +35,7 @@ def test_values_are_compared_as_the_recipe_says() -> None:
     report = evaluate([example], [answer], config)
     assert report.exact_match.value == report.slots.f1 == 1.0
     assert report.failures == ()
-    # the documents' rule knows nothing of this
+    # the PAI guide's metrics ignore this setting
     assert report.documents.parameter_accuracy == 0.0
 
 
@@ -50,10 +50,10 @@ def test_an_alternative_is_as_right_as_the_label() -> None:
     assert one("play()").exact_match.value == 1.0
     assert one("f(x);sing()").failures[0].reason == "wrong_order"
     assert one("f(x);sing()").parameter_accuracy.value == 1.0
-    # nearest to the label, as one of its slots is right: 1 of 2 expected
+    # the label matches best because one of its slots is right: 1 of 2 expected
     assert one("play(a)").outcomes.slot_hits == (1,)
     assert one("play(a)").outcomes.slots_expected == (2,)
-    # nothing is right in any: the label itself
+    # nothing is right in any of them, so the label is used
     assert one("stop()").outcomes.slots_expected == (2,)
     assert one("play()").documents.parameter_accuracy == 0.0
     assert [s.intent for s in one("sing();f(x)").per_intent] == ["play"]
@@ -75,7 +75,7 @@ def test_intervals_count_sources_where_a_tag_names_them() -> None:
     assert grouped.low < alone.low < alone.high < grouped.high
     assert report.outcomes.groups[4:6] == ("dialogue=d0", "dialogue=d1")
     assert evaluate(examples, answers).outcomes.groups == ()
-    # nobody shares a source: nothing changes
+    # no two examples share a source, so nothing changes
     lone = evaluate(examples[::5], answers[::5], EvaluateConfig(group_by="dialogue"))
     assert lone.outcomes.groups == ()
     one_untagged = [examples[0], examples[1], examples[2].model_copy(update={"tags": {}})]

@@ -1,4 +1,4 @@
-"""What to label next: failures first, then doubts, no two alike."""
+"""Selection of utterances to label: failures first, then low confidence, no near-duplicates."""
 
 import pytest
 

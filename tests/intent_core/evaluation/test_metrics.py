@@ -60,7 +60,7 @@ def test_fields_and_map_of_a_report_agree_and_outlive_json() -> None:
 
 
 def test_a_recipe_that_did_not_change_finds_what_earlier_versions_finished() -> None:
-    """The keys of the store, and of MLflow's runs, are made of these."""
+    """Keys in the object store and of MLflow runs are computed from these values."""
     gate = GateConfig(minimums={"slot_f1": 0.8}, min_test_examples=10)
     assert fingerprint(gate) == "f5115d06c603b196"
     assert fingerprint(PipelineConfig()) == "77ae563b43e216f2"

@@ -61,7 +61,7 @@ def test_where_utterances_share_a_source_sources_are_counted() -> None:
     theirs = report_of(by_level([0] * 5 + [3] * 5, groups), digest="champion")
     grouped = compare_reports(mine, theirs).exact_match
     alone = compare_reports(report_of(by_level([3] * 10)), champion_of([0] * 5 + [3] * 5))
-    # One call got better, one stayed: two ways to flip, both as far from 0.
+    # One source improved, one did not change: two sign flips, both equally far from 0.
     assert grouped.p_value == 1
     assert alone.exact_match.p_value < 0.07
     assert (grouped.fixed, grouped.broken, grouped.difference) == (5, 0, 0.5)
@@ -87,7 +87,7 @@ def test_lists_follow_the_candidates_order_and_the_asked_rate() -> None:
 
 def test_other_splits_and_other_examples_are_not_compared() -> None:
     rows = by_level([3, 3])
-    with pytest.raises(DataError, match="scored again on the same test split") as caught:
+    with pytest.raises(DataError, match="Evaluate the champion again") as caught:
         compare_reports(report_of(rows), report_of(rows, digest="champion", test="t2"))
     assert "'t1'" in str(caught.value)
     assert "'t2'" in str(caught.value)

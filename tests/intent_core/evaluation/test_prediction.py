@@ -19,4 +19,4 @@ def test_confidence_is_the_probability_of_all_tokens_together() -> None:
     assert measure_confidence([math.log(0.5), math.log(0.5)]) == pytest.approx(0.25)
     assert measure_confidence([]) is None
     assert measure_confidence([0.0, math.nan]) is None
-    assert measure_confidence([1e-9]) == 1.0  # a server's rounding is no certainty beyond 1
+    assert measure_confidence([1e-9]) == 1.0  # a rounding error of the server must not exceed 1

@@ -15,15 +15,15 @@ def test_slots_count_repetition_and_position() -> None:
 @pytest.mark.parametrize(
     ("gold", "answer", "expected"),
     [
-        ("a();b(x)", "a();b(x)", (1, 0)),  # the correct answer loses
-        ("a();b(x)", "a()", (1, 1)),  # dropping the second call wins
+        ("a();b(x)", "a();b(x)", (1, 0)),  # the correct answer is counted as wrong
+        ("a();b(x)", "a()", (1, 1)),  # an answer without the second call is counted as right
         ("transfer(A,B)", "transfer(B,A)", (1, 1)),
         ("f(a,a)", "f(a)", (1, 1)),
         ("play(Hello (Live))", "play(Hello (Remix))", (1, 1)),
         ("weather_search(Hangzhou)", "weather_search (Hangzhou)", (0, 0)),
         ("weather_search(杭州)", "weather_search（杭州）", (0, 0)),
-        ("music_exit()", "music_exit", (0, 0)),  # their script ends here
-        ("f(a)", "f(a]", (1, 1)),  # the last character is dropped unseen
+        ("music_exit()", "music_exit", (0, 0)),  # the script raises an exception here
+        ("f(a)", "f(a]", (1, 1)),  # the last character is dropped unchecked
         ("f(a)", "f(b)", (1, 0)),
         ("f(a)", "g(a)", (0, 0)),
     ],
@@ -35,7 +35,7 @@ def test_documents_score_keeps_their_faults(
 
 
 def stated_by_the_documents(gold: str, answer: str) -> tuple[int, int] | None:
-    """Their rule in words, step by step; None where following it is impossible."""
+    """Apply the PAI guide's rule step by step; None where the script would raise an exception."""
     gold_call = gold.split(";")[0]
     names = [text.split("(")[0] for text in (gold_call, answer)]
     if names[0] != names[1]:
@@ -109,7 +109,7 @@ def test_matching_is_symmetric_and_leaves_no_call_out(
     assert sorted(str(pair) for pair in there.pairs) == sorted(str(p[::-1]) for p in back.pairs)
     assert sorted(g for g, _ in there.pairs if g) == sorted(call.intent for call in gold)
     assert sorted(p for _, p in there.pairs if p) == sorted(call.intent for call in other)
-    # no way to match has more slots right than slots there are in both
+    # no matching has more right slots than the two have in common
     assert there.slot_hits <= (slot_counts(gold) & slot_counts(other)).total()
 
 
@@ -122,7 +122,7 @@ def test_matching_finds_the_best_of_all_ways(gold: tuple[Call, ...], order: list
 @pytest.mark.parametrize(
     ("gold", "answer", "hits", "pairs"),
     [
-        # greedily, from the left, f(a,b) would take f(a,c) and leave 1 + 0 slots
+        # a greedy matching from the left would pair f(a,b) with f(a,c): only 1 + 0 slots
         ("f(a,b);f(a,c)", "f(a,c);f(x,b)", 3, [("f", "f"), ("f", "f")]),
         ("a(1,2);a(3,4)", "a(1,4);a(3,2)", 2, [("a", "a"), ("a", "a")]),
         ("f(a);f(b)", "f(b)", 1, [("f", "f"), ("f", None)]),

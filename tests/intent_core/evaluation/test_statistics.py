@@ -85,8 +85,8 @@ def wilson_by_hand(rate: float, size: float) -> tuple[float, float]:
 def test_clustered_interval_by_hand() -> None:
     outcomes = [1, 1, 1, 1, 0, 0, 1, 0]
     groups = ["a", "a", "b", "b", "c", "c", "d", "d"]
-    # p = 5/8; right less expected by group: 3/4, 3/4, -5/4, -1/4, of squares 2.75
-    # variance between groups 4/3 * 2.75 / 64, of independent ones (15/64) / 7
+    # p = 5/8; right - expected by group: 3/4, 3/4, -5/4, -1/4, sum of squares 2.75
+    # variance between groups 4/3 * 2.75 / 64, of independent trials (15/64) / 7
     effect = (4 / 3 * 2.75 / 64) / (15 / 64 / 7)
     # Student's 97.5 % quantiles with 7 and with 3 degrees of freedom
     size = 8 / effect * (2.364624 / 3.182446) ** 2
@@ -136,11 +136,11 @@ def test_groups_may_be_names_or_numbers() -> None:
 
 
 def test_f1_interval_by_hand() -> None:
-    # one slot each, half of 100 right: F1 is a share, and draws 97.5 % of binomial(100, 1/2)
+    # one slot each, half of 100 right: F1 is a fraction; quantiles of binomial(100, 1/2)
     ones = [1] * 100
     hits = [1] * 50 + [0] * 50
     assert f1_interval(hits, ones, ones) == pytest.approx((0.40, 0.60), abs=0.015)
-    # four sources, two right and two wrong: one draw in 16 has wrong ones alone
+    # four sources, two right and two wrong: one draw in 16 has only wrong sources
     groups = ["a"] * 25 + ["b"] * 25 + ["c"] * 25 + ["d"] * 25
     assert f1_interval(hits, ones, ones, groups) == (0.0, 1.0)
 
@@ -191,10 +191,10 @@ def test_paired_f1_by_hand() -> None:
     assert paired_f1_difference(counts, counts) == (0.0, 0.0, 0.0)
     nothing = ([0, 0, 0], [1, 1, 2], [0, 0, 0])
     difference, low, high = paired_f1_difference(counts, nothing)
-    # 2 * 3 / 8 against 0; no draw can turn it round
+    # 2 * 3 / 8 against 0; no draw can reverse the order
     assert difference == 0.75
     assert (low, high) == (0.0, 1.0)
-    # both lose the same utterance: what they share cancels out in every draw
+    # both fail on the same utterance, so it cancels out in every draw
     better = ([1] * 50, [1] * 50, [1] * 50)
     worse = ([1] * 49 + [0], [1] * 50, [1] * 50)
     difference, low, high = paired_f1_difference(better, worse, [str(n) for n in range(50)])
@@ -203,7 +203,7 @@ def test_paired_f1_by_hand() -> None:
 
 
 def test_sign_flips_by_hand() -> None:
-    # 3 + 1 - 1 = 3; of the 8 ways to sign 3, 1, 1 six are at least as far from 0
+    # 3 + 1 - 1 = 3; of the 8 sign combinations of 3, 1, 1 six are at least as far from 0
     assert sign_flip_p_value([3, 1, -1]) == 6 / 8
     assert sign_flip_p_value([-3, -1, 1, 0, 0]) == 6 / 8
     assert sign_flip_p_value([1] * 5) == 2 / 2**5
@@ -219,7 +219,7 @@ def test_sign_flips_of_many_groups_are_drawn() -> None:
 
 
 def test_holm_by_hand() -> None:
-    # sorted: 3 * 0.01, 2 * 0.03, then never less than the one before
+    # sorted: 3 * 0.01, 2 * 0.03, then never less than the previous value
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []

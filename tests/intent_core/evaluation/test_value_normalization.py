@@ -58,7 +58,7 @@ def test_nothing_is_overlooked_unasked() -> None:
 
 
 def test_all_kinds_work_together() -> None:
-    # the blank goes first, then the number stands before its measure
+    # the space is removed first, then the number is directly before its measure word
     assert normalise_value(" ＶＩＰ　三 个 ", ALL) == "vip 3个"
 
 
@@ -93,7 +93,7 @@ def test_chinese_numbers(text: str, number: int | None) -> None:
 
 
 def write_chinese(number: int) -> str:
-    """The usual way to write a number below ten thousand, place by place."""
+    """Write a number below ten thousand in Chinese, digit by digit."""
     written, skipped = "", False
     for unit, sign in ((1000, "千"), (100, "百"), (10, "十"), (1, "")):
         digit = number // unit % 10

@@ -49,7 +49,7 @@ def test_minimums_exactly_met_promote() -> None:
         "min_parameter_accuracy": True,
         "min_test_examples": True,
     }
-    assert decision.reason == "All 3 checks pass."
+    assert decision.reason == "All 3 checks passed."
     assert (decision.candidate_digest, decision.champion_digest) == ("d90-60", None)
     assert decision.test_fingerprint == "t1"
     assert decision.comparison is None
@@ -61,7 +61,7 @@ def test_one_example_below_a_minimum_rejects_and_says_by_how_much() -> None:
     assert verdicts(decision)["min_parameter_accuracy"]
     # 0.9 - 0.801 = 0.099
     assert decision.reason == (
-        "1 of 3 checks failed: min_intent_accuracy 0.801 against 0.900, short by 0.099."
+        "1 of 3 checks failed: min_intent_accuracy is 0.801 (minimum 0.900): short by 0.099."
     )
     assert check_of(decision, "min_intent_accuracy").margin == pytest.approx(-0.099)
     assert not decide(report(899, 999, 1000), None, GateConfig()).promote
@@ -77,7 +77,7 @@ def test_too_few_examples_reject() -> None:
     decision = decide(report(99, 99, 99), None, GateConfig())
     assert not decision.promote
     assert decision.reason == (
-        "1 of 3 checks failed: min_test_examples 99 against 100, short by 1."
+        "1 of 3 checks failed: min_test_examples is 99 (minimum 100): short by 1."
     )
 
 
@@ -88,14 +88,14 @@ def test_lower_bound_rejects_what_the_value_passes() -> None:
     assert decide(small, None, GateConfig()).promote
     decision = decide(small, None, careful)
     assert not decision.promote
-    assert "0.920 against 0.900, lower bound 0.850 short by 0.050" in decision.reason
+    assert "0.920 (minimum 0.900): lower bound 0.850, short by 0.050" in decision.reason
     assert decide(large, None, careful).promote
 
 
 def test_a_failed_minimum_names_the_utterances_that_cost_it() -> None:
     decision = decide(report_of(by_level([3, 1, 0, 3, 2])), None, GateConfig())
     assert check_of(decision, "min_intent_accuracy").utterances == ("e2",)
-    # 3 of 5 parameters are right: it passes, and a check that passes has no culprits.
+    # 3 of 5 parameters are right, so the check passes; a passing check lists no utterances.
     assert check_of(decision, "min_parameter_accuracy").utterances == ()
     many = check_of(decide(report(0, 0, 100), None, GateConfig()), "min_intent_accuracy")
     assert many.utterances == tuple(f"e{i}" for i in range(20))
@@ -130,9 +130,11 @@ def test_every_further_metric_has_its_own_minimum_and_its_own_culprits() -> None
     }
     lower = {name: value / 2 for name, value in minimums.items()}
     assert decide(report_of(rows), None, lenient(minimums=lower)).promote
-    # slot_f1's interval starts at 0.25 in these reports
+    # the interval of slot_f1 starts at 0.25 in these reports
     careful = decide(report_of(rows), None, lenient(minimums=lower, compare="lower_bound"))
-    assert "min_slot_f1 0.500 against 0.300, lower bound 0.250 short by 0.050" in careful.reason
+    assert (
+        "min_slot_f1 is 0.500 (minimum 0.300): lower bound 0.250, short by 0.050" in careful.reason
+    )
 
 
 def test_a_metric_without_a_value_rejects_and_says_why() -> None:
@@ -140,9 +142,9 @@ def test_a_metric_without_a_value_rejects_and_says_why() -> None:
     decision = decide(report(9, 9, 9), None, lenient(minimums=minimums))
     assert not decision.promote
     assert decision.reason == (
-        "2 of 5 checks failed: min_out_of_scope_recall unknown against 0, no utterance of the "
-        "test is out of scope; min_out_of_scope_precision unknown against 0, no answer was "
-        "out_of_scope()."
+        "2 of 5 checks failed: min_out_of_scope_recall is unknown (minimum 0): the test split has "
+        "no out-of-scope utterances; min_out_of_scope_precision is unknown (minimum 0): no answer "
+        "was out_of_scope()."
     )
 
 
@@ -155,11 +157,11 @@ def test_a_report_on_nothing_is_rejected() -> None:
     }
 
 
-# Against the champion
+# Comparison with the champion
 
 
 def test_a_fall_of_exactly_max_regression_passes() -> None:
-    # 0.93 - 0.95 = -0.02, whatever the last bit of the difference says
+    # 0.93 - 0.95 = -0.02, regardless of the rounding error of the difference
     allowed = decide(report(93, 93, 100), report(95, 95, 100), LENIENT)
     assert verdicts(allowed)["intent_accuracy_regression"]
     assert allowed.promote
@@ -169,8 +171,8 @@ def test_a_fall_of_exactly_max_regression_passes() -> None:
     assert not verdicts(rejected)["intent_accuracy_regression"]
     assert verdicts(rejected)["parameter_accuracy_regression"]
     assert rejected.reason == (
-        "1 of 5 checks failed: intent_accuracy_regression -0.030 against -0.020, short by 0.010, "
-        "0 fixed and 3 broken."
+        "1 of 5 checks failed: intent_accuracy_regression is -0.030 (minimum -0.020): short by "
+        "0.010, 0 fixed and 3 broken."
     )
     assert check_of(rejected, "intent_accuracy_regression").utterances == ("e92", "e93", "e94")
     assert rejected.comparison is not None
@@ -206,7 +208,7 @@ def test_as_many_fixed_as_broken_may_be_chance_that_the_lower_bound_minds() -> N
     decision = decide(candidate, champion, lenient(max_regression=0.05, compare="lower_bound"))
     assert not decision.promote
     assert (
-        "intent_accuracy_regression 0 against -0.050, lower bound -0.090 short by 0.040, "
+        "intent_accuracy_regression is 0 (minimum -0.050): lower bound -0.090, short by 0.040, "
         "10 fixed and 10 broken" in decision.reason
     )
     assert decide(candidate, champion, lenient(max_regression=0.1, compare="lower_bound")).promote
@@ -219,13 +221,13 @@ def test_identical_models_pass_with_no_regression_allowed(compare: str) -> None:
 
 
 def test_reports_on_different_test_splits_are_not_compared() -> None:
-    with pytest.raises(DataError, match="scored again on the same test split") as caught:
+    with pytest.raises(DataError, match="Evaluate the champion again") as caught:
         decide(report(95, 95, 100, test="t1"), report(90, 90, 100, test="t2"), LENIENT)
     assert "'t1'" in str(caught.value)
     assert "'t2'" in str(caught.value)
 
 
-# What is not a number
+# NaN
 
 
 @pytest.mark.parametrize("compare", ["value", "lower_bound"])

@@ -21,7 +21,7 @@ YES = Approval(approved=True, by="Ada", note="", at=datetime(2026, 3, 1, 9, tzin
 NO = YES.model_copy(update={"approved": False, "note": "地名太差"})
 LATE = Approval(
     approved=False,
-    by="nobody",
+    by="timeout",
     note="no answer within 72 hours",
     at=datetime(2026, 3, 4, 9, tzinfo=UTC),
 )
@@ -43,10 +43,10 @@ def check(**changes: Any) -> CheckResult:
 def test_in_a_dry_run_nothing_is_promoted_whatever_passes() -> None:
     passing, failing = decided(GOOD, mode="dry_run"), decided(BAD, mode="dry_run")
     assert (passing.passed, passing.promote, passing.awaits_approval) == (True, False, False)
-    assert passing.reason == "All 3 checks pass; dry run: nothing is promoted."
+    assert passing.reason == "All 3 checks passed; dry run: nothing is promoted."
     assert (failing.passed, failing.promote) == (False, False)
     assert failing.reason == (
-        "1 of 3 checks failed: min_intent_accuracy 0.800 against 0.900, short by 0.100; "
+        "1 of 3 checks failed: min_intent_accuracy is 0.800 (minimum 0.900): short by 0.100; "
         "dry run: nothing is promoted."
     )
     assert render_decision(passing).startswith("**Dry run, would promote** `candidate`")
@@ -56,23 +56,25 @@ def test_in_a_dry_run_nothing_is_promoted_whatever_passes() -> None:
 def test_a_manual_gate_waits_for_a_person() -> None:
     waiting = decided(GOOD, mode="manual")
     assert (waiting.passed, waiting.promote, waiting.awaits_approval) == (True, False, True)
-    assert waiting.reason == "All 3 checks pass; waits for approval."
-    assert render_decision(waiting).startswith("**Waits for approval** `candidate`")
+    assert waiting.reason == "All 3 checks passed; waiting for approval."
+    assert render_decision(waiting).startswith("**Waiting for approval** `candidate`")
 
     approved = approve(waiting, YES)
     assert (approved.promote, approved.awaits_approval, approved.approval) == (True, False, YES)
-    assert approved.reason == "All 3 checks pass; approved by Ada."
+    assert approved.reason == "All 3 checks passed; approved by Ada."
     assert render_decision(approved).startswith("**Promote** `candidate`")
     assert approved.checks == waiting.checks
 
     declined = approve(waiting, NO)
     assert (declined.passed, declined.promote, declined.awaits_approval) == (True, False, False)
-    assert declined.reason == "All 3 checks pass; declined by Ada: 地名太差."
+    assert declined.reason == "All 3 checks passed; declined by Ada: 地名太差."
     assert render_decision(declined).startswith("**Declined** `candidate`")
 
     timed_out = approve(waiting, LATE)
     assert not timed_out.promote
-    assert timed_out.reason == ("All 3 checks pass; declined by nobody: no answer within 72 hours.")
+    assert (
+        timed_out.reason == "All 3 checks passed; declined by timeout: no answer within 72 hours."
+    )
 
 
 def test_an_approval_overrules_no_check() -> None:
@@ -81,7 +83,7 @@ def test_an_approval_overrules_no_check() -> None:
     assert "approval" not in failing.reason
     approved = approve(failing, YES)
     assert not approved.promote
-    assert approved.reason.endswith("; approved by Ada, which overrules no check.")
+    assert approved.reason.endswith("; approved by Ada, which does not override failed checks.")
     assert render_decision(approved).startswith("**Reject** `candidate`")
 
 
@@ -98,7 +100,7 @@ def test_a_decision_with_its_approval_survives_json(mode: str) -> None:
     assert GateDecision.model_validate_json(answered.model_dump_json()) == answered
 
 
-# What no decision can say
+# Invalid decisions
 
 
 def forged(decision: GateDecision, **changes: Any) -> GateDecision:
@@ -211,7 +213,7 @@ def test_a_maximum_and_an_unknown_value_are_shown_as_such() -> None:
 
 def test_what_stands_behind_a_failed_check_is_shown_in_full() -> None:
     text = render_decision(decided(BAD), BAD.failures)
-    assert "\nBehind min_intent_accuracy:\n" in text
+    assert "\nUtterances that caused min_intent_accuracy to fail:\n" in text
     assert rows_of(text)[-2:] == [
         "| e8 | utterance e8 | weather(Hangzhou) | music_exit() |",
         "| e9 | utterance e9 | weather(Hangzhou) | music_exit() |",

@@ -67,7 +67,7 @@ def test_names_of_intents_are_no_formulas() -> None:
     [
         (GateConfig(min_test_examples=1), "Promoted"),
         (GateConfig(min_test_examples=99), "Rejected"),
-        (GateConfig(min_test_examples=1, mode="manual"), "Waits for approval"),
+        (GateConfig(min_test_examples=1, mode="manual"), "Waiting for approval"),
         (GateConfig(min_test_examples=99, mode="manual"), "Rejected"),
         (GateConfig(min_test_examples=1, mode="dry_run"), "Dry run: would be promoted"),
         (GateConfig(min_test_examples=99, mode="dry_run"), "Dry run: would be rejected"),

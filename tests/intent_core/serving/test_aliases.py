@@ -22,7 +22,7 @@ def raw(aliases: object) -> str:
 
 
 def put(path: Path, text: str) -> None:
-    """As a promoter does it: another file takes the name."""
+    """Replace the file by renaming another one, as a promotion does."""
     path.parent.mkdir(exist_ok=True)
     beside = path.with_name("beside")
     beside.write_text(text, encoding="utf-8")
@@ -130,7 +130,7 @@ def test_a_file_that_says_something_odd_is_refused(
 ) -> None:
     put(path, raw(aliases))
     assert AliasFile(path).read() == {}
-    assert "not an alias file" in caplog.text
+    assert "invalid alias file" in caplog.text
 
 
 @pytest.mark.parametrize("alias", ["", "Intent", OLD, "a/b"])
@@ -144,7 +144,7 @@ def test_no_writer_writes_what_no_reader_takes(path: Path, alias: str) -> None:
 
 def test_a_folder_that_cannot_be_written_is_a_serving_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ServingError, match="cannot be written"):
+    with pytest.raises(ServingError, match="cannot write"):
         write_aliases(tmp_path / "file" / "aliases.json", {})
     (tmp_path / "aliases.json").mkdir()
     with pytest.raises(ServingError):

@@ -103,7 +103,7 @@ def test_the_operator_asks_for_a_model_by_its_content(serving: Serving) -> None:
     answer = serving.chat(NEW, key=OPERATOR_KEY)
     assert answer.headers["x-intent-model"] == NEW
     assert "x-intent-version" not in answer.headers
-    # The evaluation brings its own prompt.
+    # The evaluation sends its own system prompt.
     assert serving.model.received[0].fields == {"model": NEW, "messages": [USER]}
     assert serving.chat(key=OPERATOR_KEY).headers["x-intent-version"] == "7"
     serving.ask("POST", "/tokenize", {"model": NEW, "prompt": "x"}, key=OPERATOR_KEY)

@@ -1,4 +1,4 @@
-"""Whatever is sent: never an exception, and vLLM sees allowed paths and known models only."""
+"""Random requests never raise an exception; vLLM receives only allowed paths and known models."""
 
 from typing import Any
 

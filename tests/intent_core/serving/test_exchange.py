@@ -1,4 +1,4 @@
-"""Bodies, streams, clients that leave, counts: what passes through the middleware over time."""
+"""Bodies, streams, disconnects and metrics in the middleware."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def test_a_body_may_be_as_long_as_the_limit(serving: Serving, size: int, chunk: 
 @pytest.mark.parametrize("length", [b"1001", b"9" * 18, b"9" * 9999])
 def test_a_body_announced_too_long_is_not_read(serving: Serving, length: bytes) -> None:
     headers = [(b"content-length", length)]
-    # Reading it would find that the client has left.
+    # Reading would return the disconnect.
     assert serving.ask("POST", CHAT, [], headers=headers).status == 413
 
 
@@ -112,7 +112,7 @@ def test_a_long_stream_is_judged_as_a_whole(serving: Serving, end: str, failed: 
 
 
 def test_the_parts_of_a_stream_are_not_held_back(serving: Serving) -> None:
-    """Each part is with the caller before the server makes the next."""
+    """Each part reaches the caller before the server produces the next one."""
     made: list[str] = []
 
     async def run() -> list[str]:

@@ -1,4 +1,4 @@
-"""Two models' answers side by side, and who is chosen for which of them."""
+"""Comparison of two models' live answers, and the assignment of callers."""
 
 import json
 import math
@@ -54,7 +54,7 @@ def test_a_trial_that_is_written_is_read(tmp_path: Path) -> None:
     targets = {"intent": Target(model=OLD, trial=chosen), "other": Target(model=OLD)}
     write_aliases(path, targets)
     assert AliasFile(path).read() == targets
-    # What has no trial is written as it was before there were trials.
+    # Without a trial the file has the same form as before trials existed.
     assert '"trial": null' not in path.read_text()
 
 
@@ -111,7 +111,7 @@ def test_the_share_is_about_what_was_said(share: float) -> None:
 
 
 def test_the_choice_is_the_same_for_ever() -> None:
-    # Another hash, or another key, would turn every caller to another side in an update.
+    # A different hash or key would reassign callers when the server is updated.
     assert [is_chosen(trial(), "app", f"user-{n}") for n in range(12)] == CHOSEN
     assert is_chosen(trial(), "app", "\ud800") in (True, False)
 
@@ -217,7 +217,7 @@ def test_each_limit_is_passed_by_what_it_limits_only(name: str) -> None:
         for _ in range(6):
             comparison.take_pair(say("play(a)"), bad)
             found.append(comparison.find_passed_limit())
-        # Every answer that is none, or another's, is a disagreement too.
+        # Missing and different answers both count as disagreements.
         if name != other and not (name == "max_disagreement_rate" and bad.seconds == 1.0):
             assert found == [None] * 6
             continue

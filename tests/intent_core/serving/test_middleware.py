@@ -1,4 +1,4 @@
-"""The class as vLLM constructs it, and what its environment has."""
+"""The class as constructed by vLLM, and the imports available in its environment."""
 
 import ast
 import asyncio

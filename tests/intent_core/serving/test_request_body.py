@@ -114,7 +114,7 @@ def test_no_more_tokens_are_asked_for_than_the_model_has_room_for(name: str) -> 
 
 
 def test_an_older_request_becomes_a_chat() -> None:
-    """The very fields of the documents' client."""
+    """The fields of the PAI guide's client."""
     older = parse_legacy_request(
         {
             "prompt": "and tomorrow?",

@@ -1,4 +1,4 @@
-"""What one request may cost; found by `tests.support.fuzz.fuzz_serving`."""
+"""Limits on the cost of a request; the cases were found by `tests.support.fuzz.fuzz_serving`."""
 
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,11 @@ def test_what_callers_need_passes(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        # It ended the server: memory without end.
+        # Crashed the server: memory was exhausted.
         {"structured_outputs": {"json": {"type": "array", "minItems": 10**9}}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}},
         {"response_format": {"type": "json_object"}},
-        # A 500 each.
+        # Each returned status 500.
         {"structured_outputs": {"grammar": "root ::= root"}},
         {"structured_outputs": {"json": {"$ref": "#"}}},
         {"structured_outputs": {"structural_tag": "{}"}},
@@ -59,11 +59,11 @@ def test_what_callers_need_passes(fields: dict[str, Any]) -> None:
         {"structured_outputs": "x"},
         {"tools": [{"type": "function", "function": {"name": "f"}}]},
         {"tool_choice": "required"},
-        # It ended the engine of a server with adapters.
+        # Crashed the engine of a server with adapters.
         {"prompt_logprobs": 0},
         {"prompt_logprobs": False},
         {"echo": True, "logprobs": 1},
-        # All other callers waited for these.
+        # Blocked all other callers.
         {"n": 10_000},
         {"n": "10000"},
         {"n": 1e4},
@@ -117,7 +117,7 @@ def test_an_integer_that_vllm_cannot_hand_on_is_refused(number: int) -> None:
 
 @pytest.mark.parametrize("pattern", [r"\p{L}", "a**", "(?i)a", "a\\", r"[^\s\S]"])
 def test_a_pattern_vllm_cannot_follow_is_the_callers_fault(tmp_path: Path, pattern: str) -> None:
-    """It answers them with a 500, which would end a trial; its own faults stay 500."""
+    """vLLM returns 500 for them, which would end a trial; its other errors remain 500."""
     serving = Serving(tmp_path)
     limits = TrialLimits(max_parse_failure_rate=0.1, min_requests=1)
     serving.promote(OLD, trial=Trial(model=NEW, mode="canary", share=1.0, limits=limits))
@@ -125,7 +125,7 @@ def test_a_pattern_vllm_cannot_follow_is_the_callers_fault(tmp_path: Path, patte
     body = {"model": "intent", "messages": MESSAGES, "structured_outputs": {"regex": pattern}}
     answer = serving.ask("POST", CHAT, body)
     assert (answer.status, answer.code) == (400, "invalid_request")
-    assert len(answer.chunks) == 1, "nothing of vLLM's own"
+    assert len(answer.chunks) == 1, "nothing of vLLM's answer"
     assert serving.trial()["ended"] is None
     del body["structured_outputs"]
     assert serving.ask("POST", CHAT, body).status == 500
@@ -134,7 +134,7 @@ def test_a_pattern_vllm_cannot_follow_is_the_callers_fault(tmp_path: Path, patte
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/tokenize"])
 def test_vllm_sees_none_of_it(tmp_path: Path, path: str) -> None:
-    """Not even from the operator, whose key the pipeline uses."""
+    """Also refused for the operator, whose key the pipeline uses."""
     serving = Serving(tmp_path)
     serving.promote(OLD)
     body = {"model": "intent", "messages": MESSAGES, "tool_choice": "required"}

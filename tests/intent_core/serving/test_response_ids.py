@@ -1,4 +1,4 @@
-"""The id of an answer names the model that gave it, whatever a caller sends."""
+"""The id of an answer contains the answering model, whatever a caller sends."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ def serving(tmp_path: Path) -> Serving:
 
 
 def sent_ids(serving: Serving) -> list[str]:
-    """What vLLM makes the answer's id of."""
+    """Return the request ids that vLLM received."""
     return serving.model.received[-1].values("x-request-id")
 
 
@@ -77,7 +77,7 @@ def test_an_unusable_id_of_a_caller_is_left_out(serving: Serving, values: list[b
     answer = serving.chat(headers=[(b"x-request-id", value) for value in values])
     [sent] = sent_ids(serving)
     assert parse_response_id(sent) == (OLD, "7")
-    assert answer.headers["x-request-id"] == "1", "what the server itself says stays"
+    assert answer.headers["x-request-id"] == "1", "the server's own header is kept"
 
 
 def test_in_a_trial_the_id_names_who_really_answered(serving: Serving) -> None:
@@ -85,7 +85,7 @@ def test_in_a_trial_the_id_names_who_really_answered(serving: Serving) -> None:
     serving.promote(OLD, trial=canary)
     assert parse_response_id(serving.chat().headers["x-intent-id"]) == (NEW, "8")
     assert sent_ids(serving)[0].startswith(f"{NEW}-v8-")
-    # The operator's requests are in no trial.
+    # The operator's requests are not part of a trial.
     assert parse_response_id(serving.chat(key=OPERATOR_KEY).headers["x-intent-id"]) == (OLD, "7")
 
 
@@ -94,7 +94,7 @@ def test_in_a_shadow_the_id_names_the_champion(serving: Serving) -> None:
     answer = serving.chat()
     assert parse_response_id(answer.headers["x-intent-id"]) == (OLD, "7")
     assert serving.asked == [OLD, NEW]
-    assert sent_ids(serving) == [], "the copy's answer is nobody's"
+    assert sent_ids(serving) == [], "the copy's answer is not sent to a caller"
 
 
 def test_a_model_without_a_version_is_named_by_its_content(serving: Serving) -> None:

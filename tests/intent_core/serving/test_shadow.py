@@ -1,4 +1,4 @@
-"""A shadow behind the middleware: callers never notice it, and its answers are compared."""
+"""Shadow mode in the middleware: callers are not affected, and answers are compared."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def serving(tmp_path: Path) -> Serving:
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Serving:
-    """The same without a trial."""
+    """Return the same server without a trial."""
     (tmp_path / "plain").mkdir()
     serving = Serving(tmp_path / "plain")
     serving.promote(OLD)
@@ -126,12 +126,12 @@ def test_callers_notice_nothing(
     async def ask(one: Serving) -> Answer:
         if streamed and path == CHAT:
             one.model.stream = [f"data: {event}\n\n".encode() for event in events]
-        # Nothing of the candidate's is waited for, or this would hang.
+        # The caller does not wait for the candidate; otherwise this would hang.
         return await asyncio.wait_for(one.send("POST", path, {**BODY, "prompt": "x"}), 5)
 
     answers = [asyncio.run(ask(one)) for one in (serving, plain)]
     for answer in answers:
-        # The one thing that no two answers share.
+        # Ids differ between any two answers.
         assert answer.headers.pop("x-intent-id").startswith(f"chatcmpl-{OLD}-v7-")
     assert answers[0] == answers[1]
     assert serving.asked[:1] == [OLD]

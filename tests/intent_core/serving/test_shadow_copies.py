@@ -1,4 +1,4 @@
-"""Copies as tasks: how many, how long, and what ends them."""
+"""Mirrored copies as tasks: concurrency, timeout and cancellation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -112,7 +112,7 @@ def test_copies_end_with_the_server(serving: Serving) -> None:
 
 
 def test_a_copy_has_a_client_that_stays(serving: Serving) -> None:
-    """vLLM listens for the client's leaving beside its work, and stops that when it is done."""
+    """vLLM waits for a disconnect while it works, and cancels that wait when it is done."""
     left: list[str] = []
 
     async def server(scope: Any, receive: Any, send: Any) -> None:

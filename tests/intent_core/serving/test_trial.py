@@ -1,4 +1,4 @@
-"""A canary behind the middleware: which model answers whom, what is counted, and how it ends."""
+"""Canary trials in the middleware: routing, counting and ending."""
 
 import asyncio
 import json
@@ -164,7 +164,8 @@ def test_a_passed_limit_returns_everyone_to_the_champion(
     assert serving.number("intent_trials_ended_total", **ended) == 1
     [record] = caplog.records
     assert record.getMessage() == (
-        f"the canary of {NEW} (version 8) as 'intent' is over: {name} is 0.5, found 1 in 4 requests"
+        f"trial ended: mode=canary model={NEW} version=8 alias=intent exceeded {name}: "
+        "value 1, limit 0.5, after 4 requests"
     )
     assert "Hangzhou" not in caplog.text
 
@@ -194,7 +195,7 @@ def test_a_candidate_that_breaks_is_returned_from(serving: Serving, path: str) -
 
 
 def test_no_caller_can_end_a_trial(serving: Serving) -> None:
-    """Wrong bodies, refused requests and leaving early are none of the candidate's doing."""
+    """Invalid bodies, refused requests and disconnects do not count against the candidate."""
     serving.promote(OLD, trial=trial(min_requests=1, max_parse_failure_rate=0))
     serving.ask("POST", CHAT, b'{"model": "intent", "messages": [], "x": NaN}')
     serving.ask("POST", CHAT, b'{"model": "intent", "messages": [], "user": "\\ud800"}')
@@ -254,7 +255,7 @@ def test_an_ended_trial_stays_so_until_the_file_says_another(serving: Serving) -
     serving.promote(OLD.replace("0", "1"), trial=trial(**limits))
     assert models() == {OLD.replace("0", "1")}
     assert serving.trial()["ended"] == "max_parse_failure_rate"
-    # Further changes begin anew, each with numbers of its own.
+    # Each further change starts a new trial with its own counts.
     for changed in (trial(share=0.99, **limits), trial(max_parse_failure_rate=0.6)):
         serving.promote(OLD, trial=changed)
         assert models() == {NEW}
@@ -274,7 +275,7 @@ def test_a_running_trial_keeps_its_numbers_while_it_is_the_same(serving: Serving
     assert serving.trial()["requests"] == 2
     other = OLD.replace("0", "1")
     serving.promote(other, trial=trial())
-    # Against another champion it is another comparison.
+    # With another champion a new comparison starts.
     assert serving.trial()["requests"] == 0
 
 

@@ -1,4 +1,4 @@
-"""Several processes train what one does: the model whole in each, or divided among them."""
+"""Several processes train the same model as one, with the model replicated or sharded."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ SHARDED = ["train.fsdp=true", "train.best_checkpoint=validation_loss", "train.sa
 
 @pytest.fixture(autouse=True)
 def keep_signals() -> Iterator[None]:
-    """The program takes the process for its own."""
+    """Restore the signal handlers that the program replaces in its process."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in kept.items():
@@ -88,7 +88,7 @@ def run_two_processes(job: Path, sharded: bool) -> "subprocess.CompletedProcess[
 
 
 def take_last_steps_back(job: Path) -> None:
-    """As if the run had been killed before its last checkpoint."""
+    """Remove the last checkpoint, as if the run had been killed before it."""
     out = job.parent / "out"
     shutil.rmtree(out / "model")
     (out / "result.json").unlink()

@@ -1,4 +1,4 @@
-"""The training program as its users start it: a process with a job file."""
+"""The training program, started as a process with a job file."""
 
 import hashlib
 import json
@@ -67,7 +67,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(tiny_model: Path, tmp_path: Pat
     reached = read_result(stopped).steps
     assert 9 <= reached < whole.steps
     (stopped.parent / "out" / PROGRESS_FILE).unlink()
-    # A checkpoint torn by a later kill is passed over.
+    # An incomplete checkpoint from a later kill is skipped.
     torn = stopped.parent / "out" / "checkpoints" / f"checkpoint-{whole.steps}"
     torn.mkdir()
     (torn / "trainer_state.json").write_text('{"global_st')
@@ -108,7 +108,7 @@ def test_a_sample_longer_than_seq_length_is_refused_with_the_remedy(
     assert start(job).wait(60) == 3
     fault = Fault.model_validate_json((tmp_path / "out" / FAULT_FILE).read_bytes())
     assert fault.kind == "DataError"
-    assert "set train.seq_length=64" in fault.message
+    assert "Set train.seq_length to 64" in fault.message
 
 
 def test_what_it_says_is_json_where_that_is_wanted(tiny_model: Path, tmp_path: Path) -> None:

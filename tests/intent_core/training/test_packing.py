@@ -1,4 +1,4 @@
-"""Packed rows compute what the samples compute one by one: loss, every gradient, isolation."""
+"""Packed rows give the same loss and gradients as separate samples, and samples are isolated."""
 
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,8 @@ EXAMPLES = [
     EncodedExample([*PREFIX, 24, 25, 26, 27, 28], [43, 44, 45, 46, 2]),
 ]
 TOLERANCE = 1e-9  # relative, in float64
-# The models compute their norms in float32 whatever their weights are; the sum of the prefix's
-# gradients over samples shows it.
+# The models compute norms in float32 whatever the dtype of their weights; the error is visible in
+# the sum of the prefix's gradients over samples.
 GRADIENT_TOLERANCE = 1e-6
 
 
@@ -41,7 +41,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     )
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
-            # Theirs computes in float32 whatever the model's type: its rounding would hide ours.
+            # transformers computes this in float32 for any dtype; its rounding would hide errors.
             module.forward = partial(norm_in_float64, module)
     return model
 
@@ -75,7 +75,7 @@ def inner(model: Any) -> Any:
 
 
 def loss_one_by_one(model: Any) -> torch.Tensor:
-    """As transformers computes it, by its own attention."""
+    """Compute the loss with transformers' own attention."""
     inner(model).set_attn_implementation("sdpa")
     total = torch.zeros((), dtype=torch.float64)
     for example in EXAMPLES:
@@ -137,14 +137,14 @@ def test_a_sample_does_not_see_its_neighbours(model: Any) -> None:
 
 
 def test_an_architecture_that_passes_nothing_on_is_padded(model: Any) -> None:
-    """What `attend` is not told apart it cannot keep apart; the check sees that by the numbers."""
+    """An architecture that drops the positions is detected by comparing the logits."""
     model.set_attn_implementation("sdpa")
     assert isolates_samples(model, EXAMPLES, len(PREFIX))
     assert model.config._attn_implementation == NAME
     model.set_attn_implementation("sdpa")
 
     class Deaf(torch.nn.Module):
-        """An architecture that drops arguments it does not know."""
+        """An architecture that drops unknown arguments."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -182,7 +182,7 @@ def test_a_row_by_hand() -> None:
     ("prompts", "length"),
     [
         ([[1, 2, 3, 4], [1, 2, 5, 6]], 2),
-        ([[1, 2, 3], [1, 2, 3]], 2),  # a token must stay that predicts the first answer token
+        ([[1, 2, 3], [1, 2, 3]], 2),  # one token must remain to predict the first answer token
         ([[1, 2, 3]], 2),
         ([[1, 2], [1, 2, 3, 4]], 1),
         ([[9, 2], [1, 2]], 0),
@@ -193,7 +193,7 @@ def test_shared_prefix_length(prompts: list[list[int]], length: int) -> None:
 
 
 class KeepGradients(TrainerCallback):
-    """What the optimizer is about to be given."""
+    """Records the gradients before the optimizer step."""
 
     def __init__(self) -> None:
         self.kept: dict[str, torch.Tensor] = {}
@@ -208,7 +208,7 @@ class KeepGradients(TrainerCallback):
 def test_a_step_is_the_mean_over_its_tokens_whatever_the_packing(
     model: Any, tmp_path: Path, per_row: int
 ) -> None:
-    model.requires_grad_(True)  # adapters, once fitted, leave the base frozen
+    model.requires_grad_(True)  # an adapter freezes the base weights
     tokens = sum(len(example.completion_ids) for example in EXAMPLES)
     wanted_loss = loss_one_by_one(model) / tokens
     wanted, loss = gradients(model, wanted_loss), wanted_loss.item()
@@ -240,7 +240,7 @@ def test_a_step_is_the_mean_over_its_tokens_whatever_the_packing(
     assert trainer.state.log_history[0]["loss"] == pytest.approx(loss, rel=1e-5)
     for name, gradient in wanted.items():
         scale = gradient.abs().max().item()
-        # The trainer's loss is float32.
+        # The trainer computes the loss in float32.
         torch.testing.assert_close(
             gradients_seen.kept[name], gradient, rtol=1e-4, atol=1e-5 * scale
         )

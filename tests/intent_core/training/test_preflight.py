@@ -1,4 +1,4 @@
-"""A base model that a recipe cannot train is refused before its weights are loaded."""
+"""A base model that cannot be trained with the recipe is rejected before loading its weights."""
 
 import json
 import shutil
@@ -48,16 +48,16 @@ def test_every_fault_is_listed_at_once(base: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         preflight(base, tokenizer, recipe(base))
     message = str(caught.value)
-    assert "architecture 'vit' is no causal language model" in message
-    assert "there are no *.safetensors" in message
-    assert "closes answers with '<|im_end|>', but servers stop at ['<|endoftext|>']" in message
-    assert "tokens, its vocabulary 10" in message
-    assert "it takes 64 tokens at most, train.seq_length is 128" in message
+    assert "model_type 'vit' is not a causal language model" in message
+    assert "no *.safetensors files" in message
+    assert "ends answers with '<|im_end|>', but servers stop at ['<|endoftext|>']" in message
+    assert "tokens, but vocab_size in config.json is 10" in message
+    assert "train.seq_length is 128, but the model supports at most 64 tokens" in message
 
 
 def test_no_layer_left_to_train(base: Path) -> None:
     frozen = [*FULL, "train.freeze_embeddings=true", "train.freeze_layers=2"]
-    with pytest.raises(ConfigError, match=r"it has 2 layers, train\.freeze_layers is 2"):
+    with pytest.raises(ConfigError, match=r"freeze_layers is 2, but the model has only 2"):
         check(base, *frozen)
 
 
@@ -85,5 +85,5 @@ def test_memory_is_estimated_by_method(base: Path, monkeypatch: pytest.MonkeyPat
     assert four < eight < lora < full
     monkeypatch.setattr(module, "available_bytes", lambda _: int(lora * 1.5))
     check(base, "train.lora_dim=4")
-    with pytest.raises(ConfigError, match=r"by full takes about .* GB: train by lora or qlora"):
+    with pytest.raises(ConfigError, match=r"method full requires about .* GB: set .* to lora"):
         check(base, *FULL)

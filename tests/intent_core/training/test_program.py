@@ -1,4 +1,4 @@
-"""What a training does when memory is short, when there is a best checkpoint, and in company."""
+"""Training when memory runs out, with a best checkpoint, and with failures."""
 
 import json
 import signal
@@ -31,7 +31,7 @@ SHORT = [*FULL, "train.num_train_epochs=3", "train.global_batch_size=8", "train.
 
 @pytest.fixture(autouse=True)
 def keep_signals() -> Iterator[None]:
-    """The program takes the process for its own."""
+    """Restore the signal handlers that the program replaces in its process."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in kept.items():
@@ -48,7 +48,7 @@ def messages(job: Path) -> list[str]:
 
 
 def refuse_large_rows(monkeypatch: pytest.MonkeyPatch, most: int, after: int = 0) -> None:
-    """Memory ends at a row of more than `most` samples, from the given micro-step on."""
+    """Rows of more than `most` samples run out of memory from the given micro-step on."""
     done = RowTrainer.compute_loss
     calls = 0
 
@@ -110,8 +110,8 @@ def test_out_of_memory_halves_the_rows_and_the_optimisation_stays(
     assert (result.per_device_train_batch_size, result.gradient_accumulation_steps) == (2, 4)
     assert result.samples_per_step == 8
     assert [m for m in messages(tight) if "out of memory" in m] == [
-        "out of memory with 8 samples in a row: going on with 4, still 8 in a step",
-        "out of memory with 4 samples in a row: going on with 2, still 8 in a step",
+        "out of memory with 8 samples per row: retrying with 4, still 8 per step",
+        "out of memory with 4 samples per row: retrying with 2, still 8 per step",
     ]
     assert [step for step, _ in result.losses] == list(range(1, 10))
     for (_, one), (_, other) in zip(read_result(roomy).losses, result.losses, strict=True):
@@ -158,7 +158,7 @@ def test_exact_match_is_what_greedy_decoding_gives(tiny_model: Path, tmp_path: P
         text = tokenizer.decode(answer[0, prompt.shape[1] :], skip_special_tokens=True)
         right += text == example.output
     assert result.validation_exact_match == pytest.approx(right / len(examples))
-    assert right > 0, "nothing was learned, so nothing was shown"
+    assert right > 0, "nothing was learned, so the comparison proves nothing"
 
 
 def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(
@@ -170,7 +170,7 @@ def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(
     result = program.run(read_job(job))
     assert result.status == "finished"
     assert result.best_step is not None
-    assert result.steps == result.best_step + 10, "two checkpoints without a better one"
+    assert result.steps == result.best_step + 10, "two checkpoints without an improvement"
     lines = (tmp_path / "out" / PROGRESS_FILE).read_text(encoding="utf-8").splitlines()
     seen = {
         row["step"]: row["loss"] for row in map(json.loads, lines) if row["phase"] == "validating"
@@ -192,7 +192,7 @@ def test_frozen_layers_stay_as_they_are(tiny_model: Path, tmp_path: Path) -> Non
 
 def test_a_best_checkpoint_needs_validation_rows(tiny_model: Path, tmp_path: Path) -> None:
     job = read_job(write_job(tmp_path, tiny_model, *SHORT, "train.best_checkpoint=exact_match"))
-    with pytest.raises(ConfigError, match="needs a validation split"):
+    with pytest.raises(ConfigError, match="requires a validation split"):
         program.run(job.model_copy(update={"validation_file": None}))
 
 
@@ -205,7 +205,7 @@ def test_an_empty_training_split_is_named(tiny_model: Path, tmp_path: Path) -> N
 
 def test_a_loss_that_does_not_fall_is_named(tiny_model: Path, tmp_path: Path) -> None:
     idle = ["train.learning_rate=1e-9", "train.num_train_epochs=20"]
-    with pytest.raises(TrainingError, match=r"does not fall.*Raise train\.learning_rate"):
+    with pytest.raises(TrainingError, match=r"does not decrease.*Raise train\.learning_rate"):
         program.run(read_job(write_job(tmp_path, tiny_model, *SHORT, *idle)))
 
 
@@ -218,12 +218,12 @@ def test_a_loss_of_nan_is_named(
         return done(self, *args, **kwargs) * float("nan")
 
     monkeypatch.setattr(RowTrainer, "compute_loss", spoil)
-    with pytest.raises(TrainingError, match=r"the loss is nan.*lower train\.learning_rate"):
+    with pytest.raises(TrainingError, match=r"the loss is nan.*Lower train\.learning_rate"):
         program.run(read_job(write_job(tmp_path, tiny_model, *SHORT)))
 
 
 def test_validation_leaves_the_gradients_of_a_4bit_base(tiny_model: Path) -> None:
-    """bitsandbytes repacks what is asked in eval mode on some processors, and loses gradients."""
+    """On some CPUs bitsandbytes repacks weights in evaluation mode and loses gradients."""
     overrides = [*QLORA, "train.load_in_4bit=true", f"train.base_model={tiny_model}"]
     model = prepare_model(tiny_model, load_config(None, overrides).train)
     ids = torch.tensor([[5, 6, 7, 8, 9]])

@@ -21,8 +21,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def pytest_configure() -> None:
-    """Before anything imports Prefect, whose settings are read at its import."""
-    # A suite started in the background ignores SIGINT and hands that down; workers stop by it.
+    """Set the environment before anything imports Prefect, which reads its settings at import."""
+    # A test run in the background ignores SIGINT, and so would its children; workers need SIGINT
+    # to stop.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [n for n in os.environ if n.startswith(("INTENT_", "PREFECT_", "MLFLOW_"))]:
         del os.environ[name]
@@ -46,7 +47,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment() -> Iterator[None]:
-    """A test that changes the environment or the settings leaves no trace."""
+    """Restore the environment and the settings after a test that changed them."""
     from tasks.settings import get_settings
 
     before = dict(os.environ)
@@ -66,7 +67,7 @@ def settings():  # type: ignore[no-untyped-def]  # imported late, see pytest_con
 
 @pytest.fixture(scope="session")
 def platform(settings) -> Iterator[object]:  # type: ignore[no-untyped-def]
-    """The embedded services, started once and stopped with everything they brought along."""
+    """The embedded services, started once and stopped with all their processes."""
     import shutil
 
     from tasks.local_services.services import start_services, stop_services
@@ -83,13 +84,13 @@ def platform(settings) -> Iterator[object]:  # type: ignore[no-untyped-def]
 
 @pytest.fixture(scope="session")
 def closed_port() -> int:
-    """A port nobody answers on."""
+    """A port without a server."""
     return free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama of a few hundred thousand weights with a ChatML template."""
+    """A random Llama with a few hundred thousand weights and a ChatML template."""
     from tests.support.builders.tiny_model import build_tiny_model
 
     folder: Path = build_tiny_model(tmp_path_factory.mktemp("tiny") / "model")

@@ -1,4 +1,4 @@
-"""Names of our modules in texts and configuration: each leads to what there is."""
+"""Every dotted name of our modules in texts and configuration exists."""
 
 import ast
 import functools
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from tasks.settings import CHECKOUT
 
-# A module or what a module has, but no address, path or part of a longer name.
+# A module or a name in a module, but not part of a URL, a path or a longer name.
 DOTTED = re.compile(r"(?<![\w./@-])(?:flows|tasks|intent_core)(?:\.[A-Za-z_]\w*)+(?![\w/-])")
-# History speaks of what there was.
+# Describes old versions, so its names may no longer exist.
 HISTORY = {"CHANGELOG.md"}
 NO_MODULE = {
-    # Names of loggers, made up in tests.
+    # Logger names invented in tests.
     "tasks.step",
     "tasks.x",
-    # A local variable of asyncio's tasks.
+    # A local variable that holds asyncio tasks.
     "tasks.create_task",
 }
 
@@ -30,7 +30,7 @@ def list_texts() -> list[Path]:
 
 
 def resolves(name: str) -> bool:
-    """Is it a module, or what a module defines? Read, not imported: torch takes its time."""
+    """Whether the name is a module or defined in one; parsed, because importing torch is slow."""
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
         names = read_module(CHECKOUT.joinpath(*parts[:count]))
@@ -41,7 +41,7 @@ def resolves(name: str) -> bool:
 
 @functools.cache
 def read_module(path: Path) -> frozenset[str] | None:
-    """What the module at `path` (without suffix) binds; None where there is no module."""
+    """Return the names that the module at `path` (without suffix) binds; None without a module."""
     file = path.with_suffix(".py")
     if not file.is_file():
         file = path / "__init__.py"

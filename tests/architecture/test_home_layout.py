@@ -1,4 +1,4 @@
-"""Paths below INTENT_HOME are spelled in one module, and the rest of the product asks it."""
+"""Only one module spells paths below INTENT_HOME; the rest of the product uses it."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ HOME = re.compile(r"(\bhome|\blayout\.root)(\.(resolve|absolute)\(\))?$")
 
 
 def find_joins(source: str) -> list[int]:
-    """Lines that build a path from a home: by `/`, by a method, or by a formatted string."""
+    """Return the lines that build a path from a home: with `/`, a method or an f-string."""
     lines = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
@@ -67,7 +67,7 @@ def test_every_way_to_spell_one_is_seen(source: str) -> None:
 
 
 def test_paths_are_those_of_homes_that_exist(tmp_path: Path) -> None:
-    """Renaming one would lose the state of every installation."""
+    """Renaming a path would lose the state of every existing installation."""
     layout = HomeLayout(tmp_path)
     names = {name: str(path.relative_to(tmp_path)) for name, path in vars(layout).items()}
     kept = {
@@ -107,7 +107,7 @@ def test_paths_are_those_of_homes_that_exist(tmp_path: Path) -> None:
     assert layout.alias_file("vllm-x") == tmp_path / "aliases" / "vllm-x.json"
 
 
-def test_an_entry_that_nobody_declared_is_reported(tmp_path: Path) -> None:
+def test_an_undeclared_entry_is_reported(tmp_path: Path) -> None:
     for name in ("work/trainings/x/job.json", "secrets/api_key", "serving.json", "run.lock"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

@@ -1,4 +1,4 @@
-"""Importing a module does nothing else, and the lower packages load nothing of serving."""
+"""Importing a module has no side effects, and lower packages do not load serving code."""
 
 import json
 import os
@@ -25,7 +25,7 @@ BELOW_SERVING = tuple(
         "training",
     )
 )
-# Imports modules stage by stage; prints what that did besides, and what it had loaded after each.
+# Imports modules in stages; prints the side effects, and the loaded modules after each stage.
 _WATCHED = """
 import importlib, json, os, sys, threading, traceback
 
@@ -36,7 +36,7 @@ def is_kept(path):
     return os.path.abspath(os.fsdecode(path)).startswith(kept)
 
 def is_by_source(stack):
-    # torch and numpy set variables when they are imported, wherever that is.
+    # Ignore third-party modules: importing torch or numpy sets environment variables.
     for frame in reversed(stack):
         if frame.filename.startswith(sources):
             return True
@@ -73,7 +73,7 @@ json.dump([deeds, loaded], sys.stdout)
 
 
 class Watched(NamedTuple):
-    """What importing did besides, and the modules that were loaded after each stage."""
+    """The side effects of importing, and the loaded modules after each stage."""
 
     deeds: list[str]
     loaded: list[list[str]]
@@ -82,7 +82,7 @@ class Watched(NamedTuple):
 def import_watched(
     folder: Path, stages: Sequence[Sequence[str]], sources: Sequence[Path]
 ) -> Watched:
-    """Import in a fresh process, whose folders are all below `folder`."""
+    """Import in a new process whose home and working folders are below `folder`."""
     homes = {name: str(folder / name) for name in ("HOME", "INTENT_HOME", "PREFECT_HOME")}
     for home in (*homes.values(), str(folder / "cwd")):
         Path(home).mkdir(parents=True)
@@ -107,7 +107,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     return import_watched(tmp_path_factory.mktemp("imports"), [lower, MODULES], rooms)
 
 
-# Every module in one process, torch and mlflow with them.
+# Slow: imports every module in one process, including torch and mlflow.
 @pytest.mark.timeout(400)
 def test_importing_does_nothing(watched: Watched) -> None:
     assert watched.deeds == []

@@ -1,4 +1,4 @@
-"""Names: none that says nothing, and no type that is defined twice."""
+"""Naming rules: no meaningless names, and no type defined twice."""
 
 import ast
 from collections import defaultdict
@@ -9,7 +9,7 @@ from tasks.settings import CHECKOUT
 
 ROOMS = ("flows", "tasks", "intent_core")
 SAY_NOTHING = {"found", "one", "beside", "told", "left", "asked"}
-# Fields that users' scripts read.
+# Published fields: users' scripts read them.
 PUBLISHED = {("flows/lineage/trace.py", "asked")}
 FOLDERS = {"utils", "common", "helpers", "types", "base"}
 
@@ -21,7 +21,7 @@ def parse(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
 
 
 def list_bindings(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Every name that the code gives: variables, parameters, attributes, functions."""
+    """Yield every name that the code defines: variables, parameters, attributes, functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.lineno, node.name
@@ -34,7 +34,7 @@ def list_bindings(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def list_types(tree: ast.Module) -> Iterator[str]:
-    """Classes and type aliases, private ones too, wherever in the module."""
+    """Yield the classes at any level and the type aliases, including private ones."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             yield node.name
@@ -73,7 +73,7 @@ def test_no_type_has_two_definitions() -> None:
 
 
 def test_no_folder_or_module_is_a_drawer() -> None:
-    """`utils` and the like take anything, so nothing can be found in them."""
+    """Names such as `utils` do not state what a module contains."""
     paths = [path for path, _ in parse(*ROOMS)]
     drawers = [path for path in paths if FOLDERS & {*path.parent.parts, path.stem}]
     assert not drawers

@@ -1,4 +1,4 @@
-"""One seam for each thing that varies: outside it no code asks which member it is."""
+"""Code outside the serving targets does not check which kind of target is used."""
 
 import ast
 from collections.abc import Iterator

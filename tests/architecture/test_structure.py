@@ -1,4 +1,4 @@
-"""Folders small enough to take in, files small enough to read, packages that tools can see."""
+"""Limits for entries per folder and lines per file; every package has an `__init__.py`."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def list_folders() -> list[Path]:
 def test_a_folder_is_a_small_package_that_says_what_it_is(folder: Path) -> None:
     entries = [path.name for path in folder.iterdir() if path.name not in IGNORED]
     assert len(entries) <= MOST_ENTRIES, sorted(entries)
-    # Without it import-linter and pkgutil pass the folder over in silence.
+    # Without it import-linter and pkgutil silently skip the folder.
     assert (folder / "__init__.py").read_text(encoding="utf-8").startswith('"""')
 
 

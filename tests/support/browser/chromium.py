@@ -1,4 +1,4 @@
-"""A real browser, without a screen: what a page shows, and a picture of it."""
+"""A real headless browser: read a page's DOM or take a screenshot."""
 
 import shutil
 import subprocess
@@ -15,18 +15,18 @@ FLAGS = (
 
 
 def find_browser() -> str:
-    """Chromium's path; `make test` installs it where it may."""
+    """Return Chromium's path or skip the test; `make test` tries to install it."""
     found = shutil.which("chromium") or shutil.which("google-chrome")
     return found or pytest.skip("no chromium: apt-get install chromium")
 
 
 def read_page(url: str) -> str:
-    """The page's DOM when its scripts have run."""
+    """Return the page's DOM after its scripts have run."""
     return _run(url, "--dump-dom")
 
 
 def take_picture(url: str, path: Path, width: int = 1500, height: int = 1100) -> bytes:
-    """A PNG of the page's first `height` pixels."""
+    """Return a PNG of the page's first `height` pixels."""
     _run(url, f"--window-size={width},{height}", f"--screenshot={path}")
     return path.read_bytes()
 

@@ -1,4 +1,4 @@
-"""A real browser that is driven as a person does: typed into, looked at, its requests counted."""
+"""Drive a real browser like a user: type text, read the page, record its requests."""
 
 import base64
 import contextlib
@@ -18,7 +18,7 @@ from tests.support.scenarios.two_machines import wait_for
 
 
 class Driven:
-    """One tab, spoken to in Chromium's own protocol; `urls` is all that its pages asked for."""
+    """One tab, driven by Chromium's DevTools protocol; `urls` lists all requested URLs."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -28,7 +28,7 @@ class Driven:
             self._command(f"{domain}.enable")
 
     def open_when_up(self, url: str, timeout_s: float = 60) -> None:
-        """Go there as soon as somebody answers."""
+        """Open the URL as soon as its server answers."""
 
         def is_there() -> bool:
             return "errorText" not in self._command("Page.navigate", url=url)
@@ -36,16 +36,16 @@ class Driven:
         wait_for(url, is_there, timeout_s)
 
     def read(self, script: str) -> Any:
-        """The value of a JavaScript expression; None when it fails."""
+        """Return the value of a JavaScript expression; None if it fails."""
         done = self._command("Runtime.evaluate", expression=script, returnByValue=True)
         return done["result"].get("value")
 
     def wait_for(self, script: str, timeout_s: float = 30) -> Any:
-        """The same, once it is true."""
+        """Wait until a JavaScript expression is true and return its value."""
         return wait_for(script, lambda: self.read(script), timeout_s)
 
     def write(self, selector: str, text: str) -> None:
-        """Put the text into a field in place of what is there, and press Enter."""
+        """Replace the content of a field with the text and press Enter."""
         field = f"document.querySelector({json.dumps(selector)})"
         self.wait_for(f"!!{field}")
         self.read(f"{field}.focus(), {field}.select()")
@@ -72,7 +72,7 @@ class Driven:
 
 @contextlib.contextmanager
 def driven_browser(profile: Path, *flags: str) -> Iterator[Driven]:
-    """A browser with one empty tab, and that profile folder."""
+    """Yield a browser with one empty tab that uses the profile folder."""
     options = ("--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank")
     process = subprocess.Popen(
         [find_browser(), *FLAGS, *flags, *options], stderr=subprocess.DEVNULL

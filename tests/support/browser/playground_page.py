@@ -1,4 +1,4 @@
-"""The page of `intent try` as a person has it: the command started, a browser before it."""
+"""The page of `intent try`, opened in a real browser."""
 
 import contextlib
 import os
@@ -21,14 +21,14 @@ _SIDE = """(side => side && Object.fromEntries(["text", "model", "version", "con
 
 
 class Page(NamedTuple):
-    """What is typed into it and what it shows."""
+    """Types into the page and checks what it shows."""
 
     world: World
     browser: Driven
     candidate: ModelArtifact
 
     def tells(self, utterance: str, *, champion: ModelArtifact) -> None:
-        """Each model's own answer, who gave it and how sure it was, and whether they disagree."""
+        """Check both models' answers, names, versions and confidences, and the verdict."""
         self.browser.write("#utterance textarea, #utterance input", utterance)
         shown = 'document.querySelector("#answers .%s")?.textContent'
         self.browser.wait_for(f"{shown % 'utterance'} === {utterance!r}")
@@ -42,7 +42,7 @@ class Page(NamedTuple):
             assert 0 <= float(told["confidence"].removesuffix(" %")) <= 100
 
     def keeps_to_itself(self) -> None:
-        """Nothing is asked of another machine, and no key reaches the browser."""
+        """Check that the page sends no request to another machine and contains no key."""
         urls, html = self.browser.urls, self.browser.read("document.documentElement.outerHTML")
         assert len(urls) > 10
         assert {urlsplit(url).hostname for url in urls if url.startswith("http")} == {"127.0.0.1"}
@@ -54,7 +54,7 @@ class Page(NamedTuple):
 
 @contextlib.contextmanager
 def open_page(world: World, folder: Path, *, candidate: ModelArtifact) -> Iterator[Page]:
-    """`intent try` with that candidate, until the page is closed with Ctrl-C."""
+    """Run `intent try` with that candidate; stop it with Ctrl-C at the end."""
     port = choose_free_port("127.0.0.1")
     options = ("--candidate", candidate.name, "--port", str(port))
     command = [sys.executable, "-m", "flows", "try", *options]

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Build the images without a Docker engine, look into them and run them:
+# Build the images without a Docker engine, inspect them and run them:
 #
 #   apt-get install buildah debootstrap
 #   tests/support/deployments/build_images.sh [IMAGE...]      worker s3 serve train; without a name: worker serve
 #
-# As root on Debian. It wants about 15 GB for worker and serve, and takes minutes; everything is
-# below WORK and removed at the end (KEEP=1 keeps it). Only what is committed is built.
+# Run as root on Debian. It needs about 15 GB for worker and serve, and takes minutes. All files are
+# below WORK and are removed at the end (KEEP=1 keeps them). Only committed files are built.
 # `train` also runs `intent demo` in its image, from an export to an answer, without a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -22,7 +22,7 @@ fail() {
 for program in buildah debootstrap git; do
   command -v "$program" >/dev/null || fail "$program is missing: apt-get install buildah debootstrap git"
 done
-[ "$(id -u)" = 0 ] || fail "run it as root: debootstrap and the chroot want it"
+[ "$(id -u)" = 0 ] || fail "run it as root: debootstrap and chroot require it"
 
 containers() { buildah --root "$work/storage" --runroot "$work/run" "$@"; }
 clean() {
@@ -33,10 +33,10 @@ clean() {
 }
 trap clean EXIT
 mkdir -p "$work/context" "$work/tmp"
-# Layers are unpacked here on their way.
+# buildah unpacks layers here.
 export TMPDIR=$work/tmp
 
-# --- what this machine tells pip, for the builds alone -----------------------------------------
+# --- this machine's pip settings, for the builds only ------------------------------------------
 pip_setting() {
   local variable=PIP_${1^^}
   variable=${variable//-/_}
@@ -58,7 +58,7 @@ done
 base=$(sed -n 's/^ARG BASE=//p' docker/worker.Dockerfile)
 make_base() {
   local container root mirror
-  # apt's own mirror, which this machine reaches.
+  # The mirror that apt uses on this machine.
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | sort -u | head -1)
   container=$(containers from scratch)
   root=$(containers mount "$container")
@@ -72,13 +72,13 @@ make_base() {
   containers commit --quiet --rm "$container" "$base" >/dev/null
 }
 if containers inspect --type image "$base" >/dev/null 2>&1; then
-  echo "base: $base is here"
+  echo "base: $base already exists"
 elif timeout 90 buildah --root "$work/storage" --runroot "$work/run" pull --quiet "$base" \
     >/dev/null 2>&1; then
   echo "base: $base was pulled"
 else
   make_base
-  echo "base: Debian's own Python under the name $base; no registry was reached"
+  echo "base: no registry is reachable; built $base from Debian's Python"
 fi
 
 # --- the images --------------------------------------------------------------------------------
@@ -91,12 +91,12 @@ build() {
     --tag "intent-pipeline-$name:$tag" "${mounts[@]}" "$@" "$work/context" \
     >"$work/$name.log" 2>&1 || {
     tail -25 "$work/$name.log" >&2
-    fail "$name was not built; the whole log: $work/$name.log (KEEP=1 keeps it)"
+    fail "could not build $name; complete log: $work/$name.log (KEEP=1 keeps it)"
   }
   echo "$name: built in $((SECONDS - started)) s"
 }
 
-# within IMAGE COMMAND...: as its own user, in a container that goes away
+# within IMAGE COMMAND...: run as the image's user in a temporary container
 within() {
   local container status=0
   container=$(containers from --pull-never "$1")
@@ -112,15 +112,15 @@ report() {
   within "$image" sh -c 'du -sh /opt/intent/.venv* 2>/dev/null || true'
   within "$image" sh -c '[ "$(id -u)" = 10001 ] && [ ! -w /opt/intent ] && [ ! -w /usr/local/bin ] &&
     [ -w /var/lib/intent ] && [ ! -e .venv/bin/uv ] && [ ! -e .venv/bin/pip ]' ||
-    fail "$image: not as it should be for user 10001"
+    fail "$image: wrong user, permissions or leftover build tools"
   container=$(containers from --pull-never "$image")
   root=$(containers mount "$container")
   [ -z "$(find "${root:?}/var/cache/build" "$root/var/lib/apt/lists" -type f 2>/dev/null)" ] ||
-    fail "$image: caches are left"
+    fail "$image: contains build caches"
   containers rm "$container" >/dev/null
 }
 
-# Whether `intent serve` answers at its gateway; it stops by itself when told so.
+# Check that `intent serve` answers at its gateway and stops on SIGTERM.
 serves='
   export INTENT_HOME=/tmp/home INTENT_GATEWAY_PORT=18099 INTENT_HOST=127.0.0.1
   url=http://127.0.0.1:18099/gateway/health
@@ -138,7 +138,7 @@ for name in worker serve train s3; do
   esac
   case $name in
     worker)
-      # The others stand on it.
+      # The other images are built on it.
       build worker "$version" --build-arg "INTENT_COMMIT=$(git rev-parse HEAD)"
       image=intent-pipeline-worker:$version
       report "$image"
@@ -146,7 +146,7 @@ for name in worker serve train s3; do
       within "$image" prefect version >/dev/null && echo "worker: prefect version"
       within "$image" mlflow --version
       within "$image" sh -euc 'command -v sleep
-        if python -c "import torch" 2>/dev/null; then echo "torch is here" >&2; exit 1; fi
+        if python -c "import torch" 2>/dev/null; then echo "torch is installed" >&2; exit 1; fi
         python -c "import flows.pipeline, flows.watch_exports, flows.promote, psycopg2, asyncpg"'
       within "$image" sh -euc "$serves"
       ;;
@@ -180,4 +180,4 @@ for name in worker serve train s3; do
       ;;
   esac
 done
-echo "build_images: ${images[*]}: built, and run as above"
+echo "build_images: ${images[*]}: built and tested"

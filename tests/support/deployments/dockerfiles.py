@@ -1,7 +1,7 @@
-"""The Dockerfiles as their instructions, and compose.yaml as far as ours uses Compose.
+"""Parse the Dockerfiles into instructions, and compose.yaml into a strict model.
 
-No package at hand carries the Compose specification's schema, so `Compose` is what our file may
-have: a name that is none is refused, and so is one that our file has not needed yet.
+No available package contains the schema of the Compose specification, so `Compose` models only the
+fields that our file uses; any other field is refused.
 """
 
 import re
@@ -35,14 +35,14 @@ def read_dockerfile(path: Path) -> list[Instruction]:
 
 
 def last_stage(path: Path) -> list[Instruction]:
-    """Of this the image is made."""
+    """Return the instructions of the last stage, which becomes the image."""
     instructions = read_dockerfile(path)
     starts = [number for number, one in enumerate(instructions) if one.name == "FROM"]
     return instructions[starts[-1] :]
 
 
 def defaults_of(path: Path) -> dict[str, str]:
-    """The build arguments with their defaults."""
+    """Return the build arguments with their defaults."""
     found = (one.text.partition("=") for one in read_dockerfile(path) if one.name == "ARG")
     return {name: value.strip('"') for name, _, value in found}
 
@@ -156,5 +156,5 @@ def read_compose() -> Compose:
 
 
 def settled(text: str) -> str:
-    """As Compose reads it where no variable is set."""
+    """Replace `${NAME:-default}` by the default, as Compose does if NAME is not set."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)

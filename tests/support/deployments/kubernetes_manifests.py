@@ -1,4 +1,4 @@
-"""The Kubernetes manifests, rendered."""
+"""Render the Kubernetes manifests."""
 
 import functools
 from collections.abc import Iterator
@@ -16,21 +16,21 @@ EXAMPLE = FOLDER / "secrets.example.yaml"
 
 @functools.cache
 def rendered(name: str) -> Objects:
-    """An overlay; or the base with a component."""
+    """Render an overlay, or the base with a component."""
     if name in OVERLAYS:
         return render(FOLDER / "overlays" / name)
     return render(FOLDER / "base", FOLDER / "components" / name)
 
 
 def containers_of(objects: Objects) -> Iterator[tuple[Document, Document]]:
-    """Each container, and the specification of its pod."""
+    """Yield each container and its pod's specification."""
     for pod in pods_of(objects).values():
         for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
             yield container, pod["spec"]
 
 
 def environment_of(container: Document, objects: Objects) -> dict[str, str]:
-    """Its variables; of one that is referred to, the empty string."""
+    """Return the container's variables; a variable with `valueFrom` is the empty string."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         found |= objects["ConfigMap", source["configMapRef"]["name"]]["data"]

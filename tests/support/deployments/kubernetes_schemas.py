@@ -1,7 +1,7 @@
-"""Documents against the API's schemas, and those of the Prometheus Operator as it documents them.
+"""Validate documents against the schemas of the Kubernetes API and the Prometheus Operator.
 
-The operator's own definitions are not at hand: `ServiceMonitor` and `PrometheusRule` are as much of
-its API reference (monitoring.coreos.com/v1) as ours use, and anything else is refused.
+The operator's schemas are not available as a package. `ServiceMonitor` and `PrometheusRule` model
+the fields of its API reference (monitoring.coreos.com/v1) that we use; other fields are refused.
 """
 
 from typing import Annotated, Any, Literal
@@ -88,7 +88,7 @@ CUSTOM: dict[str, type[ServiceMonitor] | type[PrometheusRule]] = {
 
 
 def validate(document: dict[str, Any]) -> None:
-    """Raises `ValidationError`, of whichever library knows the kind."""
+    """Validate a document; raises the `ValidationError` of pydantic or kubernetes_validate."""
     if document["kind"] in CUSTOM:
         CUSTOM[document["kind"]].model_validate(document)
     else:

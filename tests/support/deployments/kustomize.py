@@ -1,8 +1,8 @@
-"""What kustomize makes of a folder, for as much of kustomize as our manifests use.
+"""Render a folder like kustomize, for the features that our manifests use.
 
-A test that runs only where somebody has installed the binary checks little: this stands in.
-Its merge is by name for containers, volumes and variables, and replaces every other list. Where
-`kubectl` is installed a test compares it with the real one.
+This replaces the kustomize binary, which most test machines do not have. Containers, volumes and
+variables are merged by name; other lists are replaced. If `kubectl` is installed, a test compares
+the result with the real kustomize.
 """
 
 import copy
@@ -13,7 +13,7 @@ import yaml
 
 Document = dict[str, Any]
 Objects = dict[tuple[str, str], Document]
-"""By kind and name."""
+"""Documents by kind and name."""
 
 MERGED_BY = {
     "containers": "name",
@@ -38,9 +38,9 @@ def name_of(document: Document) -> tuple[str, str]:
 
 
 def render(folder: Path, *components: Path) -> Objects:
-    """The objects of a base or an overlay, with `components` as an overlay of it would have them.
+    """Return the objects of a base or an overlay, with `components` applied.
 
-    A generated ConfigMap has no hash in its name.
+    Unlike kustomize's, the names of generated ConfigMaps have no hash.
     """
     objects: Objects = {}
     _apply(folder, objects)
@@ -54,7 +54,7 @@ def render(folder: Path, *components: Path) -> Objects:
 def _apply(folder: Path, objects: Objects) -> None:
     (entry,) = read_documents(folder / "kustomization.yaml")
     unknown = set(entry) - _KNOWN
-    assert not unknown, f"{folder}: this renderer does not know {sorted(unknown)}"
+    assert not unknown, f"{folder}: this renderer does not support {sorted(unknown)}"
     for name in entry.get("resources", []):
         _add(objects, _read_resource(folder / name))
     for generator in entry.get("configMapGenerator", []):
@@ -62,7 +62,7 @@ def _apply(folder: Path, objects: Objects) -> None:
     for name in entry.get("components", []):
         _apply(folder / name, objects)
     for patch in entry.get("patches", []):
-        assert set(patch) == {"path"}, f"{folder}: a patch is a file with the object it changes"
+        assert set(patch) == {"path"}, f"{folder}: only patches from files are supported"
         for change in read_documents(folder / patch["path"]):
             assert name_of(change) in objects, f"{folder}/{patch['path']}: no such object"
             objects[name_of(change)] = merge(objects[name_of(change)], change)
@@ -76,8 +76,8 @@ def _read_resource(path: Path) -> list[Document]:
 
 def _add(objects: Objects, documents: list[Document]) -> None:
     for document in documents:
-        assert name_of(document) not in objects, f"{name_of(document)} is there twice"
-        # By value: YAML's anchors make one object of what two have.
+        assert name_of(document) not in objects, f"{name_of(document)} is defined twice"
+        # Copied, because YAML anchors share one object between documents.
         objects[name_of(document)] = copy.deepcopy(document)
 
 
@@ -95,7 +95,7 @@ def _generate(folder: Path, generator: Document) -> Document:
 
 
 def merge(original: Any, change: Any, field: str = "") -> Any:
-    """A strategic merge: mappings by key, null removes, the lists of `MERGED_BY` by their key."""
+    """Merge strategically: mappings by key, null deletes, lists of `MERGED_BY` by their key."""
     if isinstance(original, dict) and isinstance(change, dict):
         merged = dict(original)
         for key, value in change.items():
@@ -126,7 +126,7 @@ def _set_namespace(objects: Objects, namespace: str) -> None:
 
 
 def pods_of(objects: Objects) -> dict[str, Document]:
-    """The pod template of each Deployment, by the Deployment's name."""
+    """Return the pod template of each Deployment by the Deployment's name."""
     return {
         name: document["spec"]["template"]
         for (kind, name), document in objects.items()

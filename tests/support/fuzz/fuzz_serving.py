@@ -1,12 +1,12 @@
-"""Requests nobody should send to the served model, by the gateway and at the model server's port.
+"""Fuzz the served model with malformed requests, through the gateway and at the model server.
 
     PYTHONPATH=$PWD python -m tests.support.fuzz.fuzz_serving --seconds 120 [--seed 1]
 
-It asks the served model of INTENT_HOME.
+It sends requests to the served model of INTENT_HOME.
 
-Nothing that is sent may get a 500 or end the server, read a file, show a key or a path, or make the
-server grow without bound; and afterwards it must answer as in its evaluation. Prints counts as
-JSON; the exit status is 1 when something was found. The requests follow from the seed.
+No request may get a 500, stop the server, read a file, reveal a key or a path, or leak memory;
+afterwards the model must give its golden answers. Prints counts as JSON; the exit status is 1 if
+there are findings. The seed determines the requests.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from tests.support.fuzz.raw_http import Reply, Shot, send
 from tests.support.fuzz.request_generator import Shooter
 
 GROWTH_MIB = 300
-"""More memory than this is not given back by a server that only caches what it has seen."""
+"""A server that only fills its caches grows by less than this."""
 _TIMEOUT_S, _UNFINISHED_S = 30.0, 2.0
 _THREADS = 3
 _MOST_FINDINGS = 40
@@ -47,7 +47,7 @@ _BAD = frozenset({500, 502, 503, 504})
 
 
 class Aim(NamedTuple):
-    """A served model."""
+    """The served model to attack."""
 
     settings: Settings
     served: ServedModel
@@ -63,15 +63,15 @@ class Aim(NamedTuple):
         return "127.0.0.1", self.process.port
 
     def memory_mib(self) -> float:
-        """Of the server and its children."""
+        """Return the memory of the server and its children in MiB."""
         leader = psutil.Process(self.process.pid)
         family = [leader, *leader.children(recursive=True)]
         return sum(process.memory_info().rss for process in family) / 2**20
 
     def find_fault(self) -> str:
-        """Why it does not serve as it should; "" when it does."""
+        """Return why the model is not served correctly; "" if it is."""
         if not self.process.is_alive():
-            return f"the model server is gone; see {self.process.log}"
+            return f"the model server has died; see {self.process.log}"
         served, key = self.served, self.settings.read_inference_key()
         try:
             require_golden(
@@ -83,17 +83,17 @@ class Aim(NamedTuple):
 
 
 def take_aim(settings: Settings) -> Aim:
-    """At what is served now. Raises `ServingError` when nothing is."""
+    """Aim at the served model. Raises `ServingError` if there is none."""
     served = read_state(settings).current
     server = find_model_server(settings, served.artifact, served.serve) if served else None
     process = find_process(settings.layout.processes, server.name) if server else None
     if served is None or process is None:
-        raise ServingError("nothing is served: `intent up`")
+        raise ServingError("no model is being served: start it with `intent up`")
     return Aim(settings, served, process)
 
 
 class Canaries:
-    """Files that nobody has a reason to open, and a watch on them and on the operator's key."""
+    """Planted files that no process should open, and a watch on them and the operator's key."""
 
     def __init__(self, folders: list[Path], watched: list[Path]) -> None:
         self.secret = f"canary-{secrets.token_hex(8)}"
@@ -109,10 +109,10 @@ class Canaries:
             libc.inotify_add_watch(self._watch, os.fsencode(path), _OPENED): str(path)
             for path in (*folders, *watched)
         }
-        assert self._watch >= 0 and min(self._names) > 0, "inotify is not to be had"
+        assert self._watch >= 0 and min(self._names) > 0, "inotify is not available"
 
     def opened(self) -> list[str]:
-        """What was opened since the last call."""
+        """Return the paths that were opened since the last call."""
         try:
             events = os.read(self._watch, 65536)
         except BlockingIOError:
@@ -131,9 +131,9 @@ class Canaries:
 
 @contextlib.contextmanager
 def canaries(settings: Settings) -> Iterator[Canaries]:
-    """In the home, where adapters lie, and elsewhere; all gone afterwards."""
+    """Plant files in the home, in the adapters folder and elsewhere; remove them afterwards."""
     with contextlib.ExitStack() as stack:
-        # The last but one is named as a model is, and was never promoted.
+        # Each folder below has the name of a model, which was never promoted.
         places = (settings.home.resolve(), settings.layout.adapters, None)
         folders = [
             Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-", dir=place)))
@@ -147,7 +147,7 @@ def canaries(settings: Settings) -> Iterator[Canaries]:
 
 
 class Fuzz:
-    """Shots until the time is up, and what came of them."""
+    """Sends requests until the time is up, and collects the findings."""
 
     def __init__(self, aim: Aim, planted: Canaries, seed: int) -> None:
         settings = aim.settings
@@ -162,7 +162,7 @@ class Fuzz:
             "site-packages": "a path of the server's environment",
         }
         self._lock = threading.Lock()
-        planted.opened()  # by ourselves, for the key
+        planted.opened()  # discard: we have just read the key ourselves
         self._ended = threading.Event()
         self.statuses: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
@@ -199,14 +199,14 @@ class Fuzz:
             for path in self._planted.opened():
                 self._report(f"{path} was opened", shot, reply)
             if not self._aim.process.is_alive():
-                self._report("the model server is gone", shot, reply)
+                self._report("the model server has died", shot, reply)
                 self._ended.set()
 
     def _find_problems(self, shot: Shot, reply: Reply) -> Iterator[str]:
         text = reply.raw.decode("utf-8", "replace")
         sent = shot.raw.decode("utf-8", "replace")
         for part, what in self._hidden.items():
-            # What the caller has written is no news to it; a key is not repeated all the same.
+            # An answer may repeat the request, but never a key.
             if part in text and (what == "a key" or part not in sent):
                 yield f"answered with {what}"
         yield from (f"status {status}" for status in set(reply.statuses) & _BAD)
@@ -226,11 +226,11 @@ class Fuzz:
 
 
 def fuzz(settings: Settings, seconds: float, seed: int = 0) -> dict[str, object]:
-    """Counts and findings; nothing was found when `findings` is empty."""
+    """Fuzz the served model; return the counts and the `findings`, which should be empty."""
     aim = take_aim(settings)
     fault = aim.find_fault()
     if fault:
-        raise ServingError(f"it does not serve well to begin with: {fault}")
+        raise ServingError(f"the model is not served correctly before the fuzzing: {fault}")
     with canaries(settings) as planted:
         one = Fuzz(aim, planted, seed)
         before, since = aim.memory_mib(), time.monotonic()
@@ -241,7 +241,7 @@ def fuzz(settings: Settings, seconds: float, seed: int = 0) -> dict[str, object]
     if fault:
         one.findings.append({"problem": fault})
     if grown > GROWTH_MIB:
-        one.findings.append({"problem": f"the server has grown by {grown:.0f} MiB"})
+        one.findings.append({"problem": f"the server's memory has grown by {grown:.0f} MiB"})
     return {
         "requests": one.kinds.total(),
         "seconds": round(took, 1),

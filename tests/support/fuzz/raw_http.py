@@ -1,4 +1,4 @@
-"""Requests as bytes, which no client would let through, and what comes back."""
+"""Send requests as raw bytes, which HTTP clients would refuse to send, and read the replies."""
 
 import re
 import socket
@@ -10,21 +10,21 @@ _MOST_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Shot:
-    """One request; `kind` is what is tried with it."""
+    """One request; `kind` names the attack."""
 
     kind: str
     raw: bytes
     opens: bool = False
-    """May it be answered with 200?"""
+    """Whether an answer with status 200 is acceptable."""
     is_unfinished: bool = False
-    """May the server rightly wait for more?"""
+    """Whether the server may wait for more data."""
     leaves_after: int = -1
-    """Bytes of the answer after which the caller leaves; -1 for never."""
+    """Bytes of the answer after which the caller disconnects; -1 for never."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """All bytes until the server closed, and the status of each answer in them."""
+    """All received bytes, and the status of each answer in them."""
 
     raw: bytes
     end: str
@@ -43,7 +43,7 @@ def format_request(
     *,
     length: str | None = None,
 ) -> bytes:
-    """A request that asks for the connection's end; `length` instead of the body's own."""
+    """Return a request with `Connection: close`; `length` replaces the true Content-Length."""
     size = length if length is not None else str(len(body)) if body else None
     lines = [f"{method} {path} HTTP/1.1", "Host: intent.example", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in headers]
@@ -69,7 +69,7 @@ def send(address: tuple[str, int], shot: Shot, timeout_s: float) -> Reply:
             except TimeoutError:
                 return Reply(bytes(received), "timeout")
             except OSError:
-                # An answer may have come before: of a body too large, say.
+                # The server may have answered before the reset, e.g. that the body is too large.
                 return Reply(bytes(received) or _rest(connection), "reset")
     except OSError:
         return Reply(b"", "refused")

@@ -1,4 +1,4 @@
-"""What a caller might put into a body: broken JSON, wrong types, and requests that cost much."""
+"""Request bodies for the fuzzer: broken JSON, wrong types, and expensive requests."""
 
 import gzip
 import json
@@ -111,7 +111,7 @@ _CHOICES: tuple[Any, ...] = (
 
 
 def outputs(rng: Random) -> Fields:
-    """Constrained decoding, by each of the ways there are."""
+    """Return fields for constrained decoding, by any of vLLM's options."""
     ways: tuple[Callable[[], Fields], ...] = (
         lambda: {"structured_outputs": {"regex": rng.choice(PATTERNS)}},
         lambda: {"structured_outputs": {"json": rng.choice(SCHEMAS)}},
@@ -141,7 +141,7 @@ def messages(rng: Random) -> Fields:
 
 
 def prompts(rng: Random) -> Fields:
-    """Completions: texts, token ids, many at once."""
+    """Return a prompt for the completions API: texts, token ids, or batches."""
     return {
         "prompt": rng.choice(
             (
@@ -154,7 +154,7 @@ def prompts(rng: Random) -> Fields:
 
 
 def parameters(rng: Random) -> Fields:
-    """A few of vLLM's fields, of the right type or of any."""
+    """Return a few of vLLM's fields with values of the right or a wrong type."""
     return {name: _value(rng, name) for name in rng.choices(FIELDS, k=rng.choice((1, 1, 2, 4)))}
 
 
@@ -175,7 +175,7 @@ def _value(rng: Random, name: str) -> Any:
 
 
 def broken(rng: Random, model: str) -> bytes:
-    """A body that is no JSON object, or that two readers would read differently."""
+    """Return a body that is not a JSON object, or that JSON parsers interpret differently."""
     good = json.dumps({"model": model, "messages": CHATS, "max_tokens": 2}).encode()
     name = json.dumps(model).encode()
     deep = rng.choice((100, 900, 5000, 100_000))

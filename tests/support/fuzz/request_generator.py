@@ -1,4 +1,4 @@
-"""What a caller might send: model names, paths, bodies, headers, and HTTP that is none."""
+"""Generate requests for the fuzzer: model names, paths, bodies, headers, invalid HTTP."""
 
 import gzip
 import json
@@ -48,7 +48,7 @@ _TWISTS: tuple[Callable[[str], str], ...] = (
 
 
 class Shooter:
-    """Makes requests, the same for the same seed."""
+    """Generates requests; the same seed gives the same requests."""
 
     def __init__(self, seed: int, alias: str, caller: str, operator: str, files: Sequence[str]):
         self._rng = Random(seed)
@@ -131,7 +131,7 @@ class Shooter:
         return self._post("broken body", request_bodies.broken(self._rng, self._alias), path)
 
     def _tokenize(self) -> Shot:
-        """With the operator's key, who may: nothing a mistake of ours sends may hurt either."""
+        """Use the operator's key, which is allowed: invalid requests must not harm the server."""
         fields = self._chat(request_bodies.parameters(self._rng)) | request_bodies.messages(
             self._rng
         )
@@ -256,7 +256,7 @@ class Shooter:
 
 
 def _spell(file: str) -> tuple[str, ...]:
-    """A file's path in the ways a careless join or decoder would take it."""
+    """Return spellings of a path that a careless path join or decoder would accept."""
     below = file.lstrip("/")
     return (
         *(file, "../" * 8 + below, "..%2f" * 8 + quote(below, safe=""), quote(file, safe="")),
@@ -267,5 +267,5 @@ def _spell(file: str) -> tuple[str, ...]:
 
 
 def _sendable(path: str) -> str:
-    """What a request line has room for; bytes beyond ASCII go as UTF-8."""
+    """Encode a path for the request line; non-ASCII characters are sent as UTF-8."""
     return path.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Callers who never stop asking, and what they are told."""
+"""Callers that send requests continuously and record the answers."""
 
 import contextlib
 import itertools
@@ -10,12 +10,12 @@ import httpx
 
 from tests.support.builders.random_models import UTTERANCES
 
-# Without one they leave no core to the promotion that they watch.
+# Without a pause they would leave no CPU core to the promotion under test.
 _PAUSE_S = 0.1
 
 
 class Told(NamedTuple):
-    """One answer; `model` is what its label says gave it."""
+    """One answer; `model` is the name in its x-intent-model header."""
 
     status: int
     model: str
@@ -24,7 +24,7 @@ class Told(NamedTuple):
 
 
 class Callers:
-    """What several callers have been told so far."""
+    """Callers of one alias; they record all answers."""
 
     def __init__(self, endpoint: str, key: str, alias: str) -> None:
         self._endpoint, self._alias = endpoint, alias
@@ -47,7 +47,7 @@ class Callers:
         return Told(200, answer.headers["x-intent-model"], utterance, text)
 
     def are_served(self) -> bool:
-        """Does a model answer at all?"""
+        """Whether any model answers."""
         try:
             return self.ask(UTTERANCES[0]).status == 200
         except httpx.HTTPError:
@@ -57,7 +57,7 @@ class Callers:
     def asking(self, count: int = 2) -> Iterator[None]:
         done = threading.Event()
 
-        def go_on() -> None:
+        def keep_asking() -> None:
             with httpx.Client() as client:
                 for utterance in itertools.cycle(UTTERANCES):
                     if done.is_set():
@@ -68,7 +68,7 @@ class Callers:
                         self.told.append(Told(0, "", utterance, repr(error)))
                     done.wait(_PAUSE_S)
 
-        threads = [threading.Thread(target=go_on) for _ in range(count)]
+        threads = [threading.Thread(target=keep_asking) for _ in range(count)]
         for thread in threads:
             thread.start()
         try:

@@ -1,4 +1,4 @@
-"""The command line as a user has it, and a recipe for a tiny model."""
+"""Run the command line like a user, with a recipe for a tiny model."""
 
 import json
 import os
@@ -16,10 +16,10 @@ from tests.support.builders.labeled_export import write_export
 
 
 def recipe_for(model: Path) -> dict[str, Any]:
-    """Enough passes over a few hundred rows for a tiny model to learn them by heart."""
+    """Return a recipe with enough epochs for a tiny model to memorize a few hundred rows."""
     return {
         "project": "walk",
-        # The export is a few templates: nearly all of its utterances are alike.
+        # The export is generated from a few templates, so most utterances are near-duplicates.
         "data": {
             "test_fraction": 0.15,
             "validation_fraction": 0.05,
@@ -47,7 +47,7 @@ def recipe_for(model: Path) -> dict[str, Any]:
 
 
 def prepare_walk(folder: Path, model: Path) -> Path:
-    """The folder with the export and the recipe of a walk."""
+    """Write the export and the recipe of a pipeline run into the folder."""
     write_export(folder / "export.manifest")
     recipe = yaml.safe_dump(recipe_for(model), allow_unicode=True)
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
@@ -55,7 +55,7 @@ def prepare_walk(folder: Path, model: Path) -> Path:
 
 
 def intent(*arguments: str, code: int = 0) -> str:
-    """The command line in this process; returns what it prints to standard output."""
+    """Run a command in this process and return its standard output."""
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == code, done.output
     return done.stdout
@@ -64,7 +64,7 @@ def intent(*arguments: str, code: int = 0) -> str:
 def run_walk(
     walk: Path, *overrides: str, code: int = 0, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """`intent run` as a user starts it, in a process of its own."""
+    """Run `intent run` in a separate process, like a user."""
     options = [part for text in overrides for part in ("--set", text)]
     what = ["run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"]
     done = subprocess.run(
@@ -80,7 +80,7 @@ def run_walk(
 
 
 def start_walk(walk: Path, *overrides: str) -> "subprocess.Popen[str]":
-    """`intent run` that goes on while the test does something else."""
+    """Start `intent run` in the background."""
     options = [part for text in overrides for part in ("--set", text)]
     what = ["run", str(walk / "export.manifest"), "--recipe", str(walk / "recipe.yaml"), "--json"]
     return subprocess.Popen(
@@ -101,7 +101,7 @@ def reused_steps(outcome: dict[str, Any]) -> dict[str, bool]:
 
 
 def read_artifact(key: str) -> str:
-    """The newest artifact of that key."""
+    """Return the newest Prefect artifact with that key."""
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
     from prefect.client.schemas.sorting import ArtifactSort
 

@@ -1,4 +1,4 @@
-"""A promotion in this process, as `intent promote` makes it."""
+"""Promote in this process, as `intent promote` does."""
 
 from tasks.serving import promotion
 from tasks.serving.releases import require_release

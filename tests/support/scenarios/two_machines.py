@@ -1,4 +1,4 @@
-"""Two machines that share only an S3 server, deployed and at work: for tests of what arrives."""
+"""Two machines with workers that share only an S3 server, for tests of arriving exports."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ class Scene:
         self.gateway, self.receiver = ports
         shared = {
             **os.environ,
-            # Prefect's workers look for runs every 10 s otherwise.
+            # By default Prefect's workers poll every 10 s.
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             **server.full.environment(),
@@ -83,14 +83,14 @@ class Scene:
             return client.read_flow_runs(flow_run_filter=tagged)
 
     def children(self, deployment: str) -> list[FlowRun]:
-        """Runs of a deployment, the newest last."""
+        """Return the runs of a deployment, the newest last."""
         with get_client(sync_client=True) as client:
             only = DeploymentFilterId(any_=[client.read_deployment_by_name(deployment).id])
             runs = client.read_flow_runs(deployment_filter=DeploymentFilter(id=only))
         return sorted(runs, key=lambda run: run.created)
 
     def training_processes(self) -> list[psutil.Process]:
-        """Training programs of the machine that trains."""
+        """Return the training processes of the training machine."""
         home = self.training["INTENT_HOME"]
         return [
             process
@@ -100,7 +100,7 @@ class Scene:
         ]
 
     def put(self, key: str, more: bytes = b"") -> None:
-        """An export arrives in the bucket; nothing else is done."""
+        """Put an export into the bucket, without any notification."""
         path = self.folder / "export"
         write_export(path)
         body = path.read_bytes() + more
@@ -109,7 +109,7 @@ class Scene:
 
 @contextlib.contextmanager
 def running_scene(platform: Settings, tiny_model: Path, folder: Path) -> Iterator[Scene]:
-    """Everything up, `prefect.yaml` deployed; SeaweedFS tells the receiver what arrives."""
+    """Start everything and deploy `prefect.yaml`; SeaweedFS notifies the receiver of exports."""
     recipe = {**recipe_for(tiny_model), "project": "arrivals"}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     project = {
@@ -142,7 +142,7 @@ def running_scene(platform: Settings, tiny_model: Path, folder: Path) -> Iterato
 
 @contextlib.contextmanager
 def deployed(scene: Scene) -> Iterator[None]:
-    """`prefect.yaml` deployed, a worker on each machine, and the receiver."""
+    """Deploy `prefect.yaml`; start a worker on each machine and the receiver."""
     prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
     done = subprocess.run(
         [*prefect, "deploy", "--all"], cwd=CHECKOUT, env=scene.serving, capture_output=True
@@ -177,7 +177,7 @@ def wait_for(what: str, condition: Any, timeout_s: float) -> Any:
         if value := condition():
             return value
         time.sleep(0.5)
-    raise AssertionError(f"{what} did not come within {timeout_s:.0f} s")
+    raise AssertionError(f"{what} did not happen within {timeout_s:.0f} s")
 
 
 def start(deployment: str, parameters: dict[str, Any]) -> FlowRun:

@@ -1,4 +1,4 @@
-"""Two models on real vLLM servers, evaluated, accepted, and told apart by their answers."""
+"""Two models on real vLLM servers, evaluated and accepted, with different answers."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ SERVE = ServeConfig(
 
 
 class World(NamedTuple):
-    """The second is served; `known` is what each answers to each utterance."""
+    """Two models, of which the second is served; `known` maps (model, utterance) to its answer."""
 
     settings: Settings
     one: ModelArtifact
@@ -43,7 +43,7 @@ class World(NamedTuple):
     known: dict[tuple[str, str], str]
 
     def try_promote(self, artifact: ModelArtifact) -> bool:
-        """False while another promotion is in progress."""
+        """Promote the model; return False while another promotion is in progress."""
         try:
             return promote(artifact.name).artifact == artifact
         except PromotionInProgressError:
@@ -57,9 +57,9 @@ class World(NamedTuple):
 def two_models(
     settings: Settings, base: Path, folder: Path, serve: ServeConfig = SERVE
 ) -> Iterator[World]:
-    """Both in the store and in MLflow as versions of `served`; nothing is served after.
+    """Store two models and register them as versions of `served`; stop serving afterwards.
 
-    Two adapters of one base on one server, or whole weights on a server each.
+    They are two adapters of one base model on one server, or merged weights on two servers.
     """
     registry = MlflowClient(settings.mlflow_tracking_url)
     with contextlib.suppress(MlflowException):
@@ -70,7 +70,7 @@ def two_models(
     for seed in (1, 2):
         artifact = store_model(settings, folder / str(seed), base, seed=seed, method=method)
         if serve.mode == "merged":
-            # As if it was being evaluated: a server that stays saves its start every time.
+            # Mark the server as under evaluation, so that it keeps running and starts only once.
             process = server_name(artifact, serve)
             held.enter_context(in_use(settings.layout.processes, process))
         server = ensure_model_server(settings, artifact, serve)
@@ -93,7 +93,7 @@ def two_models(
 
 
 def survive_a_kill(world: World, point: KillPoint) -> None:
-    """Every answer is right meanwhile; `reconcile` and `promote` each end it right."""
+    """Kill a promotion; all answers stay right, and `reconcile` and `promote` both recover."""
     target = LocalTarget(world.settings)
     promote(world.one.name)
     world.callers.told.clear()
@@ -111,7 +111,7 @@ def survive_a_kill(world: World, point: KillPoint) -> None:
 
 
 def roll_back_alone(closed_port: int) -> "subprocess.CompletedProcess[str]":
-    """`intent rollback` where neither MLflow nor Prefect answer."""
+    """Run `intent rollback` while neither MLflow nor Prefect answers."""
     nowhere = f"http://127.0.0.1:{closed_port}"
     down = {"INTENT_MLFLOW_URL": nowhere, "INTENT_PREFECT_URL": f"{nowhere}/api"}
     environment = {**os.environ, **down}

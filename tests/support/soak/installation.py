@@ -1,8 +1,8 @@
-"""A whole installation on loopback, kept up as systemd and an operator would keep it up.
+"""A complete installation on loopback, supervised as by systemd and an operator.
 
 One machine, one INTENT_HOME: an S3 server, Prefect, MLflow, the gateway and a model server, a
-worker for each pool, `intent serve`, and `intent watch` again and again. What dies is started again
-after a while; nothing else is done for it.
+worker for each pool, `intent serve`, and repeated runs of `intent watch`. Processes that die are
+restarted after a delay; there is no other repair.
 """
 
 import json
@@ -42,12 +42,12 @@ _RESTART_S = 3.0
 
 
 class Platform:
-    """Everything that runs, and where."""
+    """All processes of the installation, with their folder and settings."""
 
     def __init__(
         self, folder: Path, epochs: int, projects: int, databases: Mapping[str, str]
     ) -> None:
-        """`databases` are the settings that put Prefect and MLflow elsewhere than on SQLite."""
+        """`databases` contains the settings of databases other than SQLite, if any."""
         self.folder, self.home = folder, folder / "home"
         self.home.mkdir()
         self.projects = [f"soak-{number + 1}" for number in range(projects)]
@@ -59,7 +59,7 @@ class Platform:
         self.units: dict[str, Unit] = {}
 
     def _prepare_environment(self, databases: Mapping[str, str]) -> None:
-        """For this program and all that it starts; before anything imports Prefect."""
+        """Set the environment of this process and its children, before Prefect is imported."""
         for name in [n for n in os.environ if n.startswith(("INTENT_", "PREFECT_", "MLFLOW_"))]:
             del os.environ[name]
         prefect, mlflow, gateway = seaweedfs.free_ports(3)
@@ -78,7 +78,7 @@ class Platform:
             INTENT_GATEWAY_PORT=str(gateway),
             INTENT_MLFLOW_WEIGHTS="store",
             INTENT_PROJECTS=str(self.folder / "projects.yaml"),
-            # A soak kills a run more often than a year does.
+            # A soak test kills a run more often than production does in a year.
             INTENT_MAX_RESTARTS="50",
             INTENT_LOST_AFTER_S="90",
             INTENT_RETRY_DELAYS_S="[2, 5, 10, 20, 40]",
@@ -106,7 +106,7 @@ class Platform:
                 "save_steps": 20,
                 "system_prompt": "Recognize the intent.",
             },
-            # What the models learn is not the question here: each is accepted.
+            # The quality of the models does not matter here: accept every model.
             "gate": {
                 "min_intent_accuracy": 0,
                 "min_parameter_accuracy": 0,
@@ -151,7 +151,7 @@ class Platform:
         self.units[name].start()
 
     def run(self, log: str, *command: str, cwd: Path | None = None, timeout_s: float = 600) -> int:
-        """A command to its end; what it prints is in `<log>.log`."""
+        """Run a command and return its exit code; its output goes to `<log>.log`."""
         with (self.folder / f"{log}.log").open("ab") as output:
             done = subprocess.run(
                 command,
@@ -170,7 +170,7 @@ class Platform:
         return f"http://127.0.0.1:{os.environ['INTENT_PREFECT_PORT']}/api"
 
     def _keep_up(self) -> None:
-        """What an operator's supervisor does for Prefect, MLflow and the store."""
+        """Restart Prefect, MLflow and the store, as an operator's supervisor would."""
         while not self._stop.wait(2):
             self.store.keep_up()
             if not all(self.leader(name) for name in ("prefect", "mlflow")):
@@ -178,10 +178,10 @@ class Platform:
                 try:
                     self.run("up", sys.executable, "-m", "flows", "up")
                 except subprocess.TimeoutExpired:
-                    pass  # its log says what it waits for; the next one tries again
+                    pass  # retried in the next round; see up.log
 
     def leader(self, name: str) -> int | None:
-        """Pid of a server that `intent up` has started, while it runs."""
+        """Return the pid of a running server that `intent up` started; None if it is dead."""
         path = self.home / "processes" / f"{name}.json"
         try:
             record = json.loads(path.read_text())
@@ -192,7 +192,7 @@ class Platform:
             return None
 
     def targets(self, kind: str) -> list[int]:
-        """Pids that a kill of that kind may hit now."""
+        """Return the pids of that kind that can be killed now."""
         if kind == "store":
             return [self.store.process.pid] if self.store.process.poll() is None else []
         if kind in ("watcher", "serve"):
@@ -209,7 +209,7 @@ class Platform:
         return [p.pid for p in self.processes() if module in _command(p)]
 
     def kill(self, kind: str, choose: random.Random) -> int | None:
-        """SIGKILL one; None where there is none at this moment."""
+        """Send SIGKILL to a process of that kind and return its pid; None if none is running."""
         pids = self.targets(kind)
         if not pids:
             return None
@@ -221,7 +221,7 @@ class Platform:
         return pid
 
     def processes(self) -> Iterator[psutil.Process]:
-        """Every living process of this installation, known by its environment or its folder."""
+        """Yield the live processes of this installation, by their environment or folder."""
         for process in psutil.process_iter():
             try:
                 is_ours = process.environ().get("INTENT_HOME") == str(self.home) or Path(
@@ -233,7 +233,7 @@ class Platform:
                 continue
 
     def orphans(self) -> list[str]:
-        """Processes that belong to nothing that is meant to run."""
+        """Return the processes that no known process started."""
         names = [path.stem for path in (self.home / "processes").glob("*.json")]
         roots = [self.store.process.pid, os.getpid()]
         roots += [pid for pid in map(self.leader, names) if pid]
@@ -248,7 +248,7 @@ class Platform:
         return [f"{p.pid}: {' '.join(_command(p))[:160]}" for p in found if p.is_running()]
 
     def stop(self) -> list[str]:
-        """Everything, in an operator's order; then what had to be killed all the same."""
+        """Stop everything in order; kill and return the processes that are still running."""
         self._stop.set()
         if self._upkeep.is_alive():
             self._upkeep.join()

@@ -1,4 +1,4 @@
-"""What must be true of an installation once it is calm again, whatever was killed before."""
+"""Conditions that must hold once an installation is idle again, whatever was killed before."""
 
 import collections
 import contextlib
@@ -22,7 +22,7 @@ Content = tuple[str, str]
 
 
 class Found(NamedTuple):
-    """What a look at the calm installation has found."""
+    """The result of checking the idle installation."""
 
     runs: int
     mlflow_runs: int
@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
 
 def read_runs() -> list[FlowRun]:
-    """Every flow run."""
+    """Return all flow runs."""
     found: list[FlowRun] = []
     with get_client(sync_client=True) as client:
         while True:
@@ -42,23 +42,23 @@ def read_runs() -> list[FlowRun]:
 
 
 def unfinished_exports(contents: set[Content]) -> int:
-    """How many of these have no completed run yet; all of them while Prefect does not answer."""
+    """Count exports without a completed run; all of them while Prefect does not answer."""
     try:
         done = {_content(run) for run in _pipeline_runs() if run.state and run.state.is_completed()}
-    except Exception:  # whatever is down, nothing is known to be finished
+    except Exception:  # some server is down: count none as finished
         return len(contents)
     return len(contents - done)
 
 
 def count_left(contents: set[Content]) -> tuple[int, int]:
-    """Runs that go on, and exports without a finished run. Raises while Prefect does not answer."""
+    """Count active runs and exports without a finished run. Raises if Prefect is down."""
     runs = read_runs()
     busy = [run for run in runs if not _is_watcher(run) and not _is_final(run)]
     return len(busy), unfinished_exports(contents)
 
 
 def check(platform: Platform, contents: dict[Content, str]) -> Found:
-    """Look at everything; `contents` is each export's key by its content."""
+    """Check all conditions; `contents` maps each export's content to its key."""
     violations: list[str] = []
     runs = read_runs()
     violations += [
@@ -70,9 +70,9 @@ def check(platform: Platform, contents: dict[Content, str]) -> Found:
     for content, key in contents.items():
         states = [run.state_name for run in by_content.get(content, [])]
         if len(states) != 1 or states[0] not in ("Completed", "Rejected"):
-            violations.append(f"{key} has runs that are {states}, not one that is finished")
+            violations.append(f"{key} has runs {states}; expected one finished run")
     violations += [
-        f"a run took content {digest}: no export" for digest in by_content.keys() - contents
+        f"a run processed unknown content {digest}" for digest in by_content.keys() - contents
     ]
     violations += [f"orphan: {text}" for text in platform.orphans()]
     violations += _held_slots()
@@ -87,18 +87,18 @@ def _pipeline_runs() -> list[FlowRun]:
 
 
 def _project(run: FlowRun) -> str:
-    """Of a run that took an export; "" for any other."""
+    """Return the project of a run that processes an export; "" for any other run."""
     named = [tag.removeprefix("project:") for tag in run.tags if tag.startswith("project:")]
     return named[0] if named and "export_uri" in run.parameters else ""
 
 
 def _content(run: FlowRun) -> Content:
-    """What a run was started for: its snapshot's name says so."""
+    """Return the content that a run was started for, from its snapshot's name."""
     return _project(run), str(run.parameters["export_uri"]).split("/")[1]
 
 
 def _is_watcher(run: FlowRun) -> bool:
-    """One that `intent watch` has in its own process; killed, it stays as it was."""
+    """Whether the run is in `intent watch`'s own process; if killed, its state is not updated."""
     return run.deployment_id is None and run.parent_task_run_id is None
 
 
@@ -106,7 +106,7 @@ def _is_final(run: FlowRun, seconds: float = 0) -> bool:
     state = run.state
     if state is None or state.is_final():
         return state is not None
-    # The watcher looks all the time.
+    # The watcher runs continuously, so a recent unfinished run of it is accepted.
     return _is_watcher(run) and time.time() - state.timestamp.timestamp() < seconds
 
 
@@ -121,7 +121,7 @@ def _held_slots() -> list[str]:
 
 
 def _check_served(platform: Platform) -> tuple[str, list[str]]:
-    """The newest accepted run's model, by the server's own word and by the registry's."""
+    """Check that server and registry both have the model of the newest accepted run."""
     ended = [run for run in _pipeline_runs() if run.state and run.state.name == "Completed"]
     if not ended:
         return "", ["no run was accepted"]
@@ -136,12 +136,13 @@ def _check_served(platform: Platform) -> tuple[str, list[str]]:
         return "", [f"the server answers {told.status_code}: {told.text[:200]}"]
     answered = told.headers["x-intent-model"]
     if answered != expected:
-        faults.append(f"the server answers with {answered}, the newest run accepted {expected}")
+        faults.append(f"the server uses {answered}, but the newest run accepted {expected}")
     registry = MlflowClient(get_settings().mlflow_tracking_url)
     champion = registry.get_model_version_by_alias(_project(newest), "champion")
     if champion.tags["intent.artifact"] != expected:
         faults.append(
-            f"champion is {champion.tags['intent.artifact']}, the newest run accepted {expected}"
+            f"champion is {champion.tags['intent.artifact']}, but the newest run accepted "
+            f"{expected}"
         )
     return answered, faults
 
@@ -164,7 +165,7 @@ def _check_mlflow(projects: set[str]) -> tuple[int, list[str]]:
 
 
 def ask(timeout_s: float) -> httpx.Response:
-    """One question at the public address, as a caller's client puts it."""
+    """Send one request to the public address, like a caller's client."""
     settings = get_settings()
     body: dict[str, Any] = {
         "model": ALIAS,
@@ -178,7 +179,7 @@ def ask(timeout_s: float) -> httpx.Response:
 
 
 def answers() -> tuple[int, str]:
-    """Status and model of an answer; status 0 where there is no server."""
+    """Return status and model of an answer; status 0 if no server answers."""
     with contextlib.suppress(httpx.HTTPError):
         told = ask(20)
         return told.status_code, told.headers.get("x-intent-model", "")

@@ -1,10 +1,10 @@
-"""A soak: the whole platform at work, and its processes killed one after another.
+"""Soak test: run the whole platform under load and kill its processes one after another.
 
     PYTHONPATH=. python -m tests.support.soak.soak [--minutes 20] [--seed 1] [--quick] [--postgres]
 
-Exports keep arriving and callers keep asking while SIGKILL hits, first each kind of process once,
-then any at random. When the time is up it waits until all work is done, runs what an operator's
-cron runs, and looks whether anything was lost, doubled or left behind; then its exit code is 1.
+Exports keep arriving and callers keep sending requests while processes get SIGKILL: first each kind
+once, then random ones. Afterwards it waits until all work is done, runs an operator's cron
+commands, and checks that nothing was lost, duplicated or left behind; if so, the exit code is 1.
 """
 
 import argparse
@@ -29,24 +29,24 @@ from tests.support.builders.labeled_export import labelled_rows, to_itag
 from tests.support.soak.installation import KINDS, PREFIX, Platform
 
 _FIRST_S = 1800
-"""Until the first export is served; without it there is no model server to kill."""
+"""Limit until the first model is served; before that there is no model server to kill."""
 _APPEARS_S = 300
-"""Until a process of a kind appears that comes and goes with the work."""
+"""Limit until a process of a kind appears; some kinds exist only during certain steps."""
 _CALM_S, _IDLE_S = 3600, 600
-"""Until all work is done; until exports without a run are given up while nothing goes on."""
+"""Limits until all work is done, and until exports without a run count as lost when idle."""
 _WAITING = 2
-"""Exports that may wait for their run before the next one arrives."""
+"""Number of exports that may wait for their run before the next one arrives."""
 
 
 class Exports:
-    """What has arrived so far: key by content."""
+    """Uploads exports; `contents` maps the content of each to its key."""
 
     def __init__(self, platform: Platform, every_s: float, choose: random.Random) -> None:
         self._platform, self._every_s, self._choose = platform, every_s, choose
         self.contents: dict[tuple[str, str], str] = {}
 
     def arrive(self) -> None:
-        """A new object; every third is only another file of the rows before, so nothing trains."""
+        """Upload an export; every third contains the same rows as before and needs no training."""
         number = len(self.contents) + 1
         projects = self._platform.projects
         project = projects[number % len(projects)]
@@ -69,19 +69,19 @@ class Exports:
                 if unfinished_exports(set(self.contents)) < _WAITING:
                     self.arrive()
             except (BotoCoreError, ClientError):
-                stop.wait(2)  # the sender tries again, as any would
+                stop.wait(2)  # retry, as any sender would
                 continue
             stop.wait(self._every_s * self._choose.uniform(0.5, 1.5))
 
 
 class Callers:
-    """Somebody asks all the time."""
+    """Sends requests continuously."""
 
     def __init__(self) -> None:
         self.told: collections.Counter[str] = collections.Counter()
         self.last_failure = 0.0
         self.longest_s = 0.0
-        """The longest time without an answer."""
+        """The longest time without an answer, in seconds."""
 
     def keep_asking(self, stop: threading.Event) -> None:
         from tests.support.soak.invariants import answers
@@ -101,7 +101,7 @@ class Callers:
 
 
 class Soak:
-    """The phases, in order."""
+    """The phases of the soak test."""
 
     def __init__(self, arguments: argparse.Namespace, platform: Platform) -> None:
         self._arguments, self._platform = arguments, platform
@@ -121,9 +121,9 @@ class Soak:
             for _ in self._platform.projects:
                 self.exports.arrive()
             return
-        self._go_on(self.exports.keep_arriving)
+        self._start_thread(self.exports.keep_arriving)
         self._wait_for_first_answer()
-        self._go_on(self.callers.keep_asking)
+        self._start_thread(self.callers.keep_asking)
         until = time.monotonic() + 60 * self._arguments.minutes
         kinds = list(KINDS)
         for kind in kinds:
@@ -133,9 +133,9 @@ class Soak:
             self._kill(self._choose.choice(kinds), 10)
             self._pause()
         never = [kind for kind in KINDS if not self.kills[kind]]
-        self.violations += [f"no {kind} was there to kill" for kind in never]
+        self.violations += [f"no {kind} process appeared that could be killed" for kind in never]
 
-    def _go_on(self, work: Callable[[threading.Event], None]) -> None:
+    def _start_thread(self, work: Callable[[threading.Event], None]) -> None:
         thread = threading.Thread(target=work, args=(self._stop,), name=work.__name__, daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -150,7 +150,7 @@ class Soak:
         started = time.monotonic()
         while answers()[0] != 200:
             if time.monotonic() - started > _FIRST_S:
-                raise RuntimeError(f"nothing is served after {_FIRST_S} s, before any kill")
+                raise RuntimeError(f"no model is being served after {_FIRST_S} s, before any kill")
             time.sleep(2)
         say(f"the first model answers after {time.monotonic() - started:.0f} s")
 
@@ -163,36 +163,36 @@ class Soak:
                 say(f"killed {kind} (pid {pid})")
                 return
             time.sleep(0.5)
-        say(f"no {kind} to kill now")
+        say(f"no {kind} process to kill now")
 
     def settle(self) -> None:
-        """Wait until all is done, then what cron would run, and once more."""
+        """Wait until all work is done, then run the commands of an operator's cron."""
         if self._threads:
             self._stop.set()
             for thread in self._threads:
                 thread.join(120)
-        say("no more kills: waiting until it is calm")
+        say("no more kills: waiting until all work is done")
         started = busy_at = time.monotonic()
         while True:
             busy, unfinished = self._count_left()
             now = time.monotonic()
             busy_at = now if busy else busy_at
             if not busy and not unfinished:
-                say(f"calm after {now - started:.0f} s")
+                say(f"all work done after {now - started:.0f} s")
                 break
             if now - started > _CALM_S or now - busy_at > _IDLE_S:
                 self.violations.append(
-                    f"after {now - started:.0f} s {busy} run(s) go on and {unfinished} export(s) "
-                    "have no finished run"
+                    f"after {now - started:.0f} s {busy} run(s) are active and {unfinished} "
+                    "export(s) have no finished run"
                 )
                 break
             time.sleep(5)
-        # The watcher that looks every few seconds would be taken for one that is left over.
+        # Otherwise the check would report the running watcher as an orphan.
         self._platform.units["watcher"].stop()
         for command in self._cron():
             code = self._platform.run("cron", sys.executable, "-m", "flows", *command)
             if code:
-                self.violations.append(f"`intent {' '.join(command)}` ended with code {code}")
+                self.violations.append(f"`intent {' '.join(command)}` exited with code {code}")
 
     def _count_left(self) -> tuple[int, int]:
         from tests.support.soak.invariants import count_left
@@ -200,7 +200,7 @@ class Soak:
         contents = set(self.exports.contents)
         try:
             return count_left(contents)
-        except Exception:  # Prefect is down, or not up again yet
+        except Exception:  # Prefect is down or still restarting
             return 1, len(contents)
 
     def _cron(self) -> list[list[str]]:
@@ -231,7 +231,7 @@ class Soak:
 
 @contextlib.contextmanager
 def _databases() -> Iterator[dict[str, str]]:
-    """The settings of a private PostgreSQL server, while it runs."""
+    """Start a private PostgreSQL server and yield its settings."""
     from tests.support.servers.postgres import running_postgres
 
     with running_postgres() as server:
@@ -260,15 +260,17 @@ def report(result: dict[str, object], logs: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--minutes", type=float, default=20, help="how long kills go on")
-    parser.add_argument("--seed", type=int, default=1, help="of what is killed, and when")
-    parser.add_argument("--quick", action="store_true", help="shorter trainings and pauses")
-    parser.add_argument("--projects", type=int, default=1, help="that exports arrive for")
-    parser.add_argument("--postgres", action="store_true", help="Prefect and MLflow on PostgreSQL")
-    parser.add_argument("--calm", action="store_true", help="an export a project, and no kills")
-    parser.add_argument("--keep", type=Path, help="an empty folder for state and logs, to stay")
+    parser.add_argument("--minutes", type=float, default=20, help="how long to kill processes")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random kills")
+    parser.add_argument("--quick", action="store_true", help="use shorter trainings and pauses")
+    parser.add_argument("--projects", type=int, default=1, help="number of projects with exports")
+    parser.add_argument(
+        "--postgres", action="store_true", help="use PostgreSQL for Prefect and MLflow"
+    )
+    parser.add_argument("--calm", action="store_true", help="one export per project, no kills")
+    parser.add_argument("--keep", type=Path, help="keep state and logs in this empty folder")
     arguments = parser.parse_args()
-    # `kill` and a shell's background job stop it as Ctrl-C does.
+    # Make SIGTERM, and SIGINT in a background job, stop it like Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="intent-soak-"))
@@ -287,12 +289,12 @@ def main() -> int:
             soak.settle()
             result = soak.check()
         except KeyboardInterrupt:
-            say("stopping everything")
+            say("stopping")
         finally:
             left = platform.stop()
     if result is None:
         return 130
-    soak.violations += [f"still there after `intent down`: {text}" for text in left]
+    soak.violations += [f"still running after `intent down`: {text}" for text in left]
     stays = bool(soak.violations or arguments.keep)
     report(result, str(folder) if stays else "removed")
     if not stays:

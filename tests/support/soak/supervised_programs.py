@@ -1,4 +1,4 @@
-"""Programs kept up as systemd keeps them up, and an S3 server that outlives its kills."""
+"""Programs that are restarted as by systemd, and an S3 server that keeps its ports and files."""
 
 import subprocess
 import threading
@@ -9,7 +9,7 @@ from tests.support.servers import seaweedfs
 
 
 class Unit:
-    """A program of the installation, started again whenever it ends (`Restart=always`)."""
+    """A program of the installation, restarted whenever it exits (`Restart=always`)."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, restart_s: float) -> None:
         self.name, self.restart_s = name, restart_s
@@ -40,12 +40,12 @@ class Unit:
 
     @property
     def pid(self) -> int | None:
-        """Of the program, while it runs."""
+        """The program's pid while it runs, else None."""
         process = self._process
         return process.pid if process and process.poll() is None else None
 
     def stop(self, grace_s: float = 90) -> None:
-        """As `systemctl stop`: SIGTERM, and SIGKILL after the grace."""
+        """Stop like `systemctl stop`: SIGTERM, then SIGKILL after the grace period."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -59,7 +59,7 @@ class Unit:
 
 
 class Store:
-    """The S3 server, on the same ports and files after each restart."""
+    """The S3 server; it keeps its ports and files after each restart."""
 
     def __init__(self, folder: Path) -> None:
         self._root = folder

@@ -1,4 +1,4 @@
-"""Exports of labelling tasks, against a control plane on loopback that checks each request."""
+"""Exports of labelling tasks, against an emulator on loopback that checks each request."""
 
 import logging
 import sys
@@ -32,11 +32,11 @@ FOLDER = "oss://labels/exports/"
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Temporary keys where the chain looks first; it read the environment at its import."""
+    """Set temporary keys in the chain's first place; it read the environment at its import."""
     monkeypatch.setattr(auth_util, "environment_access_key_id", KEY)
     monkeypatch.setattr(auth_util, "environment_access_key_secret", SECRET)
     monkeypatch.setattr(auth_util, "environment_security_token", TOKEN)
-    for name in ("HTTP_PROXY", "http_proxy"):  # the SDK would send loopback there
+    for name in ("HTTP_PROXY", "http_proxy"):  # the SDK would use it for loopback, too
         monkeypatch.delenv(name, raising=False)
 
 
@@ -73,7 +73,7 @@ def test_no_folder_sends_none(plane: ControlPlane, service: LabellingService) ->
     assert plane.requests[0][1] == {}
 
 
-def test_an_export_that_takes_too_long_says_that_it_goes_on(
+def test_an_export_that_times_out_continues_in_itag(
     plane: ControlPlane, service: LabellingService
 ) -> None:
     plane.states = ["running"]
@@ -199,14 +199,14 @@ def test_a_task_is_finished_when_its_status_says_so(
     assert service.is_finished(TASK) is finished
 
 
-def test_nothing_of_the_credentials_is_told(
+def test_no_credentials_are_logged_or_printed(
     plane: ControlPlane,
     service: LabellingService,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("DEBUG", "sdk")  # makes the SDK write every header
+    monkeypatch.setenv("DEBUG", "sdk")  # makes the SDK log every header
     caplog.set_level(logging.DEBUG)
     signed = f"server string to sign is: x-acs-security-token:{TOKEN} Credential={KEY}"
     plane.answers["export"] = [refuse(400, "SignatureDoesNotMatch", signed)]

@@ -1,4 +1,4 @@
-"""Notification bodies as the stores send them; the SeaweedFS ones were recorded from 4.48."""
+"""Notification bodies as the stores send them; those of SeaweedFS were recorded from 4.48."""
 
 import base64
 import json
@@ -279,7 +279,7 @@ BODIES = [
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A good body with one value, anywhere in it, exchanged."""
+    """A valid body in which one random value was replaced."""
     body = json.loads(json.dumps(draw(st.sampled_from(BODIES))))
     place = body
     while True:

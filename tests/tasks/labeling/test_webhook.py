@@ -1,4 +1,4 @@
-"""A real server on loopback: who gets in, who is refused, and what nobody gets to read."""
+"""A real server on loopback: accepted and refused senders, and secrets that stay hidden."""
 
 import contextlib
 import logging
@@ -68,7 +68,7 @@ def headers(
 
 
 class Outbox:
-    """Keeps what was published; fails while it is told to."""
+    """Keeps published notices; fails while `failing` is set."""
 
     def __init__(self) -> None:
         self.notices: list[ExportNotice] = []
@@ -180,7 +180,7 @@ def test_a_full_memory_refuses_rather_than_forgets(
         ]
 
     assert try_all() == [202, 202, 503]
-    # The first one's time is over: it makes room, and is refused for its age.
+    # The first delivery has expired: it makes room, and is refused for its age.
     monkeypatch.setattr(receiver, "time", SimpleNamespace(time=lambda: time.time() + 40))
     assert try_all() == [401, 409, 202]
 
@@ -272,7 +272,7 @@ def test_neither_logs_nor_answers_have_a_secret(
     client: httpx.Client, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.INFO, "httpcore")  # the client's own, with what it sends
+    caplog.set_level(logging.INFO, "httpcore")  # this client's DEBUG lines contain its headers
     body = make_body()
     answers = [post(client, body), post(client, b"?"), post(client, b"x" * 5000)]
     answers += [post(client, body, age_s=900), post(client, body, secret=SECRET + "-wrong")]

@@ -1,4 +1,4 @@
-"""Prefect and MLflow on PostgreSQL: three projects at once, and nothing is lost."""
+"""Prefect and MLflow on PostgreSQL: three projects run at once without losing data."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_three_projects_at_once_lose_nothing(postgres: Postgres, tmp_path: Path) -> None:
-    """The walk from S3 to a served model, for each; `tests.support.soak.soak` verifies it."""
+    """Run each pipeline from S3 to a served model; `tests.support.soak.soak` checks the result."""
     folder = tmp_path / "soak"
     command = [
         sys.executable,
@@ -53,7 +53,7 @@ def test_three_projects_at_once_lose_nothing(postgres: Postgres, tmp_path: Path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["exports"], result["mlflow_runs"], result["violations"]) == (3, 3, [])
-    assert not list(folder.rglob("*.db")), "no SQLite beside it"
+    assert not list(folder.rglob("*.db")), "no SQLite files"
     for log in folder.rglob("*.log"):
         assert PASSWORD not in log.read_text(encoding="utf-8", errors="replace"), log
 

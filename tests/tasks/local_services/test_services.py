@@ -1,4 +1,4 @@
-"""The embedded services, each really started: `pip check` misses a server that cannot."""
+"""Start each embedded service: `pip check` does not detect a server that cannot start."""
 
 import socket
 from pathlib import Path

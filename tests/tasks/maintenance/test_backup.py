@@ -1,4 +1,4 @@
-"""A backup and its way back: whole, verified, and nothing in between whoever kills it when."""
+"""Backup and restore: complete, verified, and all or nothing when they are killed."""
 
 import gzip
 import io
@@ -50,7 +50,7 @@ def read_database(path: Path) -> list[str]:
 
 
 def fill(home: Path, word: str) -> Settings:
-    """A home as servers leave it, every part of which says the word."""
+    """Create a home like one that servers have written; every part of it contains `word`."""
     for server in ("prefect", "mlflow"):
         write_database(home / server / f"{server}.db", word)
     files = {
@@ -70,7 +70,7 @@ def fill(home: Path, word: str) -> Settings:
 
 
 def read_state(home: Path) -> set[str]:
-    """Every word that the parts say; one word: the state is of one moment."""
+    """Return the words in all parts; a single word means that they belong together."""
     said = {word for s in ("prefect", "mlflow") for word in read_database(home / s / f"{s}.db")}
     said.add((home / "serving.json").read_text())
     said.add((home / "mlflow/artifacts/1/run/report.html").read_text())
@@ -92,7 +92,7 @@ def test_what_is_written_meanwhile_leaves_the_copy_whole(tmp_path: Path) -> None
     def write() -> None:
         connection = sqlite3.connect(settings.home / "prefect" / "prefect.db", timeout=60)
         while not stop.is_set():
-            # Two rows or none: a copy with one of them is torn.
+            # Both rows in one transaction: a copy with only one of them is inconsistent.
             with connection:
                 connection.execute("insert into told values ('pair', 1)")
                 connection.execute("insert into told values ('pair', 2)")
@@ -173,7 +173,7 @@ def test_a_damaged_one_is_refused_before_anything_changes(
 
 
 def packed(*members: tarfile.TarInfo) -> bytes:
-    """An archive of such members, each filled with zeros."""
+    """Return an archive of these members, each filled with zeros."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         for member in members:
@@ -242,7 +242,7 @@ def test_killed_at_any_moment_it_is_all_or_nothing(
     settings = fill(tmp_path / "there", "new")
     restore_and_die(settings, archive, event, target, count)
     assert is_pending(settings) is is_done
-    # Whatever comes first after it: it makes folders anew, as a start does.
+    # A start creates this folder again before it completes the restore.
     (settings.home / "prefect").mkdir(exist_ok=True)
     found = list(check_restore(Examination(settings)))
     assert [one.outcome for one in found] == ["repaired"] * is_done

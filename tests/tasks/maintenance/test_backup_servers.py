@@ -1,4 +1,4 @@
-"""Backups of real servers: PostgreSQL, and a whole platform that comes back elsewhere."""
+"""Backups of real servers: PostgreSQL, and a complete platform restored elsewhere."""
 
 import os
 import shutil
@@ -71,7 +71,7 @@ def test_a_database_in_postgresql_comes_back(database: str, tmp_path: Path) -> N
         )
     assert not is_pending(settings)
 
-    # Killed with everything staged: whoever comes next loads the dump.
+    # Killed after staging: the next command loads the dump.
     ask(database, "insert into told values ('new')")
     child = os.fork()
     if child == 0:
@@ -90,7 +90,7 @@ def test_a_database_in_postgresql_comes_back(database: str, tmp_path: Path) -> N
 def test_a_platform_comes_back_elsewhere_and_serves_the_same_model(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two commands, then `intent up`: the runs, the registry and the model are there again."""
+    """Back up, restore, `intent up`: the runs, the registry and the model are there again."""
     import json
 
     from intent_core.recipe.config import ServeConfig
@@ -105,7 +105,7 @@ def test_a_platform_comes_back_elsewhere_and_serves_the_same_model(
     from tests.support.scenarios.promotions import promote
 
     def intent(*arguments: str) -> str:
-        # Prefect's client takes its server's address once in a process.
+        # In a subprocess, because Prefect's client reads its server's address once per process.
         command = [sys.executable, "-m", "flows", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What policy lets go, and what no policy ever does."""
+"""What `intent clean` deletes, and what no setting makes it delete."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ SERVE = ServeConfig()
 
 @pytest.fixture(autouse=True)
 def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tags of versions are the concern of `test_doctor`; here is no MLflow."""
+    """Run without MLflow; `test_doctor` tests the tags."""
     monkeypatch.setattr(cleanup, "tag_removed", lambda settings, name: None)
 
 
@@ -63,7 +63,7 @@ def served(name: str) -> ServedModel:
 
 
 def put_model(settings: Settings, name: str, *, accepted: bool = False) -> None:
-    """As a training leaves it; and a gate, if it said yes. Written without the store's syncs."""
+    """Store a trained model and, if `accepted`, its release; written directly, which is faster."""
     made = artifact(name)
     manifest = made.model_dump_json()
     files = {
@@ -102,7 +102,7 @@ def models_in(settings: Settings) -> set[str]:
 
 
 def whole_models_in(settings: Settings) -> set[str]:
-    """Those of which nothing is missing, their training's manifest included."""
+    """Return the models with all their files and their training's manifest."""
     keys = {one.key for one in get_store(settings).scan("")}
     return {
         name
@@ -146,9 +146,9 @@ def test_no_policy_ever_costs_what_is_needed(
     knows: bool,
     old: float,
 ) -> None:
-    """The champion and its predecessor, a fleet's, a trial's, a waiting one: whole, afterwards.
+    """The champion, the previous model, and those of a fleet, a trial or an approval stay complete.
 
-    Where this machine does not know what is served (a worker elsewhere), a release tells it.
+    On a machine without serving state (a worker elsewhere) the release protects the champion.
     """
     folder = Path(tempfile.mkdtemp(prefix="clean-"))
     try:
@@ -175,7 +175,7 @@ def test_no_policy_ever_costs_what_is_needed(
         assert {champion, predecessor, tried, *fleet, *waiting, *accepted} <= kept
         if policy["keep_candidate_days"] is None:
             assert kept == set(NAMES)
-        # What is left is never half there.
+        # Remaining models are complete.
         assert models_in(settings) == kept
         if knows:
             local = {path.name for path in settings.layout.models.iterdir()}
@@ -236,7 +236,7 @@ def test_snapshots_and_checkpoints_go_where_policy_says_so(tmp_path: Path) -> No
     assert [one.key for one in store.scan("")] == ["snapshots/bb/two"]
 
 
-def test_a_wish_that_cannot_be_read_stops_the_cleaning(tmp_path: Path) -> None:
+def test_an_unreadable_desired_state_stops_the_cleaning(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, keep_candidate_days=0)
     put_model(settings, NAMES[0])
     get_store(settings).put("serving/fleet/manifest.json", b"no json")

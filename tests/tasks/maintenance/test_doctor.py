@@ -1,4 +1,4 @@
-"""What crashes leave, made by real ones where that can be, and what the doctor does about it."""
+"""`intent doctor` on the leftovers of crashes, real ones where possible."""
 
 import json
 import subprocess
@@ -56,7 +56,7 @@ def prefect(platform: Settings) -> Iterator[SyncPrefectClient]:
 
 
 def look(settings: Settings, check: str, *, dry_run: bool = False) -> list[Diagnosis]:
-    """What the checks of that name find, with those before them that they need."""
+    """Return the findings of that check; runs the checks first that it depends on."""
     needed = {
         "mlflow-runs": ("prefect-runs", "mlflow-runs"),
         "orphans": ("trainings", "model-servers"),
@@ -73,7 +73,7 @@ def state_of(prefect: SyncPrefectClient, run_id: object) -> str:
 
 
 def begin_run(prefect: SyncPrefectClient, name: str = "finetune") -> UUID:
-    """A run that the server shows as under way, and no process of this home has begun."""
+    """Create a run that the server shows as Running, without a process of this home."""
     run = prefect.create_flow_run(flow(name=name)(lambda: None), name=f"{_BEGUN}-{name}")
     prefect.set_flow_run_state(run.id, Running(), force=True)
     return run.id
@@ -165,7 +165,7 @@ def test_the_champion_follows_what_is_served_and_missing_models_are_tagged(home:
     assert look(home, "champion") == []
     assert mlflow.get_model_version_by_alias("drift", "champion").version == versions[0]
 
-    # Nothing of their dataset is here: they are another store's.
+    # Their dataset is not in this store, so they belong to another store.
     assert look(home, "versions") == []
     get_store(home).put("datasets/drift/manifest.json", b"{}")
     (left,) = look(home, "versions")
@@ -177,13 +177,13 @@ def test_the_champion_follows_what_is_served_and_missing_models_are_tagged(home:
     assert MISSING_TAG not in mlflow.get_model_version("drift", versions[1]).tags
 
 
-def test_orphans_are_stopped_and_what_somebody_waits_for_is_not(home: Settings) -> None:
+def test_orphans_are_stopped_and_processes_in_use_are_not(home: Settings) -> None:
     folder = home.layout.processes
     trainings = home.home / "work" / "trainings"
     jobs = [trainings / name / "job.json" for name in ("orphan", "waited")]
     for job in jobs:
         job.parent.mkdir(parents=True)
-    # As a training's command line reads; what it would compute is no matter here.
+    # The same command line as a training, but it only sleeps.
     orphan, waited = (
         subprocess.Popen([*SLEEPER, "-m", "intent_core.training", str(job), "1"]) for job in jobs
     )
@@ -253,7 +253,7 @@ def test_a_rejected_model_is_cleaned_once_nothing_runs_and_is_not_called_missing
     mlflow, store = MlflowClient(home.mlflow_url), get_store(home)
     run_id = mlflow.create_run(mlflow.create_experiment("cleaned")).info.run_id
     names = [f"intent-0000000000c{number}" for number in range(3)]
-    for name in names:  # the last one is the candidate, and the second waits for a person
+    for name in names:  # the third is the candidate, and the second awaits approval
         made = artifact(name)
         version = register_candidate(mlflow, "cleaned", run_id, made, f"s3://b/{made.uri}")
         store.put(f"{made.uri}/weights", b"x")

@@ -1,4 +1,4 @@
-"""Unfinished writes in every kind of store: found, aborted when old, and nothing else touched."""
+"""Unfinished writes in every kind of store: old ones are aborted, nothing else is touched."""
 
 import os
 import time
@@ -60,7 +60,7 @@ def directory(tmp_path: Path) -> Settings:
 
 
 def begin_parts(server: Seaweed) -> Callable[[str], None]:
-    """An upload of one part whose program dies."""
+    """Return a function that starts an upload and never completes it."""
     client = server.client()
 
     def begin(key: str) -> None:
@@ -126,7 +126,7 @@ def test_rules_are_added_and_those_of_others_stay_in_oss(
     assert look(oss, "uploads") == []
     later = oss.model_copy(update={"left_after_hours": 49})
     assert look(later, "uploads", set_lifecycle=True)[0].outcome == "repaired"
-    assert theirs in emulator.lifecycle  # what oss2 does not know, too
+    assert theirs in emulator.lifecycle  # including elements that oss2 does not support
     rules = ElementTree.fromstring(emulator.lifecycle).findall("Rule")[1:]
     assert [rule.findtext("ID") for rule in rules] == [f"{RULE_ID}upkeep/{name}" for name in OURS]
     assert {rule.findtext("AbortMultipartUpload/Days") for rule in rules} == {"3"}
@@ -175,7 +175,7 @@ def test_a_half_written_folder_goes_unless_its_upload_is_new(s3: Settings, serve
     time.sleep(1.1)
     old = s3.model_copy(update={"left_after_hours": 1 / 3600})
     begin_parts(server)(f"upkeep/{NAME}/more")
-    assert look(old, "half-written") == []  # somebody is at it
+    assert look(old, "half-written") == []  # an upload is still in progress
     time.sleep(1.1)
     assert look(s3, "half-written") == []
     (found,) = look(old, "half-written")

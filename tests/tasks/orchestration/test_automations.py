@@ -1,4 +1,4 @@
-"""What `deployments/automations.yaml` declares is on the server, fires, and tells whom it must."""
+"""The automations of `deployments/automations.yaml` are applied, fire, and send notifications."""
 
 import json
 import queue
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.flow, pytest.mark.timeout(300)]
 
 BLOCK = "webhook/on-call"
 DECLARED = yaml.safe_load(AUTOMATIONS.read_text(encoding="utf-8"))["automations"]
-# As the pipeline's, for whoever sees but names and states.
+# Looks like a run of the pipeline to automations, which see only names and states.
 SLEEPER = """
 import sys, time
 from prefect import flow
@@ -48,7 +48,7 @@ sleep()
 
 
 class Told(BaseHTTPRequestHandler):
-    """Whoever is on call."""
+    """Receives the notifications."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -62,7 +62,7 @@ class Told(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def told(platform: Settings) -> Iterator["queue.Queue[dict[str, str]]"]:
-    """What a person gets by the block they have made, and nothing of it left afterwards."""
+    """The notifications sent to a webhook block; block and automations are deleted afterwards."""
     news: queue.Queue[dict[str, str]] = queue.Queue()
     with ThreadingHTTPServer(("127.0.0.1", 0), Told) as server:
         server.told = news  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def told(platform: Settings) -> Iterator["queue.Queue[dict[str, str]]"]:
 def apply(platform: Settings, path: Path = AUTOMATIONS) -> list[str]:
     settings = platform.model_copy(update={"notification_block": BLOCK})
     names = ensure_automations(settings, path)
-    time.sleep(1)  # the server's triggers learn of them by an event of its own
+    time.sleep(1)  # the server loads new triggers asynchronously
     return names
 
 
@@ -127,13 +127,13 @@ def test_flows_are_named_as_they_are() -> None:
     assert set(died["trigger"]["match_related"]["prefect.resource.name"]) == ours
 
 
-def test_without_a_block_nobody_is_told_and_runs_that_die_are_seen(platform: Settings) -> None:
-    """`intent up` has brought them to the embedded server."""
+def test_without_a_block_only_dead_runs_are_handled(platform: Settings) -> None:
+    """`intent up` has applied the automations to the embedded server."""
     with get_client(sync_client=True) as client:
         names = {automation.name for automation in client.read_automations()}
     assert {name for name in names if name.startswith("intent-")} == {"intent-run-died"}
     missing = platform.model_copy(update={"notification_block": "slack-webhook/nobody"})
-    with pytest.raises(ConfigError, match=r"slack-webhook/nobody: the Prefect server has no such"):
+    with pytest.raises(ConfigError, match=r"slack-webhook/nobody: no such block on the Prefect"):
         ensure_automations(missing)
 
 
@@ -150,7 +150,7 @@ def test_applied_twice_they_are_there_once_and_what_is_off_stays_off(
     assert [a.name for a in ours if not a.enabled] == ["intent-stuck"]
 
 
-def test_who_is_on_call_hears_of_promotions_and_refusals(
+def test_promotions_and_rejections_send_notifications(
     platform: Settings, told: "queue.Queue[dict[str, str]]"
 ) -> None:
     @flow(name="intent-pipeline", flow_run_name="embedded: export")
@@ -161,13 +161,13 @@ def test_who_is_on_call_hears_of_promotions_and_refusals(
     one, two = served_model("intent-0123456789ab"), served_model("intent-ba9876543210")
     publish_model_event(platform, PROMOTED, two, one)
     news = told.get(timeout=60)
-    assert news["subject"] == 'intent.model.promoted: a "quoted" project'
+    assert news["subject"] == 'Promoted: a "quoted" project'
     assert news["body"] == (
-        "http://127.0.0.1:8000/v1 serves intent-ba9876543210 (version 7) as intent, "
-        "before intent-0123456789ab."
+        "http://127.0.0.1:8000/v1 now serves intent-ba9876543210 (version 7) as intent. "
+        "Previous model: intent-0123456789ab."
     )
     publish_model_event(platform, ROLLED_BACK, one, two)
-    assert told.get(timeout=60)["subject"].startswith("intent.model.rolled-back")
+    assert told.get(timeout=60)["subject"].startswith("Rolled back: ")
     refuse(return_state=True)
     news = told.get(timeout=60)
     assert news["subject"] == "Rejected: embedded: export"
@@ -175,12 +175,12 @@ def test_who_is_on_call_hears_of_promotions_and_refusals(
 
 
 @pytest.mark.slow
-def test_a_run_that_hangs_is_told_of_and_one_that_dies_is_crashed(
+def test_a_hanging_run_is_notified_and_a_dead_run_is_crashed(
     platform: Settings, told: "queue.Queue[dict[str, str]]", tmp_path: Path
 ) -> None:
     hasty = yaml.safe_load(AUTOMATIONS.read_text(encoding="utf-8"))
     for automation in hasty["automations"]:
-        # Of a heartbeat each 30 s, and of what Prefect takes at least.
+        # Longer than a heartbeat interval (30 s), and the shortest that Prefect accepts.
         shorter = {"intent-run-died": 45, "intent-stuck": 10}
         if automation["name"] in shorter:
             automation["trigger"]["within"] = shorter[automation["name"]]
@@ -194,4 +194,4 @@ def test_a_run_that_hangs_is_told_of_and_one_that_dies_is_crashed(
             process.send_signal(signal.SIGKILL)
     news = told.get(timeout=120)
     assert news["subject"] == "Crashed: the one that dies"
-    assert "no sign of life" in news["body"]
+    assert "no heartbeat" in news["body"]

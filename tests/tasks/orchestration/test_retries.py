@@ -1,4 +1,4 @@
-"""Tasks are tried again as the settings say when they run; reading a module reads no settings."""
+"""Tasks are retried with the delays set when they run; importing a module reads no settings."""
 
 import subprocess
 import sys

@@ -65,7 +65,7 @@ def find_runs(settings: Settings, project: str, least: int = 1) -> list[Any]:
     if len(runs) < least:
         sys.exit(
             f"experiment {project!r} has {len(runs)} judged run(s), {least} wanted: "
-            "docs/reviewers.md has the command that makes the second"
+            "docs/en/evaluation.md has the command that makes the second"
         )
     return runs
 

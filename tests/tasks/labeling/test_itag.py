@@ -174,7 +174,7 @@ def test_permission_withdrawn_while_waiting_ends_the_wait(
 @pytest.mark.parametrize(
     ("link", "kind", "words"),
     [
-        (None, ServiceError, "has no result_link"),
+        (None, ServiceError, "does not contain result_link"),
         ("https://x.example.com/a.csv?Signature=s3cret", ConfigError, "https://x.example.com, not"),
     ],
 )

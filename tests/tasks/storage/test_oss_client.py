@@ -95,9 +95,9 @@ def test_other_things_a_person_must_settle(emulator: OssEmulator, store: OssStor
 @pytest.mark.parametrize(
     ("bucket", "endpoint", "region", "message"),
     [
-        ("models", "", REGION, "set INTENT_OSS_ENDPOINT"),
+        ("models", "", REGION, "Set INTENT_OSS_ENDPOINT"),
         ("models", "https://me:secret@host", REGION, "without user name or password"),
-        ("models", "https://oss-cn-hangzhou.aliyuncs.com", "", "set INTENT_OSS_REGION"),
+        ("models", "https://oss-cn-hangzhou.aliyuncs.com", "", "Set INTENT_OSS_REGION"),
         ("models", "https://oss-cn-hangzhou.aliyuncs.com", "oss-cn-hangzhou", "e.g. cn-hangzhou"),
         ("models", "https://ex ample", REGION, "an endpoint is https://host"),
         ("M", "https://oss-cn-hangzhou.aliyuncs.com", REGION, "3 to 63"),

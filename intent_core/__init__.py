@@ -1,1 +1,1 @@
-"""The domain: read iTAG exports, score calls, train, decide. Usable without Prefect or MLflow."""
+"""The domain library: iTAG exports, calls, training, metrics, gate. No Prefect or MLflow needed."""

@@ -1,16 +1,17 @@
-"""The error tree. The branch answers one question: is it worth a retry?
+"""The error classes. The branch of the tree decides whether a retry can help.
 
     IntentError
       ConfigError (ValueError)      the recipe or a setting is wrong: fix it, do not retry
-      DataError (ValueError)        the export or the dataset is wrong
+      DataError (ValueError)        the export or the dataset is wrong: fix it, do not retry
         CallSyntaxError             a call such as `weather_search(Hangzhou` does not parse
-      TrainingError (RuntimeError)  the training program failed; carries its last lines
-      ServiceError                  an outside system failed: worth a retry
+      TrainingError (RuntimeError)  the training program failed; contains its last log lines
+      ServiceError                  an external system failed: retry
         StorageError  TrackingError  ServingError
-          PromotionInProgressError  (ServingError) wait, then try again
+          PromotionInProgressError  (ServingError) wait, then retry
 
-Every error pickles (Prefect and multiprocessing send them between processes), so
-none has an `__init__` of its own. A message says what, which, where and what to do.
+Prefect and multiprocessing pickle errors to send them between processes. An `__init__` with other
+parameters would break that, so no class defines one. A message states what is wrong, the value,
+the place and what to do.
 """
 
 
@@ -19,23 +20,23 @@ class IntentError(Exception):
 
 
 class ConfigError(IntentError, ValueError):
-    """The recipe or a setting is wrong. Fix it; a retry cannot help."""
+    """The recipe or a setting is wrong. Fix it; a retry does not help."""
 
 
 class DataError(IntentError, ValueError):
-    """The export or the dataset is wrong. Fix the data; a retry cannot help."""
+    """The export or the dataset is wrong. Fix the data; a retry does not help."""
 
 
 class CallSyntaxError(DataError):
-    """A text is not a list of calls; the message says where it stops being one."""
+    """A text is not a list of calls; the message gives the column of the syntax error."""
 
 
 class TrainingError(IntentError, RuntimeError):
-    """The training program failed. The message carries its last lines."""
+    """The training program failed. The message contains its last log lines."""
 
 
 class ServiceError(IntentError):
-    """An outside system failed or could not be reached. Worth a retry."""
+    """An external system failed or could not be reached. Retry."""
 
 
 class StorageError(ServiceError):
@@ -47,8 +48,8 @@ class TrackingError(ServiceError):
 
 
 class ServingError(ServiceError):
-    """The model server or the gateway before it failed."""
+    """The model server or its gateway failed."""
 
 
 class PromotionInProgressError(ServingError):
-    """Another promotion or rollback is moving the served model now."""
+    """Another promotion or rollback is in progress. Wait, then retry."""

@@ -1,7 +1,7 @@
-"""The atomic writer, the file lock, and JSON lines.
+"""Atomic file writes, file locks, and JSON lines.
 
-Only the standard library is imported here, so that it also runs inside vLLM's environment;
-JSON lines load pydantic when they are used.
+The module imports only the standard library, so that it also works inside vLLM's environment. The
+JSON lines functions import pydantic when they are called.
 """
 
 import contextlib
@@ -20,18 +20,22 @@ if TYPE_CHECKING:
 ModelT = TypeVar("ModelT", bound="BaseModel")
 
 PARTIAL = ".partial"
-"""End of the name of a file that is being written; the name begins with a dot."""
+"""Suffix of a file that is being written; its name starts with a dot."""
 
 
 @contextlib.contextmanager
 def open_atomically(
     path: Path, mode: int | None = None, *, overwrite: bool = True
 ) -> Iterator[BinaryIO]:
-    """A new file that gets the name `path` when the block ends without an error.
+    """Open a new file for writing that is renamed to `path` when the block ends without an error.
 
-    Readers see the previous file or the whole new one, also after a power failure. `mode` is the
-    file's permission from its first byte on; None: as the umask has it. The path of the unfinished
-    file is the stream's `name`. Raises `FileExistsError` where `path` exists and must stay.
+    Readers see either the previous file or the complete new one, even after a power failure. The
+    path of the unfinished file is the `name` of the stream.
+
+    Args:
+        path: final path; missing parent folders are created.
+        mode: permissions from the moment of creation, e.g. 0o600; None: 0o666 minus the umask.
+        overwrite: replace an existing file; False: raise `FileExistsError` instead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{uuid.uuid4().hex}{PARTIAL}"
@@ -46,7 +50,7 @@ def open_atomically(
         if overwrite:
             os.replace(partial, path)
         else:
-            # A link, unlike a rename, refuses to replace what is there.
+            # Unlike a rename, a link fails if the target exists.
             os.link(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -56,7 +60,14 @@ def open_atomically(
 def write_atomically(
     path: Path, content: bytes | str, mode: int | None = None, *, overwrite: bool = True
 ) -> bool:
-    """Write the whole file, as `open_atomically`; False where it exists and must stay."""
+    """Write a whole file atomically; return False if it exists and `overwrite` is False.
+
+    Args:
+        path: final path; missing parent folders are created.
+        content: bytes, or text to encode as UTF-8.
+        mode: permissions from the moment of creation; None: 0o666 minus the umask.
+        overwrite: replace an existing file; False: keep it.
+    """
     try:
         with open_atomically(path, mode, overwrite=overwrite) as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -68,7 +79,11 @@ def write_atomically(
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync the folder's names: a new name survives a power failure only then."""
+    """Flush a folder's entries to disk; without this a rename may be lost in a power failure.
+
+    Args:
+        folder: the folder in which files were created or renamed.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -78,9 +93,12 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def file_lock(path: Path, *, shared: bool = False, blocking: bool = True) -> Iterator[IO[str]]:
-    """Hold a lock file, which is created if missing; the kernel frees that of a killed process.
+    """Hold a lock on a file during the block; the kernel releases it if the process is killed.
 
-    Raises `BlockingIOError` where another holds it and `blocking` is False.
+    Args:
+        path: the lock file; created if missing.
+        shared: take a shared lock instead of an exclusive one.
+        blocking: wait for the lock; False: raise `BlockingIOError` if another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -90,19 +108,38 @@ def file_lock(path: Path, *, shared: bool = False, blocking: bool = True) -> Ite
 
 
 def write_jsonl(rows: "Iterable[BaseModel | dict[str, Any]]", path: Path) -> None:
-    """Write rows one a line, whole or not at all."""
+    """Write rows as JSON lines, atomically.
+
+    Args:
+        rows: pydantic models or dictionaries.
+        path: final path; an existing file is replaced.
+    """
     write_atomically(path, to_jsonl(rows))
 
 
 def to_jsonl(rows: "Iterable[BaseModel | dict[str, Any]]") -> bytes:
-    """Rows as JSON, one a line."""
+    """Return rows as JSON lines (UTF-8); NaN and infinity become null.
+
+    Args:
+        rows: pydantic models or dictionaries.
+    """
     from pydantic_core import to_json
 
     return b"".join(to_json(row, inf_nan_mode="null") + b"\n" for row in rows)
 
 
 def read_jsonl(path: Path, kind: type[ModelT], what: str, remedy: str) -> list[ModelT]:
-    """Read one model a line; `DataError` names the line that is not `what` and the `remedy`."""
+    """Read a file of JSON lines, one model per line.
+
+    Args:
+        path: the file.
+        kind: pydantic model of a line.
+        what: name of a line's content for the error message, e.g. "an example".
+        remedy: what to do about a broken file, for the error message.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not a valid `kind`.
+    """
     from pydantic import ValidationError
 
     try:
@@ -115,5 +152,5 @@ def read_jsonl(path: Path, kind: type[ModelT], what: str, remedy: str) -> list[M
             rows.append(kind.model_validate_json(line))
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]["msg"]
-            raise DataError(f"{path}:{number}: not {what} ({problem}): {remedy}") from error
+            raise DataError(f"{path}:{number} is not {what} ({problem}): {remedy}") from error
     return rows

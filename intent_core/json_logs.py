@@ -1,8 +1,8 @@
-"""A log line as one JSON object, for a log collector.
+"""Log lines as JSON objects, one per line, for a log collector.
 
-Its fields are on a list: time, level, logger, message, exception, and names of what the line is
-about (`FIELDS`). Whatever else a record carries stays out, so that no secret gets in by chance.
-python-json-logger does the opposite, it writes every extra field: not used here for that reason.
+Only listed fields are written: time, level, logger, message, exception, and the context fields in
+`FIELDS`. Other attributes of a log record are dropped, so that no secret gets into a log by
+accident. We do not use python-json-logger because it writes every extra attribute.
 """
 
 import contextvars
@@ -23,7 +23,11 @@ _context: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar(
 
 
 def bind_log_context(**fields: str) -> None:
-    """Put these of `FIELDS` into every further line of this context."""
+    """Add fields to all following log lines of the current context (`contextvars`).
+
+    Args:
+        fields: values by name; only the names in `FIELDS` are written.
+    """
     _context.set({**_context.get(), **fields})
 
 
@@ -32,10 +36,10 @@ def read_log_context() -> Mapping[str, str]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One line a record, whatever lines its message has."""
+    """Formats a record as one line, even if its message has several."""
 
     def __init__(self, *_: object) -> None:
-        """A logging configuration gives a format and a date format; ours are fixed."""
+        """Ignore the format and the date format that a logging configuration passes."""
         super().__init__()
 
     def format(self, record: logging.LogRecord) -> str:
@@ -52,12 +56,16 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
     def find_context(self) -> Mapping[str, str]:
-        """What the line is about where the record itself does not say."""
+        """Return values of `FIELDS` for records that do not set them."""
         return read_log_context()
 
 
 def write_json_lines(formatter: logging.Formatter | None = None) -> None:
-    """From here on all that this process logs is JSON, on standard error."""
+    """Make all root handlers write JSON lines; without a handler, log to standard error.
+
+    Args:
+        formatter: formatter to use; None: `JsonFormatter`.
+    """
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.StreamHandler())

@@ -1,1 +1,1 @@
-"""Utterances, calls and prompts: the text that goes in and comes out."""
+"""Utterances, calls and prompts: the model's input and output text."""

@@ -1,21 +1,21 @@
-"""The call syntax that labels and models speak: `weather_search(Hangzhou);music_exit()`.
+"""The call syntax of labels and model answers: `weather_search(Hangzhou);music_exit()`.
 
     calls     = call { ";" call } [ ";" ]
     call      = intent "(" [ argument { "," argument } ] ")"
     argument  = [ slot "=" ] value
     value     = plain | quoted
-    intent    = one or more characters, none of them blank, control or  , ; ( ) = " \\
+    intent    = one or more characters except whitespace, control characters and  , ; ( ) = " \\
     slot      = a letter or "_", then letters, digits, "_", "-", "."
-    plain     = text without  , ;  that neither starts with a quote nor is empty; parentheses
-                in it must balance, and a comma inside such parentheses belongs to the value
+    plain     = non-empty text without  , ;  that does not start with a quote; its parentheses
+                must balance, and a comma inside them belongs to the value
     quoted    = '"' { any character but " and \\ | escape } '"'
     escape    = \\" | \\\\ | \\n | \\r | \\t | \\u and four hex digits
 
-Blanks around every part are dropped. Outside quotes the full-width （ ） ， ； mean ( ) , ;
-(within a plain value's own parentheses they are kept, and a parenthesis is closed by one of its
-own width). `format_calls` writes the plain form when no reader could take it otherwise and
-quotes every other value, so `parse_calls(format_calls(calls)) == calls`. No calls at all
-format to the empty text, which does not parse: silence is not an answer.
+Whitespace around every part is dropped. Outside quotes the full-width （ ） ， ； mean ( ) , ;
+(inside the parentheses of a plain value they are kept, and a parenthesis must be closed by one of
+the same width). `format_calls` quotes every value whose plain form could be misread, so
+`parse_calls(format_calls(calls)) == calls`. An empty list of calls is formatted as the empty text,
+which does not parse: an empty answer is not valid.
 """
 
 import re
@@ -34,11 +34,11 @@ _PLAIN_STOP = re.compile(r"[,;()，；（）]")
 _QUOTED = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-# Besides syntax: whatever would break a line-oriented file or a terminal.
+# Syntax characters, and characters that would break a line-oriented file or a terminal.
 _NEEDS_QUOTES = re.compile(r'^"|[\x00-\x1f\x7f\x85\u2028\u2029,;()=\\，；（）]')
 _NEEDS_ESCAPE = re.compile(r'[\x00-\x1f\x7f\x85\u2028\u2029"\\]')
 
-# Possessive: a text that is not plain is left after one pass.
+# Possessive quantifiers: no backtracking, so a text that is not plain fails after one pass.
 _PLAIN_VALUE = r'(?![\s"])[^\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff,;()=\\，；（）]++(?<!\s)'
 _PLAIN_CALL = rf"{_INTENT.pattern}+\((?:{_PLAIN_VALUE}(?:,{_PLAIN_VALUE})*+)?+\)"
 _PLAIN_CALLS = re.compile(rf"{_PLAIN_CALL}(?:;{_PLAIN_CALL})*+")
@@ -49,7 +49,7 @@ _ESCAPED = {character: f"\\{letter}" for letter, character in _UNESCAPED.items()
 
 
 class Argument(BaseModel):
-    """One value of a call, with its slot when the label names it."""
+    """One value of a call, with its slot name if the label states it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,14 +59,17 @@ class Argument(BaseModel):
     @model_validator(mode="after")
     def _is_writable(self) -> Self:
         if _SURROGATE.search(self.value):
-            raise ValueError("half a surrogate pair is no character")
+            raise ValueError(f"value {self.value!r} contains an unpaired UTF-16 surrogate")
         if self.name is not None and not _SLOT.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} is not a slot name: letters, digits, '_', '-', '.'")
+            raise ValueError(
+                f"{self.name!r} is not a slot name: use letters, digits, '_', '-' and '.', "
+                "starting with a letter or '_'"
+            )
         return self
 
 
 class Call(BaseModel):
-    """One intent with its arguments in order of appearance."""
+    """One intent with its arguments, in order of appearance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,26 +79,44 @@ class Call(BaseModel):
     @model_validator(mode="after")
     def _intent_has_no_syntax(self) -> Self:
         if not _INTENT.fullmatch(self.intent):
-            raise ValueError(f'{self.intent!r} is not an intent name: no blanks, no , ; ( ) = " \\')
+            raise ValueError(
+                f"{self.intent!r} is not an intent name: remove whitespace, control characters and "
+                ', ; ( ) = " \\'
+            )
         return self
 
 
 def parse_calls(text: str) -> tuple[Call, ...]:
-    """Read calls; `CallSyntaxError` names the column where the text stops being calls."""
+    """Parse one or more calls.
+
+    Args:
+        text: calls in the syntax of this module.
+
+    Raises:
+        CallSyntaxError: the text is not a list of calls; the message gives the column.
+    """
     return _Reader(text).read_calls()
 
 
 def format_calls(calls: Iterable[Call]) -> str:
-    """Write calls in their one canonical form."""
+    """Return calls in canonical form; an empty list gives "".
+
+    Args:
+        calls: the calls, in order.
+    """
     return ";".join(
         f"{call.intent}({','.join(_format_argument(a) for a in call.arguments)})" for call in calls
     )
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text is canonical as it stands, by one fast look; False says nothing.
+    """Return True if one fast regex match proves that a text is in canonical form.
 
-    True for calls whose values need neither quotes nor names, which most labels are.
+    True for calls whose values need no quotes and have no slot names, as in most labels. False
+    does not mean that the text is not canonical.
+
+    Args:
+        text: calls as text.
     """
     return _PLAIN_CALLS.fullmatch(text) is not None
 
@@ -113,7 +134,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class _Reader:
-    """A position in a text, moved forward by what is read."""
+    """Reads calls from a text and advances a position in it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -123,7 +144,7 @@ class _Reader:
         surrogate = _SURROGATE.search(self._text)
         if surrogate:
             self._position = surrogate.start()
-            self._fail("a character, not half a surrogate pair")
+            self._fail("a valid character, not an unpaired UTF-16 surrogate")
         calls = [self._read_call()]
         while self._take(";；") and not self._at_end():
             calls.append(self._read_call())
@@ -161,7 +182,7 @@ class _Reader:
     def _read_quoted(self) -> str:
         quoted = _QUOTED.match(self._text, self._position)
         if not quoted:
-            self._fail("a closing '\"' for the one here")
+            self._fail("a closing '\"' for the quote that starts here")
         value = _ESCAPE.sub(self._unescape, quoted[1])
         self._position = quoted.end()
         return value
@@ -187,16 +208,16 @@ class _Reader:
             self._position = len(self._text)
         value = self._text[start : self._position].strip()
         if not value:
-            self._fail('a value ("" for an empty one)')
+            self._fail('a value (write "" for an empty value)')
         return value
 
     def _enter_or_leave(self, character: str, closers: list[str]) -> None:
         if character in ";；":
-            self._fail("')' (a value that holds ';' is quoted)")
+            self._fail("')' (put a value that contains ';' in quotes)")
         if character in _CLOSER:
             closers.append(_CLOSER[character])
         elif character in ")）" and closers.pop() != character:
-            self._fail("a parenthesis of the width that was opened")
+            self._fail("a closing parenthesis of the same width as the opening one")
 
     def _skip_blanks(self) -> None:
         blanks = _BLANKS.match(self._text, self._position)

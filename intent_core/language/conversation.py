@@ -1,4 +1,4 @@
-"""A conversation to one instruction, as the documents' multi-round sample shows."""
+"""Convert a conversation to one instruction, as in the PAI guide's multi-turn sample."""
 
 import re
 from collections.abc import Iterable
@@ -12,13 +12,19 @@ _CJK = re.compile("[\u3005-\u3007\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U000200
 
 
 def flatten_turns(text: str) -> str:
-    """A conversation to one instruction: the user's turns, as in the documents' sample.
+    """Return a conversation as one instruction: the user's turns, joined.
 
-    A turn begins at the start of a line with `User:`, `Assistant:`, 用户：, 使用者：, 助手： or
-    语音助手：; other lines continue the turn above. When all is one line, a turn also begins
-    after a blank or 。！？, where the other speaker is named in the case (`User`, `user`) of the
-    first. The final full stop goes, as in the sample. A text that does not begin with a speaker
-    is no conversation and stays as it is, stripped. No turn of the user's: an empty text.
+    A turn starts at the start of a line with `User:`, `Assistant:`, 用户：, 使用者：, 助手： or
+    语音助手：; other lines continue the previous turn. In a text of one line, a turn also starts
+    after a space or 。！？ if the other speaker is named there in the same case as the first
+    (`User` and `Assistant`, or `user` and `assistant`). A final full stop is removed, as in the
+    sample.
+
+    Args:
+        text: a conversation; a text that does not start with a speaker is returned stripped, and
+            a conversation without a turn of the user gives "".
+
+    Source: multi-turn sample of the PAI guide.
     """
     text = text.strip()
     if not _LABEL.match(text):
@@ -35,12 +41,20 @@ def flatten_turns(text: str) -> str:
 
 
 def begins_with_speaker(line: str) -> bool:
-    """Whether a line, stripped, begins a turn."""
+    """Return whether a line starts with a speaker such as `User:`.
+
+    Args:
+        line: a line without leading whitespace.
+    """
     return _LABEL.match(line) is not None
 
 
 def split_line(line: str) -> list[str]:
-    """The turns on one line: see `flatten_turns`."""
+    """Return the turns on one line, as `flatten_turns` separates them.
+
+    Args:
+        line: a line without leading whitespace; without a speaker it is one turn.
+    """
     first = _LABEL.match(line)
     if not first:
         return [line]
@@ -53,7 +67,11 @@ def split_line(line: str) -> list[str]:
 
 
 def join_turns(lines: Iterable[str]) -> str:
-    """One text: a blank between English lines, nothing within Chinese."""
+    """Join lines to one text: a space between English lines, nothing between Chinese ones.
+
+    Args:
+        lines: the user's lines; empty ones are skipped.
+    """
     said = [line.strip() for line in lines if line.strip()]
     joined = said[:1]
     for previous, following in pairwise(said):
@@ -63,6 +81,6 @@ def join_turns(lines: Iterable[str]) -> str:
         is_chinese = previous.endswith(_NO_BLANK_AFTER) or (_CJK.match(last) and _CJK.match(first))
         joined += ["" if is_chinese else " ", following]
     text = "".join(joined)
-    # `Play ***.` is `Play ***` in the documents; `5 p.m.` and `...` keep theirs.
+    # The PAI guide writes `Play ***.` as `Play ***`; `5 p.m.` and `...` keep their full stops.
     ends_sentence = text.endswith(".") and text.rsplit(maxsplit=1)[-1].count(".") == 1
     return text[:-1] if ends_sentence else text

@@ -1,4 +1,4 @@
-"""What a dataset's labels can say: its intents, and the arguments seen with each."""
+"""The intent schema of a dataset: its intents, and the arguments seen with each."""
 
 import re
 from collections import Counter, defaultdict
@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from intent_core.language.calls import Call
 
-# A value as `calls.py` writes it: plain, or in quotes. Without lookarounds, which no engine of
-# structured outputs takes.
+# A value as `calls.py` writes it: plain, or in quotes. No lookarounds: engines for structured
+# outputs do not support them.
 _PLAIN = r"[^,;()=\\\s，；（）]"
 _QUOTED = r'"(?:[^"\\\x00-\x1f]|\\["\\nrt]|\\u[0-9a-f]{4})*"'
 _INNER = r"[^,;()=\\，；（）\x00-\x1f\x7f\x85\u2028\u2029]"
@@ -23,15 +23,19 @@ class IntentSchema(BaseModel):
 
     intent: str
     num_utterances: int
-    """Utterances that have it; twice in one counts once."""
+    """Number of utterances with this intent; twice in one utterance counts once."""
     slot_counts: dict[int, int]
-    """Calls by their number of arguments."""
+    """Number of calls by their number of arguments."""
     slot_names: dict[str, int]
-    """Calls by the names of their arguments, where labels name them."""
+    """Number of arguments by slot name, where labels state it."""
 
 
 def list_intents(labels: Iterable[Iterable[Call]]) -> tuple[IntentSchema, ...]:
-    """The catalogue of some labels, by name."""
+    """Return the intent schema of some labels, sorted by intent name.
+
+    Args:
+        labels: the calls of each utterance.
+    """
     utterances: Counter[str] = Counter()
     counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
     names: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -51,12 +55,16 @@ def list_intents(labels: Iterable[Iterable[Call]]) -> tuple[IntentSchema, ...]:
     )
 
 
-def write_regex(catalogue: Iterable[IntentSchema]) -> str:
-    """A regular expression of all answers within the catalogue, for constrained decoding.
+def write_regex(schemas: Iterable[IntentSchema]) -> str:
+    """Return a regular expression for constrained decoding that matches all allowed answers.
 
-    One to many calls of known intents, each with as many arguments as were seen with it.
+    An answer is one or more calls of known intents. The number of arguments of a call is between
+    the smallest and the largest number seen with its intent.
+
+    Args:
+        schemas: the intent schema.
     """
-    calls = "|".join(_write_call(schema) for schema in catalogue)
+    calls = "|".join(_write_call(schema) for schema in schemas)
     return f"(?:{calls})(?:;(?:{calls}))*"
 
 

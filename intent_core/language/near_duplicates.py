@@ -1,15 +1,19 @@
-"""Near-duplicate utterances: every pair that shares most of its character bigrams and trigrams.
+"""Near-duplicate utterances: pairs that share most of their character bigrams and trigrams.
 
-Two texts are as similar as the Jaccard index of their sets of bigrams and trigrams, each text
-taken with one blank before and after it: the shared grams over all grams of the two. Trigrams
-alone lose three of a short Chinese text's few grams for one character changed; bigrams alone
-know no order. Together they serve both languages, and even the empty text has a gram.
+The similarity of two texts is the Jaccard index of their sets of bigrams and trigrams: the number
+of shared grams divided by the number of all grams of both. Each text is padded with one space on
+both sides, so even the empty text has a gram. Trigrams alone are too strict for short Chinese
+texts, where one changed character removes three of few grams; bigrams alone ignore word order.
+Together they work for both languages.
 
-The search is exact and yet compares few pairs. With the grams of a text written rarest first,
-texts that share at least `a` grams share `s` of them within their first `size - a + s` ones
-(prefix filter), and a text is never similar to one much longer (length filter). One sparse
-matrix product over the prefixes counts the shared grams; pairs with enough are then compared.
-Time and memory grow with the pairs found.
+The search is exact but compares few pairs. Sort the grams of each text from rare to frequent: two
+texts that share at least `a` grams share `s` of them within their first `size - a + s` grams
+(prefix filter). Texts of very different length are never similar (length filter). One sparse
+matrix product over the prefixes counts the shared grams; only pairs with enough of them are
+compared. Time and memory grow with the number of pairs found.
+
+Background on the prefix filter: Chaudhuri et al. (2006) for one shared gram, Wang et al. (2012)
+for several.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,15 +26,15 @@ import scipy
 from intent_core.errors import ConfigError
 
 MAX_PAIRS = 20_000_000
-"""About a minute's work; an export of one template would take days."""
+"""About one minute of work. An export made from one template has many more pairs."""
 
-# More shared grams asked of longer prefixes: a dearer product, far fewer pairs to compare.
+# A larger number means longer prefixes: a slower matrix product, but far fewer pairs to compare.
 _SHARED_IN_PREFIX = 8
 _ROWS_AT_ONCE = 250
 _PAIRS_AT_ONCE = 20_000
-# Code points plus one need 21 bits, so three of them fit an integer of 64.
+# A code point plus one needs 21 bits, so three of them fit into a 64-bit integer.
 _CHARACTER_BITS = 21
-# A bound may be too low by a rounding error, never too high.
+# Rounding must never raise a lower bound, or a pair would be missed.
 _ROUNDING = 1e-9
 
 _Indices = npt.NDArray[np.int64]
@@ -38,7 +42,7 @@ _Grams: TypeAlias = "scipy.sparse.csr_array"
 
 
 class NearDuplicate(NamedTuple):
-    """Two texts by their places, `first < second`, and their similarity in (0, 1]."""
+    """Indices of two texts, `first < second`, and their similarity in (0, 1]."""
 
     first: int
     second: int
@@ -46,7 +50,7 @@ class NearDuplicate(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Some near-duplicates, column by column; `first < second`."""
+    """Near-duplicates as columns, each of shape (pairs,); `first < second`."""
 
     first: _Indices
     second: _Indices
@@ -54,9 +58,14 @@ class Pairs(NamedTuple):
 
 
 def find_near_duplicates(texts: Sequence[str], similarity: float) -> list[NearDuplicate]:
-    """All pairs at least so similar, in order of place; identical texts have similarity 1.
+    """Return all near-duplicate pairs, sorted by index; identical texts have similarity 1.
 
-    `ConfigError` when `similarity` is not above 0 and at most 1.
+    Args:
+        texts: the texts.
+        similarity: smallest similarity of a pair, in (0, 1].
+
+    Raises:
+        ConfigError: `similarity` is out of range, or there are more than `MAX_PAIRS` pairs.
     """
     pairs = _find_pairs(texts, similarity)
     columns = (column.tolist() for column in pairs)
@@ -64,9 +73,14 @@ def find_near_duplicates(texts: Sequence[str], similarity: float) -> list[NearDu
 
 
 def keep_distinct(texts: Sequence[str], similarity: float) -> list[int]:
-    """Places of the texts that are no near-duplicate of a kept text before them.
+    """Return the indices of the texts that are not near-duplicates of an earlier kept text.
 
-    `ConfigError` when `similarity` is not above 0 and at most 1.
+    Args:
+        texts: the texts.
+        similarity: smallest similarity of a near-duplicate, in (0, 1].
+
+    Raises:
+        ConfigError: `similarity` is out of range, or there are more than `MAX_PAIRS` pairs.
     """
     places: dict[str, int] = {}
     for place, text in enumerate(texts):
@@ -74,20 +88,27 @@ def keep_distinct(texts: Sequence[str], similarity: float) -> list[int]:
     pairs = _find_pairs(list(places), similarity)
     kept = [True] * len(places)
     for first, second in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
-        # Pairs come by `first`: whether it is kept is settled by now.
+        # Pairs are sorted by `first`, so `kept[first]` is final here.
         if kept[first]:
             kept[second] = False
     return [place for place, keep in zip(places.values(), kept, strict=True) if keep]
 
 
 def iter_near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[Pairs]:
-    """All pairs at least so similar, some at a time and in no order.
+    """Yield all near-duplicate pairs in batches, in no particular order.
 
-    `ConfigError` when `similarity` is not above 0 and at most 1, or when there are so many pairs
-    that nobody can want them: texts made of one template are all alike.
+    Args:
+        texts: the texts.
+        similarity: smallest similarity of a pair, in (0, 1].
+
+    Raises:
+        ConfigError: `similarity` is out of range, or there are more than `MAX_PAIRS` pairs, as
+            in texts made from one template.
     """
     if not 0 < similarity <= 1:
-        raise ConfigError(f"similarity {similarity} is not above 0 and at most 1: try 0.8")
+        raise ConfigError(
+            f"similarity is {similarity}, but must be greater than 0 and at most 1; e.g. 0.8"
+        )
     if len(texts) < 2:
         return
     grams = _gram_sets(texts)
@@ -97,9 +118,9 @@ def iter_near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[Pa
         num_pairs += len(pairs.first)
         if num_pairs > MAX_PAIRS:
             raise ConfigError(
-                f"more than {MAX_PAIRS} pairs of {len(texts)} utterances are near-duplicates: they "
-                "are made of few templates; raise data.near_duplicate_similarity (1: only equal "
-                "utterances count)"
+                f"{len(texts)} utterances have more than {MAX_PAIRS} pairs of near-duplicates, "
+                "usually because they were made from few templates. Raise "
+                "data.near_duplicate_similarity (1 compares only for equality)"
             )
         first, second = by_size[pairs.first], by_size[pairs.second]
         yield Pairs(np.minimum(first, second), np.maximum(first, second), pairs.similarity)
@@ -116,14 +137,14 @@ def _find_pairs(texts: Sequence[str], similarity: float) -> Pairs:
 
 
 def _gram_sets(texts: Sequence[str]) -> _Grams:
-    """One row a text, one column a gram, rarest first; 1 where the text has the gram."""
+    """Return a matrix of shape (texts, grams), grams from rare to frequent; 1 = has the gram."""
     padded = [f" {text} " for text in texts]
     encoded = "".join(padded).encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(encoded, dtype="<u4").astype(np.int64) + 1
     owners = np.repeat(np.arange(len(texts)), [len(text) for text in padded])
     bigrams = codes[:-1] << _CHARACTER_BITS | codes[1:]
     trigrams = bigrams[:-1] << _CHARACTER_BITS | codes[2:]
-    # A gram that begins in one text and ends in the next belongs to neither.
+    # Drop grams that start in one text and end in the next.
     within_two, within_three = owners[:-1] == owners[1:], owners[:-2] == owners[2:]
     grams = np.concatenate([bigrams[within_two], trigrams[within_three]])
     owners = np.concatenate([owners[:-1][within_two], owners[:-2][within_three]])
@@ -137,10 +158,10 @@ def _gram_sets(texts: Sequence[str]) -> _Grams:
 
 
 def _join(grams: _Grams, similarity: float) -> Iterator[Pairs]:
-    """Similar rows of a matrix whose rows go by size; each row is held against smaller ones."""
+    """Find similar rows of a matrix sorted by row size; each row is compared with smaller ones."""
     sizes = np.diff(grams.indptr).astype(np.int64)
     least = np.ceil(similarity * sizes - _ROUNDING).astype(np.int64)
-    # The smaller of two sets can be missing fewer grams: its prefix is the shorter one.
+    # The smaller of two similar sets can miss fewer grams, so its prefix is shorter.
     least_as_smaller = np.ceil(2 * similarity / (1 + similarity) * sizes - _ROUNDING)
     probes = _prefixes(grams, sizes - least + _SHARED_IN_PREFIX)
     index = _prefixes(grams, sizes - least_as_smaller.astype(np.int64) + _SHARED_IN_PREFIX)

@@ -1,15 +1,23 @@
-"""When two utterances are the same one, and the names that follow from texts."""
+"""Normalised utterances, and ids derived from texts."""
 
 import hashlib
 import unicodedata
 
 
 def normalise_utterance(utterance: str) -> str:
-    """What two spellings of one utterance have in common: width, case and blanks are dropped."""
+    """Return an utterance without differences in width, case and whitespace (NFKC, casefold).
+
+    Args:
+        utterance: any text; equal results mean the same utterance.
+    """
     folded = unicodedata.normalize("NFKC", utterance).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def hash_text(*parts: str) -> str:
-    """Sixteen hex digits that name some texts."""
+    """Return the first 16 hex digits of the SHA-256 of some texts.
+
+    Args:
+        parts: the texts, in order.
+    """
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

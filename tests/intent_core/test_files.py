@@ -116,7 +116,7 @@ def test_the_kernel_frees_the_lock_of_a_killed_process(tmp_path: Path) -> None:
 
 
 def test_lines_are_those_that_orjson_writes(tmp_path: Path) -> None:
-    """Fingerprints of datasets are over these bytes."""
+    """Fingerprints of datasets are computed from these bytes."""
     values = ['明天\u2028é\x00"\\', 1e-5, 1e16, -0.0, math.nan, 2**60, None, True, (1, [2])]
     rows = [{"value": value} for value in values]
     assert to_jsonl(rows).splitlines() == [orjson.dumps(row) for row in rows]
@@ -131,7 +131,7 @@ def test_lines_are_those_that_orjson_writes(tmp_path: Path) -> None:
 def test_a_wrong_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text":"a"}\n{"text":1}\n')
-    with pytest.raises(DataError, match=r"rows.jsonl:2: not a row .*: write it again"):
+    with pytest.raises(DataError, match=r"rows.jsonl:2 is not a row .*: write it again"):
         read_jsonl(path, Row, "a row", "write it again")
     with pytest.raises(DataError, match=r"none cannot be read \(No such file"):
         read_jsonl(tmp_path / "none", Row, "a row", "write it again")

@@ -1,4 +1,4 @@
-"""A log line as JSON: one line, what it is about, and nothing that nobody meant to be in it."""
+"""JSON log lines: one line per record, with the listed context fields and no others."""
 
 import contextvars
 import json

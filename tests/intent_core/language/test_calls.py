@@ -1,4 +1,4 @@
-"""The call syntax: what is read, what is written, and that the two agree."""
+"""The call syntax: parsing, formatting, and the round trip."""
 
 import json
 from pathlib import Path
@@ -79,8 +79,8 @@ def test_what_is_read(text: str, calls: tuple[Call, ...]) -> None:
         ('f("a" b)', 7, r"',' or '\)'"),
         (r'f("a\q")', 5, "one of the escapes"),
         (r'f("\ud800")', 4, "one of the escapes"),
-        ("f(a\ud800)", 4, "half a surrogate"),
-        ("f(店（总店))", 7, "the width that was opened"),
+        ("f(a\ud800)", 4, "unpaired UTF-16 surrogate"),
+        ("f(店（总店))", 7, "the same width as the opening one"),
     ],
 )
 def test_where_it_stops_being_calls(text: str, column: int, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Several turns become one instruction: the user's, as the documents show."""
+"""A conversation becomes one instruction: the user's turns, as in the PAI guide."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The catalogue of a dataset's labels, and the pattern of all answers within it."""
+"""The intent schema of a dataset's labels, and the pattern of all answers that match it."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def test_every_label_is_within_its_own_catalogue(name: str) -> None:
         hard_calls(row) for row in json.loads((DATA / name / "hard.json").read_text("utf-8"))
     ]
     pattern = re.compile(write_regex(list_intents(labels)))
-    # A value with parentheses of its own is quoted: the pattern knows no balance.
+    # A value that contains parentheses is quoted: a regular expression cannot balance them.
     for calls in labels:
         assert pattern.fullmatch(format_calls(calls)), calls
 

@@ -1,4 +1,4 @@
-"""Near-duplicate search, held against the comparison of every pair."""
+"""The near-duplicate search, compared with a brute-force search over all pairs."""
 
 import json
 import random
@@ -50,7 +50,7 @@ def keep_one_by_one(texts: Sequence[str], similarity: float) -> list[int]:
 
 
 def misspell(texts: Sequence[str], seed: int) -> list[str]:
-    """The texts and, for each, one with a character dropped, doubled or swapped with the next."""
+    """Return the texts and a misspelled copy of each: one character dropped, doubled or swapped."""
     draw = random.Random(seed)
     changed = []
     for text in texts:
@@ -75,7 +75,7 @@ def test_finds_every_misspelling() -> None:
     assert {(place, place + len(texts)) for place in range(len(texts))} <= pairs
 
 
-# Few letters give many shared grams; the long text reaches past every prefix.
+# Few letters give many shared grams; the long text is longer than every prefix.
 ANY_TEXTS = st.lists(
     st.text(alphabet="ab 好的", max_size=12)
     | st.text(alphabet="ab", min_size=20, max_size=60)
@@ -125,7 +125,7 @@ def test_the_order_of_the_texts_decides_nothing_but_places() -> None:
         ("a", "b", 0),
         ("", "", 1),
         ("", "a", 0),
-        # Other texts with the same grams.
+        # Different texts with the same grams.
         ("aaaa", "aaaaaa", 1),
     ],
 )
@@ -163,7 +163,7 @@ def test_fewer_than_two_texts_have_no_pairs(texts: list[str]) -> None:
 @pytest.mark.parametrize("similarity", [0, -0.1, 1.01, float("nan")])
 def test_a_similarity_out_of_range_is_refused(similarity: float) -> None:
     for search in (find_near_duplicates, keep_distinct):
-        with pytest.raises(ConfigError, match="not above 0 and at most 1"):
+        with pytest.raises(ConfigError, match="must be greater than 0 and at most 1"):
             search([], similarity)
 
 
@@ -171,5 +171,5 @@ def test_more_pairs_than_anyone_can_want_are_an_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr(near_duplicates, "MAX_PAIRS", 1000)
     alike = [f"please set the alarm for number {i}" for i in range(100)]
     assert len(find_near_duplicates(alike[:40], 0.8)) == 40 * 39 // 2
-    with pytest.raises(ConfigError, match=r"few templates; raise data\.near_duplicate_similarity"):
+    with pytest.raises(ConfigError, match=r"few templates\. Raise data\.near_duplicate_similarity"):
         find_near_duplicates(alike, 0.8)

@@ -1,4 +1,4 @@
-"""The prompt, golden, and where an answer ends."""
+"""The exact text of the prompt, and the end token of an answer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,8 @@ from intent_core.language.prompt import (
 )
 from tests.support.builders.tiny_model import build_tiny_model
 
-# The documents' prompt as SmolLM2 and Qwen see it: every trained model depends on each byte.
+# The PAI guide's prompt in the chat templates of SmolLM2 and Qwen. Trained models depend on every
+# byte of it.
 CHATML = (
     "<|im_start|>system\n"
     "You are an intent recognition expert. You can recognize an intent based on user "
@@ -42,7 +43,7 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 class TemplateTokenizer:
-    """A tokenizer of code points whose chat template is a function."""
+    """A tokenizer whose tokens are code points and whose chat template is a function."""
 
     chat_template: str | None = "a template"
 
@@ -86,7 +87,7 @@ def test_the_prompt_is_golden(tokenizer: Any, utterance: str) -> None:
 def test_token_ids_are_those_of_the_text_and_of_the_chat(tokenizer: Any, utterance: str) -> None:
     ids = encode_prompt(tokenizer, DEFAULT_SYSTEM_PROMPT, utterance)
     assert tokenizer.decode(ids) == CHATML.replace("{utterance}", utterance)
-    # A server tokenises the messages itself.
+    # A server tokenises the messages with its own tokenizer.
     served = tokenizer.apply_chat_template(
         build_messages(DEFAULT_SYSTEM_PROMPT, utterance),
         tokenize=True,
@@ -111,7 +112,7 @@ def test_the_completion_ends_with_the_end_token(tokenizer: Any) -> None:
 def test_a_model_without_a_chat_template_is_refused(template: str | None) -> None:
     tokenizer = TemplateTokenizer("<", ">")
     tokenizer.chat_template = template
-    with pytest.raises(ConfigError, match="no chat template: choose an instruct or chat model"):
+    with pytest.raises(ConfigError, match=r"not have a chat template\. Set train\.base_model"):
         find_end_token(tokenizer, "system")
 
 
@@ -128,5 +129,5 @@ def test_the_end_token_is_what_the_template_closes_with() -> None:
     ids=["answers are not closed", "the generation prompt is no beginning of an answer"],
 )
 def test_a_template_that_does_not_close_answers_is_refused(tokenizer: TemplateTokenizer) -> None:
-    with pytest.raises(ConfigError, match="does not continue its generation prompt"):
+    with pytest.raises(ConfigError, match="does not append an answer and an end token"):
         find_end_token(tokenizer, "system")

@@ -1,1 +1,1 @@
-"""The recipe: one validated configuration of a run."""
+"""The recipe: the validated configuration of a run."""

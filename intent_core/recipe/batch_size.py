@@ -1,4 +1,4 @@
-"""How many samples an optimizer step takes, and how devices and rows share them. No torch here."""
+"""Samples per optimizer step, and their division among devices and packed rows. No torch needed."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ MAX_BATCH, MIN_BATCH, MIN_STEPS = 256, 8, 30
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """`per_device` samples in a row, `accumulation` rows a device, on `devices` devices."""
+    """`per_device` samples per packed row, `accumulation` rows per device, `devices` devices."""
 
     per_device: int
     accumulation: int
@@ -21,7 +21,10 @@ class BatchPlan:
         return self.per_device * self.accumulation * self.devices
 
     def halve(self) -> "BatchPlan | None":
-        """Half the samples in a row, or less, and the same in a step; None for a single one."""
+        """Return a plan with at most half the samples per row and the same number per step.
+
+        Returns None if a row already has one sample.
+        """
         share = self.per_device * self.accumulation
         for per_device in range(self.per_device // 2, 0, -1):
             if share % per_device == 0:
@@ -30,7 +33,13 @@ class BatchPlan:
 
 
 def plan_batches(config: TrainConfig, num_examples: int, devices: int = 1) -> BatchPlan:
-    """The recipe's wish for so many samples: a step never takes more than there are."""
+    """Return the batch plan of a recipe; a step never has more samples than there are examples.
+
+    Args:
+        config: the `train` section of the recipe.
+        num_examples: examples in the training split.
+        devices: devices that train together.
+    """
     per_device = config.per_device_train_batch_size
     if config.gradient_accumulation_steps:
         wanted = per_device * config.gradient_accumulation_steps * devices
@@ -44,7 +53,16 @@ def plan_batches(config: TrainConfig, num_examples: int, devices: int = 1) -> Ba
 
 
 def recommend_batch(num_utterances: int) -> int:
-    """The documents' global batch of 64 to 256, less where an epoch would have too few steps."""
+    """Return the recommended samples per optimizer step.
+
+    This is `MAX_BATCH`, halved until an epoch has at least `MIN_STEPS` steps, but not below
+    `MIN_BATCH`.
+
+    Args:
+        num_utterances: utterances in the training split.
+
+    Source: the PAI guide recommends 64 to 256.
+    """
     batch = MAX_BATCH
     while batch > MIN_BATCH and num_utterances < batch * MIN_STEPS:
         batch //= 2
@@ -52,7 +70,13 @@ def recommend_batch(num_utterances: int) -> int:
 
 
 def recommend_seq_length(longest: int) -> int:
-    """The power of two that fits the longest sample, as the documents choose it."""
+    """Return the smallest power of two, at least 16, that fits the longest sample.
+
+    Args:
+        longest: tokens of the longest sample.
+
+    Source: the PAI guide, which chooses 64 for 50 tokens.
+    """
     length = 16
     while length < longest:
         length *= 2

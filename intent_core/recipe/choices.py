@@ -1,4 +1,4 @@
-"""The words a recipe may use for what it chooses from."""
+"""The allowed values of recipe keys that select from a list."""
 
 from typing import Literal
 
@@ -15,9 +15,9 @@ Leniency = Literal[
     "missing-comma",
     "bare-intent",
 ]
-"""Departures from the export's format or the call syntax that have one sensible reading."""
+"""Deviations from the export format or the call syntax that can be read in only one way."""
 Normalisation = Literal["nfkc", "full-width", "case", "spaces", "numerals"]
-"""Differences between two values that an evaluation may overlook."""
+"""Differences between two values that an evaluation can ignore."""
 Rule = Literal[
     "few-utterances",
     "few-for-comfort",
@@ -39,4 +39,4 @@ Rule = Literal[
     "seq-length",
     "batch-size",
 ]
-"""What the data check looks at; see `intent_core/quality`."""
+"""Rules of the data check; see `intent_core/quality`."""

@@ -1,8 +1,8 @@
-"""What a recipe may say: one `PipelineConfig` tree. `loader.py` reads it from YAML.
+"""The recipe as one `PipelineConfig` tree; `loader.py` reads it from YAML.
 
-A recipe defines the model and the rules it must meet. Where things are (servers, stores,
-keys) is not in it: see `tasks/settings/__init__.py`. Hyper-parameters carry the names of Alibaba's
-PAI documents (`lora_dim`, `seq_length`, `load_in_4bit`, ...).
+A recipe defines the model and the requirements it must meet. Locations (servers, stores, API keys)
+are settings: see `tasks/settings/__init__.py`. Hyperparameters have the names that the PAI guide
+uses (`lora_dim`, `seq_length`, `load_in_4bit`, ...).
 """
 
 import hashlib
@@ -18,7 +18,7 @@ Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):
-    """A frozen part of the recipe; an unknown key is a mistake, not an extension."""
+    """A frozen section of the recipe; an unknown key is an error."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -26,132 +26,149 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """How an iTAG export becomes a dataset."""
+    """Reading an iTAG export and building a dataset from it."""
 
     utterance_field: str = "instruction"
-    """Key under `data` that holds the utterance."""
+    """Key under `data` that contains the utterance."""
     tag_fields: tuple[str, ...] = ()
-    """Further keys under `data`, such as `channel`, that reports slice by. (Rows of training JSON
-    have an object `tags`, and may have `alternatives`, other right outputs.)"""
+    """Other keys under `data`, e.g. `channel`; reports show scores by their values. (Rows of
+    training JSON have them in an object `tags`, and can have a list `alternatives` of other correct
+    outputs.)"""
     question_title: str = "output"
-    """Title of the template's question that holds the calls."""
+    """Title of the question in the labelling template whose answer is the calls."""
     stages: tuple[Stage, ...] = ("verify", "check", "label", "system")
-    """Which stage's answer wins when several are present, first wins."""
+    """Order of preference when several stages have an answer; the first one wins."""
     fixed_flag: Literal["prefer", "ignore"] = "prefer"
-    """`prefer`: a `-system` answer marked `fixedFlag` is a correction and wins over the label."""
+    """`prefer`: a `-system` answer marked `fixedFlag` is a correction and replaces the label."""
     annotators: Literal["majority", "first", "reject"] = "majority"
-    """What to do with several annotators' answers; a tie is rejected."""
+    """Which answer to use when annotators disagree. `reject`, or a tie, rejects the row."""
     abandoned: Literal["any", "row"] = "any"
-    """Whose `abandonFlag` rejects a row: any stage's, or only the row's own."""
+    """Which `abandonFlag` rejects a row: that of any stage, or only that of the row itself."""
     tolerate: tuple[Leniency, ...] = tuple(
         kind for kind in get_args(Leniency) if kind != "bare-intent"
     )
-    """Departures from the format that are read and reported; the others are rejected."""
+    """Deviations from the format that are read and reported. A row with any other is rejected."""
     duplicates: Literal["drop", "keep"] = "drop"
-    """What to do with one utterance labelled the same way again."""
+    """Drop or keep repeats: the same utterance with the same label."""
     conflicts: Literal["reject", "latest", "majority"] = "reject"
-    """What to do with one utterance labelled in different ways."""
+    """Which label to use if the same utterance has different labels. `reject`: leave it out."""
     near_duplicates: Literal["keep", "drop"] = "keep"
-    """What to do with near-duplicates within one split; across splits they never stay."""
+    """Drop or keep near-duplicates in the training split. Near-duplicates in different splits are
+    always left out of one of them."""
     near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Share of common character n-grams (Jaccard) from which two utterances are near-duplicates."""
+    """Smallest similarity of near-duplicates: the fraction of character n-grams that two utterances
+    share (Jaccard index)."""
     stop_on: tuple[Rule, ...] = ()
-    """Rules of the data check that end the run when they are broken."""
+    """Rules of the data check that stop the run if they are broken."""
     max_rejection_rate: Rate = 0.05
-    """Share of unusable rows above which the run ends."""
+    """Maximum fraction of rejected rows; above it the run stops."""
     test_uri: str | None = None
-    """A fixed test set ([{"instruction", "output"}]), kept out of training; none: split one off."""
+    """A fixed test set ([{"instruction", "output"}]), never used for training. Not set: a part of
+    the export is held out."""
     test_fraction: Rate = 0.1
-    """Share of utterances held out for the test, when there is no `test_uri`."""
+    """Fraction of utterances held out for the test split if `test_uri` is not set."""
     validation_fraction: Rate = 0.05
-    """Share of utterances held out to watch training and to probe the served model."""
+    """Fraction of utterances held out for the validation split, which monitors training and probes
+    the served model."""
     split_seed: int = 0
-    """Another seed, another split: reports on different test splits do not compare."""
+    """Seed of the split. Reports on different test splits cannot be compared."""
 
 
 class TrainConfig(Section):
-    """Fine-tuning, by the documents' names (table 1)."""
+    """Fine-tuning; the keys have the names that the PAI guide uses (table 1)."""
 
     method: Literal["full", "lora", "qlora"] = "lora"
-    """All weights, low-rank adapters, or low-rank adapters over a quantised base."""
+    """Train all weights, low-rank adapters, or low-rank adapters over a quantised base model."""
     base_model: str = "smollm2-135m-instruct"
-    """`smollm2-135m-instruct` (embedded), a directory with a transformers model, `s3://...` or
-    `oss://...` where one lies, or a hub's `owner/name@commit`."""
+    """`smollm2-135m-instruct` (embedded), a folder with a transformers model, the `s3://...` or
+    `oss://...` URI of such a folder, or `owner/name@commit` on a model hub."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
-    """The learning rate at its highest, after the warm-up."""
+    """Peak learning rate, reached after the warm-up."""
     num_train_epochs: Annotated[float, Field(gt=0)] = 1
-    """Passes over the training split; a part of one is allowed."""
+    """Passes over the training split; fractions are allowed."""
     global_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Samples per optimizer step, whatever the number of devices. `auto`: 256, or less where an
-    epoch would have fewer than 30 steps."""
+    """Samples per optimizer step, over all devices. `auto`: 256, or less if an epoch would have
+    fewer than 30 steps."""
     per_device_train_batch_size: Annotated[int, Field(ge=1)] = 8
-    """Samples per packed row on one device; halved when memory does not suffice."""
+    """Samples per packed row on one device; halved if the device runs out of memory."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] | None = None
-    """The documents' way to set samples per step: devices x per_device_train_batch_size x this.
-    None: it follows from `global_batch_size`."""
+    """Sets the samples per step as the PAI guide does: devices x per_device_train_batch_size x this
+    value. Not set: derived from `global_batch_size`."""
     seq_length: Annotated[int, Field(ge=16, le=32768)] | Literal["auto"] = 128
-    """Tokens of the longest sample; longer ones end the run before training. `auto`: the power of
-    two that fits them all."""
+    """Maximum tokens of a sample; a longer sample stops the run before training. `auto`: the
+    smallest power of two that fits all samples."""
     lora_dim: Annotated[int, Field(ge=0, le=512)] = 32
-    """Rank of the adapters; `full` has none and ignores it."""
+    """Rank of the adapters; ignored with `full`."""
     lora_alpha: Annotated[int, Field(ge=0)] = 32
-    """What adapters add is scaled by `lora_alpha` / `lora_dim`; `full` ignores it."""
+    """The output of the adapters is scaled by `lora_alpha` / `lora_dim`; ignored with `full`."""
     load_in_4bit: bool = False
-    """QLoRA only, where it is the documents' default: the base in 4-bit nf4."""
+    """QLoRA only: load the base model in 4-bit nf4, the default of the PAI guide."""
     load_in_8bit: bool = False
-    """QLoRA only: the base in 8 bits."""
+    """QLoRA only: load the base model in 8 bits."""
     apply_chat_template: Literal[True] = True
-    """Samples in the model's own chat template, as the server will ask. It cannot be turned off."""
+    """Format samples with the model's chat template, as in serving. Cannot be disabled."""
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
-    """Sent in training, evaluation and serving alike."""
+    """System prompt in training, evaluation and serving."""
     freeze_embeddings: bool = False
-    """Full fine-tuning only: leave the token embeddings as they are."""
+    """Full fine-tuning only: do not train the token embeddings."""
     freeze_layers: Annotated[int, Field(ge=0)] = 0
-    """Full fine-tuning only: leave so many of the first layers as they are. What lies below the
-    first trained layer costs a forward pass only."""
+    """Full fine-tuning only: number of first layers not to train. Layers below the first trained
+    one need only a forward pass."""
     fsdp: bool = False
-    """Full fine-tuning on several devices: weights, gradients and optimizer state are divided among
-    them, for models that one device cannot hold."""
+    """Full fine-tuning on several devices: divide weights, gradients and optimizer state among
+    them, for models that do not fit on one device."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of the steps in which the learning rate rises."""
+    """Fraction of the steps in which the learning rate rises."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
-    """How the rate falls to 0 after the warm-up; `constant`: it stays, without a warm-up."""
+    """How the learning rate falls to 0 after the warm-up. `constant`: no warm-up and no decay."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's weight decay."""
+    """Weight decay of the AdamW optimizer."""
     save_steps: Annotated[int, Field(ge=1)] = 50
     """Optimizer steps between checkpoints."""
     best_checkpoint: Literal["last", "validation_loss", "exact_match"] = "last"
-    """Which weights are kept: the last, or those of the checkpoint that did best on the validation
-    split (`exact_match`: answers right to the last token)."""
+    """Which weights to keep: the last ones, or those of the checkpoint with the best result on the
+    validation split (`exact_match`: every token of the answer is correct)."""
     early_stopping_patience: Annotated[int, Field(ge=0)] = 0
-    """End after so many checkpoints without a better one; 0: never. Needs `best_checkpoint`."""
+    """Stop training after this many checkpoints without improvement; 0: never. Requires
+    `best_checkpoint`."""
     seed: int = 42
-    """Decides the order of the samples and the adapters' first weights."""
+    """Seed of the sample order and of the adapters' initial weights."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 where the device computes it natively, else float32."""
+    """Precision of training. `auto`: bfloat16 if the device supports it natively, otherwise
+    float32."""
     save_dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Precision of the saved weights, which are those that are evaluated and served."""
+    """Precision of the saved weights. The same weights are evaluated and served."""
 
     @model_validator(mode="after")
     def _methods_agree(self) -> Self:
         if self.load_in_4bit and self.load_in_8bit:
-            raise ValueError("load_in_4bit and load_in_8bit exclude each other: choose one")
+            raise ValueError("load_in_4bit and load_in_8bit are both true: set only one of them")
         quantised = self.load_in_4bit or self.load_in_8bit
         if self.method == "qlora" and not quantised:
-            raise ValueError("method 'qlora' needs load_in_4bit or load_in_8bit: true")
+            raise ValueError("method 'qlora' requires load_in_4bit: true or load_in_8bit: true")
         if self.method != "qlora" and quantised:
-            raise ValueError(f"load_in_4bit/load_in_8bit need method 'qlora', not {self.method!r}")
+            raise ValueError(
+                f"load_in_4bit and load_in_8bit require method 'qlora', but it is {self.method!r}"
+            )
         if self.method != "full" and self.lora_dim == 0:
-            raise ValueError(f"method {self.method!r} needs lora_dim > 0 (the documents use 64)")
+            raise ValueError(
+                f"method {self.method!r} requires lora_dim > 0; the PAI guide recommends 64"
+            )
         if self.method != "full" and (self.freeze_embeddings or self.freeze_layers):
             raise ValueError(
-                "freeze_embeddings and freeze_layers are for method 'full': adapters leave the "
-                "base as it is"
+                f"freeze_embeddings and freeze_layers require method 'full', but it is "
+                f"{self.method!r}, which never trains the base model's weights: remove them"
             )
         if self.method != "full" and self.fsdp:
-            raise ValueError("fsdp is for method 'full': adapters train on every device by itself")
+            raise ValueError(
+                f"fsdp requires method 'full', but it is {self.method!r}, which trains a copy of "
+                "the model on each device: set fsdp: false"
+            )
         if self.freeze_layers and not self.freeze_embeddings:
-            raise ValueError("freeze_layers needs freeze_embeddings: true, which lie below them")
+            raise ValueError(
+                f"freeze_layers is {self.freeze_layers}, which requires freeze_embeddings: true, "
+                "because the embeddings are below the layers"
+            )
         return self
 
     @model_validator(mode="after")
@@ -159,7 +176,8 @@ class TrainConfig(Section):
         samples, per_device = self.global_batch_size, self.per_device_train_batch_size
         if samples != "auto" and self.gradient_accumulation_steps:
             raise ValueError(
-                "global_batch_size and gradient_accumulation_steps say the same: set one of them"
+                "global_batch_size and gradient_accumulation_steps both set the samples per step: "
+                "remove one of them"
             )
         if samples != "auto" and samples > per_device and samples % per_device:
             raise ValueError(
@@ -172,74 +190,75 @@ class TrainConfig(Section):
     def _checkpoints_agree(self) -> Self:
         if self.early_stopping_patience and self.best_checkpoint == "last":
             raise ValueError(
-                "early_stopping_patience needs best_checkpoint: validation_loss or exact_match"
+                "early_stopping_patience requires best_checkpoint: validation_loss or exact_match"
             )
         return self
 
 
 class EvaluateConfig(Section):
-    """How the candidate is asked."""
+    """Evaluating the candidate on the test split."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Tokens an answer may have; a longer one is cut."""
+    """Maximum tokens of an answer; longer answers are cut off."""
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Utterances in flight at once."""
+    """Number of utterances sent to the server at the same time."""
     constrained: bool = False
-    """Let the server give nothing but known intents with as many values as were seen in training;
-    callers then send the same `structured_outputs`."""
+    """Allow only answers that match the intent schema: known intents, with as many values as seen
+    in training. Callers must then send the same `structured_outputs`."""
     ordered_calls: bool = False
-    """Whether the calls of an utterance must come in the labelled order to be right at all. (They
-    always must for `exact_match`.)"""
+    """Whether the calls of an answer must be in the labelled order to be correct. (`exact_match`
+    always requires the order.)"""
     normalise_values: tuple[Normalisation, ...] = ()
-    """Differences between values that count as none: `nfkc`, `full-width` letters and digits,
-    letter `case`, `spaces`, `numerals` of another script (三 for 3)."""
+    """Differences between values to ignore: `nfkc`, `full-width` letters and digits, letter `case`,
+    `spaces`, `numerals` of another script (三 and 3)."""
     abstain_below: Rate | Literal["auto"] | None = None
-    """Confidence below which an answer counts as `out_of_scope()`. `auto`: what serves exact match
-    best on the validation split."""
+    """Confidence below which an answer counts as `out_of_scope()`. `auto`: the value with the best
+    exact match on the validation split."""
     group_by: str | None = None
-    """Tag whose value says which utterances share a source (a dialogue, a caller): intervals and
-    tests then count sources."""
+    """Tag whose value identifies the source of an utterance (a dialogue, a caller). Intervals and
+    tests then treat each source as one observation."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 120
-    """Seconds one try of a request may take."""
+    """Timeout of one attempt of a request, in seconds."""
 
 
 class GateConfig(Section):
-    """What a candidate must meet before any traffic reaches it."""
+    """Quality gate: what a candidate must meet before it gets any traffic."""
 
     min_intent_accuracy: Rate = 0.9
-    """Share of the test utterances whose intents must all be right."""
+    """Minimum fraction of test utterances with all intents correct."""
     min_parameter_accuracy: Rate = 0.6
-    """Share of the test utterances whose intents and values must all be right."""
+    """Minimum fraction of test utterances with all intents and values correct."""
     min_test_examples: Annotated[int, Field(ge=1)] = 100
-    """Utterances the test split must have."""
+    """Minimum number of utterances in the test split."""
     minimums: dict[str, Rate] = Field(default={})
-    """Metrics and what each must reach. `intent_accuracy` and `parameter_accuracy` here take the
-    place of the keys above."""
+    """Minimum value by metric. `intent_accuracy` and `parameter_accuracy` here override the two
+    keys above."""
     max_regression: Rate = 0.02
-    """How far below the champion's accuracy, on the same test set, a candidate may fall."""
+    """How far the candidate's accuracy can be below the champion's on the same test set."""
     compare: Literal["value", "lower_bound"] = "value"
-    """Compare the measured rate, or the lower end of its 95 % interval; against the champion, the
-    measured difference, or the lower end of the paired difference's interval."""
+    """Compare the measured rate, or the lower end of its 95 % interval. Against the champion:
+    compare the measured difference, or the lower end of the interval of the paired difference."""
     min_per_intent: Rate | None = None
-    """Exact match below which an intent rejects the candidate, if it is more than chance: Holm's
-    correction over all intents, at 5 %."""
+    """Minimum exact match of each intent. An intent below it rejects the candidate if the
+    difference is significant (5 % level, Holm correction over all intents)."""
     min_per_intent_support: Annotated[int, Field(ge=1)] = 20
-    """Test utterances an intent needs to be held to `min_per_intent`."""
+    """Minimum number of test utterances for `min_per_intent` to apply to an intent."""
     min_per_slice: dict[str, Rate] = Field(default={})
-    """Exact match by slice, such as {"intents=several": 0.5}; a slice the test lacks rejects."""
+    """Minimum exact match by slice, e.g. {"intents=several": 0.5}. A slice that is missing in the
+    test split rejects the candidate."""
     max_latency_p95_ms: Annotated[float, Field(gt=0)] | None = None
-    """Longest an answer may take, but for the slowest twentieth."""
+    """Maximum p95 latency in milliseconds."""
     blocking_findings: tuple[Rule, ...] = ()
-    """Rules of the data check that reject the candidate when they are broken."""
+    """Rules of the data check that reject the candidate if they are broken."""
     mode: Literal["enforce", "manual", "dry_run"] = "enforce"
-    """`enforce`: what passes is promoted. `manual`: what passes waits for a person's approval.
-    `dry_run`: the verdict is written, and nothing is promoted."""
+    """`enforce`: promote a candidate that passes. `manual`: wait for approval first. `dry_run`:
+    record the decision and promote nothing."""
     approval_timeout_hours: Annotated[float, Field(gt=0)] = 72
-    """How long a `manual` gate waits; then the candidate is not promoted."""
+    """How long a `manual` gate waits for approval; after that the candidate is not promoted."""
 
     @property
     def required(self) -> dict[str, float]:
-        """Every metric that has a minimum, and that minimum."""
+        """Return the minimum of every metric that has one."""
         return {
             "intent_accuracy": self.min_intent_accuracy,
             "parameter_accuracy": self.min_parameter_accuracy,
@@ -248,31 +267,33 @@ class GateConfig(Section):
 
 
 class ServeConfig(Section):
-    """How the model is served."""
+    """Serving the model with vLLM."""
 
     mode: Literal["merged", "adapter"] = "merged"
-    """`merged`: whole weights, a server for each model. `adapter`: LoRA adapters on one server of
-    their base model, which turns from one to the next within a second."""
+    """`merged`: merged weights, one server per model. `adapter`: LoRA adapters on one server of
+    their base model, which can switch adapters within a second."""
     alias: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "intent"
-    """The public model name callers use; it stays while versions change."""
+    """Public model name that callers use; the same for all versions."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto`: on a GPU vLLM's choice, on a CPU bfloat16 where that is native, else float32."""
+    """Precision of serving. `auto`: vLLM's choice on a GPU; on a CPU bfloat16 if supported
+    natively, otherwise float32."""
     max_model_len: Annotated[int, Field(ge=64)] = 512
-    """Tokens of prompt and answer: `train.seq_length` and `evaluate.max_new_tokens` fit into it."""
+    """Maximum tokens of prompt and answer together; at least `train.seq_length` plus
+    `evaluate.max_new_tokens`."""
     max_num_seqs: Annotated[int, Field(ge=1)] = 32
-    """Answers a server works on at once; further requests wait."""
+    """Number of answers that a server generates at the same time; other requests wait."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = 64
-    """Largest rank an adapter server takes; 64 is what the documents recommend."""
+    """Largest adapter rank that a server accepts; the PAI guide recommends 64."""
     data_parallel_size: Annotated[int, Field(ge=1)] = 1
-    """Copies of the model in one server, one for each of as many GPUs."""
+    """Number of copies of the model in one server; each copy uses one GPU."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """Share of a GPU one server takes: two fit side by side while a promotion lasts."""
+    """Fraction of GPU memory for one server. Two servers must fit during a promotion."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 600
-    """Seconds a server may take until it is ready."""
+    """Timeout for the start of a server, in seconds."""
 
 
 class PipelineConfig(Section):
-    """Everything that defines one model, and nothing about where it is made."""
+    """Everything that defines one model, independent of where it is trained and served."""
 
     project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "intent"
     """Name of the MLflow experiment and of the registered model."""
@@ -288,20 +309,21 @@ class PipelineConfig(Section):
             return self
         if self.train.method == "full":
             raise ValueError(
-                "serve.mode 'adapter' serves LoRA adapters and train.method is 'full': set "
+                "serve.mode 'adapter' requires LoRA adapters, but train.method is 'full': set "
                 "train.method to 'lora' or 'qlora', or serve.mode to 'merged'"
             )
         if self.train.lora_dim > self.serve.max_lora_rank:
             raise ValueError(
-                f"train.lora_dim {self.train.lora_dim} is more than serve.max_lora_rank "
-                f"{self.serve.max_lora_rank}: the server would refuse the adapter; raise the latter"
+                f"train.lora_dim {self.train.lora_dim} is larger than serve.max_lora_rank "
+                f"{self.serve.max_lora_rank}, so the server would reject the adapter: raise "
+                "serve.max_lora_rank"
             )
         return self
 
     @model_validator(mode="after")
     def _server_takes_what_was_trained(self) -> Self:
         if self.train.seq_length == "auto":
-            return self  # known when training ends; the server then refuses what is too long
+            return self  # the length is known only after training; the server checks it then
         needed = self.train.seq_length + self.evaluate.max_new_tokens
         if self.serve.max_model_len < needed:
             raise ValueError(
@@ -312,6 +334,10 @@ class PipelineConfig(Section):
 
 
 def fingerprint(*parts: object) -> str:
-    """Sixteen hex digits that name the parts' content: JSON values, pydantic models, strings."""
+    """Return the first 16 hex digits of the SHA-256 of the parts' content.
+
+    Args:
+        parts: JSON values, pydantic models and strings; key order does not matter.
+    """
     plain = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parts]
     return hashlib.sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Reading a recipe: YAML, overridden by dotted keys, validated once, every fault listed."""
+"""Read a recipe from YAML, apply overrides, validate it and report all errors at once."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,14 @@ from intent_core.recipe.config import PipelineConfig
 def load_config(
     path: Path | None, overrides: Mapping[str, Any] | Sequence[str] = ()
 ) -> PipelineConfig:
-    """Read a recipe and apply overrides (`{"train.seed": 1}` or `["train.seed=1"]`).
+    """Read a recipe and apply overrides.
 
-    Raises `ConfigError` that lists every fault at once, each with what is allowed.
+    Args:
+        path: a YAML file; None: the defaults.
+        overrides: values by dotted key, as `{"train.seed": 1}` or `["train.seed=1"]`.
+
+    Raises:
+        ConfigError: the recipe or an override is wrong; lists every error with the allowed values.
     """
     tree = _read_yaml(path) if path else {}
     faults: list[str] = []
@@ -30,7 +35,7 @@ def load_config(
     if faults:
         where = f"recipe {path}" if path else "recipe"
         listed = "\n".join(f"  {i}. {fault}" for i, fault in enumerate(faults, 1))
-        raise ConfigError(f"{where} has {len(faults)} mistake(s):\n{listed}")
+        raise ConfigError(f"{where} has {len(faults)} error(s):\n{listed}")
     return config
 
 
@@ -45,7 +50,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"recipe {path} must be a mapping of sections, not {type(tree).__name__}")
-    # A section named and left empty is a section of defaults.
+    # An empty section (`train:`) is None in YAML and means the defaults.
     return {key: value for key, value in tree.items() if value is not None}
 
 
@@ -70,9 +75,9 @@ def _scalar(text: str, key: str, faults: list[str]) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        faults.append(f"override {key!r}: {text!r} is not a YAML value; quote it")
+        faults.append(f"override {key!r}: {text!r} is not a YAML value: put it in quotes")
         return text
-    # YAML 1.1 reads 3e-4 as text.
+    # YAML 1.1 parses 3e-4 as text, not as a number.
     if isinstance(value, str):
         try:
             return float(value) if value[:1].isdigit() else value
@@ -93,7 +98,7 @@ def _set_dotted(tree: dict[str, Any], dotted: str, value: Any, faults: list[str]
 
 
 def _explain(error: Any) -> str:
-    """One pydantic error as a sentence with the allowed values."""
+    """Describe one pydantic error, with the allowed values."""
     location = ".".join(str(p) for p in error["loc"]) or "recipe"
     if error["type"] == "extra_forbidden":
         allowed = _allowed_keys(error["loc"][:-1])

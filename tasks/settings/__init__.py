@@ -1,4 +1,4 @@
-"""Where things are: the only reader of the environment. What a model is stands in a recipe."""
+"""Settings: locations and credentials, read from the environment. A recipe defines the model."""
 
 import os
 from functools import lru_cache
@@ -19,30 +19,30 @@ LOOPBACK = "127.0.0.1"
 
 
 class Settings(MaintenanceSettings, KeySettings):
-    """Every setting is an environment variable `INTENT_<NAME>`."""
+    """The settings of the pipeline; each is an environment variable `INTENT_<NAME>`."""
 
     model_config = SettingsConfigDict(
         env_prefix="INTENT_", frozen=True, extra="ignore", env_ignore_empty=True
     )
 
     home: Path = CHECKOUT / ".intent"
-    """Folder of this machine's state: servers, caches, the embedded store."""
+    """Folder for this machine's state: servers, caches, the embedded object store."""
     store: str = ""
-    """Object store URI; empty: a directory below `home`."""
+    """URI of the object store. Not set: a folder in `home`."""
     s3_endpoint_url: str = ""
-    """S3-compatible server for s3:// stores; empty: AWS."""
+    """S3-compatible server for s3:// stores. Not set: AWS."""
     s3_region: str = ""
-    """Region of s3:// stores; empty: boto3's own."""
+    """Region of s3:// stores. Not set: boto3's default."""
     s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
-    """How a bucket stands in a URL; OSS through S3 wants `virtual`."""
+    """Where the URL contains the bucket name; OSS through its S3 API requires `virtual`."""
     s3_signature_version: Literal["s3v4", "s3"] = "s3v4"
-    """How s3:// requests are signed."""
+    """Signature version of s3:// requests."""
     oss_endpoint: str = ""
-    """Endpoint of oss:// stores, as https://oss-cn-hangzhou.aliyuncs.com."""
+    """Endpoint of oss:// stores, e.g. https://oss-cn-hangzhou.aliyuncs.com."""
     oss_region: str = ""
-    """Region of oss:// stores, as cn-hangzhou; V4 signatures need it."""
+    """Region of oss:// stores, e.g. cn-hangzhou; required for V4 signatures."""
     host: str = "127.0.0.1"
-    """Address the embedded services bind."""
+    """Address that the embedded services listen on."""
     prefect_port: int = 4200
     """Port of the embedded Prefect server."""
     mlflow_port: int = 5000
@@ -50,68 +50,69 @@ class Settings(MaintenanceSettings, KeySettings):
     gateway_port: int = 8000
     """Public port of the served model."""
     gateway_local_port: int = 8001
-    """With TLS: the gateway's port without it, on loopback only."""
+    """With TLS: port of the gateway without TLS, on loopback only."""
     tls_certificate: Path | None = None
-    """PEM file of the gateway's certificate and its chain, taken again when it changes; unset: no
+    """PEM file with the gateway's certificate and its chain; reloaded when it changes. Not set: no
     TLS."""
     tls_key: Path | None = None
-    """PEM file of that certificate's key, without a passphrase."""
+    """PEM file with the private key of that certificate, without a passphrase."""
     prefect_url: str = ""
-    """A Prefect server of yours, else embedded."""
+    """API URL of your own Prefect server. Not set: the embedded one."""
     mlflow_url: str = ""
-    """An MLflow server of yours, else embedded."""
+    """URL of your own MLflow server. Not set: the embedded one."""
     prefect_database_url: SecretStr | None = None
-    """PostgreSQL database of the Prefect server, as postgresql://user:password@host/prefect: the
-    embedded one runs on it (unset: SQLite below `home`), and `intent backup` reads it."""
+    """PostgreSQL database of the Prefect server, e.g. postgresql://user:password@host/prefect, for
+    the embedded server and for `intent backup`. Not set: SQLite in `home`."""
     mlflow_database_url: SecretStr | None = None
-    """The same of the MLflow server; another database than Prefect's."""
+    """PostgreSQL database of the MLflow server; must not be the one of Prefect. Not set: SQLite in
+    `home`."""
     mlflow_weights: Literal["copy", "store"] = "copy"
-    """What the registry holds: a copy of a model's files, or the URI of those in an s3:// or oss://
-    store, for large models."""
+    """What the model registry stores: `copy`, a copy of the model's files; `store`, their URI in an
+    s3:// or oss:// store, for large models."""
     vllm_python: Path = CHECKOUT / ".venv-vllm" / "bin" / "python"
-    """Interpreter of the environment vLLM is installed in."""
+    """Python interpreter of the environment in which vLLM is installed."""
     finetune_deployment: str = ""
-    """Prefect deployment that fine-tunes (finetune/gpu); empty: here."""
+    """Prefect deployment for fine-tuning, e.g. finetune/gpu. Not set: fine-tune on this machine."""
     evaluate_deployment: str = ""
-    """Prefect deployment that evaluates; empty: here."""
+    """Prefect deployment for evaluation. Not set: evaluate on this machine."""
     serves_here: bool = True
-    """Whether promoted models are served by this machine; a GPU worker elsewhere sets it to false
-    and stops a server when its evaluation is done."""
+    """Whether this machine serves promoted models. Set it to false on a separate GPU worker, which
+    then stops a server when its evaluation ends."""
     keep_models: Annotated[int, Field(ge=0)] = 5
-    """Models kept on disk beside the served one and its forerunner."""
+    """Number of models to keep on disk in addition to the current and previous one."""
     fleet: str = ""
-    """Public alias of a model that replicas (`intent serve --follow`) serve as the store says;
-    elsewhere it is what promotions and rollbacks command."""
+    """Public model name of a fleet. Replicas (`intent serve --follow`) serve the model that the
+    object store assigns to it; on other machines promotions and rollbacks change that model."""
     public_url: str = ""
-    """Base URL of the served model where that is not this machine's gateway, as
+    """Base URL of the served model if it is not this machine's gateway, e.g.
     https://intent.example/v1."""
     commit: str = ""
-    """Commit of the code, for an image that carries no git folder."""
+    """Git commit of the code, for an image without a git folder."""
     itag_endpoint: str = ""
-    """OpenITag endpoint, as openitag.cn-hangzhou.aliyuncs.com."""
+    """OpenITag endpoint, e.g. openitag.cn-hangzhou.aliyuncs.com."""
     itag_tenant: str = ""
     """iTAG tenant whose tasks are exported."""
     pipeline_deployment: str = "intent-pipeline/cpu"
-    """Deployment that takes an export that arrives."""
+    """Prefect deployment that processes new exports."""
     projects: Path = CHECKOUT / "deployments" / "projects.yaml"
-    """The projects whose exports are watched."""
+    """File that lists the projects whose exports are watched."""
     receiver_token: SecretStr | None = None
-    """Bearer token of those who may send notifications."""
+    """Bearer token that senders of webhook events must present."""
     receiver_secret: SecretStr | None = None
-    """Secret they sign notifications with."""
+    """Secret with which senders sign webhook events."""
     receiver_store_token: SecretStr | None = None
-    """Bearer token of stores that cannot sign (SeaweedFS)."""
+    """Bearer token for object stores that cannot sign events (SeaweedFS)."""
     hub_endpoint: str = ""
-    """Model hub base models come from; empty: huggingface.co."""
+    """Model hub to download base models from. Not set: huggingface.co."""
     candidate_key: SecretStr | None = None
-    """Key of another server that `intent try` asks beside ours."""
+    """API key of another server to which `intent try` also sends each utterance."""
     notification_block: str = ""
-    """Prefect block that is told of promotions, refusals and runs that fail or hang, as
-    slack-webhook/on-call; empty: nobody is."""
+    """Prefect block for notifications about promotions, rejections and runs that fail or hang, e.g.
+    slack-webhook/on-call. Not set: no notifications."""
     log_format: Literal["text", "json"] = "text"
-    """How log lines look: `json` is an object a line, for collectors."""
+    """Format of log lines; `json`: one object per line, for log collectors."""
     retry_delays_s: tuple[float, ...] = (5, 15, 30, 60)
-    """Waits before another try of a failed service."""
+    """Delays in seconds before each retry of a failed service."""
 
     @property
     def store_uri(self) -> str:
@@ -135,7 +136,7 @@ class Settings(MaintenanceSettings, KeySettings):
 
     @property
     def endpoint(self) -> str:
-        """Base URL for OpenAI clients."""
+        """Base URL of the served model, for OpenAI clients."""
         if self.public_url:
             return self.public_url.rstrip("/")
         scheme = "https" if self.has_tls else "http"
@@ -143,10 +144,10 @@ class Settings(MaintenanceSettings, KeySettings):
 
     @property
     def local_endpoint(self) -> str:
-        """The same gateway for programs on this machine.
+        """Base URL of the served model, for programs on this machine.
 
-        A certificate is for the public name, so over loopback nobody could verify it: keys go to
-        a port without TLS that only this machine reaches.
+        The certificate is valid for the public name only, so a client on loopback could not verify
+        it. API keys are sent to a port without TLS that only this machine can reach.
         """
         if self.fleet:
             return self.endpoint
@@ -157,7 +158,7 @@ class Settings(MaintenanceSettings, KeySettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """This process's settings, with the clients of Prefect and MLflow pointed accordingly."""
+    """Return the settings of this process; the first call also sets up logs, traces and clients."""
     settings = load_settings(Settings)
     prepare_environment(settings.prefect_api_url, settings.layout.prefect)
     prepare_logging(settings.log_format == "json")
@@ -169,27 +170,27 @@ def get_settings() -> Settings:
 
 
 def prepare_flow_run() -> None:
-    """In the process that Prefect starts for a flow run, read the settings before the run begins.
+    """Read the settings early in a process that Prefect starts for a flow run.
 
-    Prefect imports the flow and then starts the run's span and its log, so nothing in the flow is
-    early enough. Any other process reads them when it starts its work.
+    Prefect imports the flow, then starts the run's trace span and log, then calls the flow: code in
+    the flow would run too late. Other processes read the settings when they need them.
     """
     if "PREFECT__FLOW_RUN_ID" in os.environ:
         get_settings()
 
 
 def check_prefect_url(settings: Settings) -> None:
-    """Raise `ConfigError` when Prefect's own setting points elsewhere than ours."""
+    """Raise `ConfigError` if PREFECT_API_URL differs from our setting."""
     theirs = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if theirs and theirs != settings.prefect_api_url.rstrip("/"):
         raise ConfigError(
-            f"PREFECT_API_URL is {theirs}, but runs would go to {settings.prefect_api_url}: set "
-            f"INTENT_PREFECT_URL={theirs} to use that server, or unset PREFECT_API_URL"
+            f"PREFECT_API_URL is {theirs}, but our Prefect server is {settings.prefect_api_url}. "
+            f"Set INTENT_PREFECT_URL={theirs} to use the first, or unset PREFECT_API_URL"
         )
 
 
 def training_environment() -> dict[str, str]:
-    """For the training program: every core, no thread that spins while it waits, no hub."""
+    """Return the environment of the training program: all cores, no busy waiting, no model hub."""
     cores = str(len(os.sched_getaffinity(0)))
     return child_environment(
         OMP_WAIT_POLICY="passive",
@@ -199,5 +200,5 @@ def training_environment() -> dict[str, str]:
 
 
 def child_environment(**extra: str) -> dict[str, str]:
-    """The environment for a program we start, with `extra` on top."""
+    """Return the environment of a child process: ours plus `extra`."""
     return {**os.environ, **extra}

@@ -1,7 +1,7 @@
-"""The environment: our settings are read from it, and those of our dependencies are set in it.
+"""Read our settings from the environment, and set those of our dependencies in it.
 
-The latter before any of them is imported, for this process and all that it starts, unless a person
-has set them otherwise; the images have the same.
+The dependencies' variables must be set before they are imported. They apply to this process and its
+children. A variable that the user has set keeps its value. The container images set the same.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from intent_core.errors import ConfigError
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
-# Nothing is told to anybody: tests/flows/test_no_outbound_connections.py watches that it is not.
+# No telemetry; tests/flows/test_no_outbound_connections.py checks it.
 QUIET = {
     # Prefect, gradio, vLLM, Hugging Face and others
     "DO_NOT_TRACK": "true",
@@ -28,14 +28,16 @@ QUIET = {
 }
 _DEFAULTS = {
     **QUIET,
-    # Ours are the retries, with a line for each: MLflow's client would wait minutes in silence.
+    # We retry ourselves and log each attempt; MLflow's own retries would block silently for
+    # minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    # Eight processes, 2 GB, for scorers of traces: nothing here starts such a job.
+    # Job execution starts eight processes (2 GB) that score traces; we never use it.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    # Seconds for one batch with its retries: a collector that is down delays a run's end this long.
+    # Timeout in seconds of one export with its retries; a collector that is down delays the end of
+    # a run by this time.
     "OTEL_EXPORTER_OTLP_TIMEOUT": "5",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # By its silence a run whose process was killed is known (`flows.intake.lost_runs`).
+    # Seconds. `flows.intake.lost_runs` detects killed runs by missing heartbeats.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,intent_core",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -43,23 +45,23 @@ _DEFAULTS = {
 
 
 def prepare_environment(prefect_api_url: str, prefect_home: Path) -> None:
-    """Point the clients of Prefect and MLflow to ours, and keep everybody quiet."""
+    """Set the environment for Prefect, MLflow and other dependencies; disable their telemetry."""
     for name, value in {**_DEFAULTS, "PREFECT_API_URL": prefect_api_url}.items():
         os.environ.setdefault(name, value)
     if "PREFECT_HOME" not in os.environ:
         os.environ["PREFECT_HOME"] = str(prefect_home)
-        # Prefect makes one level only, and warns when that does not do.
+        # Prefect creates only the last folder of the path and warns if its parent is missing.
         with contextlib.suppress(OSError):
             prefect_home.mkdir(parents=True, exist_ok=True)
     for name in ("NO_PROXY", "no_proxy"):
-        # Our servers are on this machine; a proxy for the internet would not find them.
+        # Our servers are on this machine; a proxy could not reach them.
         os.environ[name] = ",".join(
             dict.fromkeys([*filter(None, [os.environ.get(name)]), "127.0.0.1", "localhost"])
         )
 
 
 def load_settings(model: type[SettingsT]) -> SettingsT:
-    """Read the environment; a `ConfigError` lists every wrong variable."""
+    """Read settings from the environment; `ConfigError` lists every invalid variable."""
     try:
         return model()
     except ValidationError as error:
@@ -68,4 +70,4 @@ def load_settings(model: type[SettingsT]) -> SettingsT:
             f"{fault['msg']}"
             for fault in error.errors(include_url=False)
         )
-        raise ConfigError("wrong settings in the environment: " + "; ".join(faults)) from error
+        raise ConfigError("invalid environment variables: " + "; ".join(faults)) from error

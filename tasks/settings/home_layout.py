@@ -1,18 +1,18 @@
-"""Every path below INTENT_HOME: no other module spells one."""
+"""All paths in INTENT_HOME; other modules do not construct any."""
 
 from pathlib import Path
 from typing import Final
 
 
 class HomeLayout:
-    """Where this machine keeps its state, below one folder."""
+    """The paths of this machine's state, in one folder."""
 
     def __init__(self, home: Path) -> None:
         root = self.root = home.resolve()
         self.store: Final = root / "store"
         """The embedded object store."""
         self.serving_state: Final = root / "serving.json"
-        """The model that this machine serves, and the previous one."""
+        """The model that this machine serves, and the previous model."""
 
         # Databases and files of the embedded servers.
         self.prefect: Final = root / "prefect"
@@ -28,42 +28,42 @@ class HomeLayout:
         self.gateway: Final = root / "gateway"
         self.gateway_config: Final = self.gateway / "nginx.conf"
         self.gateway_certificate: Final = self.gateway / "tls.pem"
-        """A copy of the certificate and its key in one file: both change in one step."""
+        """The certificate and its key in one file, so that both change in one step."""
         self.gateway_temp: Final = self.gateway / "temp"
 
         self.processes: Final = root / "processes"
-        """Records, logs and options of the servers that were started here."""
+        """Records, logs and options of the servers that run on this machine."""
         self.aliases: Final = root / "aliases"
-        """One file for each vLLM server: the model names its callers may use."""
+        """One file per vLLM server, with the model names that callers can use."""
         self.runs: Final = root / "runs"
-        """One lock for each flow run that a process of this home works on."""
+        """One lock file per flow run that a process is executing."""
         self.vllm_import_path: Final = root / "vllm-path"
-        """What vLLM's interpreter can import of this checkout."""
+        """The packages of this checkout that vLLM's interpreter can import."""
 
-        # Fetched from the store or a hub, and fetched again when missing.
+        # Downloaded from the store or a hub, and downloaded again if missing.
         self.models: Final = root / "models"
         self.adapters: Final = root / "adapters"
         self.base_models: Final = root / "cache" / "base-models"
 
         self.work: Final = root / "work"
-        """Scratch space of the steps; its folders are named as in the store."""
+        """Scratch space of the steps; the folders have the same names as in the store."""
         self.trainings: Final = self.work / "trainings"
         self.evaluations: Final = self.work / "evaluations"
         self.exports: Final = self.work / "exports"
         self.oss_transfers: Final = self.work / "oss"
-        """What is done of each transfer in parts to or from OSS that is under way."""
+        """Progress of the multipart transfers to and from OSS."""
 
         self.run_lock: Final = root / "run.lock"
         self.serving_lock: Final = root / "serving.lock"
         self.services_lock: Final = root / "services.lock"
         self.restore_lock: Final = root / "restore.lock"
         self.restoring: Final = root / ".restoring"
-        """Extracted files of a restore that are not in their places yet."""
+        """Extracted files of a restore that are not yet moved into place."""
 
     def alias_file(self, server: str) -> Path:
-        """The model names that callers of this vLLM server may use."""
+        """Return the path of the file with the model names of a vLLM server."""
         return self.aliases / f"{server}.json"
 
     def replaced(self, name: str) -> Path:
-        """Where a restore moves what it replaces."""
+        """Return the path to which a restore moves the state that it replaces."""
         return self.root / name

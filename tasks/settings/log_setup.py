@@ -1,4 +1,4 @@
-"""JSON lines of whatever we start (INTENT_LOG_FORMAT=json), each with the run it belongs to."""
+"""JSON logs of all our processes (INTENT_LOG_FORMAT=json), with the ids of their flow run."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from pathlib import Path
 from intent_core.errors import IntentError
 from intent_core.json_logs import JsonFormatter, write_json_lines
 
-# Overrides of Prefect's logging.yml, for this process and those it starts.
+# Overrides of Prefect's logging.yml, for this process and its children.
 _OF_PREFECT = {
     "PREFECT_LOGGING_COLORS": "false",
     "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "tasks.settings.log_setup.RunJsonFormatter",
@@ -20,16 +20,16 @@ _OF_PREFECT = {
 
 
 class RunJsonFormatter(JsonFormatter):
-    """With the flow and the task it is written in, which Prefect knows."""
+    """Adds the ids and names of the current flow run and task run."""
 
     def find_context(self) -> Mapping[str, str]:
         return {**find_run(), **super().find_context()}
 
 
 def find_run() -> dict[str, str]:
-    """Ids and names of the flow run and task run that goes on here; none outside of one."""
+    """Return ids and names of the current flow run and task run, and of the trace span, if any."""
     context = sys.modules.get("prefect.context")
-    if context is None:  # nothing of Prefect runs here
+    if context is None:  # Prefect is not imported, so there is no run
         return {}
     fields: dict[str, str] = {}
     if (flow := context.FlowRunContext.get()) and flow.flow_run:
@@ -46,7 +46,7 @@ def find_run() -> dict[str, str]:
 
 
 class OurErrors(logging.Filter):
-    """An error of ours says what to do: no trace of it, unless the level is DEBUG."""
+    """Removes the stack trace of our errors unless the level is DEBUG: the message is enough."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         is_ours = record.exc_info and isinstance(record.exc_info[1], IntentError)
@@ -59,7 +59,7 @@ _OUR_ERRORS = OurErrors()
 
 
 def prepare_logging(as_json: bool) -> None:
-    """Levels; and as JSON what this process and whatever it starts have to say."""
+    """Set log levels; with `as_json`, write JSON lines in this process and its children."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_OUR_ERRORS)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -71,9 +71,9 @@ def prepare_logging(as_json: bool) -> None:
 
 
 def write_server_logging(path: Path) -> dict[str, str]:
-    """Logging of a vLLM server as a file at `path`; the variables that name it.
+    """Write the logging configuration of a vLLM server and return the variables that refer to it.
 
-    Its own loggers, uvicorn's and our access log write JSON to standard output.
+    vLLM, uvicorn and our access log then write JSON to standard output.
     """
     handled = {"handlers": ["out"], "level": "INFO", "propagate": False}
     config = {

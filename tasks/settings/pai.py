@@ -1,7 +1,7 @@
-"""What is on PAI: the settings `INTENT_PAI_*`, read by nobody who does not use PAI.
+"""Settings for Alibaba Cloud PAI, `INTENT_PAI_*`; read only if PAI is used.
 
-Beside `tasks.settings` the only reader of the environment. No secret is among them: what runs on
-PAI has a RAM role, and its keys are files of an OSS folder that is mounted.
+No setting is a secret: jobs and services on PAI have a RAM role, and their API keys are files in a
+mounted OSS folder.
 """
 
 from typing import Annotated
@@ -14,7 +14,7 @@ from tasks.settings.environment import load_settings
 
 
 class PaiSettings(BaseSettings):
-    """Every setting is an environment variable `INTENT_PAI_<NAME>`."""
+    """The settings for PAI; each is an environment variable `INTENT_PAI_<NAME>`."""
 
     model_config = SettingsConfigDict(
         env_prefix="INTENT_PAI_",
@@ -25,75 +25,75 @@ class PaiSettings(BaseSettings):
     )
 
     region: str = ""
-    """Region, as cn-hangzhou."""
+    """Region, e.g. cn-hangzhou."""
     workspace: str = ""
     """Id of the workspace."""
     role_arn: Annotated[str, Field(pattern=r"^(acs:ram::\d+:role/.+)?$")] = ""
-    """RAM role of jobs and services; empty: PAI's default roles, which reach the workspace's own
-    bucket."""
+    """RAM role of jobs and services. Not set: PAI's default roles, which can access only the bucket
+    of the workspace."""
     oss_endpoint: str = ""
-    """The store's endpoint from within PAI, as https://oss-cn-hangzhou-internal.aliyuncs.com;
-    empty: INTENT_OSS_ENDPOINT."""
+    """OSS endpoint from within PAI, e.g. https://oss-cn-hangzhou-internal.aliyuncs.com. Not set:
+    INTENT_OSS_ENDPOINT."""
     vpc: str = ""
-    """Id of the VPC that jobs and services are in."""
+    """Id of the VPC of jobs and services."""
     vswitch: str = ""
-    """Id of its vSwitch."""
+    """Id of the vSwitch in that VPC."""
     security_group: str = ""
-    """Id of its security group."""
+    """Id of the security group in that VPC."""
 
     dlc_endpoint: str = ""
-    """Empty: pai-dlc.REGION.aliyuncs.com."""
+    """Endpoint of DLC. Not set: pai-dlc.REGION.aliyuncs.com."""
     train_image: str = ""
-    """Image that fine-tunes as a DLC job; empty: it is done elsewhere."""
+    """Image of the DLC job that fine-tunes. Not set: fine-tuning does not run on PAI."""
     train_spec: str = ""
-    """ECS type of a job, as ecs.gn7i-c8g1.2xlarge; or a quota below."""
+    """ECS instance type of a job, e.g. ecs.gn7i-c8g1.2xlarge; alternatively set a quota."""
     train_quota: str = ""
-    """Id of the resource quota jobs run in."""
+    """Id of the resource quota for jobs."""
     train_cpu: Annotated[int, Field(ge=1)] = 8
-    """CPU cores of a job in a quota."""
+    """CPU cores of a job with a quota."""
     train_memory_gb: Annotated[int, Field(ge=1)] = 32
-    """Memory of a job in a quota."""
+    """Memory of a job with a quota, in GB."""
     train_gpus: Annotated[int, Field(ge=0)] = 1
-    """GPUs of a job in a quota."""
+    """GPUs of a job with a quota."""
     train_max_minutes: Annotated[int, Field(ge=1)] = 1440
-    """A job is stopped after them."""
+    """Maximum duration of a job in minutes; PAI then stops it."""
     train_home: str = "/tmp/intent"
-    """A job's INTENT_HOME."""
+    """INTENT_HOME of a job."""
 
     eas_endpoint: str = ""
-    """Empty: pai-eas.REGION.aliyuncs.com."""
+    """Endpoint of EAS. Not set: pai-eas.REGION.aliyuncs.com."""
     service: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{2,56})?$")] = ""
     """Name of the EAS service."""
     serve_image: str = ""
     """Image of the replicas (`intent serve`)."""
     serve_spec: str = ""
-    """ECS type of an instance; or a group below."""
+    """ECS instance type of a replica; alternatively set a resource group."""
     serve_resource: str = ""
     """Id of the dedicated resource group."""
     serve_cpu: Annotated[int, Field(ge=1)] = 8
-    """CPU cores of an instance in that group."""
+    """CPU cores of a replica in a resource group."""
     serve_memory_gb: Annotated[int, Field(ge=1)] = 32
-    """Memory of an instance in it."""
+    """Memory of a replica in a resource group, in GB."""
     serve_gpus: Annotated[int, Field(ge=0)] = 1
-    """GPUs of an instance in it."""
+    """GPUs of a replica in a resource group."""
     serve_instances: Annotated[int, Field(ge=1)] = 2
-    """Instances of a service."""
+    """Number of replicas (EAS instances)."""
     secrets: Annotated[str, Field(pattern=r"^(oss://[^/]+/.+)?$")] = ""
-    """Folder oss://bucket/folder with the replicas' keys, mounted read-only: files `api_key` and
-    `inference_keys`."""
+    """Folder oss://bucket/folder with the API keys of the replicas, mounted read-only: files
+    `api_key` and `inference_keys`."""
 
     poll_s: Annotated[float, Field(gt=0)] = 10
-    """Between two questions to PAI."""
+    """Seconds between two polls of PAI."""
     patience_s: Annotated[float, Field(ge=0)] = 900
-    """PAI may leave questions unanswered for so long."""
+    """Seconds to keep retrying while PAI does not respond."""
 
     def require(self, *names: str) -> None:
-        """Raise `ConfigError` for those of these settings that are not set."""
+        """Raise `ConfigError` if one of these settings is not set."""
         missing = [f"INTENT_PAI_{name.upper()}" for name in names if not getattr(self, name)]
         if missing:
-            raise ConfigError(f"set {' and '.join(missing)} (docs/pai.md)")
+            raise ConfigError(f"set {' and '.join(missing)}; see docs/pai.md")
 
 
 def get_pai_settings() -> PaiSettings:
-    """This process's. Raises `ConfigError` for what is malformed."""
+    """Return the PAI settings of this process; `ConfigError` for an invalid value."""
     return load_settings(PaiSettings)

@@ -1,7 +1,7 @@
-"""Traces to a collector, once OTEL_EXPORTER_OTLP_ENDPOINT names one; nothing happens without.
+"""Export of traces to the collector at OTEL_EXPORTER_OTLP_ENDPOINT; if not set, do nothing.
 
-The spans of flows and tasks are Prefect's own, those of requests vLLM's; ours is the training
-program's.
+Prefect creates the spans of flows and tasks, vLLM those of requests, and we create the span of the
+training program.
 """
 
 import contextlib
@@ -13,15 +13,15 @@ from opentelemetry import propagate, trace
 
 
 def traces_url() -> str:
-    """Where spans go, "" for nowhere. The protocol is http/protobuf."""
+    """Return the URL of the collector (http/protobuf), or "" if none is set."""
     base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
     return f"{base}/v1/traces" if base else ""
 
 
 @functools.cache
 def prepare_traces() -> None:
-    """Export the spans of this process, the last ones at its end; a second call does nothing."""
-    # Half a second to import, only where spans are exported.
+    """Export the spans of this process, the last ones when it exits. Repeated calls do nothing."""
+    # The imports take 0.5 s, so do them only if spans are exported.
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
@@ -29,7 +29,7 @@ def prepare_traces() -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     session = requests.Session()
-    session.trust_env = False  # no proxy and no .netrc: spans go to the endpoint only
+    session.trust_env = False  # ignore proxies and .netrc: send spans only to the endpoint
     service = os.environ.get("OTEL_SERVICE_NAME", "intent-pipeline")
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     exporter = OTLPSpanExporter(endpoint=traces_url(), session=session)
@@ -39,20 +39,20 @@ def prepare_traces() -> None:
 
 @contextlib.contextmanager
 def traced(name: str) -> Iterator[None]:
-    """A span around what happens here."""
+    """Record the block as a span."""
     with trace.get_tracer("intent").start_as_current_span(name):
         yield
 
 
 def trace_headers() -> dict[str, str]:
-    """For a request that belongs to what goes on here; none without a trace."""
+    """Return headers that link a request to the current span; empty without one."""
     headers: dict[str, str] = {}
     propagate.inject(headers)
     return headers
 
 
 def server_traces() -> tuple[dict[str, str], dict[str, str]]:
-    """A vLLM server's options and environment for the same."""
+    """Return options and environment of a vLLM server that export its spans to the collector."""
     url = traces_url()
     if not url:
         return {}, {}

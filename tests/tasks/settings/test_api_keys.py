@@ -1,4 +1,4 @@
-"""Keys are created once, readable by their owner only."""
+"""API keys are generated once, in files that only their owner can read."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,12 +23,12 @@ def test_all_that_start_at_once_have_one_key(tmp_path: Path) -> None:
 
 def test_a_file_of_the_user_s_is_read_and_never_created(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", inference_keys=tmp_path / "keys")
-    with pytest.raises(ConfigError, match=r"INTENT_INFERENCE_KEYS=.*keys: no such file"):
+    with pytest.raises(ConfigError, match=r"INTENT_INFERENCE_KEYS=.*keys: file not found"):
         settings.read_inference_key()
     (tmp_path / "keys").write_text("# name key\n\nshop first-key\nweb second-key\n")
     assert settings.read_inference_key() == "first-key"
     (tmp_path / "keys").write_text("# name key\n")
-    with pytest.raises(ConfigError, match="has no key: write a `name key` line"):
+    with pytest.raises(ConfigError, match="does not contain a key: add a line `name key`"):
         settings.read_inference_key()
 
 

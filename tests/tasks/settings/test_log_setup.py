@@ -1,4 +1,4 @@
-"""INTENT_LOG_FORMAT=json: an object a line, with the run it belongs to; and the run's trace."""
+"""INTENT_LOG_FORMAT=json: one object per line with the ids of its run; and the run's trace."""
 
 import json
 import os
@@ -45,7 +45,7 @@ walk()
 
 
 def run_logged(*command: str, code: int = 0, **environment: str) -> list[dict[str, Any]]:
-    """What it writes to standard error, line by line."""
+    """Run Python and return its standard error, one object per line."""
     done = subprocess.run(
         [sys.executable, *command],
         env={**os.environ, "INTENT_LOG_FORMAT": "json", **environment},
@@ -89,7 +89,7 @@ def test_a_run_is_one_trace_and_its_lines_name_it(platform: Settings) -> None:
 def test_the_process_of_a_worker_s_run_writes_json_and_traces_too(
     platform: Settings, tmp_path: Path
 ) -> None:
-    """Started as a worker starts it: by Prefect, which knows of ours only what it imports."""
+    """Prefect starts the flow, as a worker does, so our code runs only once it is imported."""
     from prefect.client.orchestration import get_client
 
     from flows.prepare import prepare

@@ -1,1 +1,1 @@
-"""Datasets: deduplicated, split and fingerprinted examples."""
+"""Datasets: build, split and fingerprint examples from an export."""

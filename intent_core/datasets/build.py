@@ -1,9 +1,8 @@
-"""Records to a dataset: deduplicated, checked, split, fingerprinted, written.
+"""Build a dataset from records: deduplicate, check, split, fingerprint and write them.
 
-Two utterances are one when they differ only in width, case or blanks (NFKC, casefold); which
-split one is in follows from itself alone (`splits.py`). The same records and recipe give the
-same bytes, in whatever order they come. The manifest is written last: a folder with a manifest
-is complete.
+Utterances that differ only in width, case or whitespace (NFKC, casefold) are the same utterance.
+Its split depends only on its text (`splits.py`). The same records and recipe give the same bytes,
+in any order. The manifest is written last, so a folder with a manifest is complete.
 """
 
 import hashlib
@@ -50,11 +49,23 @@ def build_dataset(
     test_source: ExportSource | None = None,
     forgotten: Sequence[str] = (),
 ) -> DatasetManifest:
-    """Write the splits, the conflicts, what was left out, the origins, and `manifest.json` last.
+    """Build a dataset and write its files: splits, conflicts, left-out rows, origins, manifest.
 
-    An `external_test` is the test split as it stands; its utterances leave the other two.
-    `forgotten` are the entries of the erasure list that the records were rid of.
-    Raises `DataError` when a split is empty or a rule of `config.stop_on` is broken.
+    Args:
+        records: the usable rows of the export.
+        config: the `data` section of the recipe.
+        out_dir: folder to write to; created if missing.
+        uri: URI of the dataset, for the manifest.
+        source: the export.
+        num_rejections: number of rejected rows, for the manifest.
+        external_test: records of a fixed test set. They become the test split unchanged, and their
+            utterances are removed from the other splits. None: hold out a part of `records`.
+        test_source: the file of the fixed test set.
+        forgotten: names of the erasure list entries that excluded rows of `records`.
+
+    Raises:
+        DataError: the training or test split is empty, or a rule in `config.stop_on` is broken.
+        ConfigError: there are too many near-duplicates to compare.
     """
     unique = deduplicate(records, config)
     tested = [normalise_utterance(record.utterance) for record in external_test or ()]
@@ -167,7 +178,7 @@ def make_corpus(
     unique: Deduplication,
     placement: Placement,
 ) -> Corpus:
-    """What is checked of some utterances: their labels, and what came before them."""
+    """Return the input of the data check for some utterances, with their likely label errors."""
     names = [";".join(sorted({call.intent for call in calls})) for calls in labels]
     return Corpus(
         utterances=utterances,
@@ -181,7 +192,7 @@ def make_corpus(
 
 
 def describe_suspicions(corpus: Corpus) -> list[dict[str, object]]:
-    """Each doubtful label with its utterance."""
+    """Return the likely label errors of a corpus, each with its utterance."""
     return [{"utterance": corpus.utterances[s.row], **s._asdict()} for s in corpus.suspicions]
 
 
@@ -194,23 +205,23 @@ def _check_not_empty(
     splits: dict[SplitName, list[Example]], is_external: bool, num_left_out: int
 ) -> None:
     left_out = (
-        f"; {num_left_out} utterance(s) were left out for a near-duplicate in another split: label "
-        "other phrasings, or raise data.near_duplicate_similarity"
+        f". {num_left_out} utterance(s) were left out because a near-duplicate is in another "
+        "split: label other phrasings, or raise data.near_duplicate_similarity"
         if num_left_out
         else ""
     )
     if not splits["train"]:
         raise DataError(
-            "no utterance is left to train on: label more, or lower data.test_fraction and "
+            "the training split is empty: label more utterances, or lower data.test_fraction and "
             f"data.validation_fraction{left_out}"
         )
     if not splits["test"]:
         remedy = (
-            "give data.test_uri a file with examples"
+            "set data.test_uri to a file that contains examples"
             if is_external
-            else "label more, raise data.test_fraction, or set data.test_uri"
+            else "label more utterances, raise data.test_fraction, or set data.test_uri"
         )
-        raise DataError(f"no utterance fell to the test split: {remedy}{left_out}")
+        raise DataError(f"the test split is empty: {remedy}{left_out}")
 
 
 def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) -> Split:

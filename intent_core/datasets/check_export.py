@@ -1,4 +1,4 @@
-"""The data check of an export, as a run would do it, without a run."""
+"""The data check of an export, without a run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +27,11 @@ from intent_core.recipe.config import PipelineConfig, TrainConfig
 Sample = tuple[str, str]
 """(utterance, output)"""
 TokenCounter = Callable[[list[Sample], TrainConfig], list[int]]
-"""Tokens of each whole sample, prompt and answer, for the recipe's base model."""
+"""Returns the tokens of each sample, prompt and answer, for the recipe's base model."""
 
 
 class ExportCheck(BaseModel):
-    """What became of an export's rows, and what the data check finds in the usable ones."""
+    """Counts of an export's rows, and the findings of the data check about the usable ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,17 +52,23 @@ def check_export(
     count_tokens: TokenCounter | None = None,
     out: Path | None = None,
 ) -> ExportCheck:
-    """Read and check an export as a run would, short of splitting it.
+    """Read and check an export as a run does, but without splitting it.
 
-    The rows behind the findings go to the folder `out`. Without `count_tokens` the samples' lengths
-    are not checked. Raises `DataError` when the file cannot
-    be read or too many rows are unusable.
+    Args:
+        path: the export.
+        config: the recipe.
+        count_tokens: counts the tokens of samples; None: their lengths are not checked.
+        out: folder for the findings and the rows behind them; None: not written.
+
+    Raises:
+        DataError: the export cannot be read, or too many rows were rejected.
+        ConfigError: there are too many near-duplicates to compare.
     """
     reading = read_export(path, config.data)
     check_rejections(reading.tally, path, config.data.max_rejection_rate)
     unique = deduplicate(reading.records, config.data)
     records = [record for group in unique.kept.values() for record in group]
-    # Nothing is split off here: all utterances stand on one side.
+    # Do not hold out anything: all utterances are in the training split.
     whole = config.data.model_copy(update={"test_fraction": 0.0, "validation_fraction": 0.0})
     labels = [parse_calls(record.output) for record in records]
     placement = place_utterances(list(unique.kept), whole)

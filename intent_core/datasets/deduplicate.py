@@ -1,4 +1,4 @@
-"""Records to one record per utterance: repeats dropped, conflicts settled by the recipe."""
+"""Reduce records to one per utterance: drop repeats and resolve conflicts as the recipe states."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,22 +13,22 @@ class Deduplication(NamedTuple):
     """Records by normalised utterance, and the conflicts between them."""
 
     kept: dict[str, list[Record]]
-    """One record each, or its repeats too when the recipe keeps duplicates."""
+    """One record per utterance; with `data.duplicates: keep` also its repeats."""
     num_duplicates: int
-    """Records that say what another one says."""
+    """Number of records that repeat another record."""
     conflicts: list[dict[str, object]]
-    """Utterances labelled in different ways, with all their records."""
+    """Utterances with different labels, each with all its records."""
 
 
 def deduplicate(records: Iterable[Record], config: DataConfig) -> Deduplication:
-    """Group records by utterance and keep what the recipe says of each group."""
+    """Group records by utterance and keep records as `duplicates` and `conflicts` state."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(normalise_utterance(record.utterance), []).append(record)
     unique = Deduplication({}, 0, [])
     num_duplicates = 0
     for normalised, group in sorted(groups.items()):
-        # Spelling and order of the export must not decide the bytes written.
+        # The bytes written must not depend on the order of the export.
         group.sort(key=lambda r: (r.utterance, r.output, r.source, r.byte_offset))
         outputs = Counter(record.output for record in group)
         num_duplicates += len(group) - len(outputs)

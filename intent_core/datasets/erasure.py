@@ -1,7 +1,7 @@
-"""Rows that a person asked to have removed: known by digests, refused wherever they come again.
+"""The erasure list: rows that are excluded from all future datasets after an erasure request.
 
-The list has no utterance in it. An utterance is recognised by a salted digest of its normalised
-form (width, case and blanks do not count), an answer by iTAG's `MarkResultId`.
+The list does not contain utterances. An utterance is recognised by a salted digest of its
+normalised text (width, case and whitespace are ignored), an answer by iTAG's `MarkResultId`.
 """
 
 import hashlib
@@ -15,26 +15,26 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from intent_core.exports.records import Record, Rejection
 from intent_core.language.utterances import normalise_utterance
 
-MESSAGE = "a person asked for its removal; its text is not kept"
+MESSAGE = "excluded because of an erasure request; the text is not stored"
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _CUT_STRING = re.compile(r'"(?:[^"\\]|\\.)*\\?\Z', re.DOTALL)
 
 
 class ErasedRow(BaseModel):
-    """An entry of the list."""
+    """An entry of the erasure list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    """Of the entry; datasets that left something out for it name it."""
+    """Name of the entry; the manifest of a dataset lists the entries that excluded rows."""
     utterance: str = ""
-    """Salted digest; an entry has either this or the answer's id."""
+    """Salted digest; an entry has either this or `mark_result`."""
     mark_result: str = ""
     since: AwareDatetime
 
 
 class ErasureList:
-    """What must not be learned any more."""
+    """Finds and removes the rows that must not be in a dataset."""
 
     def __init__(self, salt: bytes, rows: Iterable[ErasedRow] = ()) -> None:
         self._salt = salt
@@ -43,21 +43,21 @@ class ErasureList:
         self._mark_results = {row.mark_result: row.name for row in self.rows if row.mark_result}
 
     def digest(self, utterance: str) -> str:
-        """What the list knows an utterance by."""
+        """Return the salted digest of an utterance."""
         text = normalise_utterance(utterance).encode("utf-8", "surrogatepass")
         return hmac.new(self._salt, text, hashlib.sha256).hexdigest()
 
     def find(self, utterance: str, mark_result: str = "") -> str | None:
-        """The name of the entry that forbids this row; None when nothing does."""
+        """Return the name of the entry that excludes this row, or None."""
         name = self._utterances.get(self.digest(utterance))
         return name or (self._mark_results.get(mark_result) if mark_result else None)
 
     def take_out(
         self, items: Iterable[Record | Rejection], taken: set[str]
     ) -> Iterator[Record | Rejection]:
-        """The items with a `forgotten` rejection, bare of its text, for each that is forbidden.
+        """Replace each excluded item by a `forgotten` rejection without its text.
 
-        The names of the entries that forbade something are added to `taken`.
+        The names of the entries that excluded an item are added to `taken`.
         """
         for item in items:
             if not self.rows:
@@ -71,13 +71,13 @@ class ErasureList:
                 taken.add(name)
                 yield _refuse(item)
             elif isinstance(item, Rejection):
-                # Half a text at the end cannot be compared, so it does not stay.
+                # A text that is cut off at the end cannot be compared, so remove it.
                 yield item.model_copy(update={"raw": _cut_half_text(item.raw)})
             else:
                 yield item
 
     def _find_in_raw(self, raw: str) -> str | None:
-        """The same of a row that could not be used: of any text in it."""
+        """Like `find`, for an unusable row: compare every text in it."""
         for text in (raw, *_STRING.findall(raw)):
             if name := self._utterances.get(self.digest(_unquote(text))):
                 return name

@@ -1,4 +1,4 @@
-"""A dataset as others read it: its examples, its splits, its manifest."""
+"""The files of a dataset: examples, splits and manifest."""
 
 from pathlib import Path
 
@@ -15,26 +15,26 @@ CONFLICTS_FILE = "conflicts.jsonl"
 LEFT_OUT_FILE = "left_out.jsonl"
 LABEL_ERRORS_FILE = "label_errors.jsonl"
 FINDINGS_FILE = "data_check.md"
-"""What stands beside the splits for a person to look at."""
+"""Findings of the data check as a page for the user, next to the splits."""
 
 
 class Example(BaseModel):
-    """One utterance as the model sees it, and the answer it must give."""
+    """One utterance and the answer that the model must give."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
-    """Hash of the normalised utterance; a repeat in a given test set has `-2` after it."""
+    """Hash of the normalised utterance; repeats in a fixed test set have the suffix `-2`, `-3`."""
     instruction: str
     output: str
     alternatives: tuple[str, ...] = ()
-    """Other calls that are as right as `output`; for a test set."""
+    """Other correct calls besides `output`; for a test set."""
     tags: dict[str, str] = {}
-    """What else is known of the utterance, such as {"channel": "phone"}: reports slice by it."""
+    """Properties of the utterance, e.g. {"channel": "phone"}; reports show scores by tag."""
 
 
 class Split(BaseModel):
-    """One file of the dataset, relative to the manifest."""
+    """One split: a file, with its path relative to the manifest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,42 +44,48 @@ class Split(BaseModel):
 
 
 class DatasetManifest(BaseModel):
-    """What a dataset is, and what became of every row of its export."""
+    """Content and origin of a dataset, with the counts of its export's rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     uri: str
     fingerprint: str
-    """Names the three splits' content."""
+    """Fingerprint of all three splits."""
     test_fingerprint: str
-    """Names the test split's content: reports compare only on the same one."""
+    """Fingerprint of the test split; only reports with the same one can be compared."""
     source: str
     """URI of the export."""
     source_sha256: str
     source_etag: str = ""
     source_version: str | None = None
-    """The store's own version of the export, where it keeps versions."""
+    """Version of the export in the object store, if the store keeps versions."""
     origins: str = ""
-    """Where each row came from: a file beside the splits; "" in datasets made before there was
-    one."""
+    """File with the origin of each row, next to the splits; "" in datasets of older versions."""
     forgotten: tuple[str, ...] = ()
-    """Entries of the erasure list that left rows out; the fingerprint names them, too."""
+    """Entries of the erasure list that excluded rows; part of the fingerprint."""
     splits: dict[SplitName, Split]
     intents: tuple[IntentSchema, ...]
-    """The catalogue: the training split's intents and their arguments."""
+    """Intent schema of the training split."""
     num_records: int
     num_rejections: int
     num_duplicates: int
-    """Records that say what another one says."""
+    """Number of records that repeat another record."""
     num_conflicts: int
-    """Utterances labelled in different ways; each is a line of `conflicts.jsonl`."""
+    """Number of utterances with different labels; each is a line of `conflicts.jsonl`."""
     num_near_duplicates: int
-    """Training and validation utterances that have a near-duplicate among them."""
+    """Number of training and validation utterances with a near-duplicate among them."""
     num_left_out: int
-    """Utterances with their like on another side; each is a line of `left_out.jsonl`."""
+    """Number of utterances with a near-duplicate in another split; lines of `left_out.jsonl`."""
     findings: tuple[Finding, ...]
 
 
 def read_split(path: Path) -> list[Example]:
-    """Read one split's file; `DataError` names the line that is not an example."""
+    """Read the examples of a split.
+
+    Args:
+        path: the JSON lines file of the split.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not an example.
+    """
     return read_jsonl(path, Example, "an example", "build the dataset again")

@@ -1,8 +1,8 @@
-"""Where each row of a dataset came from: one line a record, beside the splits.
+"""The origin of each row of a dataset, in a file next to the splits, one line per record.
 
-The first line names the exports; each further one is an `Origin`. It holds no utterance, only
-the id of the example (a hash), so that a dataset's rows can be found by line and by answer
-without reading the export, which may be gone by then.
+The first line lists the exports; each following line is an `Origin`. The file does not contain
+utterances, only ids of examples (hashes). With it, the rows of a dataset can be traced by line and
+answer without the export, which may have been deleted.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ ORIGINS_FOLDER = "origins"
 
 
 class ExportSource(BaseModel):
-    """An export as it was read."""
+    """The version of an export that was read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,28 +31,28 @@ class ExportSource(BaseModel):
     sha256: str
     etag: str = ""
     version: str | None = None
-    """The store's own version of these bytes, where it keeps versions."""
+    """Version in the object store, if the store keeps versions."""
 
 
 class Origin(BaseModel):
-    """A record that an example was made of, or that says the same as one."""
+    """A record from which an example was made, or a repeat of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
-    """Of the example, without what tells repeats in a test set apart."""
+    """Id of the example, without the suffix of repeats in a test set."""
     split: SplitName
     line: int
     stage: str
     mark_result: str = ""
     answered: int | None = None
-    """When, in epoch milliseconds."""
+    """Time of the answer, in epoch milliseconds."""
     source: int = 0
-    """Which of the exports, counted from 0."""
+    """Index of the export in the first line, from 0."""
 
 
 class FoundOrigin(NamedTuple):
-    """An origin with its export."""
+    """An origin and its export."""
 
     origin: Origin
     source: ExportSource
@@ -65,12 +65,16 @@ class _Head(BaseModel):
 
 
 def name_example(utterance: str) -> str:
-    """The id of the example that an utterance is."""
+    """Return the id of the example of an utterance.
+
+    Args:
+        utterance: the user's text.
+    """
     return hash_text(normalise_utterance(utterance))
 
 
 class Placed(NamedTuple):
-    """Where an utterance is in a dataset, and with which answers."""
+    """The split of an utterance in a dataset, and its answers there."""
 
     split: SplitName
     outputs: frozenset[str]
@@ -82,17 +86,22 @@ def write_origins(
     records: Sequence[Iterable[Record]],
     placed: Mapping[str, Placed],
 ) -> str:
-    """Write the file and return its name; `records` are those of each source.
+    """Write the origins file and return its path relative to `folder`.
 
-    The first source is the export, a second one the fixed test set. `placed` is by an example's
-    id. Of an utterance labelled in different ways only the records that agree are its origin.
+    If an utterance has different labels, only records with the label of the dataset are origins.
+
+    Args:
+        folder: folder of the dataset.
+        sources: the export and, optionally, the fixed test set.
+        records: the records of each source.
+        placed: split and answers of each utterance, by example id.
     """
     name = f"{fingerprint([(source.uri, source.sha256) for source in sources])}.jsonl"
     origins = (
         origin.model_dump(exclude_defaults=True)
         for number, some in enumerate(records)
         for origin in _list_origins(number, some, placed)
-        # With a fixed test set nothing else is tested, and it trains nothing.
+        # A fixed test set is the whole test split and nothing else.
         if len(sources) == 1 or (number == 1) == (origin.split == "test")
     )
     head = to_jsonl([_Head(sources=tuple(sources))])
@@ -122,7 +131,16 @@ def _list_origins(
 def read_origins(
     path: Path, wanted: Callable[[FoundOrigin], bool], needle: str = ""
 ) -> Iterator[FoundOrigin]:
-    """The origins that are wanted, line by line; `needle` is a text that each of them holds."""
+    """Yield the origins that a condition selects.
+
+    Args:
+        path: the origins file.
+        wanted: the condition.
+        needle: text that every selected line contains; other lines are skipped without parsing.
+
+    Raises:
+        DataError: the file is not a valid origins file.
+    """
     sought = needle.encode()
     with path.open("rb") as lines:
         try:
@@ -135,4 +153,6 @@ def read_origins(
                 if wanted(match):
                     yield match
         except (ValidationError, ValueError, IndexError) as error:
-            raise DataError(f"{path} holds no origins: prepare the dataset again") from error
+            raise DataError(
+                f"{path} is not a valid origins file: build the dataset again"
+            ) from error

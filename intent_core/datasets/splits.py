@@ -1,14 +1,14 @@
-"""Which utterance trains, which validates and which tests, now and for ever.
+"""Assign utterances to the training, validation and test splits, stable over time.
 
-The split follows from a hash of the utterance's letters and digits, so an utterance never
-changes sides, however the export grows: no model was trained on what tests a later one. Nor do
-near-duplicates stand on two sides: a test row that has its like in training is left out, as it
-would not test anything new, and so is a validation row that has its like in either. Left out is
-not moved: should its like leave the export, it is back where it was. A fixed test set stands as
-it is; there the training rows that are like it are left out.
+The split depends on a hash of the utterance's letters and digits, so an utterance never changes its
+split when the export grows: no model is trained on the test rows of a later model. Near-duplicates
+are never in two splits. A test row with a near-duplicate in training is left out, because it would
+not test anything new; so is a validation row with a near-duplicate in either. Such a row is left
+out, not moved: if its near-duplicate disappears from the export, it returns to its split. A fixed
+test set is never changed; its near-duplicates are left out of the other splits.
 
-Stratified it is in expectation: each intent is cut by the same shares, and an intent that got
-no test row is a finding of the data check.
+The splits are stratified in expectation only: the fractions apply to each intent, but an intent can
+get no test row, which the data check reports.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,35 +23,40 @@ from intent_core.recipe.config import DataConfig
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
-# Of two near-duplicates on two sides, the one whose side stands later stays.
+# Of two near-duplicates in different splits, the one in the later split of this order is kept.
 _OWN_TEST: tuple[SplitName, ...] = ("validation", "test", "train")
 _FIXED_TEST: tuple[SplitName, ...] = ("validation", "train", "test")
 
 
 class LeftOut(NamedTuple):
-    """An utterance that is in no split, and its like in another split."""
+    """An utterance that was left out, and its near-duplicate in another split."""
 
     utterance: str
     split: SplitName
-    """Where it would be."""
+    """The split that it would be in."""
     like: str
+    """The near-duplicate."""
     like_split: SplitName
     similarity: float
 
 
 class Placement(NamedTuple):
-    """Normalised utterances by split."""
+    """Normalised utterances by split, and those left out."""
 
     splits: dict[SplitName, list[str]]
     left_out: list[LeftOut]
     num_near_duplicates: int
-    """Placed training and validation utterances that have a near-duplicate."""
+    """Number of utterances in the training and validation splits that have a near-duplicate."""
 
 
 def place_utterances(
     utterances: Sequence[str], config: DataConfig, external_test: Sequence[str] = ()
 ) -> Placement:
-    """Place unique normalised utterances; those of an `external_test` test, and nothing else."""
+    """Assign unique normalised utterances to splits.
+
+    With an `external_test`, the test split of the result is empty, and the utterances of the
+    external test set are removed from the other splits.
+    """
     tested = set(external_test)
     sides: dict[str, SplitName] = dict.fromkeys(external_test, "test")
     test_fraction = 0.0 if tested else config.test_fraction
@@ -72,7 +77,7 @@ def place_utterances(
 
 
 def _assign(utterance: str, test_fraction: float, config: DataConfig) -> SplitName:
-    # Punctuation is not hashed: what differs in it alone stays together.
+    # Do not hash punctuation, so that utterances that differ only in it get the same split.
     letters = "".join(filter(str.isalnum, utterance)) or utterance
     seed = [str(config.split_seed)] if config.split_seed else []
     place = int(hash_text("split", *seed, letters), 16) / 2**64
@@ -84,8 +89,7 @@ def _assign(utterance: str, test_fraction: float, config: DataConfig) -> SplitNa
 def _compare_sides(
     sides: Mapping[str, SplitName], order: Sequence[SplitName], similarity: float
 ) -> tuple[dict[str, LeftOut], set[str]]:
-    """The utterances that have their like on a side that outranks theirs, and those that have
-    one on their own."""
+    """Return the utterances to leave out, and those with a near-duplicate in their own split."""
     left_out: dict[str, LeftOut] = {}
     if similarity == 1:
         return left_out, set()

@@ -1,1 +1,1 @@
-"""Reading labelled exports: records, or rejections with a reason."""
+"""Read labelled exports: each row becomes a record or a rejection with a reason."""

@@ -1,7 +1,7 @@
-"""A file of rows to parsed rows, in blocks, so that a file of any size takes little memory.
+"""Read a file of rows in blocks, so that a file of any size needs little memory.
 
-The file holds one JSON object a line (a manifest, or JSONL), or one JSON array; it may be
-gzipped. A block is some whole lines, or the whole array; `json_rows.py` makes rows of it.
+The file contains one JSON object per line (a manifest, or JSONL) or one JSON array, and can be
+gzipped. A block is a number of whole lines, or the whole array; `json_rows.py` parses its rows.
 """
 
 import contextlib
@@ -19,38 +19,38 @@ from intent_core.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
 MAX_LINE_BYTES = 64 << 20
-"""A longer line costs a rejection, not the memory it would take."""
+"""A longer line is rejected instead of read into memory."""
 
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-# Small enough to stay in a core's cache, large enough to make a block's own cost nothing.
+# 128 KiB: fits into a core's cache, and is large enough that the overhead per block is negligible.
 _BLOCK_BYTES = 1 << 17
 
 
 class Block(NamedTuple):
-    """Some whole lines of a file, or its one array."""
+    """A number of whole lines of a file, or its whole array."""
 
     content: bytes
     line: int
-    """Number of the first line, from 1."""
+    """Number of the first line; the first line of the file is 1."""
     offset: int
-    """Where the block starts in the (decompressed) file, in bytes."""
+    """Start of the block in the (decompressed) file, in bytes."""
     is_array: bool = False
     is_cut: bool = False
-    """Whether the last line was too long and is not whole."""
+    """Whether the last line was too long and is incomplete."""
 
 
 class Span(NamedTuple):
-    """A run of whole lines in a plain file."""
+    """A byte range of whole lines in an uncompressed file."""
 
     offset: int
     num_bytes: int
 
 
 def read_blocks(path: Path, span: Span | None = None) -> Iterator[Block]:
-    """Read a file, or a span of it, block by block; `DataError` when it cannot be read.
+    """Read a file, or a span of it, block by block; `DataError` if it cannot be read.
 
-    The lines of a span are numbered from 1, as nobody has counted those before it.
+    The lines of a span are numbered from 1, because the lines before it have not been counted.
     """
     with _reading(path):
         if span:
@@ -63,7 +63,10 @@ def read_blocks(path: Path, span: Span | None = None) -> Iterator[Block]:
 
 
 def split_lines(path: Path, num_bytes: int) -> Iterator[Span]:
-    """Cut a plain file of lines into spans of about this size; nothing if it is another kind."""
+    """Divide an uncompressed file of lines into spans of about `num_bytes` bytes.
+
+    Yields nothing for a gzip file, a UTF-16 file or a JSON array.
+    """
     with _reading(path), path.open("rb") as file:
         start = file.read(_BLOCK_BYTES)
         if start.startswith((_GZIP, *_UTF16)) or _is_array(start):
@@ -79,7 +82,14 @@ def split_lines(path: Path, num_bytes: int) -> Iterator[Span]:
 
 
 def count_bytes(path: Path) -> int | None:
-    """How many bytes `read_blocks` will read, where that is known beforehand."""
+    """Return the number of bytes that `read_blocks` will read; None for a gzip file.
+
+    Args:
+        path: the export.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     with _reading(path), path.open("rb") as file:
         return None if file.read(2) == _GZIP else path.stat().st_size
 
@@ -90,7 +100,7 @@ def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     file.seek(0)
     if start in _UTF16:
         file.close()
-        raise DataError(f"{path} is UTF-16: save it as UTF-8")
+        raise DataError(f"{path} is encoded as UTF-16: save it as UTF-8")
     if start == _GZIP:
         file.close()
         return gzip.open(path)
@@ -102,7 +112,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is a damaged gzip file ({error}): fetch it again") from error
+        raise DataError(f"{path} is a damaged gzip file ({error}): download it again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): check the path") from error
 
@@ -125,7 +135,7 @@ def _cut(file: IO[bytes] | gzip.GzipFile, span: Span | None) -> Iterator[Block]:
 
 
 def _skip_line(file: IO[bytes] | gzip.GzipFile) -> int:
-    """Pass over the rest of a line; give its bytes."""
+    """Skip the rest of a line and return its number of bytes."""
     skipped = 0
     while piece := file.readline(_BLOCK_BYTES):
         skipped += len(piece)
@@ -135,7 +145,7 @@ def _skip_line(file: IO[bytes] | gzip.GzipFile) -> int:
 
 
 def _is_array(start: bytes) -> bool:
-    """Whether the file is one array, and not lines the first of which is an array."""
+    """Return whether the file is one array, as opposed to lines that contain arrays."""
     body = start.removeprefix(BOM).strip()
     if not body.startswith(b"[") or body[1:].lstrip()[:1] not in (b"{", b"]", b""):
         return False

@@ -1,9 +1,8 @@
-"""An export to the documents' training file, in a stream: any number of lines in little memory.
+"""Convert an export to the training file of the PAI guide, as a stream that needs little memory.
 
-The file is `[{"instruction", "output"}, ...]`. It appears only when the export
-was read to its end and not too much of it was rejected; rejections and reports are kept anyway.
-A JSON array is read whole. A large export of lines is shared among processes, each of which reads
-spans of it.
+The training file is `[{"instruction", "output"}, ...]`. It is created only if the whole export was
+read and not too many rows were rejected; rejections and reports are written in any case. A JSON
+array is read at once. A large export of lines is divided into spans for several processes.
 """
 
 import contextlib
@@ -29,7 +28,7 @@ from intent_core.exports.records import Rejection, RowReport, Tally, check_rejec
 from intent_core.files import open_atomically
 from intent_core.recipe.config import DataConfig
 
-# Of a smaller file one process has read all before another has started.
+# 2 MiB. One process reads a smaller file faster than a second process starts.
 _SPAN_BYTES = 2 << 20
 _PR_SET_PDEATHSIG = 1
 
@@ -37,7 +36,7 @@ RowT = TypeVar("RowT", Rejection, RowReport)
 
 
 class _Converted(NamedTuple):
-    """Some blocks, ready to be written but for their place in the file."""
+    """Converted blocks; line numbers are relative to the first block."""
 
     training: bytes
     rejections: list[Rejection]
@@ -57,12 +56,22 @@ def convert_export(
     num_processes: int | None = None,
     on_progress: Callable[[int], None] = lambda num_bytes: None,
 ) -> Tally:
-    """Convert an export; give what became of its rows.
+    """Convert an export to a training file and return the counts of its rows.
 
-    `rejected` and `reported` take JSONL. `on_progress` is told the bytes read so far. By default
-    as many processes work as there are cores, one where other threads run: forking is not safe
-    beside them. Raises `DataError` when the file cannot be read, holds no rows, or more than
-    `config.max_rejection_rate` of its rows are unusable.
+    Args:
+        path: the export.
+        out: the training file to write.
+        config: the `data` section of the recipe.
+        rejected: file for rejected rows (JSONL); None: not written.
+        reported: file for notes about usable rows (JSONL); None: not written.
+        num_processes: number of processes; None: one per core. If this process has other threads,
+            only one is used, because forking is then unsafe.
+        on_progress: called with the number of bytes read so far.
+
+    Raises:
+        ConfigError: an output file is the export, is given twice, or is not a regular file.
+        DataError: the export cannot be read or contains no rows, a converting process was killed,
+            or the fraction of rejected rows exceeds `config.max_rejection_rate`.
     """
     tally = Tally()
     num_lines = num_bytes = 0
@@ -87,8 +96,8 @@ def convert_export(
                 num_bytes += part.num_bytes
                 on_progress(num_bytes)
             if not tally.num_objects:
-                raise DataError(f"{path} holds no rows: export the labelled data again")
-        # The rejections and reports are written also where there are too many.
+                raise DataError(f"{path} does not contain rows: export the labelled data again")
+        # Only now, so that rejections and reports are on disk even if this raises.
         check_rejections(tally, path, config.max_rejection_rate)
         training.write(b"\n]\n" if separator == b",\n" else b"[]\n")
     return tally
@@ -100,15 +109,17 @@ def _write_lines(file: BinaryIO | None, rows: Iterable[Rejection] | Iterable[Row
 
 
 def _check_places(source: Path, targets: list[Path]) -> None:
-    """`ConfigError` before anything is read where something would be overwritten or lost."""
+    """Raise `ConfigError`, before anything is read, if an output would overwrite a file we need."""
     places = [target.resolve() for target in targets]
     for target, place in zip(targets, places, strict=True):
         if place == source.resolve():
-            raise ConfigError(f"{target} is the export itself: write somewhere else")
+            raise ConfigError(f"output file {target} is the export itself: choose another path")
         if places.count(place) > 1:
-            raise ConfigError(f"{target} is named twice: give each file a name of its own")
+            raise ConfigError(f"output file {target} is given twice: choose different paths")
         if place.exists() and not place.is_file():
-            raise ConfigError(f"{target} is no file: name one that is, or that is not there yet")
+            raise ConfigError(
+                f"output file {target} exists and is not a regular file: choose another path"
+            )
 
 
 def _convert_parts(
@@ -123,7 +134,7 @@ def _convert_parts(
     if len(first) < 2:
         reader = BlockReader(path.name, config)
         for block in read_blocks(path):
-            # Here lines are numbered through.
+            # Without spans, the line numbers are already those of the file.
             yield _convert(reader, [block])._replace(num_lines=0)
         return
     context = multiprocessing.get_context("fork")
@@ -134,14 +145,15 @@ def _convert_parts(
             yield from _share(pool, chain(first, spans), num_processes)
     except BrokenProcessPool as error:
         raise DataError(
-            f"{path}: a converting process was killed, for memory perhaps: free some and try again"
+            f"{path}: a converting process was killed, often by the OOM killer: free memory and "
+            "retry"
         ) from error
 
 
 def _share(
     pool: ProcessPoolExecutor, spans: Iterable[Span], num_processes: int
 ) -> Iterator[_Converted]:
-    """The spans' results in order, with a few spans under way at any time."""
+    """Yield the results of the spans in order, with a few spans in progress at any time."""
     pending: deque[Future[_Converted]] = deque()
     try:
         for span in spans:
@@ -158,7 +170,7 @@ def _share(
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C waits: a pool that is stopped while it starts would never end its workers."""
+    """Delay Ctrl-C: a pool that is interrupted while it starts would never stop its workers."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -172,7 +184,7 @@ _reader: BlockReader | None = None
 
 def _start_worker(path: Path, config: DataConfig, parent: int) -> None:
     global _path, _reader
-    # Ctrl-C is the parent's to handle, and nobody outlives it.
+    # The parent handles Ctrl-C. The kernel kills the worker when the parent dies.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -205,5 +217,5 @@ def _convert(reader: BlockReader, blocks: Iterable[Block]) -> _Converted:
 
 
 def _move(row: RowT, num_lines: int) -> RowT:
-    """The row as it stands in the file, so many lines further down."""
+    """Return the row with its line number moved down by `num_lines`."""
     return row.model_copy(update={"line": row.line + num_lines}) if num_lines else row

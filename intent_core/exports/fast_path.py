@@ -1,10 +1,10 @@
-"""Rows that look like the ones before them, read at a fraction of the cost.
+"""Read rows that have the same layout as earlier rows, at a fraction of the cost.
 
-An export's rows differ in few places. From a row that `reader.read_answer` has read without a
-note this learns what its rows look like: the keys, and the text around the answer in a result.
-A row of that look is decoded into just the fields that decide (msgspec), and its answer is cut
-out from between the known texts. Whatever is not exactly as learned, disagrees, is abandoned or
-needs repair is not read here: None sends it to `read_answer`.
+The rows of an export differ in few places. From a row that `reader.read_answer` read without a
+note, `UsualRows` learns the layout: the keys, and the text around the answer in a result. A row
+with this layout is decoded into the relevant fields only (msgspec), and its answer is cut out
+between the known texts. For any other row, and for one whose stages disagree, that is abandoned or
+that needs repair, the result is None, and the caller uses `read_answer`.
 """
 
 import operator
@@ -25,10 +25,10 @@ from intent_core.recipe.choices import Stage
 from intent_core.recipe.config import DataConfig
 
 _MAX_KEYS = 16
-# Rows of which no two look alike must not cost a lesson each.
+# Limit, so that an export in which every row has another layout does not learn from each.
 _MAX_LESSONS = 32
 _PROBE = "probe()"
-# Within JSON text within a JSON string these stand for themselves.
+# Characters that need no escape in JSON inside a JSON string.
 _UNESCAPED = re.compile(r'[^\x00-\x1f"\\]+')
 
 _BRACE = ord("{")
@@ -41,12 +41,12 @@ _ORIGIN_KEYS = {"version": "Version", "mark_result": "MarkResultId"}
 
 
 class UsualRows:
-    """Reads usual rows, and learns from others what is usual."""
+    """Reads rows with a known layout, and learns the layout from other rows."""
 
     def __init__(self, source: str, config: DataConfig) -> None:
         self.read: ReadRow = _read_nothing
-        """The record of a row (line, its number, its offset), exactly as `read_answer` has it,
-        or None. Another function after each lesson."""
+        """Function of (line, its number, its offset) that returns the same record as `read_answer`,
+        or None. Replaced when a layout is learned."""
         self._source = source
         self._config = config
         self._job = ""
@@ -54,18 +54,18 @@ class UsualRows:
         self._lessons = 0
 
     def learn(self, line: bytes, row: object, answer: RowAnswer) -> None:
-        """Take a row that was read without a note as the usual one from now on."""
+        """Learn the layout of a row; ignored if the row has notes."""
         if self._lessons == _MAX_LESSONS or answer.notes or not isinstance(row, dict):
             return
         if self._config.tag_fields:
-            return  # only `read_answer` knows of tags
+            return  # only `read_answer` supports tags
         self._lessons += 1
         labels = self._learn_keys(row)
         if not labels or len(self._keys) > _MAX_KEYS or not _UNESCAPED.fullmatch(answer.output):
             return
         for result in (self._survey_result(), self._mark_result()):
             try:
-                # Some keys cannot be field names: such a row is no lesson.
+                # Some keys cannot be field names; such a layout is not learned.
                 decode = self._make_decoder(labels, result)
                 (given,) = getattr(decode(line), f"label_{answer.stage}").results
             except (msgspec.MsgspecError, ValueError, AttributeError, TypeError, RecursionError):
@@ -75,7 +75,7 @@ class UsualRows:
                 self.read = _make_reader(decode, tuple(labels), around, self._source)
 
     def _learn_keys(self, row: Iterable[str]) -> dict[Stage, str]:
-        """The labels' keys seen of this row's job, by stage, the most believed first."""
+        """Return the label keys of this row's job by stage, in the order of `data.stages`."""
         jobs = {split[0] for key in row if (split := split_label_key(key))}
         if len(jobs) != 1:
             return {}
@@ -91,7 +91,7 @@ class UsualRows:
     def _make_decoder(
         self, labels: dict[Stage, str], result: type[msgspec.Struct]
     ) -> Callable[[bytes], Any]:
-        """Decode a row with these labels and no key that was never seen: it may be a label."""
+        """Return a decoder for rows with these labels; it refuses unseen keys, possible labels."""
         label = msgspec.defstruct(
             "Label",
             [
@@ -114,28 +114,28 @@ class UsualRows:
         return msgspec.json.Decoder(row).decode
 
     def _survey_result(self) -> type[msgspec.Struct]:
-        """A result of the older format, if it answers our question."""
+        """Return the type of a result in the older format, for our question's title."""
         title = Literal[self._config.question_title]  # type: ignore[name-defined]
         fields: list[Any] = [("answer", msgspec.Raw), ("title", title), *_ORIGIN]
         names = {"answer": "data", "title": "markTitle", **_ORIGIN_KEYS}
         return msgspec.defstruct("SurveyResult", fields, rename=names, gc=False)
 
     def _mark_result(self) -> type[msgspec.Struct]:
-        """A result of the newer format; one that has `data` as well is none."""
+        """Return the type of a result in the newer format, which does not have `data`."""
         absent = ("data", msgspec.UnsetType, msgspec.UNSET)
         fields: list[Any] = [("answer", msgspec.Raw), absent, *_ORIGIN]
         names = {"answer": "MarkResult", **_ORIGIN_KEYS}
         return msgspec.defstruct("MarkResult", fields, rename=names, gc=False)
 
     def _holds_answer(self, around: list[bytes], result: type[msgspec.Struct]) -> bool:
-        """Whether what stands between the two texts is the answer, and all of it."""
+        """Return whether the text between `around` is the answer, the whole answer."""
         before, after = around
         title = self._config.question_title
         key = result.__struct_encode_fields__[0]
         try:
             value = orjson.loads(before + _PROBE.encode() + after)
             if key == "MarkResult" and value == _PROBE:
-                # The bare answer to a question whose title stands elsewhere.
+                # A bare answer: its question's title is in another field.
                 return False
             read = read_stage({"results": [{key: value, "markTitle": title}]}, title)
         except (ValueError, RowRefused):
@@ -150,12 +150,12 @@ def _read_nothing(line: bytes, number: int, offset: int) -> Record | None:
 def _make_reader(
     decode: Callable[[bytes], Any], stages: Sequence[Stage], around: Sequence[bytes], source: str
 ) -> ReadRow:
-    """Read rows that `decode` takes, with the answer between two texts. `stages`: best first."""
+    """Return a reader for rows that `decode` accepts; `around` are the texts around the answer."""
     before, after = around
     start, end = len(before), -len(after)
     fields_of = operator.attrgetter("abandonFlag", "data", *(f"label_{stage}" for stage in stages))
 
-    # A closure, and flat: a large export passes here millions of times.
+    # A closure without helper calls, because it runs millions of times for a large export.
     def read(line: bytes, number: int, offset: int) -> Record | None:
         believed = None
         try:

@@ -1,9 +1,9 @@
-"""Utterances to an iTAG input manifest: what is to be labelled.
+"""Create an iTAG input manifest from utterances, for labelling.
 
-Utterances come as text, CSV, JSON, JSONL or a manifest, one a line or as conversations, which
-become one instruction each as in the documents: the user's turns, in order. A line that cannot
-be used becomes an `UnusableLine`, a repeat (in width, case or blanks) is counted. The manifest
-is one `{"data":{"instruction":"..."}}` a line.
+The input is text, CSV, JSON, JSONL or a manifest, with one utterance per line, or conversations. A
+conversation becomes one instruction, as in the PAI guide: the user's turns, in order. An unusable
+line becomes an `UnusableLine`; repeats that differ only in width, case or whitespace are counted.
+The manifest has one `{"data":{"instruction":"..."}}` per line.
 """
 
 import codecs
@@ -33,47 +33,54 @@ from intent_core.language.utterances import normalise_utterance
 _ROWS = re.compile(r'\s*(\{\s*"|\[\s*[{"])')
 _ARRAY_GAP = re.compile(r"[\s,\]]*")
 _SourceRow = tuple[int, str, object]
-"""(line, text as it stands, value)"""
+"""(line number, original text, value)"""
 _UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class UnusableLine(BaseModel):
-    """A line, or a row that starts on it, that gives no utterance."""
+    """A line, or a row that starts on it, without a usable utterance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     line: int
     reason: str
     raw: str
-    """The text as it stands, its first 2000 characters."""
+    """The first 2000 characters of the original text."""
 
 
 class UtteranceReading(BaseModel):
-    """Everything one file says, in the file's order."""
+    """The utterances and unusable lines of one file, in the order of the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     utterances: tuple[str, ...]
     rejections: tuple[UnusableLine, ...]
     num_duplicates: int
-    """Utterances left out because an earlier one says the same."""
+    """Number of utterances left out because they repeat an earlier one."""
 
 
 class _Unusable(Exception):
-    """Carries the reason to the caller, which knows the place."""
+    """Passes the reason to the caller, which adds the line number."""
 
 
 def read_utterances(path: Path, field: str = "instruction") -> UtteranceReading:
-    """Read every utterance; `DataError` when the file cannot be read or gives none.
+    """Read all utterances of a file.
 
     - `.csv`, `.tsv`: a header, then the column `field`.
-    - `.json`, `.jsonl`, `.manifest`, and what looks like one of them: texts, `{field: ...}`,
-      `{"data": {field: ...}}` or chats (`{"messages": [{"role", "content"}]}`), one a line or in
+    - `.json`, `.jsonl`, `.manifest`, and files with such content: texts, `{field: ...}`,
+      `{"data": {field: ...}}` or chats (`{"messages": [{"role", "content"}]}`), one per line or in
       one array.
-    - else: one utterance a line. Lines up to the next blank one are one conversation where the
-      first begins with a speaker, unless each of them holds several turns itself.
+    - other files: one utterance per line. Lines up to the next empty line are one conversation if
+      the first one starts with a speaker, unless each of them contains several turns.
 
-    Conversations are flattened everywhere but under `data`, where a text stays as it is.
+    Conversations are flattened, except under `data`, where the text is kept unchanged.
+
+    Args:
+        path: the file, in UTF-8, or UTF-16 with a byte order mark.
+        field: column or key of the utterance.
+
+    Raises:
+        DataError: the file cannot be read or does not contain a usable utterance.
     """
     kept: dict[str, str] = {}
     rejections = []
@@ -88,7 +95,10 @@ def read_utterances(path: Path, field: str = "instruction") -> UtteranceReading:
             kept.setdefault(normalise_utterance(utterance), utterance)
     if not kept:
         first = f" (line {rejections[0].line}: {rejections[0].reason})" if rejections else ""
-        raise DataError(f"{path} holds no usable utterance{first}: write one a line, as UTF-8")
+        raise DataError(
+            f"{path} does not contain a usable utterance{first}: write one utterance per line, in "
+            "UTF-8"
+        )
     utterances = tuple(kept.values())
     return UtteranceReading(
         utterances=utterances, rejections=tuple(rejections), num_duplicates=num_read - len(kept)
@@ -96,9 +106,15 @@ def read_utterances(path: Path, field: str = "instruction") -> UtteranceReading:
 
 
 def write_manifest(utterances: Iterable[str], path: Path, field: str = "instruction") -> int:
-    """Write an iTAG input manifest, whole or not at all, and return its number of lines.
+    """Write an iTAG input manifest atomically and return its number of lines.
 
-    `DataError` for an utterance that `read_utterances` would refuse.
+    Args:
+        utterances: the utterances to label.
+        path: the manifest to write.
+        field: key of the utterance under `data`.
+
+    Raises:
+        DataError: an utterance is empty or contains characters that `read_utterances` rejects.
     """
     lines = []
     for number, utterance in enumerate(utterances, 1):
@@ -116,7 +132,7 @@ def _read_file(path: Path, field: str) -> Iterator[_SourceRow]:
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         return _read_table(text, field, path)
-    # A byte-order mark inside is where two files were joined.
+    # A byte order mark inside the text is left from joining two files.
     lines = (line.strip().removeprefix("\ufeff") for line in io.StringIO(text, newline=None))
     if suffix not in (".json", ".jsonl", ".manifest") and not _ROWS.match(text):
         return _read_lines(enumerate(lines, 1))
@@ -133,12 +149,12 @@ def _read_text(path: Path) -> str:
         return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: this is not UTF-8: save as UTF-8") from error
+        raise DataError(f"{path}:{line} is not UTF-8: save the file as UTF-8") from error
 
 
 def _read_table(text: str, field: str, path: Path) -> Iterator[_SourceRow]:
     lines = list(io.StringIO(text, newline=""))
-    # Strict: a quote that is never closed would swallow every row after it.
+    # Without `strict`, a quote that is not closed would silently absorb all following rows.
     rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
     columns: list[str] = []
     end = 0
@@ -153,7 +169,10 @@ def _read_table(text: str, field: str, path: Path) -> Iterator[_SourceRow]:
                 columns = [name.strip() for name in cells]
                 if field not in columns:
                     there = ", ".join(map(shorten, columns))
-                    raise DataError(f"{path} has no column {field!r}, but {there}: name one")
+                    raise DataError(
+                        f"{path} does not have a column {field!r}; its columns are {there}. Select "
+                        "one with --field"
+                    )
     except csv.Error as error:
         raise DataError(f"{path}:{end + 1}: {error}: correct the quotes of this row") from error
 
@@ -187,7 +206,7 @@ def _read_array(text: str) -> Iterator[_SourceRow]:
         try:
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            # Where the next row begins is anyone's guess: the rest is one fault.
+            # The start of the next row is unknown, so the rest of the array is one error.
             yield (line, text[start:], _Unusable(f"not JSON from here on: {error}"))
             return
         yield (line, text[start:end], value)
@@ -209,11 +228,11 @@ def _find_utterance(row: Any, field: str) -> object:
     if isinstance(row.get("messages"), list):
         return join_turns(line for message in row["messages"] for line in _read_message(message))
     there = ", ".join(map(shorten, inner or row)) or "nothing"
-    raise _Unusable(f"no {field!r} (there is {there})")
+    raise _Unusable(f"the row has no key {field!r}; it has {there}")
 
 
 def _read_message(message: Any) -> list[str]:
-    """The lines of a user's message; its content is text, or parts with a text each."""
+    """Return the lines of a user's message; its content is text, or a list of parts with text."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise _Unusable("a message must be an object with 'role' and 'content'")
     if message["role"].lower() != "user":
@@ -228,7 +247,10 @@ def _check(utterance: object) -> str:
     if not isinstance(utterance, str):
         raise _Unusable(f"an utterance must be text, not {name_type(utterance)}")
     if not utterance.strip():
-        raise _Unusable("empty, or a conversation in which no turn is the user's")
+        raise _Unusable("empty, or a conversation without a turn of the user")
     if _UNWRITABLE.search(utterance):
-        raise _Unusable("a NUL or half a surrogate pair in the utterance: save as UTF-8")
+        raise _Unusable(
+            "the utterance contains a NUL character or an unpaired UTF-16 surrogate: save the file "
+            "as UTF-8"
+        )
     return utterance

@@ -1,4 +1,4 @@
-"""Text to rows: the objects of one line, or of an array; what cannot be parsed is a fault."""
+"""Parse the JSON objects of a line or of an array into rows; unparsable text becomes a fault."""
 
 import json
 import math
@@ -16,7 +16,7 @@ MAX_OBJECTS_A_LINE = 1000
 MAX_RAW = 2000
 _NEXT_ROW = re.compile(r"\}\s*,\s*\{|\n\s*\{")
 _BLANKS = " \t\r\n\ufeff"
-# Python refuses to read longer integers; nobody reads these.
+# Python raises on longer integers (limit 4300 digits). Such values are never used: read infinity.
 _MAX_DIGITS = 4000
 _DECODER = json.JSONDecoder(
     parse_int=lambda digits: int(digits) if len(digits) < _MAX_DIGITS else math.inf
@@ -46,7 +46,7 @@ Slips = tuple[tuple[Leniency, str], ...]
 
 
 class RowFault(BaseModel):
-    """Why a row is unusable."""
+    """The reason why a row is rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,11 +55,11 @@ class RowFault(BaseModel):
 
 
 class RowRefused(Exception):
-    """Carries (reason, message) to `read_answer`, which makes a value of it."""
+    """Passes (reason, message) to `read_answer`, which returns them as a `RowFault`."""
 
 
 class Row(NamedTuple):
-    """One object of the file, parsed or refused."""
+    """One object of the file: its parsed value, or a fault."""
 
     line: int
     offset: int
@@ -67,11 +67,17 @@ class Row(NamedTuple):
     value: object = None
     fault: RowFault | None = None
     slips: Slips = ()
-    """Departures from the format: (kind, message)."""
+    """Deviations from the format: (kind, message)."""
 
 
 def parse_line(line: bytes, number: int, offset: int) -> Iterator[Row]:
-    """The objects of one line: one, as a rule. A line without an end ends the file."""
+    """Parse the objects of one line, normally one.
+
+    Args:
+        line: the line with its line end; a line without one is taken as the last of the file.
+        number: line number, from 1.
+        offset: start of the line in the file, in bytes.
+    """
     body = line.strip().removeprefix(BOM).strip()
     if not body:
         return
@@ -82,21 +88,21 @@ def parse_line(line: bytes, number: int, offset: int) -> Iterator[Row]:
         return
     except ValueError:
         pass
-    # A broken byte becomes a surrogate, which matters only where it is read.
+    # An invalid byte becomes a surrogate, which is an error only in the fields that we read.
     text = body.decode("utf-8", "surrogateescape")
     yield from _parse_values(text, number, offset, is_last=not line.endswith(b"\n"))
 
 
 def parse_array(block: Block) -> Iterator[Row]:
-    """The values of an array; after a broken one reading goes on where the next one begins."""
+    """Parse the values of an array; after a broken value, continue at the start of the next."""
     text = block.content.decode("utf-8", "surrogateescape")
     place = _Place(text, block.line, block.offset)
     start = _skip_blanks(text, text.index("[") + 1)
     slips: Slips = ()
     while start < len(text):
         if text[start] in "[]":
-            # The end; what follows is another array, where files were joined.
-            slips = (("several-objects", "follows the end of an array"),)
+            # The end of the array. If files were joined, another array follows.
+            slips = (("several-objects", "the row follows the end of an array"),)
             start = _skip_blanks(text, start + 1)
             continue
         line, offset = place.move(start)
@@ -114,22 +120,22 @@ def parse_array(block: Block) -> Iterator[Row]:
         if sign == ",":
             following = _skip_blanks(text, following + 1)
             if text.startswith("]", following):
-                slips += (("trailing-comma", "a comma follows the array's last row"),)
+                slips += (("trailing-comma", "there is a comma after the last row of the array"),)
         elif sign != "]":
-            slips += (("missing-comma", "no comma or ']' follows this row"),)
+            slips += (("missing-comma", "there is no comma or ']' after this row"),)
         yield Row(line, offset, text[start:end][:MAX_RAW], value, slips=slips)
         start, slips = following, ()
 
 
 def refuse_cut(line: bytes, number: int, offset: int) -> Row:
-    """The row of a line that was too long to be read."""
-    message = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
+    """Return the row for a line that is too long to be read."""
+    message = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB: write one row per line"
     raw = line[:MAX_RAW].decode("utf-8", "replace")
     return Row(number, offset, raw, fault=RowFault(reason="too-long", message=message))
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse by orjson, and by the slower parser what only that one takes (lone surrogates)."""
+    """Parse with orjson, or else with the slower json module, which accepts lone surrogates."""
     try:
         return orjson.loads(text)
     except ValueError:
@@ -150,14 +156,17 @@ def name_type(value: object) -> str:
 
 
 def _parse_values(text: str, line: int, offset: int, is_last: bool) -> Iterator[Row]:
-    """What orjson does not take: several objects on one line, lone surrogates, broken rows."""
+    """Parse what orjson rejects: several objects on one line, lone surrogates, broken rows."""
     start = 0
     slips: Slips = ()
     num_objects = 0
     while start < len(text):
         num_objects += 1
         if num_objects > MAX_OBJECTS_A_LINE:
-            message = f"over {MAX_OBJECTS_A_LINE} objects on one line: the rest is not read"
+            message = (
+                f"the line has more than {MAX_OBJECTS_A_LINE} objects and its rest is not read: "
+                "write one object per line"
+            )
             fault = RowFault(reason="too-long", message=message)
             yield Row(line, offset, text[start : start + MAX_RAW], fault=fault)
             return
@@ -168,14 +177,14 @@ def _parse_values(text: str, line: int, offset: int, is_last: bool) -> Iterator[
             yield Row(line, offset, text[start : start + MAX_RAW], fault=fault)
             return
         yield Row(line, offset, text[start:end][:MAX_RAW], value, slips=slips)
-        slips = (("several-objects", "not the first object on its line"),)
+        slips = (("several-objects", "the row is not the first object on its line"),)
         following = _skip_blanks(text, end)
         offset += _count_utf8(text[start:following])
         start = following
 
 
 class _Place:
-    """Line and byte offset of a position that only moves forward."""
+    """Tracks line and byte offset of a position that only moves forward."""
 
     def __init__(self, text: str, line: int, offset: int) -> None:
         self._text, self._line, self._offset, self._position = text, line, offset, 0
@@ -189,7 +198,7 @@ class _Place:
 
 
 def _find_next(text: str, start: int) -> int:
-    """Where the next row after a broken one begins: a brace on a new line, or after a comma."""
+    """Find the row after a broken one: a brace on a new line, or after `},`."""
     match = _NEXT_ROW.search(text, start + 1)
     return match.end() - 1 if match else len(text)
 
@@ -206,7 +215,8 @@ def _count_utf8(text: str) -> int:
 
 def _json_fault(error: Exception, is_last: bool) -> RowFault:
     if isinstance(error, RecursionError):
-        return RowFault(reason="not-json", message="nested too deeply")
+        return RowFault(reason="not-json", message="the row is nested too deeply to be parsed")
     if is_last:
-        return RowFault(reason="truncated", message=f"the file ends inside a row: {error}")
-    return RowFault(reason="not-json", message=str(error))
+        message = f"the file ends inside this row ({error}): export or download it again"
+        return RowFault(reason="truncated", message=message)
+    return RowFault(reason="not-json", message=f"the row is not valid JSON: {error}")

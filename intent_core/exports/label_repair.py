@@ -1,4 +1,4 @@
-"""Reading what people type for calls: slips with one sensible reading are read, and named."""
+"""Parse labels as annotators type them: repair slips that can be read in only one way."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from intent_core.recipe.choices import Leniency
 
 
 class LabelReading(NamedTuple):
-    """The calls of a label, and the slips that were read over."""
+    """The calls of a label, its canonical form, and the repaired slips."""
 
     calls: tuple[Call, ...]
     canonical: str
@@ -16,7 +16,14 @@ class LabelReading(NamedTuple):
 
 
 def read_label(text: str) -> LabelReading:
-    """Read calls; `CallSyntaxError` when they have no reading, or more than one."""
+    """Parse calls and repair slips.
+
+    Args:
+        text: the label as the annotator typed it.
+
+    Raises:
+        CallSyntaxError: the text is not a list of calls, or can be read in several ways.
+    """
     slips: list[Leniency] = []
     stripped = text.strip()
     try:
@@ -29,7 +36,7 @@ def read_label(text: str) -> LabelReading:
     canonical = format_calls(calls)
     if stripped.endswith((";", "；")):
         slips.append("trailing-semicolon")
-    # More full-width signs than the values themselves hold.
+    # Full-width characters inside values are not a slip.
     in_values = sum(_count_full_width(a.value) for call in calls for a in call.arguments)
     if _count_full_width(stripped) > in_values:
         slips.append("full-width")
@@ -37,7 +44,11 @@ def read_label(text: str) -> LabelReading:
 
 
 def canonicalise_label(text: str) -> str:
-    """What two spellings of one label have in common; a text without a reading is itself."""
+    """Return a label in canonical form; a text that is not a list of calls is only stripped.
+
+    Args:
+        text: the label as the annotator typed it.
+    """
     if is_plain(text):
         return text
     try:
@@ -47,10 +58,10 @@ def canonicalise_label(text: str) -> str:
 
 
 def _close(text: str, slips: list[Leniency]) -> tuple[Call, ...] | None:
-    """The calls when all that is missing is the final `)`.
+    """Parse calls of which only the final `)` is missing.
 
-    A broken last call that holds other parentheses has more than one reading
-    (`play(Hello (Live)`) and is left alone.
+    If the last call contains other parentheses, as in `play(Hello (Live)`, the missing one could be
+    either, so the label is not repaired.
     """
     try:
         calls = parse_calls(text + ")")
@@ -67,7 +78,7 @@ def _add_parentheses(text: str, slips: list[Leniency]) -> tuple[Call, ...] | Non
         calls = parse_calls(text + "()")
     except CallSyntaxError:
         return None
-    # `a();b` may be half of `b(x)`; a name that stands alone says all there is.
+    # In `a();b` the end of a call such as `b(x)` may be missing; a single name is complete.
     if len(calls) > 1 or calls[0].arguments:
         return None
     slips.append("bare-intent")

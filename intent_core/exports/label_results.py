@@ -1,8 +1,8 @@
-"""One stage's label to the answers it holds, one per annotator.
+"""Read the answers in one stage's label, one per annotator.
 
-A label's `results` have one entry per question and annotator: `{"markTitle", "data"}` in older
+The `results` of a label have one entry per question and annotator: `{"markTitle", "data"}` in older
 exports, `{"MarkResult": {"annotations": [{"labels": {title: answer}}]}}` in newer ones, where
-`MarkResult` is JSON text, an object or a list. An answer is found by its question's title.
+`MarkResult` is JSON text, an object or a list. An answer is found by the title of its question.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ _LONGEST_ID = 64
 
 
 class GivenAnswer(NamedTuple):
-    """One annotator's answer, as it stands."""
+    """One annotator's answer, unchanged."""
 
     text: str
     version: int | None
     slips: tuple[Leniency, ...] = ()
     mark_result: str = ""
-    """iTAG's id of it, where the export has one."""
+    """iTAG's id of the answer; "" if the export does not state it."""
 
 
 class StageAnswers(NamedTuple):
@@ -39,7 +39,9 @@ def read_stage(label: object, title: str) -> StageAnswers:
     if not isinstance(results, list):
         refuse_row("bad-label", f"'results' must be a list, not {name_type(results)}")
     if len(results) > _MAX_RESULTS:
-        refuse_row("bad-label", f"{len(results)} results in one label: {_MAX_RESULTS} at most")
+        refuse_row(
+            "bad-label", f"the label has {len(results)} results; the maximum is {_MAX_RESULTS}"
+        )
     for result in results:
         try:
             answers.given.extend(_read_result(result, title, answers.titles))
@@ -95,17 +97,21 @@ def read_value(value: object, version: int | None) -> GivenAnswer:
 
 
 def read_version(value: object) -> int | None:
-    """Epoch milliseconds, as a number or in quotes; None for anything else."""
+    """Return epoch milliseconds, given as a number or as text; None for anything else."""
     if not isinstance(value, str):
         if not isinstance(value, int):
             return None
         value = str(value)
-    # `isdigit` alone takes other scripts' digits, and True is no number.
+    # `isdigit` also accepts digits of other scripts; str(True) is not digits.
     return int(value) if value.isdigit() and value.isascii() and len(value) < 19 else None
 
 
 def read_mark_result(value: object) -> str:
-    """iTAG's id of an answer; "" for what is none."""
+    """Return iTAG's id of an answer; "" for anything else.
+
+    Args:
+        value: the id as text or as an integer.
+    """
     if type(value) is int:
         value = str(value)
     if not isinstance(value, str) or len(value) > _LONGEST_ID:
@@ -114,5 +120,9 @@ def read_mark_result(value: object) -> str:
 
 
 def is_set(flag: object) -> bool:
-    """Whether one of iTAG's flags is on: 1, true, or either as text."""
+    """Return whether one of iTAG's flags is set: 1, true, or either as text.
+
+    Args:
+        flag: the value in the export.
+    """
     return flag in (1, "1", "true", "True")

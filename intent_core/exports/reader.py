@@ -1,10 +1,10 @@
-"""An export to records and rejections.
+"""Read an export into records and rejections.
 
-The format of each row is detected by its content (`formats`). A row that cannot
-be used becomes a `Rejection` that says where and why. Nothing is dropped in silence: every
-object of a file becomes one record or one rejection, and that is checked block by block.
+The format of each row is detected from its content (`formats`). An unusable row becomes a
+`Rejection` with its place and the reason. No row is dropped silently: every object of the file
+becomes one record or one rejection, which is checked for each block.
 
-    for item in iter_export(path, config):    # any number of lines, in little memory
+    for item in iter_export(path, config):    # any number of rows, in little memory
     reading = read_export(path, config)       # the whole export at once
 """
 
@@ -35,7 +35,15 @@ from intent_core.recipe.config import DataConfig
 
 
 def iter_export(path: Path, config: DataConfig) -> Iterator[Record | Rejection]:
-    """Read row by row, in order; `DataError` when the file cannot be read or holds no rows."""
+    """Read an export row by row, in the order of the file.
+
+    Args:
+        path: the export.
+        config: the `data` section of the recipe.
+
+    Raises:
+        DataError: the file cannot be read or does not contain rows.
+    """
     reader = BlockReader(path.name, config)
     is_empty = True
     for block in read_blocks(path):
@@ -46,25 +54,36 @@ def iter_export(path: Path, config: DataConfig) -> Iterator[Record | Rejection]:
         is_empty = is_empty and not items
         yield from items
     if is_empty:
-        raise DataError(f"{path} holds no rows: export the labelled data again")
+        raise DataError(f"{path} does not contain rows: export the labelled data again")
 
 
 def read_export(path: Path, config: DataConfig) -> ExportReading:
-    """Read every row; `DataError` when the file cannot be read or holds no rows."""
+    """Read a whole export into memory.
+
+    Args:
+        path: the export.
+        config: the `data` section of the recipe.
+
+    Raises:
+        DataError: the file cannot be read or does not contain rows.
+    """
     return ExportReading(iter_export(path, config))
 
 
 def read_answer(
     row: object, config: DataConfig, slips: Sequence[tuple[Leniency, str]] = ()
 ) -> RowAnswer | RowFault:
-    """Read one row; a row that cannot be used is a `RowFault`, not an exception.
+    """Read one row; an unusable row gives a `RowFault`, not an exception.
 
-    `slips` are departures from the format that were seen in reading the row: (kind, message).
+    Args:
+        row: the parsed JSON value.
+        config: the `data` section of the recipe.
+        slips: deviations from the format found while parsing the row: (kind, message).
     """
     notes: list[Note] = []
     try:
         if not isinstance(row, dict):
-            refuse_row("not-an-object", f"a JSON object was expected, not {name_type(row)}")
+            refuse_row("not-an-object", f"a row must be a JSON object, not {name_type(row)}")
         row_format = next((known for known in FORMATS if known.detect(row)), FORMATS[0])
         answer = row_format.read(row, config, notes)
         for kind, message in slips:
@@ -76,14 +95,14 @@ def read_answer(
 
 
 class BlockItems(NamedTuple):
-    """What a block's objects became, each list in the order of the file."""
+    """Records and rejections of a block, each in the order of the file."""
 
     records: list[Record]
     rejections: list[Rejection]
 
 
 class BlockReader:
-    """Reads the blocks of one file, and gets faster with what it learns of the rows' look."""
+    """Reads the blocks of one file; gets faster once it has learned the layout of its rows."""
 
     def __init__(self, source: str, config: DataConfig) -> None:
         self._source = source
@@ -91,7 +110,7 @@ class BlockReader:
         self._usual = UsualRows(source, config)
 
     def read(self, block: Block) -> BlockItems:
-        """One record or rejection for every object in the block."""
+        """Return one record or rejection for every object in the block."""
         items = BlockItems([], [])
         num_objects = 0
         if block.is_array:
@@ -122,7 +141,7 @@ class BlockReader:
         return items
 
     def _judge(self, row: Row, items: BlockItems) -> RowAnswer | None:
-        """Read one object into the items; give its answer, if it has one."""
+        """Add one object to the items; return its answer, or None if it was rejected."""
         answer = row.fault or read_answer(row.value, self._config, row.slips)
         if isinstance(answer, RowFault):
             rejection = Rejection(

@@ -1,4 +1,4 @@
-"""What reading an export gives: records, rejections, and the tally of both."""
+"""The result of reading an export: records, rejections, and their counts."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ MOST_REASONS = 10
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One utterance with the calls it means. A struct, as exports have millions of them."""
+    """One utterance with its calls. A struct, because exports have millions of them."""
 
     utterance: str
     output: str
@@ -26,29 +26,29 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     byte_offset: int
     stage: AnswerStage
     version: int | None = None
-    """When it was answered, in epoch milliseconds, where the export says so."""
+    """Time of the answer in epoch milliseconds, if the export states it."""
     notes: tuple[Note, ...] = ()
-    """What a person should know about this row."""
+    """Notes about this row for the user."""
     alternatives: tuple[str, ...] = ()
-    """Other calls that are as right, canonical; for a test set."""
+    """Other correct calls in canonical form; for a test set."""
     tags: Tags = ()
     mark_result: str = ""
-    """iTAG's id of the answer that was believed (`MarkResultId`), where the export has one."""
+    """iTAG's id of the used answer (`MarkResultId`); "" if the export does not state it."""
 
 
 class Rejection(BaseModel):
-    """A row that cannot be used."""
+    """A rejected row, with its place and the reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
     line: int
     byte_offset: int
-    """Where the row starts in the (decompressed) file."""
+    """Start of the row in the (decompressed) file."""
     reason: RejectionReason
     message: str
     raw: str
-    """The row as it stands, its first 2000 characters."""
+    """The first 2000 characters of the row."""
 
 
 class RowReport(BaseModel):
@@ -64,7 +64,7 @@ class RowReport(BaseModel):
 
 
 class Tally(BaseModel):
-    """What became of an export's rows, and an example of each kind of trouble."""
+    """Counts of an export's records, rejections and notes, with an example of each reason."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -73,17 +73,17 @@ class Tally(BaseModel):
     reasons: Counter[str] = Counter()
     reports: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    """The first rejection of each reason, as `export.manifest:17: message`."""
+    """The first rejection of each reason, in the form `export.manifest:17: message`."""
 
     @property
     def num_objects(self) -> int:
-        """Objects found in the file."""
+        """Number of objects in the file."""
         return self.num_records + self.num_rejections
 
     def count(
         self, num_records: int, rejections: Iterable[Rejection], reports: Iterable[RowReport]
     ) -> None:
-        """Take some more rows into account."""
+        """Add rows to the counts."""
         self.num_records += num_records
         self.reports.update(report.kind for report in reports)
         for rejection in rejections:
@@ -94,7 +94,7 @@ class Tally(BaseModel):
 
 
 class ExportReading:
-    """Everything one export says."""
+    """All records, rejections and notes of one export."""
 
     def __init__(self, items: Iterable[Record | Rejection]) -> None:
         records: list[Record] = []
@@ -107,31 +107,42 @@ class ExportReading:
         self.records = tuple(records)
         self.rejections = tuple(rejections)
         self.reports = tuple(report for record in records for report in report_notes(record))
-        """The notes of all records, with their places."""
+        """The notes of all records, each with its place."""
         self.tally = Tally()
         self.tally.count(len(records), rejections, self.reports)
 
 
 def report_notes(record: Record) -> list[RowReport]:
-    """A record's notes, each with its place."""
+    """Return the notes of a record, each with its place."""
     place = {"source": record.source, "line": record.line, "byte_offset": record.byte_offset}
     return [RowReport(**place, kind=n.kind, message=n.message) for n in record.notes]
 
 
 def check_rejections(tally: Tally, path: Path, max_rate: float) -> None:
-    """`DataError` when too many rows are unusable, with the reasons and an example of each."""
-    # What was forgotten is no fault of the export.
+    """Raise an error if too many rows were rejected.
+
+    Rows that the erasure list excludes do not count.
+
+    Args:
+        tally: the counts of the export.
+        path: the export, for the message.
+        max_rate: maximum fraction of rejected rows, 0 to 1.
+
+    Raises:
+        DataError: the fraction is larger; the message lists the reasons with an example of each.
+    """
+    # An excluded row is not an error in the export.
     num_unusable = tally.num_rejections - tally.reasons["forgotten"]
     rate = num_unusable / tally.num_objects if tally.num_objects else 0.0
     if rate <= max_rate:
         return
     listed = [
-        f"  {count} x {reason}, as in {tally.examples[reason]}"
+        f"  {count} x {reason}, e.g. {tally.examples[reason]}"
         for reason, count in tally.reasons.most_common(MOST_REASONS)
         if reason != "forgotten"
     ]
     raise DataError(
-        f"{num_unusable} of {tally.num_objects} rows of {path} are unusable "
+        f"{num_unusable} of {tally.num_objects} rows of {path} were rejected "
         f"({rate:.1%}; data.max_rejection_rate allows {max_rate:.1%}):\n" + "\n".join(listed) + "\n"
         "Correct these rows in the labelling task and export again, or raise "
         "data.max_rejection_rate."

@@ -1,4 +1,4 @@
-"""What all formats share: from the answers in a row to one answer in canonical form, with notes."""
+"""Shared by all formats: choose one answer of a row, bring it to canonical form, collect notes."""
 
 import re
 from collections import Counter
@@ -23,12 +23,12 @@ _MOST_SHOWN = 5
 _MAX_ANSWER = 20_000
 _UNUSABLE_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-# What a byte that is no UTF-8 was decoded to.
+# A byte that is not valid UTF-8 was decoded to one of these (`surrogateescape`).
 _BROKEN_BYTE = re.compile(r"[\udc80-\udcff]")
 
 
 class Note(BaseModel):
-    """Something about a usable row that a person should know."""
+    """A note about a usable row, for the user."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +40,7 @@ Tags = tuple[tuple[str, str], ...]
 
 
 class RowAnswer(BaseModel):
-    """What a row says, and who says so."""
+    """The content of a row, and the stage it comes from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,15 +48,15 @@ class RowAnswer(BaseModel):
     output: str
     """The calls in canonical form."""
     stage: AnswerStage
-    """The stage that was believed; `given` for a training row, which has none."""
+    """The stage of the used answer; `given` for a training row, which has no stages."""
     version: int | None = None
-    """When the answer was given, in epoch milliseconds, where the export says so."""
+    """Time of the answer in epoch milliseconds, if the export states it."""
     notes: tuple[Note, ...] = ()
     alternatives: tuple[str, ...] = ()
-    """Other calls that are as right."""
+    """Other correct calls in canonical form."""
     tags: Tags = ()
     mark_result: str = ""
-    """iTAG's id of the answer that was believed, where the export has one."""
+    """iTAG's id of the used answer; "" if the export does not state it."""
 
 
 def read_utterance(fields: object, key: str) -> str:
@@ -66,10 +66,12 @@ def read_utterance(fields: object, key: str) -> str:
     if not isinstance(utterance, str):
         there = ", ".join(shorten(k) for k in fields) or "nothing"
         refuse_row(
-            "no-utterance", f"no text under {key!r} (there is {there}); see data.utterance_field"
+            "no-utterance",
+            f"the row has no text under the key {key!r}; it has {there}. Set "
+            "data.utterance_field to the key of the utterance",
         )
     if not utterance.strip():
-        refuse_row("empty-utterance", f"the text under {key!r} is empty")
+        refuse_row("empty-utterance", f"the utterance under the key {key!r} is empty")
     _refuse_unusable(utterance, _UNUSABLE_CHARACTER)
     return utterance.strip()
 
@@ -79,17 +81,23 @@ def _refuse_unusable(text: str, pattern: re.Pattern[str]) -> None:
     if not match:
         return
     if _BROKEN_BYTE.match(match[0]):
-        refuse_row("bad-encoding", f"not UTF-8: save the file as UTF-8 ({shorten(text)})")
-    refuse_row("bad-characters", f"NUL or half a surrogate pair in {shorten(text)}")
+        refuse_row("bad-encoding", f"{shorten(text)} is not UTF-8: save the file as UTF-8")
+    refuse_row(
+        "bad-characters",
+        f"{shorten(text)} contains a NUL character or an unpaired UTF-16 surrogate: remove it",
+    )
 
 
 def choose_answer(answers: StageAnswers, config: DataConfig, notes: list[Note]) -> GivenAnswer:
-    """One answer out of several annotators'."""
+    """Choose one of the annotators' answers as `data.annotators` states, or reject the row."""
     given = [answer for answer in answers.given if answer.text.strip()]
     if not given and answers.faults:
         refuse_row("bad-label", answers.faults[0])
     if not given:
-        refuse_row("empty-answer", f"the answer to {config.question_title!r} is empty")
+        refuse_row(
+            "empty-answer",
+            f"the answer to the question {config.question_title!r} is empty: label the row",
+        )
     if answers.faults:
         more = f" (and {len(answers.faults) - 1} more)" if len(answers.faults) > 1 else ""
         notes.append(Note(kind="unreadable-result", message=answers.faults[0] + more))
@@ -98,9 +106,12 @@ def choose_answer(answers: StageAnswers, config: DataConfig, notes: list[Note]) 
     if not others or config.annotators == "first":
         winner = canonicalise_label(given[0].text)
     elif config.annotators == "reject" or others[0][1] == most:
-        refuse_row("annotators-disagree", _show_votes(votes))
+        refuse_row(
+            "annotators-disagree", f"the annotators gave {_show_votes(votes)}: agree on one answer"
+        )
     if others:
-        notes.append(Note(kind="annotators-disagree", message=_show_votes(votes)))
+        message = f"the annotators gave {_show_votes(votes)}; used: {shorten(winner)}"
+        notes.append(Note(kind="annotators-disagree", message=message))
     return next(answer for answer in given if canonicalise_label(answer.text) == winner)
 
 
@@ -115,18 +126,21 @@ def finish_answer(
 ) -> RowAnswer:
     _refuse_unusable(given.text, _SURROGATE)
     if len(given.text) > _MAX_ANSWER:
-        refuse_row("bad-calls", f"an answer of {len(given.text)} characters: {_MAX_ANSWER} at most")
+        refuse_row(
+            "bad-calls",
+            f"the answer has {len(given.text)} characters; the maximum is {_MAX_ANSWER}",
+        )
     for slip in given.slips:
-        tolerate(slip, f"read {shorten(given.text)} from it", config, notes)
+        tolerate(slip, f"the answer was read as {shorten(given.text)}", config, notes)
     try:
         label = read_label(given.text)
     except CallSyntaxError as error:
         refuse_row("bad-calls", str(error))
     for slip in label.slips:
-        message = f"{shorten(given.text)} is read as {shorten(label.canonical)}"
+        message = f"{shorten(given.text)} was read as {shorten(label.canonical)}"
         tolerate(slip, message, config, notes)
     if label.canonical != given.text and not label.slips:
-        message = f"{shorten(given.text)} is written {shorten(label.canonical)}"
+        message = f"{shorten(given.text)} was rewritten as {shorten(label.canonical)}"
         notes.append(Note(kind="rewritten", message=message))
     return RowAnswer(
         utterance=utterance,
@@ -138,14 +152,14 @@ def finish_answer(
 
 
 def tolerate(kind: Leniency, message: str, config: DataConfig, notes: list[Note]) -> None:
-    """Note a departure from the format, or refuse the row if the recipe does not tolerate it."""
+    """Note a deviation from the format, or reject the row if `data.tolerate` does not list it."""
     if kind not in config.tolerate:
-        refuse_row(kind, f"{message}; see data.tolerate")
+        refuse_row(kind, f"{message}: correct the row, or add {kind!r} to data.tolerate")
     notes.append(Note(kind=kind, message=message))
 
 
 def pick_tags(fields: Mapping[str, object], names: Iterable[str]) -> Tags:
-    """These fields as tags, in the order of their names; one that a row lacks is no tag of it."""
+    """Return the named fields as tags, sorted by name; fields that the row lacks are skipped."""
     tags = []
     for name in sorted(names):
         value = fields.get(name)

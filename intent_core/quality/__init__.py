@@ -1,1 +1,1 @@
-"""Findings about a dataset: coverage, consistency, label errors."""
+"""The data check: findings about coverage, consistency and label errors."""

@@ -1,7 +1,7 @@
-"""The data check: the documents' rules for training data and our own, as findings.
+"""The data check: rules of the PAI guide for training data, and our own, as findings.
 
-A finding says what is so, with numbers, and what to do about it. It informs; it stops a run
-only where the recipe says so (`data.stop_on`).
+A finding states what is wrong, with numbers, and what to do. It stops a run only if `data.stop_on`
+lists its rule.
 """
 
 import math
@@ -16,6 +16,7 @@ from intent_core.quality.consistency import check_consistency
 from intent_core.quality.findings import Corpus, Finding, count_intents, list_some, note, warn
 from intent_core.recipe.batch_size import recommend_batch, recommend_seq_length
 
+# From the PAI guide, except MAX_IMBALANCE and MIN_PHRASINGS, which are our own.
 MIN_UTTERANCES_PER_INTENT = 50
 GOOD_UTTERANCES_PER_INTENT = 100
 MIN_MULTI_SHARE = 0.2
@@ -24,7 +25,11 @@ MIN_PHRASINGS = 0.5
 
 
 def check_quality(corpus: Corpus) -> tuple[Finding, ...]:
-    """All findings, warnings first."""
+    """Apply all rules of the data check and return the findings, warnings first.
+
+    Args:
+        corpus: the utterances and labels to check.
+    """
     rules = (
         check_consistency,
         _check_amount,
@@ -49,16 +54,19 @@ def _check_amount(corpus: Corpus) -> Iterable[Finding]:
     if few:
         yield warn(
             "few-utterances",
-            f"{_intents(few)} under {MIN_UTTERANCES_PER_INTENT} utterances: {_list_counts(few)}",
-            f"Label {MIN_UTTERANCES_PER_INTENT} to {GOOD_UTTERANCES_PER_INTENT} for each intent.",
+            f"{_intents(few)} fewer than {MIN_UTTERANCES_PER_INTENT} utterances: "
+            f"{_list_counts(few)}",
+            f"Label {MIN_UTTERANCES_PER_INTENT} to {GOOD_UTTERANCES_PER_INTENT} utterances for "
+            "each intent.",
             num_intents=len(few),
             num_missing=sum(MIN_UTTERANCES_PER_INTENT - n for n in few.values()),
         )
     if some:
         yield note(
             "few-for-comfort",
-            f"{_intents(some)} under {GOOD_UTTERANCES_PER_INTENT}: {_list_counts(some)}",
-            "Label more if these intents are recognised badly.",
+            f"{_intents(some)} fewer than {GOOD_UTTERANCES_PER_INTENT} utterances: "
+            f"{_list_counts(some)}",
+            "Label more utterances if the accuracy of these intents is low.",
             num_intents=len(some),
         )
 
@@ -72,8 +80,8 @@ def _check_balance(corpus: Corpus) -> Iterable[Finding]:
     if ratio > MAX_IMBALANCE:
         yield warn(
             "imbalance",
-            f"{most} has {counts[most]} utterances, {least} {counts[least]}",
-            "Label more of the rare intents: a model answers with what it saw most.",
+            f"{most} has {counts[most]} utterances, but {least} only {counts[least]}",
+            "Label more utterances of the rare intents: a model prefers the frequent ones.",
             ratio=ratio,
         )
 
@@ -84,8 +92,9 @@ def _check_multi_intent(corpus: Corpus) -> Iterable[Finding]:
     if multi and len(multi) < MIN_MULTI_SHARE * singles:
         yield warn(
             "few-multi-intent",
-            f"{len(multi)} multi-intent utterances to {singles} single ones",
-            f"Label {_missing(len(multi), singles)} more: at least 20 % of single.",
+            f"there are {len(multi)} multi-intent utterances for {singles} single-intent ones",
+            f"Label {_missing(len(multi), singles)} more multi-intent utterances; there should be "
+            "at least 20 % as many as single-intent ones.",
             share=len(multi) / singles,
         )
     alone = {calls[0].intent for calls in corpus.labels if len(calls) == 1}
@@ -93,21 +102,21 @@ def _check_multi_intent(corpus: Corpus) -> Iterable[Finding]:
     if never:
         yield warn(
             "never-alone",
-            f"only ever beside another intent: {list_some(never)}",
-            "Label utterances that mean each of these alone.",
+            f"occur only together with another intent: {list_some(never)}",
+            "Label utterances with only one of these intents.",
             num_intents=len(never),
         )
 
 
 def _check_multi_turn(corpus: Corpus) -> Iterable[Finding]:
-    # Conversations that were not flattened to one instruction.
+    # Count the conversations that were not flattened to one instruction.
     turns = sum("\n" in text or begins_with_speaker(text) for text in corpus.utterances)
     singles = len(corpus.utterances) - turns
     if turns and turns < MIN_MULTI_SHARE * singles:
         yield warn(
             "few-multi-turn",
-            f"{turns} conversations of several turns to {singles} single utterances",
-            f"Label {_missing(turns, singles)} more, or leave them out.",
+            f"there are {turns} multi-turn conversations for {singles} single utterances",
+            f"Label {_missing(turns, singles)} more conversations, or remove them all.",
             share=turns / singles,
         )
 
@@ -126,21 +135,28 @@ def _check_phrasings(corpus: Corpus) -> Iterable[Finding]:
     }
     if poor:
         worst = sorted(poor, key=poor.__getitem__)
-        listed = list_some(f"{i} {len(set(templates[i]))} of {len(templates[i])}" for i in worst)
+        listed = list_some(
+            f"{i} {len(set(templates[i]))} for {len(templates[i])} utterances" for i in worst
+        )
         yield warn(
             "few-phrasings",
-            f"{_intents(poor)} few phrasings besides their values: {listed}",
-            "Collect other ways to say it: more values in one template teach little.",
+            f"{_intents(poor)} few different phrasings, not counting values: {listed}",
+            "Collect other phrasings: more values in the same template improve a model little.",
             num_intents=len(poor),
             least_share=min(poor.values()),
         )
 
 
 def make_template(utterance: str, calls: Iterable[Call]) -> str:
-    """The normalised utterance with `{}` for each value: its phrasing."""
+    """Return the phrasing of an utterance: normalised, with `{}` in place of each value.
+
+    Args:
+        utterance: the user's text.
+        calls: its label.
+    """
     template = normalise_utterance(utterance)
     values = {normalise_utterance(a.value) for call in calls for a in call.arguments}
-    # The longest first: a value may hold another.
+    # Longest first, because a value can contain another one.
     for value in sorted(values - {""}, key=len, reverse=True):
         template = template.replace(value, "{}")
     return template
@@ -151,8 +167,9 @@ def _check_size(corpus: Corpus) -> Iterable[Finding]:
     batch = recommend_batch(num)
     yield note(
         "batch-size",
-        f"{num} utterances",
-        f"Recommended: train.global_batch_size {batch}, {-(-num // batch)} steps an epoch.",
+        f"there are {num} utterances",
+        f"Recommended: train.global_batch_size {batch}, which gives {-(-num // batch)} steps per "
+        "epoch.",
         num_utterances=num,
         recommended=batch,
     ).model_copy(update={"is_broken": False})
@@ -161,10 +178,12 @@ def _check_size(corpus: Corpus) -> Iterable[Finding]:
     longest, fits = max(corpus.lengths), recommend_seq_length(max(corpus.lengths))
     too_long = sum(length > (corpus.seq_length or fits) for length in corpus.lengths)
     say: Callable[..., Finding] = warn if too_long else note
-    exceeding = f", {too_long} longer than train.seq_length {corpus.seq_length}" if too_long else ""
+    exceeding = (
+        f"; {too_long} are longer than train.seq_length {corpus.seq_length}" if too_long else ""
+    )
     yield say(
         "seq-length",
-        f"samples have up to {longest} tokens, half of them up to "
+        f"samples have up to {longest} tokens, with a median of "
         f"{statistics.median(corpus.lengths):.0f}{exceeding}",
         f"Recommended: train.seq_length {fits}.",
         longest=longest,

@@ -1,15 +1,17 @@
-"""Likely label errors: utterances whose label is disputed by a model that never saw it.
+"""Find likely label errors by cross-validation with a classifier (confident learning).
 
-Confident learning (Northcutt et al., 2021): a linear model on character n-grams is trained on
-four fifths of the rows and judges the last fifth, five times, so that no row is judged by a
-model that saw its label. How sure such a model is of right labels differs by class, so each
-probability is measured against its class's self-confidence: the mean probability of the class
-over the rows labelled with it. A row is suspicious when the model prefers another label, with
-at least half of that label's self-confidence, and has hardly any of the given label's left.
+A linear model on character n-grams is trained on 80 % of the rows and predicts the other 20 %, five
+times, so that no row is judged by a model that saw its label. The confidence of such a model in
+correct labels differs between classes. Therefore each probability is divided by the class's
+self-confidence: the mean probability of the class over the rows labelled with it. A row is
+suspicious if the model prefers another label with at least 50 % of that label's self-confidence,
+and has less than 8 % of the given label's self-confidence.
 
-The paper asks for the whole self-confidence of the other label. That is a mean, which many sound
-rows of a class do not reach: half of it finds far more of the errors (0.91 instead of 0.65 of them
-in 2200 English rows), and the given label's share is what keeps sound rows out.
+The paper requires 100 % of the other label's self-confidence. It is a mean, which many correct rows
+of a class do not reach: 50 % finds many more errors (91 % instead of 65 % in 2200 English rows),
+and the limit on the given label excludes the correct rows.
+
+Source: Northcutt, Jiang, Chuang, "Confident learning" (2021).
 """
 
 from collections import Counter
@@ -22,13 +24,13 @@ import numpy.typing as npt
 from intent_core.errors import DataError
 
 NUM_FOLDS = 5
-"""A label with fewer rows cannot be judged: it would be missing from some fold."""
+"""A label with fewer rows is not judged, because it would be missing in one of the folds."""
 
 _MIN_LIKELY_SHARE = 0.5
 _MAX_GIVEN_SHARE = 0.08
 _MIN_EPOCHS = 3
 _MIN_STEPS = 20_000
-"""What stochastic gradient descent needs to settle, in rows seen; few rows are seen often."""
+"""Row updates that stochastic gradient descent needs to converge; few rows get more epochs."""
 _MAX_GRAMS = 2**16
 _SEED = 0
 
@@ -37,24 +39,35 @@ _Classes = npt.NDArray[np.int64]
 
 
 class LabelSuspicion(NamedTuple):
-    """One row, counted from 0, the label it has and the label it should rather have."""
+    """One row (index from 0), its label, and the label that is more likely correct."""
 
     row: int
     given: str
     likely: str
     confidence: float
-    """How much of the self-confidence usual for the given label is missing, in (0.92, 1]."""
+    """1 minus the fraction of the given label's self-confidence, in (0.92, 1]."""
 
 
 def find_label_errors(utterances: Sequence[str], labels: Sequence[str]) -> list[LabelSuspicion]:
-    """Rows whose label is likely wrong, the most suspicious first; the same rows, the same list.
+    """Return the rows whose label is probably wrong, the most suspicious first; deterministic.
 
-    Give each utterance once: a repeat vouches for its own label. Labels of fewer than
-    `NUM_FOLDS` rows and blank utterances are left out; with fewer than two labels to choose
-    from nothing is suspicious. `DataError` when utterances and labels differ in number.
+    Labels with fewer than `NUM_FOLDS` rows and empty utterances are ignored. With fewer than two
+    remaining labels the result is empty.
+
+    Args:
+        utterances: unique utterances; a repeat would confirm its own label.
+        labels: the label of each utterance.
+
+    Raises:
+        DataError: the numbers of utterances and labels differ.
+
+    Source: see the module.
     """
     if len(utterances) != len(labels):
-        raise DataError(f"{len(utterances)} utterances with {len(labels)} labels: give one each")
+        raise DataError(
+            f"there are {len(utterances)} utterances but {len(labels)} labels: pass one label per "
+            "utterance"
+        )
     rows = _find_judgeable(utterances, labels)
     classes, given = np.unique([labels[row] for row in rows], return_inverse=True)
     if len(classes) < 2:
@@ -82,8 +95,8 @@ def _find_judgeable(utterances: Sequence[str], labels: Sequence[str]) -> list[in
 
 
 def _predict_unseen(utterances: Sequence[str], given: _Classes) -> _Probabilities:
-    """Probability of each class for each row, from a model that did not see the row's label."""
-    # Seconds to import, and most commands judge no labels.
+    """Return out-of-fold probabilities of shape (rows, classes)."""
+    # scikit-learn takes seconds to import, and most commands do not need it.
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.model_selection import StratifiedKFold
 
@@ -106,7 +119,7 @@ def _predict_unseen(utterances: Sequence[str], given: _Classes) -> _Probabilitie
 def _create_model(num_rows: int) -> Any:
     from sklearn.linear_model import SGDClassifier
 
-    # As good as a converged logistic regression here, and many times faster with many classes.
+    # As accurate as a converged logistic regression here, and many times faster with many classes.
     return SGDClassifier(
         loss="log_loss",
         alpha=1e-4,
@@ -120,10 +133,13 @@ def _create_model(num_rows: int) -> Any:
 def _measure(
     probabilities: _Probabilities, given: _Classes
 ) -> tuple[_Classes, _Probabilities, _Probabilities]:
-    """The preferred class, and the shares of the usual self-confidence it and the given get."""
+    """Return the preferred class of each row, and the preferred and given class's shares.
+
+    A share is the probability of a class divided by its self-confidence.
+    """
     rows = np.arange(len(given))
     of_given = probabilities[rows, given]
-    # A class the model never believes in would divide by nothing; it cannot be judged either.
+    # Avoid division by zero for a class that the model never predicts.
     usual = np.maximum(
         np.bincount(given, weights=of_given) / np.bincount(given), np.finfo(float).tiny
     )

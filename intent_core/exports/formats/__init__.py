@@ -1,4 +1,4 @@
-"""The formats of an export's rows: one table, one module for each."""
+"""The formats of an export's rows, one module per format."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,17 +10,17 @@ from intent_core.recipe.config import DataConfig
 
 
 class Format(NamedTuple):
-    """How a JSON object of some format is told from others, and read."""
+    """A format: how to detect a row of it, and how to read one."""
 
     name: str
     detect: Callable[[Mapping[str, Any]], bool]
-    """Whether a row is of this format."""
+    """Return whether a row has this format."""
     read: Callable[[Mapping[str, Any], DataConfig, list[Note]], RowAnswer]
-    """Read a row, and add to the notes. Raises `RowRefused`."""
+    """Read a row and append to the notes. Raises `RowRefused`."""
 
 
 FORMATS = (
     Format("itag", is_itag_row, read_itag_row),
     Format("alpaca", is_alpaca_row, read_alpaca_row),
 )
-"""Each row is read by the first that detects it; by the first of all where none does."""
+"""A row is read with the first format that detects it; if none does, with the first format."""

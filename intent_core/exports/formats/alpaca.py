@@ -1,6 +1,6 @@
-"""Training rows in the Alpaca format (`instruction`, `output`), as PAI's guide has them.
+"""Training rows in the Alpaca format (`instruction`, `output`), as in the PAI guide.
 
-A test row may also have `alternatives`, other right outputs, and an object `tags`.
+A test row can also have `alternatives`, other correct outputs, and an object `tags`.
 """
 
 from collections.abc import Mapping
@@ -36,20 +36,20 @@ def read_alpaca_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note
 
 
 def _read_alternatives(row: Mapping[str, object]) -> tuple[str, ...]:
-    """`alternatives` of a test row in canonical form: calls that are as right as its `output`."""
+    """Return the `alternatives` of a test row, other correct outputs, in canonical form."""
     given = row.get("alternatives")
     if given is None:
         return ()
     if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
-        refuse_row("bad-calls", "'alternatives' must be a list of calls as text")
+        refuse_row("bad-calls", "'alternatives' must be a list of calls, each as text")
     try:
         return tuple(read_label(text).canonical for text in given)
     except CallSyntaxError as error:
-        refuse_row("bad-calls", f"alternatives: {error}")
+        refuse_row("bad-calls", f"'alternatives': {error}")
 
 
 def _read_tags(row: Mapping[str, object]) -> Tags:
-    """`tags` of a test row, such as {"channel": "phone"}."""
+    """Return the `tags` of a test row, e.g. {"channel": "phone"}."""
     given = row.get("tags")
     if given is None:
         return ()

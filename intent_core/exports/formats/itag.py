@@ -1,4 +1,4 @@
-"""iTAG's rows: `data`, and labels under `label-<id>`, `label-<id>-check`, `-verify`, `-system`."""
+"""iTAG rows: `data`, and labels under `label-<id>`, `label-<id>-check`, `-verify`, `-system`."""
 
 import functools
 import re
@@ -28,7 +28,7 @@ def is_itag_row(row: Mapping[str, Any]) -> bool:
 
 
 def read_itag_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
-    """Read the latest job's most trusted stage."""
+    """Read the answer of the latest job, from its preferred stage."""
     utterance = read_utterance(row.get("data"), config.utterance_field)
     labels = _choose_job(row, config, notes)
     _refuse_abandoned(row, labels, config)
@@ -41,7 +41,11 @@ def read_itag_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note])
 
 @functools.lru_cache(maxsize=256)
 def split_label_key(key: str) -> tuple[str, Stage] | None:
-    """`label-17-check` -> `("17", "check")`; None for another key."""
+    """Return job and stage of a label key: `label-17-check` gives `("17", "check")`, others None.
+
+    Args:
+        key: a key of the row.
+    """
     match = _LABEL_KEY.fullmatch(key)
     return (match[1], cast(Stage, match[2] or "label")) if match else None
 
@@ -49,7 +53,7 @@ def split_label_key(key: str) -> tuple[str, Stage] | None:
 def _choose_job(
     row: Mapping[str, object], config: DataConfig, notes: list[Note]
 ) -> dict[Stage, object]:
-    """The labels by stage of the latest job that has results: ids grow with time."""
+    """Return the labels, by stage, of the latest job with results; job ids increase over time."""
     jobs: dict[str, dict[Stage, object]] = {}
     for key, label in row.items():
         split = split_label_key(key)
@@ -57,13 +61,15 @@ def _choose_job(
             jobs.setdefault(split[0], {})[split[1]] = label
     if not jobs:
         refuse_row(
-            "unlabelled", "no 'label-<id>' key holds a label: exported before it was labelled"
+            "unlabelled",
+            "the row has no label under a key 'label-<id>': label it, then export again",
         )
     answered = [job for job, labels in jobs.items() if any(map(_has_results, labels.values()))]
     latest = max(answered or jobs, key=lambda job: (job.isdecimal(), len(job), job))
     if len(jobs) > 1:
         listed = ", ".join(shorten(job) for job in jobs)
-        tolerate("several-jobs", f"jobs {listed}; {shorten(latest)} is read", config, notes)
+        message = f"the row has labels of the jobs {listed}; used: {shorten(latest)}"
+        tolerate("several-jobs", message, config, notes)
     return jobs[latest]
 
 
@@ -77,8 +83,8 @@ def _refuse_abandoned(
     for place in (row, *(labels.values() if config.abandoned == "any" else ())):
         if isinstance(place, dict) and is_set(place.get("abandonFlag")):
             remark = place.get("abandonRemark") or row.get("abandonRemark")
-            why = shorten(remark) if isinstance(remark, str) else "no remark"
-            refuse_row("abandoned", f"discarded by the annotator: {why}")
+            why = f"with the remark {shorten(remark)}" if isinstance(remark, str) else "no remark"
+            refuse_row("abandoned", f"an annotator discarded the row ({why})")
 
 
 def _choose_stage(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, StageAnswers]:
@@ -92,14 +98,18 @@ def _choose_stage(labels: Mapping[Stage, object], config: DataConfig) -> tuple[S
         there = ", ".join(dict.fromkeys(shorten(title) for title in titles))
         refuse_row(
             "no-answer",
-            f"no question titled {config.question_title!r} (there is {there}); "
-            "see data.question_title",
+            f"no question has the title {config.question_title!r}; the titles are {there}. Set "
+            "data.question_title",
         )
-    refuse_row("unlabelled", f"none of the stages {', '.join(config.stages)} holds a result")
+    refuse_row(
+        "unlabelled",
+        f"none of the stages {', '.join(config.stages)} contains a result: label the row, then "
+        "export again",
+    )
 
 
 def _rank_stages(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, ...]:
-    """The stages by how much they are believed; a correction marked as such outranks the label."""
+    """Return the stages in order of preference; a `fixedFlag` correction precedes the label."""
     system = labels.get("system")
     fixed = isinstance(system, dict) and is_set(system.get("fixedFlag"))
     stages = config.stages
@@ -123,12 +133,15 @@ def _note_disagreements(
     for stage in [stage for stage in config.stages if stage != winner]:
         said = _say(labels.get(stage), config)
         if said is not None and canonicalise_label(said) != canonical:
-            message = f"{winner} says {shorten(given.text, 500)}, {stage} says {shorten(said, 500)}"
-            notes.append(Note(kind="stages-disagree", message=f"{message}; {winner} is believed"))
+            message = (
+                f"stage {winner} has {shorten(given.text, 500)}, stage {stage} has "
+                f"{shorten(said, 500)}; used: {winner}"
+            )
+            notes.append(Note(kind="stages-disagree", message=message))
 
 
 def _say(label: object, config: DataConfig) -> str | None:
-    """What a stage that was not believed says; None when it says nothing."""
+    """Return the answer of a stage that is not used; None without an answer."""
     try:
         return choose_answer(read_stage(label, config.question_title), config, []).text
     except RowRefused as refused:

@@ -80,7 +80,7 @@ def test_convert_reads_as_the_recipe_says(tmp_path: Path) -> None:
     recipe.write_text("data:\n  utterance_field: text\n  question_title: 意图\n", encoding="utf-8")
     refused = intent("convert", export, "--out", out, "--recipe", recipe)
     assert refused.exit_code == 3
-    assert "1 x bare-intent, as in e.manifest:1: " in refused.stderr
+    assert "1 x bare-intent, e.g. e.manifest:1: " in refused.stderr
     done = intent(
         *("convert", export, "--out", out, "--recipe", recipe, "--reports", reports),
         *("--set", "data.tolerate=[bare-intent]"),
@@ -172,7 +172,7 @@ def test_manifest_of_an_evaluations_failures_and_doubts(tmp_path: Path) -> None:
     assert intent("manifest", "--out", out).exit_code == 2
     wrong = intent("manifest", "--from-predictions", out, "--examples", examples, "--out", out)
     assert wrong.exit_code == 3
-    assert "out:1: not a prediction" in " ".join(wrong.stderr.split())
+    assert "out:1 is not a prediction" in " ".join(wrong.stderr.split())
 
 
 def test_convert_of_what_is_not_there(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Records to a dataset: nothing lost, nothing leaked, same input same bytes."""
+"""Building a dataset: no row is lost, no test row is trained, equal input gives equal bytes."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def test_same_input_same_bytes_in_any_order(tmp_path: Path) -> None:
     records = [*many(200), record(say(7).upper(), "a()", 900), record(say(8), "b()", 901)]
     first = build(tmp_path / "1", records)
     random.Random(1).shuffle(records)
-    # In another order the rows stand in other places, too.
+    # In another order, the rows also have other line numbers.
     moved = [msgspec.structs.replace(r, line=i, byte_offset=i) for i, r in enumerate(records)]
     second = build(tmp_path / "2", moved)
     assert first == second
@@ -164,7 +164,7 @@ def test_an_empty_split_is_an_error(
 def test_read_split_names_the_bad_line(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text('{"id":"1","instruction":"u","output":"a()"}\n{"id":"2"}\n')
-    with pytest.raises(DataError, match=r"train\.jsonl:2: not an example"):
+    with pytest.raises(DataError, match=r"train\.jsonl:2 is not an example"):
         read_split(path)
     with pytest.raises(DataError, match=r"none\.jsonl cannot be read"):
         read_split(tmp_path / "none.jsonl")
@@ -181,7 +181,7 @@ def test_duplicates_may_be_kept(tmp_path: Path) -> None:
 def test_a_broken_rule_stops_a_run_that_says_so(tmp_path: Path) -> None:
     records = [*many(100), *CONFLICT]
     build(tmp_path / "1", records)
-    with pytest.raises(DataError, match=r"breaks 1 rule\(s\) of data\.stop_on:\n  conflicts: 1 "):
+    with pytest.raises(DataError, match=r"breaks 1 rule\(s\) in data\.stop_on:\n  conflicts: 1 "):
         build(tmp_path / "2", records, stop_on=("conflicts", "imbalance"))
     assert not (tmp_path / "2").exists()
 

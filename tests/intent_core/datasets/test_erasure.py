@@ -1,4 +1,4 @@
-"""A row that was forgotten is recognised in any spelling, and its text stays nowhere."""
+"""An erased row is recognised in any spelling, and its text is not stored anywhere."""
 
 import json
 from datetime import UTC, datetime
@@ -123,7 +123,7 @@ def test_forgotten_rows_are_no_fault_of_the_export(tmp_path: Path) -> None:
 
 
 def test_what_was_forgotten_enters_the_fingerprint(tmp_path: Path) -> None:
-    """Also where no split lost a row by it, as the dataset was made without it all the same."""
+    """Even if the splits are the same, because the dataset was built without the row."""
     before = build(tmp_path / "1", many(100))
     after = build(tmp_path / "2", many(100), forgotten=("b", "a"))
     again = build(tmp_path / "3", many(100), forgotten=("a", "b"))

@@ -1,4 +1,4 @@
-"""Every example of a dataset knows the lines of the export it was made of."""
+"""Every example of a dataset can be traced to the lines of its export."""
 
 import json
 from pathlib import Path
@@ -70,5 +70,5 @@ def test_a_fixed_test_set_is_an_export_of_its_own(tmp_path: Path) -> None:
 def test_a_file_that_holds_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "origins.jsonl"
     path.write_text('{"sources": []}\n{"id": "x"}\n')
-    with pytest.raises(DataError, match=r"origins\.jsonl holds no origins: prepare"):
+    with pytest.raises(DataError, match=r"origins\.jsonl is not a valid origins file"):
         list(read_origins(path, lambda found: True))

@@ -1,4 +1,4 @@
-"""Splits: an utterance never changes sides, and its likes stand on the same one."""
+"""Splits: an utterance keeps its split, and near-duplicates are never in different splits."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_an_utterance_keeps_its_split_as_the_export_grows(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["snips_en", "crosswoz_zh"])
 def test_near_duplicates_never_stand_on_two_sides(tmp_path: Path, name: str) -> None:
     records = real_records(name)
-    # Every tenth utterance comes again with a word more.
+    # Every tenth utterance is repeated with an extra word.
     likes = [record(f"{r.utterance} ok", r.output, 1000 + i) for i, r in enumerate(records[::10])]
     fractions = {"test_fraction": 0.3, "validation_fraction": 0.2}
     manifest = build(tmp_path, [*records, *likes], **fractions)
@@ -55,7 +55,7 @@ def test_no_model_was_trained_on_a_later_test_row(tmp_path: Path, name: str) -> 
     for month, count in enumerate((50, 100, 150, 200)):
         build(tmp_path / str(month), records[:count], test_fraction=0.3)
         assert not trained & utterances(tmp_path / str(month), "test")
-        # What has trained trains on.
+        # An utterance of the training split stays in it.
         assert trained < utterances(tmp_path / str(month), "train")
         trained = utterances(tmp_path / str(month), "train")
 

@@ -1,4 +1,4 @@
-"""Files as they come: marks, line ends, broken bytes, long lines, arrays, gzip."""
+"""Files of all kinds: byte order marks, line ends, invalid bytes, long lines, arrays, gzip."""
 
 import gzip
 import json
@@ -129,14 +129,14 @@ def test_endless_results_and_answers_cost_a_rejection(tmp_path: Path, label: Any
 def test_many_votes_are_told_in_short(tmp_path: Path) -> None:
     reading = read(tmp_path, row(label_1=survey(*(f"a({i})" for i in range(900)))))
     assert reasons(reading) == ["annotators-disagree"]
-    assert reading.rejections[0].message.endswith("and 895 more")
+    assert reading.rejections[0].message.endswith("and 895 more: agree on one answer")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n \r\n", b"[]"])
 def test_a_file_without_rows_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "empty.manifest"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"empty\.manifest holds no rows: export"):
+    with pytest.raises(DataError, match=r"empty\.manifest does not contain rows: export"):
         read_export(path, DataConfig())
 
 

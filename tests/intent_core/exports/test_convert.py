@@ -1,4 +1,4 @@
-"""Exports to training files: the documents' result, whole or not at all, however it is shared."""
+"""Convert exports to training files as in the PAI guide, atomically, with several processes."""
 
 import gzip
 import json
@@ -116,12 +116,12 @@ def test_beside_other_threads_nothing_is_forked(
 
 def test_too_many_rejections_write_no_training_file_but_say_why(tmp_path: Path) -> None:
     out, rejected = tmp_path / "out.json", tmp_path / "rejected.jsonl"
-    out.write_text("the former one")
-    with pytest.raises(DataError, match=r"rows of .* are unusable"):
+    out.write_text("the previous file")
+    with pytest.raises(DataError, match=r"rows of .* were rejected"):
         convert_export(
             DATA / "snips_en" / "export-dirty.manifest", out, DataConfig(), rejected=rejected
         )
-    assert out.read_text() == "the former one"
+    assert out.read_text() == "the previous file"
     assert len(rejected.read_bytes().splitlines()) > 10
     assert {path.name for path in tmp_path.iterdir()} == {"out.json", "rejected.jsonl"}
 
@@ -137,7 +137,7 @@ def test_a_file_without_usable_rows_gives_an_empty_list(tmp_path: Path) -> None:
 def test_a_file_without_rows_is_an_error(tmp_path: Path, content: str) -> None:
     export = tmp_path / "export.manifest"
     export.write_text(content)
-    with pytest.raises(DataError, match="holds no rows"):
+    with pytest.raises(DataError, match="does not contain rows"):
         convert_export(export, tmp_path / "out.json", TOLERANT)
     assert [path.name for path in tmp_path.iterdir()] == ["export.manifest"]
 
@@ -148,9 +148,9 @@ def test_no_file_is_overwritten_by_mistake(tmp_path: Path) -> None:
     out, other = tmp_path / "out.json", tmp_path / "other.jsonl"
     for files, said in (
         ({"out": export}, "is the export itself"),
-        ({"out": tmp_path}, "is no file"),
-        ({"out": out, "rejected": other, "reported": other}, "named twice"),
-        ({"out": out, "rejected": out}, "named twice"),
+        ({"out": tmp_path}, "is not a regular file"),
+        ({"out": out, "rejected": other, "reported": other}, "given twice"),
+        ({"out": out, "rejected": out}, "given twice"),
     ):
         with pytest.raises(ConfigError, match=said):
             convert_export(export, config=TOLERANT, **files)
@@ -177,7 +177,7 @@ def test_a_stopped_conversion_leaves_no_file_and_no_process(
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(export), str(out)],
         stderr=subprocess.DEVNULL,
-        # A suite started in the background hands on an ignored Ctrl-C.
+        # A test suite that runs in the background ignores Ctrl-C, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as running:
         try:
@@ -189,7 +189,7 @@ def test_a_stopped_conversion_leaves_no_file_and_no_process(
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
     assert not out.exists()
-    # A killed process cleans nothing up; a stopped one does.
+    # A killed process cannot clean up; a stopped one does.
     left = [path.name for path in tmp_path.iterdir() if path.name.endswith(".partial")]
     assert not left or number == signal.SIGKILL
 

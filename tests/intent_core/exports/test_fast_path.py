@@ -1,4 +1,4 @@
-"""The fast way to read a row says what the thorough way says, or nothing."""
+"""The fast path gives the same record as the normal reader, or none."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def taught(*rows: dict[str, Any], config: DataConfig = CONFIG) -> UsualRows:
 
 
 def agrees(usual: UsualRows, line: bytes, config: DataConfig = CONFIG) -> bool:
-    """Whether the row was read the fast way; if so it must be the thorough way's reading."""
+    """Return whether the fast path read the row; check that its record is that of the reader."""
     read = usual.read(line, 7, 70)
     if read is None:
         return False
@@ -150,7 +150,7 @@ def test_the_bare_answer_to_another_question_is_not_the_label() -> None:
 
 @pytest.mark.parametrize("version", [1000.0, 1e3, "-0", "1.0", "1e3", "007", -1, "17", 17, None])
 def test_versions_are_read_alike(version: Any) -> None:
-    """One look teaches: the second row of it, if it is read the fast way, has the same version."""
+    """A layout is learned from one row: the fast path reads the version of the second correctly."""
     row = make_row("b()")
     row["label-1"]["results"][0]["Version"] = version
     usual = taught(make_row("a()"), row)

@@ -1,4 +1,4 @@
-"""Utterances in any file become the documents' input manifest."""
+"""Utterances in files of all formats become an input manifest of the PAI guide."""
 
 import json
 from itertools import product
@@ -110,7 +110,7 @@ def test_a_short_row_and_its_line(tmp_path: Path) -> None:
 
 
 def test_a_table_that_is_none_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no column 'instruction', but 'id', 'text': name one"):
+    with pytest.raises(DataError, match=r"a column 'instruction'; its columns are 'id', 'text'"):
         read(tmp_path, "id,text\n1,a\n", "a.csv")
     with pytest.raises(DataError, match=r"a\.csv:3: unexpected end of data: correct the quotes"):
         read(tmp_path, 'instruction\na\n"b\nc\nd\n', "a.csv")
@@ -121,7 +121,7 @@ def test_the_field_is_a_parameter(tmp_path: Path) -> None:
     path.write_text('{"text": "a"}\n{"data": {"text": "b"}, "text": "c"}\n{"instruction": "d"}\n')
     reading = read_utterances(path, "text")
     assert reading.utterances == ("a", "b")
-    assert refused(reading) == [(3, "no 'text' (there is 'instruction')")]
+    assert refused(reading) == [(3, "the row has no key 'text'; it has 'instruction'")]
     write_manifest(["a"], path, "text")
     assert path.read_text() == '{"data":{"text":"a"}}\n'
 
@@ -140,7 +140,7 @@ def test_a_chat_log_becomes_the_users_turns(tmp_path: Path) -> None:
     reading = read(tmp_path, "\n".join(map(json.dumps, lines)), "a.jsonl")
     assert reading.utterances == (ENGLISH_INSTRUCTION,)
     assert refused(reading) == [
-        (2, "empty, or a conversation in which no turn is the user's"),
+        (2, "empty, or a conversation without a turn of the user"),
         (3, "a message must be an object with 'role' and 'content'"),
         (4, "an utterance must be text, not null"),
         (5, "an utterance must be text, not a number or boolean"),
@@ -163,17 +163,20 @@ def test_conversations_are_flattened_except_in_a_manifest(tmp_path: Path) -> Non
         ("7", "a row must be text or an object, not a number or boolean"),
         ("[]", "a row must be text or an object, not an array"),
         ("null", "a row must be text or an object, not null"),
-        ("{}", "no 'instruction' (there is nothing)"),
-        (r'{"\ud800": 1, "b": 2}', r"no 'instruction' (there is '\ud800', 'b')"),
-        ('{"data": {"text": "a"}}', "no 'instruction' (there is 'text')"),
-        ('{"data": "a", "messages": "b"}', "no 'instruction' (there is 'data', 'messages')"),
+        ("{}", "the row has no key 'instruction'; it has nothing"),
+        (r'{"\ud800": 1, "b": 2}', r"the row has no key 'instruction'; it has '\ud800', 'b'"),
+        ('{"data": {"text": "a"}}', "the row has no key 'instruction'; it has 'text'"),
+        (
+            '{"data": "a", "messages": "b"}',
+            "the row has no key 'instruction'; it has 'data', 'messages'",
+        ),
         ('{"instruction": 7}', "an utterance must be text, not a number or boolean"),
         ('{"data": {"instruction": null}}', "an utterance must be text, not null"),
         ('{"data": {"instruction": " \\n"}}', "empty"),
         ('""', "empty"),
-        ('"Assistant: hi"', "empty, or a conversation in which no turn is the user's"),
-        (r'"a\u0000b"', "a NUL or half a surrogate pair"),
-        (r'{"instruction": "a\ud800"}', "a NUL or half a surrogate pair"),
+        ('"Assistant: hi"', "empty, or a conversation without a turn of the user"),
+        (r'"a\u0000b"', "the utterance contains a NUL character or an unpaired UTF-16"),
+        (r'{"instruction": "a\ud800"}', "the utterance contains a NUL character or an unpaired"),
     ],
 )
 def test_a_bad_row_costs_no_other(tmp_path: Path, bad: str, reason: str) -> None:
@@ -219,7 +222,7 @@ def test_repeats_are_counted(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_without_utterances_is_an_error(tmp_path: Path, name: str, content: str) -> None:
-    with pytest.raises(DataError, match=r"holds no usable utterance.*: write one a line, as UTF-8"):
+    with pytest.raises(DataError, match=r"not contain a usable utterance.*: write one utterance"):
         read(tmp_path, content, name)
 
 
@@ -228,7 +231,7 @@ def test_a_file_without_utterances_is_an_error(tmp_path: Path, name: str, conten
     ["a\n你好".encode("gb18030"), b"a\n\xed\xa0\x80", "a\n你".encode("utf-16") + b"\x00"],
 )
 def test_another_encoding_is_an_error(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(DataError, match=r"a\.txt:2: this is not UTF-8: save as UTF-8"):
+    with pytest.raises(DataError, match=r"a\.txt:2 is not UTF-8: save the file as UTF-8"):
         read(tmp_path, content)
 
 

@@ -1,4 +1,4 @@
-"""Labels as people type them: one sensible reading is read and named, two are refused."""
+"""Labels with typing slips are repaired and reported, or rejected if they are ambiguous."""
 
 import pytest
 from hypothesis import given

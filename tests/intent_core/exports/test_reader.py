@@ -1,4 +1,4 @@
-"""iTAG exports: every row becomes a record or a rejection, and the right one."""
+"""iTAG exports: every row becomes the expected record or rejection."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.support.builders.export_rows import outputs, read, reasons, row, surv
 DATA = Path(__file__).parents[2] / "data"
 
 
-# Duplicates are the dataset's business.
+# The reader keeps duplicates; the dataset build drops them.
 ELSEWHERE = {"exact-duplicate", "conflicting-duplicate"}
 
 
@@ -137,7 +137,7 @@ def test_both_formats_say_the_same_and_may_be_mixed(tmp_path: Path, name: str) -
         said = [{"instruction": r.utterance, "output": r.output} for r in reading.records]
         assert said == wanted
         assert [record.line for record in reading.records] == list(range(1, len(rows) + 1))
-        # The offsets lead back to the rows.
+        # The rows are at the reported offsets.
         content = (tmp_path / "export.manifest").read_bytes()
         assert all(content[r.byte_offset :].startswith(b'{"data":') for r in reading.records)
 
@@ -175,7 +175,5 @@ def test_check_rejections_names_reasons_places_and_remedy(tmp_path: Path) -> Non
         check_rejections(reading.tally, path, 0.74)
     message = str(caught.value)
     assert "3 of 4 rows" in message
-    assert message.index("2 x unlabelled, as in export.manifest:2: ") < message.index(
-        "1 x not-json"
-    )
+    assert message.index("2 x unlabelled, e.g. export.manifest:2: ") < message.index("1 x not-json")
     assert "data.max_rejection_rate" in message

@@ -1,4 +1,4 @@
-"""One row's answer: which job, which stage, which annotator."""
+"""The answer of a row: choice of the job, the stage and the annotator."""
 
 import json
 from typing import Any

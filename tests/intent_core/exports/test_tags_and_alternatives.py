@@ -1,4 +1,4 @@
-"""What a row says beside its utterance and answer reaches the test split."""
+"""Tags and alternatives of a row are written to the test split."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_alternatives_and_tags_reach_the_test_split(tmp_path: Path) -> None:
     ("extra", "message"),
     [
         ({"alternatives": "play()"}, "must be a list of calls"),
-        ({"alternatives": ["(红豆)"]}, "alternatives: column"),
+        ({"alternatives": ["(红豆)"]}, "'alternatives': column"),
         ({"tags": ["phone"]}, "'tags' must be an object, not an array"),
         ({"tags": {"channel": ["phone"]}}, "tag 'channel' must be text"),
     ],

@@ -1,4 +1,4 @@
-"""Base models: found before a minute is spent, named by content."""
+"""Base models: a missing model is reported at once, and names contain a digest of the content."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The data check: every rule broken and kept, with its numbers."""
+"""The data check: each rule with data that breaks it and data that complies, and its numbers."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ DATA = Path(__file__).parents[2] / "data"
 
 
 def labels(**counts: int) -> list[tuple[Call, ...]]:
-    """`a=2, a_b=1`: two utterances of intent a, one of a and b together."""
+    """Return labels: `a=2, a_b=1` gives two utterances with intent a, one with a and b."""
     return [
         parse_calls(";".join(f"{intent}()" for intent in name.split("_")))
         for name, count in counts.items()
@@ -32,12 +32,12 @@ def labels(**counts: int) -> list[tuple[Call, ...]]:
 
 
 def make_corpus(labelled: list[tuple[Call, ...]], **more: Any) -> Corpus:
-    """Labels with an utterance each, no two said alike."""
+    """Return a corpus of these labels, each with a unique utterance."""
     return Corpus([f"say {number} it" for number in range(len(labelled))], labelled, **more)
 
 
 def find(corpus: Corpus) -> dict[str, Finding]:
-    """Findings by rule, without the recommendation that every corpus gets."""
+    """Return findings by rule, without the recommendation that every corpus gets."""
     return {f.rule: f for f in check_quality(corpus) if f.rule != "batch-size"}
 
 
@@ -66,7 +66,7 @@ def test_rules_of_amounts(
 def test_a_finding_names_the_worst_and_counts_the_rest() -> None:
     train = labels(**{f"i{n}": 12 - n for n in range(12)})
     finding = find(make_corpus(train))["few-utterances"]
-    assert str(finding).startswith("warning few-utterances: 12 intents have under 50 utterances")
+    assert str(finding).startswith("warning few-utterances: 12 intents have fewer than 50")
     assert "i11 1, i10 2" in finding.message
     assert finding.message.endswith("and 2 more")
     assert finding.numbers == {"num_intents": 12, "num_missing": 12 * 50 - 78}
@@ -82,7 +82,7 @@ def test_many_values_in_one_template_are_few_phrasings() -> None:
     same = [f"play song {number}" for number in range(100)]
     finding = find(Corpus(same, calls))["few-phrasings"]
     assert finding.numbers == {"num_intents": 1, "least_share": 0.01}
-    assert "play 1 of 100" in finding.message
+    assert "play 1 for 100 utterances" in finding.message
     varied = [f"{number} ways to ask for song {number}" for number in range(100)]
     assert "few-phrasings" not in find(Corpus(varied, calls))
 
@@ -94,13 +94,13 @@ def test_values_that_were_not_said() -> None:
     assert "foreign-values" not in find(said)
     finding = find(Corpus(["weather here"], [parse_calls("w(Paris,here)")]))["foreign-values"]
     assert finding.numbers == {"num_values": 1}
-    assert "'Paris' for 'weather here'" in finding.message
+    assert "'Paris' in 'weather here'" in finding.message
 
 
 def test_rare_numbers_of_values() -> None:
     calls = [parse_calls("play(x,y)")] * 50 + [parse_calls("play(x)")] * 2
     finding = find(make_corpus(calls))["rare-slot-counts"]
-    assert "play with 1 value(s) 2x" in finding.message
+    assert "play with 1 value(s) in 2 call(s)" in finding.message
 
 
 def test_conversations_that_were_not_flattened_need_enough_of_them() -> None:
@@ -130,7 +130,7 @@ def test_what_came_before_and_beside_the_corpus_is_told() -> None:
         "left-out": {"num_utterances": 4},
         "test-overlap": {"num_utterances": 5},
     }
-    assert "'say 7 it' is a, looks like b" in found["label-errors"].message
+    assert "'say 7 it' is labelled a, but resembles b" in found["label-errors"].message
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_sequence_lengths(longest: int, seq_length: int, severity: str, recommen
 
 
 def test_recommendations() -> None:
-    # The documents' own example: a longest sequence of 50 asks for 64.
+    # The example in the PAI guide: 64 for a longest sequence of 50.
     assert recommend_seq_length(50) == 64
     assert [recommend_batch(n) for n in (10, 600, 2200, 7680, 10**6)] == [8, 16, 64, 256, 256]
 
@@ -156,7 +156,7 @@ def test_markdown_holds_every_finding() -> None:
     findings = check_quality(make_corpus(labels(a=1, b=2), num_conflicts=1))
     text = render_findings(findings, "Data check")
     assert all(f"| {f.severity} | {f.rule} |" in text for f in findings)
-    assert "every rule is kept" in render_findings((), "Data check")
+    assert "complies with every rule" in render_findings((), "Data check")
     piped = findings[0].model_copy(update={"message": "a|b\nc"})
     assert "a\\|b c" in render_findings([piped], "x")
 
@@ -164,7 +164,7 @@ def test_markdown_holds_every_finding() -> None:
 def test_only_named_rules_stop() -> None:
     findings = check_quality(make_corpus(labels(a=1)))
     stop_on_findings(findings, ["imbalance", "batch-size"])
-    with pytest.raises(DataError, match="few-utterances: 1 intent has under 50"):
+    with pytest.raises(DataError, match="few-utterances: 1 intent has fewer than 50"):
         stop_on_findings(findings, ["few-utterances"])
 
 

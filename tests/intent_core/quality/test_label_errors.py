@@ -1,4 +1,4 @@
-"""Likely label errors, measured on real rows some of whose labels were exchanged."""
+"""Detection of label errors, measured on real rows with some labels replaced."""
 
 import json
 import random
@@ -23,7 +23,7 @@ def read_rows(name: str) -> tuple[list[str], list[str]]:
 
 
 def exchange(labels: list[str], seed: int) -> tuple[list[str], set[int]]:
-    """The labels with `NUM_WRONG` of them, one in twenty, replaced by any other."""
+    """Return the labels with `NUM_WRONG` of them (5 %) replaced by a random other label."""
     draw = random.Random(seed)
     wrong = set(draw.sample(range(len(labels)), NUM_WRONG))
     names = sorted(set(labels))
@@ -37,7 +37,7 @@ class Measured(NamedTuple):
     recall: float
     precision: float
     in_front: float
-    """Share of the wrong rows among as many first suspicions as there are wrong rows."""
+    """Precision at k, where k is the number of wrong rows."""
 
 
 def measure(name: str) -> Measured:
@@ -57,7 +57,7 @@ def measure(name: str) -> Measured:
     ("name", "least"),
     [
         ("snips_en", Measured(0.8, 0.75, 0.75)),
-        # Ten rows an intent, and "what is its phone number" fits a hotel and a restaurant.
+        # Only ten rows per intent, and "what is its phone number" fits a hotel and a restaurant.
         ("crosswoz_zh", Measured(0.65, 0.5, 0.6)),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_rare_label_is_neither_given_nor_likely() -> None:
     kept = [row for row, label in enumerate(labels) if label != "get_weather"]
     weather = [row for row, label in enumerate(labels) if label == "get_weather"]
     rows = kept + weather[: NUM_FOLDS - 1]
-    # A mislabelled row of the rare label has no likely label to be put right with.
+    # For a mislabelled row of the rare label, no likely label can be found.
     given = ["rate_book" if row == weather[0] else labels[row] for row in rows]
     named = {
         name
@@ -146,7 +146,7 @@ def test_utterances_that_say_nothing_of_their_labels_are_not_suspicious() -> Non
 
 
 def test_utterances_and_labels_must_match() -> None:
-    with pytest.raises(DataError, match="2 utterances with 1 labels"):
+    with pytest.raises(DataError, match="2 utterances but 1 labels"):
         find_label_errors(["play", "stop"], ["play_music"])
 
 

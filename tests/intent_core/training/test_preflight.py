@@ -64,7 +64,7 @@ def test_no_layer_left_to_train(base: Path) -> None:
 def test_a_model_without_a_chat_template(base: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = None
-    with pytest.raises(ConfigError, match="choose an instruct or chat model"):
+    with pytest.raises(ConfigError, match="to an instruct or chat model"):
         preflight(base, tokenizer, recipe(base))
 
 

@@ -114,8 +114,8 @@ def _require_same_test(candidate: EvaluationReport, champion: EvaluationReport) 
     if mine != theirs:
         raise DataError(
             f"{named[0]} and {named[1]} refer to the same test split "
-            f"{candidate.test_fingerprint!r} but to different examples: {len(mine ^ theirs)} are "
-            f"in one report only, e.g. {min(mine ^ theirs)!r}. Evaluate both again"
+            f"{candidate.test_fingerprint!r} but to different examples: {len(mine ^ theirs)} in "
+            f"one report only, e.g. {min(mine ^ theirs)!r}. Evaluate both again"
         )
 
 

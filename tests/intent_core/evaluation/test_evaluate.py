@@ -209,7 +209,7 @@ def test_what_does_not_belong_together_is_refused(
 
 
 def test_a_gold_that_does_not_parse_is_named() -> None:
-    with pytest.raises(DataError, match=r"example 'bad': the gold output 'f\(a'"):
+    with pytest.raises(DataError, match=r"example 'bad': the label 'f\(a'"):
         score({"good": "f()", "bad": "f(a"}, {})
 
 

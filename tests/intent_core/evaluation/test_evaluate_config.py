@@ -57,7 +57,7 @@ def test_an_alternative_is_as_right_as_the_label() -> None:
     assert one("stop()").outcomes.slots_expected == (2,)
     assert one("play()").documents.parameter_accuracy == 0.0
     assert [s.intent for s in one("sing();f(x)").per_intent] == ["play"]
-    with pytest.raises(DataError, match=r"example '1': the gold output 'play\('"):
+    with pytest.raises(DataError, match=r"example '1': the label 'play\('"):
         evaluate([example.model_copy(update={"alternatives": ("play(",)})], [])
 
 

@@ -91,9 +91,9 @@ def test_other_splits_and_other_examples_are_not_compared() -> None:
         compare_reports(report_of(rows), report_of(rows, digest="champion", test="t2"))
     assert "'t1'" in str(caught.value)
     assert "'t2'" in str(caught.value)
-    with pytest.raises(DataError, match="2 in one report only, such as 'e2'"):
+    with pytest.raises(DataError, match=r"2 in one report only, e\.g\. 'e2'"):
         compare_reports(report_of(rows), champion_of([3, 3, 3, 3]))
-    with pytest.raises(DataError, match="1 in one report only, such as '明天'"):
+    with pytest.raises(DataError, match=r"1 in one report only, e\.g\. '明天'"):
         compare_reports(report_of([*rows, Scored("明天")]), champion_of([3, 3]))
 
 

@@ -131,7 +131,7 @@ def test_groups_may_be_names_or_numbers() -> None:
     assert by_name != clustered_interval(outcomes)
     assert sum_by_group([3, 1, 1, 0, 2], names).tolist() == [4, 3, 0]
     assert sum_by_group([3, 1], None).tolist() == [3, 1]
-    with pytest.raises(DataError, match="5 outcomes with 2 groups"):
+    with pytest.raises(DataError, match="2 groups for 5 outcomes"):
         number_groups(["a", "b"], 5)
 
 

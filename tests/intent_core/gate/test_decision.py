@@ -89,7 +89,7 @@ def test_an_approval_overrules_no_check() -> None:
 
 @pytest.mark.parametrize("mode", ["enforce", "dry_run"])
 def test_only_a_manual_gate_takes_an_approval(mode: str) -> None:
-    with pytest.raises(DataError, match=f"'candidate' in mode '{mode}'"):
+    with pytest.raises(DataError, match=f"'candidate': gate.mode is '{mode}'"):
         approve(decided(GOOD, mode=mode), YES)
 
 

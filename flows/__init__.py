@@ -1,4 +1,4 @@
-"""The composition: flows that read as prose, and the command line over them."""
+"""Prefect flows, composed of the tasks in `tasks`, and the `intent` command line."""
 
 from tasks.settings import prepare_flow_run
 

@@ -1,4 +1,4 @@
-"""`python -m flows`: the same as `intent`."""
+"""Run `intent` as `python -m flows`."""
 
 from flows.cli.main import app
 

@@ -1,4 +1,4 @@
-"""Model in, report out, through the very server that would serve it."""
+"""Flow `evaluate-model`: evaluate a model through vLLM, as it would be served."""
 
 from prefect import flow
 
@@ -21,7 +21,7 @@ from tasks.storage.step_results import get_store, require_finished
 def evaluate_model(
     artifact_uri: str, dataset_uri: str, evaluate: EvaluateConfig, serve: ServeConfig
 ) -> EvaluationReport:
-    """Serve a model of the store with vLLM and score its answers on the dataset's test split."""
+    """Serve a model from the store with vLLM and score its answers on the test split."""
     store = get_store(get_settings())
     artifact = require_finished(store, artifact_uri, ModelArtifact)
     dataset = require_finished(store, dataset_uri, DatasetManifest)

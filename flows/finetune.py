@@ -1,4 +1,4 @@
-"""Dataset in, model out. Deployed to the GPU pool, or called where there is one machine."""
+"""Flow `finetune`: train a model on a dataset, on the GPU pool or in the calling process."""
 
 from prefect import flow
 
@@ -20,10 +20,10 @@ from tasks.training.finetune import finetune_model
     on_running=[hold_run],
 )
 def finetune(dataset_uri: str, train: TrainConfig, project: str = "") -> ModelArtifact:
-    """Fine-tune the base model on a dataset of the store; the model lies there afterwards.
+    """Fine-tune the base model on a dataset from the store and write the model to the store.
 
-    Its curves are in the MLflow experiment of the `project` while it trains, if one is named. With
-    INTENT_PAI_TRAIN_IMAGE it is trained as a job on PAI, and this waits for it.
+    If `project` is set, training curves are logged to its MLflow experiment. If
+    INTENT_PAI_TRAIN_IMAGE is set, training runs as a DLC job on PAI, and the flow waits for it.
     """
     dataset = require_finished(get_store(get_settings()), dataset_uri, DatasetManifest)
     if get_pai_settings().train_image:

@@ -1,4 +1,4 @@
-"""What flows take: recipes by name, and what a form in the Prefect UI offers to choose from."""
+"""Parameters of flows: recipes by name, and the choices in forms of the Prefect UI."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +16,10 @@ RECIPES = CHECKOUT / "deployments" / "recipes"
 
 
 class OneOf:
-    """Annotates a text: its form offers the names there are when the flow is deployed.
+    """Annotation of a text parameter: the form offers the names that exist at deployment.
 
-    The flow takes others, too (a recipe's path, a project that came later), and itself says what
-    is wrong with one; the deployments therefore do not enforce the schema.
+    The flow also accepts other values (a path to a recipe, a project added later) and checks them
+    itself, so the deployments do not enforce the schema.
     """
 
     def __init__(self, names: Callable[[], list[str]]) -> None:
@@ -33,12 +33,12 @@ class OneOf:
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes that come with the project."""
+    """Return the names of the recipes in `deployments/recipes`."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def find_recipe(recipe: str) -> Path:
-    """A recipe's file, by name or path. Raises `ConfigError` that lists those there are."""
+    """Return a recipe's file, by name or path. Raises `ConfigError` with the known names."""
     for path in (Path(recipe), RECIPES / f"{recipe}.yaml"):
         if path.is_file():
             return path
@@ -50,10 +50,18 @@ def find_recipe(recipe: str) -> Path:
 def load_recipe(
     recipe: str | None, overrides: Mapping[str, Any] | Sequence[str] = ()
 ) -> PipelineConfig:
-    """A recipe by name or path, or the defaults, with its overrides. Raises `ConfigError`."""
+    """Load a recipe and apply overrides to it.
+
+    Args:
+        recipe: name in `deployments/recipes` or path to a YAML file; None: the defaults.
+        overrides: dotted keys with their values, or texts `section.key=value`.
+
+    Raises:
+        ConfigError: there is no such recipe, or a key, a value or a metric is wrong.
+    """
     config = load_config(find_recipe(recipe) if recipe else None, overrides)
     if config.gate.minimums:
-        # It brings numpy and scipy, which most commands do without.
+        # Imported here because it imports numpy and scipy, which most commands do not need.
         from intent_core.evaluation.metrics import require_metrics
 
         require_metrics(config.gate.minimums)

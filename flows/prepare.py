@@ -1,4 +1,4 @@
-"""Export in, dataset out."""
+"""Flow `prepare`: build a dataset from an export."""
 
 from prefect import flow
 
@@ -15,7 +15,7 @@ from tasks.orchestration.run_liveness import hold_run
     on_running=[hold_run],
 )
 def prepare(export_uri: str, data: DataConfig) -> DatasetManifest:
-    """Pull an iTAG export, convert and check it, split it into a dataset in the store."""
+    """Download an iTAG export, convert and check it, and write its splits to the store."""
     export = pull_export(export_uri)
     test = pull_export(data.test_uri) if data.test_uri else None
     return build(export, test, data)

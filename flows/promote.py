@@ -1,4 +1,4 @@
-"""A decided model in, a served model out; and the way back."""
+"""Flows `promote` and `roll-back`: change the served model."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tasks.serving.state import ServedModel
 from tasks.settings import get_settings
 from tasks.storage.step_results import get_store, require_finished
 
-# A promotion that was killed delays the next one by as much.
+# If a promotion is killed, the next one waits this long for its lock to expire.
 _LEASE_S = 60
 
 
@@ -26,7 +26,7 @@ _LEASE_S = 60
     on_running=[hold_run],
 )
 def promote(artifact_uri: str, serve: ServeConfig, project: str, version: str) -> ServedModel:
-    """Turn the public address to a model of the store, then point the registry at it."""
+    """Serve a model from the store, then move the registry's alias `champion` to it."""
     store = get_store(get_settings())
     artifact = require_finished(store, artifact_uri, ModelArtifact)
     with one_at_a_time(project):
@@ -37,7 +37,7 @@ def promote(artifact_uri: str, serve: ServeConfig, project: str, version: str) -
 
 @flow(name="roll-back", persist_result=False, on_running=[hold_run])
 def roll_back() -> ServedModel:
-    """Serve the model that was served before; the registry follows when it can."""
+    """Serve the previous model again, then move the registry's alias if MLflow answers."""
     served = promotion.roll_back()
     promotion.move_champion_back(served)
     return served
@@ -45,7 +45,7 @@ def roll_back() -> ServedModel:
 
 @contextlib.contextmanager
 def one_at_a_time(project: str) -> Iterator[None]:
-    """Promotions of one project wait for one another, on whichever machines they run."""
+    """Let one promotion of a project run at a time, across all machines."""
     name = f"promote-{project}"
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, limit=1)

@@ -1,4 +1,4 @@
-"""The only switch between here and elsewhere: a deployment when one is named, else a call."""
+"""Run a flow as a Prefect deployment, or in this process if no deployment is configured."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -11,23 +11,33 @@ from intent_core.errors import ConfigError, DataError, ServiceError, TrainingErr
 
 
 def submit(deployment: str, **options: Any) -> FlowRun:
-    """`run_deployment`; raises `ConfigError` where the server has no deployment of that name."""
+    """Call `run_deployment`. Raises `ConfigError` if the server has no such deployment."""
     try:
         return cast(FlowRun, run_deployment(deployment, **options))
     except ObjectNotFound as error:
         raise ConfigError(
-            f"Prefect has no deployment {deployment!r}: `prefect --no-prompt deploy --all` in the "
-            "checkout makes those of prefect.yaml"
+            f"Prefect has no deployment {deployment!r}: run `prefect --no-prompt deploy --all` in "
+            "the checkout to create those of prefect.yaml"
         ) from error
 
 
 def run_here_or_remote(
     flow: Callable[..., Any], deployment: str, parameters: Mapping[str, Any]
 ) -> None:
-    """Run a flow to its end, on the pool of `deployment` or in this process.
+    """Run a flow and wait for it: as the run of a deployment, or in this process.
 
-    References travel, never results: the caller reads what the flow has finished from the store.
-    A flow that is run twice does its work once, since finished steps are found by content.
+    Args:
+        flow: the flow to call if `deployment` is empty.
+        deployment: name of a deployment such as `finetune/gpu`; empty: this process.
+        parameters: the flow's parameters. They contain keys of the store, never data.
+
+    The flow's result is not returned; the caller reads it from the store. Running a flow twice
+    repeats no work: finished steps are found by content.
+
+    Raises:
+        CancelledRun: the deployment's run was cancelled.
+        ConfigError, DataError, TrainingError: the run failed with that error.
+        ServiceError: the run failed for any other reason.
     """
     if not deployment:
         flow(**parameters)
@@ -39,7 +49,7 @@ def run_here_or_remote(
     if state is None or state.is_cancelled():
         raise CancelledRun(f"{deployment} was cancelled")
     if not state.is_completed():
-        # The child has retried what was worth it; its own log has the whole story.
+        # Not retried here: the child run has retried already. Its log has the details.
         message = f"{deployment} ended as {state.name}: {state.message}"
         kinds = (ConfigError, DataError, TrainingError)
         raise next((k for k in kinds if f"{k.__name__}:" in message), ServiceError)(message)

@@ -1,15 +1,16 @@
-"""Exports that arrive become pipeline runs: one run for each content, however often one looks.
+"""Flows `watch-exports` and `take-export`: start one pipeline run for each new export.
 
-Watchers and events may look at the same export at once, and die between any two steps:
+An export is identified by its content. Several watchers and events may handle the same export at
+the same time, and each may be killed between any two steps:
 
-    1. the export is complete: its marker is there, or it has not changed for a while
-    2. its content is copied to a key that names it: what comes later is another export
-    3. a run is created under an idempotency key of project and content: Prefect creates one only
-    4. the ledger keeps that this content was taken
-    5. a run that crashed, or that met what passes, is started again: the same run goes on
+    1. Wait until the export is complete: its marker exists, or it has not changed for a while.
+    2. Copy the export to a key that contains its digest; a later change makes a new export.
+    3. Create a run with an idempotency key of project and content; Prefect creates it only once.
+    4. Record in the ledger that this content was taken.
+    5. Restart a run that crashed or failed with a temporary error; the same run resumes.
 
-Each step done again does nothing new. A project may name an iTAG task as well: it is exported when
-it is finished (`intake/itag_tasks`), and taken like any other export.
+Repeating a step has no effect. A project may also name an iTAG task: once finished, the task is
+exported (`flows/intake/itag_tasks.py`), and the export is taken like any other.
 """
 
 import logging
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def list_watched() -> list[str]:
-    """Any project, or all of them."""
+    """Return the names of the projects, and first an empty one, which means all of them."""
     names = list_projects()
     return ["", *names] if names else []
 
@@ -44,12 +45,12 @@ def list_watched() -> list[str]:
     on_running=[hold_run],
 )
 def watch_exports(project: Annotated[str, OneOf(list_watched)] = "") -> list[str]:
-    """Start a run for every complete export that none has taken yet, and again what crashed.
+    """Start a run for every complete export without one, and restart crashed runs.
 
     Args:
         project: A project of the projects file; empty: all of them.
 
-    Returns the ids of the runs that have taken them, and of those that go on.
+    Returns the ids of the runs that took an export or were restarted.
     """
     settings = get_settings()
     projects = load_projects(settings.projects)
@@ -59,25 +60,25 @@ def watch_exports(project: Annotated[str, OneOf(list_watched)] = "") -> list[str
         try:
             started += watch_project(settings, name, find_project(projects, name))
         except IntentError as error:
-            # One project's trouble is not the others'.
+            # The other projects are watched anyway; the first error is raised at the end.
             logger.error("%s: %s", name, error)
             faults.append(error)
-    started += go_on(settings, names)
+    started += restart_lost_runs(settings, names)
     if faults:
         raise faults[0]
     return started
 
 
-@task(task_run_name="look after what crashed")
-def go_on(settings: Settings, projects: list[str]) -> list[str]:
-    """Runs whose process has died are started again; the ids of those that are."""
+@task(task_run_name="restart crashed runs")
+def restart_lost_runs(settings: Settings, projects: list[str]) -> list[str]:
+    """Restart runs whose process has died; return their ids."""
     with get_client(sync_client=True) as client:
         mark_lost(client, settings)
         return start_again(client, settings, projects)
 
 
 def watch_project(settings: Settings, name: str, project: Project) -> list[str]:
-    """Take what is complete; the ids of the runs."""
+    """Take the complete exports of a project; return the ids of their runs."""
     store = get_store(settings)
     started = [
         take(name, project.recipe, export.key, seen).run_id
@@ -98,13 +99,13 @@ def watch_project(settings: Settings, name: str, project: Project) -> list[str]:
     on_running=[hold_run],
 )
 def take_export(project: Annotated[str, OneOf(list_projects)], export_uri: str = "") -> str:
-    """Start a run for one export, at once, unless one has taken its content already.
+    """Start a run for one export immediately, unless its content was taken before.
 
     Args:
         project: A project of the projects file.
         export_uri: A URI or a key in the store; empty: the project's newest export.
 
-    Returns the id of the run that took it.
+    Returns the id of the run that took the export.
     """
     settings = get_settings()
     watched = find_project(load_projects(settings.projects), project)

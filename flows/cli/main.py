@@ -1,7 +1,8 @@
-"""`intent`: the pipeline for a person at a terminal.
+"""The `intent` command.
 
-Exit codes: 0 done, 1 the gate said no, 2 usage or configuration, 3 bad data,
-4 an outside service or the training program failed, 5 a fault of ours, 130 stopped with Ctrl-C.
+Exit codes: 0 success, 1 the gate rejected the model, 2 usage or configuration error, 3 bad data,
+4 an outside service or the training program failed, 5 internal error (bug), 130 stopped with
+Ctrl-C.
 """
 
 import typer
@@ -19,7 +20,7 @@ from flows.cli.serve.serving import serving_app
 from flows.cli.terminal import reported
 from tasks.settings import check_prefect_url, get_settings
 
-# A group for each folder, as `intent --help` shows them.
+# Groups of `intent --help`, one for each folder.
 GROUPS = {
     "Run": (demo_app, run_app, intake_app),
     "Data": (export_app,),
@@ -32,13 +33,14 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="""From labelled utterances to a served intent model.
+    help="""Train, evaluate and serve an intent model from labelled utterances.
 
-    Start with `make demo`. With an export of your own: `intent up`, then
+    Start with `make demo`. For your own export: `intent up`, then
     `intent run EXPORT_URI --recipe RECIPE`, then `intent ask UTTERANCE`.
+    `intent --install-completion` adds completion to your shell (bash, zsh, fish).
 
-    Exit codes: 0 done, 1 the gate said no, 2 usage or configuration, 3 bad data,
-    4 an outside service or the training program failed, 5 a fault of ours,
+    Exit codes: 0 success, 1 the gate rejected the model, 2 usage or configuration error,
+    3 bad data, 4 an outside service or the training program failed, 5 internal error (bug),
     130 stopped with Ctrl-C.""",
 )
 for title, members in GROUPS.items():
@@ -52,6 +54,6 @@ for title, members in GROUPS.items():
 
 @app.callback()
 def prepare() -> None:
-    """Read the settings before a command imports Prefect, which reads its own at import."""
+    """Read the settings before a command imports Prefect, which reads its own on import."""
     with reported():
         check_prefect_url(get_settings())

@@ -1,4 +1,4 @@
-"""What the commands share: their console, their errors and exit codes, their JSON."""
+"""Shared by the commands: console, error messages, exit codes, JSON output, options."""
 
 import contextlib
 import errno
@@ -12,38 +12,50 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from flows.cli.completion import complete_recipes
 from flows.parameters import load_recipe
 from intent_core.errors import ConfigError, DataError, IntentError
 from intent_core.json_logs import writes_json_lines
 from intent_core.recipe.config import PipelineConfig
 
 console = Console()
-_FULL = "free some space or choose another place"
-_CLOSED = "choose a place where this user may write"
+_FULL = "free some disk space or choose another path"
+_CLOSED = "choose a path that this user may write to"
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _CLOSED),
 }
 logger = logging.getLogger(__name__)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Recipe = Annotated[
     str | None,
-    typer.Option(help="A recipe, by name or file: its `data` section says how to read."),
+    typer.Option(
+        help="Recipe (name or YAML file) whose `data` section sets how the export is read.",
+        autocompletion=complete_recipes,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change one key: --set data.utterance_field=text (repeatable)."),
+    typer.Option(
+        "--set",
+        help="Override one recipe key, e.g. `--set data.utterance_field=text` (repeatable).",
+    ),
 ]
 
 
 @contextlib.contextmanager
 def reported(
-    stopped: str = "what was finished is kept, the same command goes on from there",
+    stopped: str = "finished steps are kept; run the same command again to resume",
 ) -> Iterator[None]:
-    """Our errors as one message and an exit code; anything else is a fault and shows its trace.
+    """Turn exceptions into a message and an exit code.
 
-    `stopped` says what a Ctrl-C leaves behind.
+    Args:
+        stopped: printed after Ctrl-C: what was kept, and how to resume.
+
+    Raises:
+        typer.Exit: with the exit codes of `intent --help`. Only an internal error (5) prints a
+            trace.
     """
     try:
         yield
@@ -56,9 +68,9 @@ def reported(
         _complain(f"{error}: {remedy}" if remedy else str(error))
         raise typer.Exit(4) from error
     except Exception as error:
-        # 1 is the gate's: a fault of ours must not look like its no.
+        # Python's own exit code would be 1, which means that the gate rejected the model.
         if writes_json_lines():
-            logger.exception("a fault of ours")
+            logger.exception("internal error (bug)")
         else:
             Console(stderr=True).print_exception()
         raise typer.Exit(5) from error
@@ -68,7 +80,7 @@ def reported(
 
 
 def say(where: Console, text: str) -> None:
-    """A line for a person, or for who collects them."""
+    """Print a line, or log it if log lines are JSON."""
     if writes_json_lines():
         logger.info(text)
     else:
@@ -82,18 +94,18 @@ def _complain(text: str) -> None:
         Console(stderr=True).print(text, style="red", markup=False, soft_wrap=True)
 
 
-def split_overrides(texts: list[str]) -> dict[str, str]:
-    """`["train.seed=1"]` -> `{"train.seed": "1"}`."""
+def split_overrides(texts: list[str], option: str = "--set") -> dict[str, str]:
+    """Return `{"train.seed": "1"}` for `["train.seed=1"]`. Raises `ConfigError`."""
     wrong = [text for text in texts if "=" not in text]
     if wrong:
-        raise ConfigError(f"--set {wrong[0]!r}: write it as section.key=value")
+        raise ConfigError(f"{option} {wrong[0]!r}: expected key=value")
     return {key.strip(): value for key, _, value in (text.partition("=") for text in texts)}
 
 
 def read_config(
     recipe: str | None, overrides: list[str] | None, max_rejection_rate: float | None
 ) -> PipelineConfig:
-    """The recipe that is named, or the defaults, with what the command line changes."""
+    """Load the recipe (None: the defaults) with the options of the command line applied."""
     changes = split_overrides(overrides or [])
     if max_rejection_rate is not None:
         changes["data.max_rejection_rate"] = str(max_rejection_rate)
@@ -101,7 +113,7 @@ def read_config(
 
 
 def show_counts(rejected: Mapping[str, int], reported: Mapping[str, int]) -> None:
-    """How many rows were rejected and reported, by reason, the most frequent first."""
+    """Print the numbers of rejected and reported rows by reason, the most frequent first."""
     for title, counts in (("rejected", rejected), ("reported", reported)):
         for kind, count in Counter(counts).most_common():
             console.print(f"  {title} {count} x {kind}")

@@ -1,1 +1,1 @@
-"""What arrives: exports, labelling tasks, runs that were lost."""
+"""Intake: new exports, finished labelling tasks, lost runs."""

@@ -1,4 +1,4 @@
-"""From a store's notification to the project it concerns, and on to Prefect as an event."""
+"""Turn a store's notification into an event in Prefect for each project concerned."""
 
 import logging
 
@@ -15,38 +15,38 @@ logger = logging.getLogger(__name__)
 
 
 def announce(settings: Settings, notice: ExportNotice) -> list[str]:
-    """Post an event for every project whose export this is; returns the projects' names.
+    """Publish an event for every project that the export belongs to; return their names.
 
-    An export whose marker is not there yet is left to the watcher. Raises `ServiceError` when
-    the store does not answer or Prefect does not take an event.
+    An export without its marker is left to the watcher. Raises `ServiceError` if the store does
+    not answer or Prefect rejects the event.
     """
     key = find_key(settings, notice.uri)
     projects, store = load_projects(settings.projects), get_store(settings)
     concerned = [name for name, project in projects.items() if key and project.is_export(key)]
-    # What the store says counts: a notice may be late, or tell no etag.
+    # Read from the store: a notification may be late, or may not contain the etag.
     export = store.stat(key) if key and concerned else None
     if export is None:
-        logger.info("%s is no project's export, or is gone", notice.uri)
+        logger.info("ignored %s: not an export of a project, or deleted", notice.uri)
         return []
     for name in concerned:
         project = projects[name]
         if not project.marker or store.stat(project.marker_key(export.key)):
             publish_export_ready(settings, name, export.key, export.etag)
-            logger.info("%s: %s announced", name, notice.uri)
+            logger.info("announced to project %s: %s", name, notice.uri)
     return concerned
 
 
 def find_key(settings: Settings, uri: str) -> str | None:
-    """The key of an object in the configured store; None for one that is elsewhere."""
+    """Return the key of an object in the configured store; None if it is in another store."""
     root = settings.store_uri.rstrip("/") + "/"
     return uri.removeprefix(root) if uri.startswith(root) else None
 
 
 def require_receiver_secrets(settings: Settings) -> tuple[SecretStr, SecretStr]:
-    """The receiver's token and secret; `ConfigError` that says how to make them."""
+    """Return the receiver's token and secret. Raises `ConfigError` if one is not set."""
     if settings.receiver_token is None or settings.receiver_secret is None:
         raise ConfigError(
-            "the receiver needs INTENT_RECEIVER_TOKEN and INTENT_RECEIVER_SECRET: make each with "
-            "`openssl rand -hex 24` and give them to the sender"
+            "the receiver needs INTENT_RECEIVER_TOKEN and INTENT_RECEIVER_SECRET: create each with "
+            "`openssl rand -hex 24` and configure the sender with them"
         )
     return settings.receiver_token, settings.receiver_secret

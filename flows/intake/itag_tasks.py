@@ -1,4 +1,4 @@
-"""Labelling tasks of iTAG that are finished, exported once for each time they were finished."""
+"""Export iTAG labelling tasks, once for each time that a task is finished."""
 
 import logging
 
@@ -21,11 +21,11 @@ _WAIT_S, _POLL_S = 240, 5
 
 
 def export_finished_task(settings: Settings, name: str, project: Project) -> str | None:
-    """The `oss://` address of a finished task's export, unless it was taken already.
+    """Return the `oss://` URI of a finished task's export; None if taken or not finished.
 
-    A watcher that died after it had started an export leaves its job to the next one. An export
-    that takes long is left to the next look; one that failed is started anew then. Raises
-    `ConfigError` when a person must act.
+    If a watcher dies after starting an export, the next one waits for the same job. An export that
+    takes longer than this call waits is picked up by the next poll; a failed export is restarted
+    then. Raises `ConfigError` if manual action is required.
     """
     store, service = get_store(settings), open_service(settings)
     task = project.itag_task
@@ -44,12 +44,12 @@ def export_finished_task(settings: Settings, name: str, project: Project) -> str
         forget_task_export(store, name, task)
         raise
     except ServiceError as error:
-        logger.warning("%s; it is looked for again next time", error)
+        logger.warning("%s; will retry on the next poll", error)
         return None
 
 
 def note_taken_task(settings: Settings, name: str, project: Project, run_id: str) -> None:
-    """Keep that the export of the task's present end was taken into a run."""
+    """Record that a run took the export of the task, until the task is reopened."""
     store = get_store(settings)
     export = find_task_export(store, name, project.itag_task)
     if export:

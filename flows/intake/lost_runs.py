@@ -1,7 +1,7 @@
-"""Runs whose process has died, or that met what passes: marked, and started again.
+"""Find runs whose process died or that failed with a temporary error, and restart them.
 
-The automation `intent-run-died` marks one only after fifteen minutes, and no run that has never
-sent a heartbeat; it is there for a server that no watcher looks after.
+The automation `intent-run-died` is slower: it marks a run after fifteen minutes, and never a run
+that has sent no heartbeat. It covers servers without a watcher.
 """
 
 import logging
@@ -22,29 +22,32 @@ from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_PASSING = (
+# Errors that a later try may not meet.
+_TEMPORARY = (
     *("ServiceError", "StorageError", "TrackingError", "ServingError", "PromotionInProgressError"),
     # The previous name of `PromotionInProgressError`, in states stored by earlier versions.
     "PromotionUnderWayError",
-    # Prefect's own server, away for longer than its client tries.
+    # Prefect's server was down for longer than its client retries.
     *("ConnectError", "ReadError", "ReadTimeout", "RemoteProtocolError", "PrefectHTTPStatusError"),
 )
 
 
 def mark_lost(client: SyncPrefectClient, settings: Settings) -> None:
-    """Set the runs whose process has died to Crashed, which frees what they held."""
+    """Set runs whose process has died to Crashed, which releases their locks and slots."""
     for death in find_dead(client, settings):
         end_dead_run(client, death)
-        logger.warning("run %s (%s) is dead: %s", death.run.name, death.run.id, death.reason)
+        logger.warning(
+            "marked run %s (%s) as crashed: %s", death.run.name, death.run.id, death.reason
+        )
 
 
 def start_again(
     client: SyncPrefectClient, settings: Settings, projects: Iterable[str]
 ) -> list[str]:
-    """Schedule again the projects' runs that have crashed or met what passes; their ids.
+    """Schedule crashed runs, and runs with a temporary error, again; return their ids.
 
-    The same run goes on: steps that were finished are found in the store. One that was started
-    `INTENT_MAX_RESTARTS` times more than once stays as it is, and is reported.
+    The same run resumes: finished steps are found in the store. A run that was restarted
+    INTENT_MAX_RESTARTS times is not restarted again; an error is logged.
     """
     started = []
     for project in projects:
@@ -53,13 +56,13 @@ def start_again(
                 continue
             if run.run_count > settings.max_restarts:
                 logger.error(
-                    "run %s (%s) was started %d times and ended as %s: look at its log, then "
-                    "press Retry on its page",
+                    "run %s (%s) was started %d times and ended as %s: see its log, then press "
+                    "Retry on its page",
                     *(run.name, run.id, run.run_count, run.state_name),
                 )
                 continue
             client.set_flow_run_state(run.id, Scheduled(message=f"again after {run.state_name}"))
-            logger.info("run %s (%s) goes on after %s", run.name, run.id, run.state_name)
+            logger.info("restarted run %s (%s) after %s", run.name, run.id, run.state_name)
             started.append(str(run.id))
     return started
 
@@ -68,7 +71,7 @@ def _is_worth_it(run: FlowRun) -> bool:
     if run.state_type == StateType.CRASHED:
         return True
     message = (run.state.message if run.state else "") or ""
-    return any(f"{name}:" in message for name in _PASSING)
+    return any(f"{name}:" in message for name in _TEMPORARY)
 
 
 def _read_ended(client: SyncPrefectClient, project: str) -> list[FlowRun]:

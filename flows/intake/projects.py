@@ -1,4 +1,4 @@
-"""The projects whose exports are watched: where they arrive, and the recipe that takes them."""
+"""The projects file: where the exports of each project arrive, and which recipe trains them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,36 +16,36 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
 class Project(Section):
-    """One stream of exports."""
+    """A project: a stream of exports and its recipe."""
 
     exports: Annotated[str, Field(pattern=r"^[^/\\\x00]+(/[^/\\\x00]+)*/$")]
-    """Prefix in the store below which this project's exports arrive, as `exports/music/`."""
+    """Prefix of this project's exports in the store, e.g. `exports/music/`."""
     recipe: str
     """A name in deployments/recipes, or a YAML file."""
     suffixes: tuple[str, ...] = (".manifest", ".jsonl", ".json", ".manifest.gz")
-    """What an export's name ends in; other objects are passed over."""
+    """Suffixes of exports; other objects are ignored."""
     marker: str = ""
-    """An export is complete when this stands beside it: `_SUCCESS`, or `{name}.done`."""
+    """File next to a complete export: `_SUCCESS`, or `{name}.done`."""
     unchanged_minutes: Annotated[float, Field(ge=0)] = 5
-    """Without a marker: an export is complete when it has not changed for so long."""
+    """Without a marker: an export is complete after this many minutes without a change."""
 
     itag_task: str = ""
-    """An iTAG task to export, besides, whenever it is finished; its id."""
+    """ID of an iTAG task that is also exported whenever it is finished."""
     itag_folder: Annotated[str, Field(pattern=r"^(oss://[^/]+/(.*/)?)?$")] = ""
-    """Folder in OSS it is exported to, as `oss://bucket/exports/`; empty: iTAG's own choice."""
+    """OSS folder for these exports, e.g. `oss://bucket/exports/`; empty: iTAG's choice."""
 
     def is_export(self, key: str) -> bool:
-        """Whether an object is one of this project's exports."""
+        """Return whether an object is an export of this project."""
         return key.startswith(self.exports) and key.endswith(self.suffixes)
 
     def marker_key(self, key: str) -> str:
-        """The key of the marker that says an export is complete."""
+        """Return the key of the marker of an export."""
         folder, _, name = key.rpartition("/")
         return f"{folder}/{self.marker.format(name=name)}"
 
 
 def list_projects() -> list[str]:
-    """Names of the projects there are; none while the file cannot be read."""
+    """Return the names of the projects; empty if the file cannot be read."""
     try:
         return sorted(load_projects(load_settings(Settings).projects))
     except ConfigError:
@@ -56,12 +56,12 @@ _PROJECTS = TypeAdapter(dict[Name, Project])
 
 
 def load_projects(path: Path) -> dict[str, Project]:
-    """Read the projects' file; `ConfigError` lists every mistake in it."""
+    """Read the projects file. Raises `ConfigError` that lists every mistake in it."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"projects file {path} cannot be read ({error.strerror}): set INTENT_PROJECTS"
+            f"cannot read the projects file {path} ({error.strerror}): set INTENT_PROJECTS"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"projects file {path} is not YAML: {error}") from error
@@ -79,8 +79,8 @@ def load_projects(path: Path) -> dict[str, Project]:
 
 
 def find_project(projects: dict[str, Project], name: str) -> Project:
-    """A project by its name; `ConfigError` that lists those there are."""
+    """Return a project by name. Raises `ConfigError` with the known names."""
     if name not in projects:
         known = ", ".join(sorted(projects)) or "none"
-        raise ConfigError(f"no project {name!r} in the projects file; there is: {known}")
+        raise ConfigError(f"no project {name!r} in the projects file; known projects: {known}")
     return projects[name]

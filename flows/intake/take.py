@@ -1,4 +1,4 @@
-"""An export becomes a run: one for each content, whoever takes it too."""
+"""Start one run for each content of an export, no matter how many watchers see it."""
 
 import logging
 import tempfile
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def find_complete(
     store: ObjectStore, name: str, project: Project, export: StoredObject
 ) -> Sighting | None:
-    """The export as it was seen, if it is complete and was not taken yet."""
+    """Return when and how the export was seen, if it is complete and not taken yet."""
     seen = see(store, name, export)
     if seen.sha256:
         return None
@@ -34,7 +34,7 @@ def find_complete(
 
 
 def find_newest(store: ObjectStore, name: str, project: Project) -> str:
-    """The key of the export that was the last to change."""
+    """Return the key of the export that changed last. Raises `DataError` if there is none."""
     exports = [export for export in store.list(project.exports) if project.is_export(export.key)]
     if not exports:
         raise DataError(f"project {name!r} has no export below {project.exports!r} in the store")
@@ -43,7 +43,7 @@ def find_newest(store: ObjectStore, name: str, project: Project) -> str:
 
 @retried_task("take {export}")
 def take(project: str, recipe: str, export: str, seen: Sighting | None) -> Taking:
-    """One run for this export's content, whoever else takes it too."""
+    """Start a run for this export's content, or return the run that already took it."""
     settings = get_settings()
     store = get_store(settings)
     with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
@@ -60,15 +60,15 @@ def take(project: str, recipe: str, export: str, seen: Sighting | None) -> Takin
                 sha256=sha256,
                 run_id=str(run.id),
             )
-            logger.info("%s: %s is run %s", project, file.source.uri, run.id)
+            logger.info("project %s: started a run for %s: %s", project, file.source.uri, run.id)
     note_taking(store, taken, seen)
     return taken
 
 
 def start_run(settings: Settings, project: str, recipe: str, snapshot: str, sha256: str) -> FlowRun:
-    """A run of the pipeline for this content; the same content of the project again: the same run.
+    """Create a run of the pipeline; the same content of the same project gives the same run.
 
-    The run is the project's in the registry as well, whatever project its recipe names.
+    The `project` of the recipe is overridden, so that the registry uses this project's name.
     """
     parameters: dict[str, object] = {"export_uri": snapshot, "recipe": recipe}
     if load_recipe(recipe).project != project:

@@ -1,1 +1,1 @@
-"""Tracing and erasing what a model was made from."""
+"""Trace the data of models, and process erasure requests."""

@@ -1,4 +1,4 @@
-"""`intent forget`: a person asked for removal; no dataset shall have the row again."""
+"""Erasure requests (`intent forget`): exclude rows from all future datasets."""
 
 import shlex
 
@@ -25,27 +25,27 @@ from tasks.storage.step_results import get_store
 
 
 class Forgotten(BaseModel):
-    """What was put on the list, what learned from it, and what still holds it."""
+    """New entries of the erasure list, models trained on the row, places that still contain it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     new: tuple[str, ...]
-    """Entries; none where all of it was on the list already."""
+    """New entries; empty if the list contained all of them."""
     rows: tuple[TracedRow, ...]
     models: tuple[TracedModel, ...]
     retrain: tuple[str, ...]
-    """Commands that make models without the row."""
+    """Commands that train models without the row."""
     held_by: tuple[str, ...]
-    """Objects and files with the text."""
+    """Objects and files that contain the text."""
     mlflow_runs: tuple[str, ...]
-    """Runs whose documents may show the text."""
+    """MLflow runs whose files may contain the text."""
     not_known: tuple[str, ...]
 
 
 def forget_row(settings: Settings, row: str, config: DataConfig) -> Forgotten:
-    """Forget what `EXPORT:LINE` says, in the datasets and in the export as it is now.
+    """Erase the utterance of `EXPORT:LINE`, as in the datasets and in the current export.
 
-    Raises `DataError` when the line says nothing, or said different things at different times.
+    Raises `DataError` if the line has no utterance, or had different ones at different times.
     """
     export, sought = parse_row(settings, row)
     rows = find_rows(get_store(settings), sought).rows
@@ -54,36 +54,36 @@ def forget_row(settings: Settings, row: str, config: DataConfig) -> Forgotten:
     names = {name_example(person.utterance) for person in people}
     if not names:
         raise DataError(
-            f"{row} holds no utterance, and no dataset has a row of it: check the line, or say "
-            "--utterance TEXT"
+            f"{row} does not contain an utterance, and no dataset contains a row of it: check the "
+            "line, or use --utterance TEXT"
         )
     if len(names) > 1:
         ids = ", ".join(sorted(person.mark_result or "no id" for person in people))
         raise DataError(
             f"{row} was {len(names)} different utterances at different times (MarkResultIds: "
-            f"{ids}): say which by --mark-result or --utterance"
+            f"{ids}): choose one with --mark-result or --utterance"
         )
     return _forget(settings, people)
 
 
 def forget_utterance(settings: Settings, utterance: str) -> Forgotten:
-    """Forget an utterance, whoever said it, whether a dataset has it or not."""
+    """Erase an utterance in all exports, also if no dataset contains it yet."""
     if not utterance.strip():
-        raise DataError("the utterance is empty: there is nothing to forget")
+        raise DataError("the utterance is empty")
     return _forget(settings, {Person(utterance, "")})
 
 
 def forget_mark_result(settings: Settings, mark_result: str) -> Forgotten:
-    """Forget an answer by iTAG's id; where a dataset has it, its utterance, too."""
+    """Erase an answer by its MarkResultId, and its utterance if a dataset contains it."""
     if not (mark_result.isascii() and mark_result.isalnum()):
-        raise DataError(f"{mark_result!r} is no MarkResultId: give it as it stands in the export")
+        raise DataError(f"{mark_result!r} is not a MarkResultId: copy it from the export")
     rows = find_rows(get_store(settings), RowSought(mark_result=mark_result)).rows
     people = {read_person(settings, row) for row in rows}
     return _forget(settings, people or {Person("", mark_result)})
 
 
 def take_back(settings: Settings, utterance: str, mark_result: str) -> list[str]:
-    """Take an utterance or an answer's id off the list; the names of the entries removed."""
+    """Remove an utterance or a MarkResultId from the list; return the removed entries."""
     return remove_entries(get_store(settings), utterance, mark_result)
 
 

@@ -1,4 +1,4 @@
-"""`intent trace`: from an answer or an utterance to the model and the row, and the other way."""
+"""Lineage (`intent trace`): from an answer to its model and data, and from a row to models."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -27,16 +27,16 @@ class TracedModel(BaseModel):
     lineage: ModelLineage
     served: Literal["now", "before", ""]
     split: str = ""
-    """Which split of its dataset the row was in, where a row was traced."""
+    """Split of the row in the model's dataset; empty if no row was traced."""
 
     @property
     def learned(self) -> bool:
-        """From the row: trained on it, or chosen by it; else it was only tested with it."""
+        """Whether the model was trained or selected on the row, not only tested."""
         return self.split in _LEARNED
 
 
 class Trace(BaseModel):
-    """What is known of something; `not_known` says what could not be looked up, and why."""
+    """The result of a trace; `not_known` lists the lookups that failed, and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,15 +48,15 @@ class Trace(BaseModel):
 
 
 def trace(settings: Settings, what: str) -> Trace:
-    """Trace a response id, a model's content name or an utterance.
+    """Trace a response ID, a model's content name or an utterance.
 
-    Raises `DataError` when there is no such thing, `ConfigError` for an id that is not ours.
+    Raises `DataError` if the store does not contain it, `ConfigError` for an ID without a model.
     """
     named = parse_response_id(what)
     if named is None and what.startswith(_ID_PREFIXES):
         raise ConfigError(
-            f"{what!r} names no model: it comes from another server, or from ours before ids named "
-            "models; its access log has the request's model then"
+            f"{what!r} does not contain a model name; it was issued by another server or by an "
+            "older version. The access log of an older version has the model of each request"
         )
     if named is None and not is_content_name(what):
         return trace_utterance(settings, what)
@@ -64,12 +64,12 @@ def trace(settings: Settings, what: str) -> Trace:
     lineage = find_model(get_store(settings), name)
     if lineage is None:
         raise DataError(
-            f"the store {settings.store_uri} has no model {name!r}: set INTENT_STORE to the store "
-            "of the server that answered" + (", or the id is made up" if named else "")
+            f"model {name!r} not found in {settings.store_uri}: set INTENT_STORE to the store of "
+            "the server that answered" + (", and check the ID" if named else "")
         )
     model, not_known = complete(settings, lineage)
     if named and named.version:
-        # What was served as that version: the registry may call the same weights another one.
+        # The version at the time of the answer; the registry may have another for these weights.
         model = model.model_copy(update={"version": named.version})
     return Trace(
         asked=what,
@@ -80,24 +80,28 @@ def trace(settings: Settings, what: str) -> Trace:
 
 
 def trace_utterance(settings: Settings, utterance: str) -> Trace:
-    """The rows that say this, in whatever width, case and blanks; `DataError` when none does."""
+    """Return the rows with this text, ignoring width, case and whitespace.
+
+    Raises `DataError` if there is none.
+    """
     matches = find_rows(get_store(settings), RowSought(example=name_example(utterance)))
     if not matches.rows:
         raise DataError(
-            f"no dataset in {settings.store_uri} has the utterance {utterance!r} in a split: it "
-            "must be the whole text; rejected rows and conflicts are in no split"
+            f"no dataset in {settings.store_uri} contains the utterance {utterance!r}: give the "
+            "complete text. Datasets do not contain rejected rows and conflicts"
         )
     return make_trace(settings, utterance, "utterance", matches)
 
 
 def trace_row(settings: Settings, row: str) -> Trace:
-    """The models that learned from `EXPORT:LINE`; `DataError` when no dataset has the line."""
+    """Return the models trained on `EXPORT:LINE`. Raises `DataError` if no dataset has it."""
     _, sought = parse_row(settings, row)
     matches = find_rows(get_store(settings), sought)
     if not matches.rows:
         raise DataError(
-            f"no dataset in {settings.store_uri} has a row of {row}: it was rejected, left out, or "
-            "never prepared; `intent check` says why rows are rejected" + _tell_silent(matches)
+            f"no dataset in {settings.store_uri} contains a row of {row}: it was rejected, left "
+            "out, or never prepared. `intent check` reports why rows are rejected"
+            + _describe_silent(matches)
         )
     return make_trace(settings, row, "row", matches)
 
@@ -105,9 +109,12 @@ def trace_row(settings: Settings, row: str) -> Trace:
 def make_trace(
     settings: Settings, what: str, kind: Literal["utterance", "row"], matches: FoundRows
 ) -> Trace:
-    """Rows with the models of their datasets."""
+    """Return rows with the models that were trained on their datasets."""
     store = get_store(settings)
-    models, not_known = [], [text.removeprefix("; ") for text in [_tell_silent(matches)] if text]
+    models, not_known = (
+        [],
+        [text.removeprefix("; ") for text in [_describe_silent(matches)] if text],
+    )
     splits = {row.dataset: row.split for row in matches.rows}
     for lineage in list_models(store):
         if lineage.dataset in splits:
@@ -124,7 +131,7 @@ def make_trace(
 
 
 def complete(settings: Settings, lineage: ModelLineage) -> tuple[ModelLineage, list[str]]:
-    """With what MLflow knows where the store does not, and what neither could say."""
+    """Add what only MLflow contains to a model's lineage; return also the lookups that failed."""
     if lineage.mlflow_run:
         return lineage, []
     try:
@@ -147,7 +154,7 @@ def _mark_served(settings: Settings, models: Iterable[TracedModel]) -> list[Trac
     return sorted((mark(model) for model in models), key=lambda model: order.index(model.served))
 
 
-def _tell_silent(matches: FoundRows) -> str:
+def _describe_silent(matches: FoundRows) -> str:
     if not matches.silent:
         return ""
     listed = ", ".join(matches.silent)

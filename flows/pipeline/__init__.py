@@ -1,4 +1,4 @@
-"""The main flow, from an export to a served model."""
+"""The main pipeline, from an export to a served model."""
 
 from flows.pipeline.flow import intent_pipeline
 

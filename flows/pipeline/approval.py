@@ -1,4 +1,4 @@
-"""A person's answer on a model that passed: asked for on the run's page, or by `intent approve`."""
+"""Manual approval of a model that passed the gate, in Prefect's UI or with `intent approve`."""
 
 import datetime
 import logging
@@ -26,27 +26,33 @@ _LOOK_EVERY_S = 5
 
 
 class PromotionForm(RunInput):
-    """What the page asks for."""
+    """The form on the run's page in Prefect."""
 
-    approve: bool = Field(default=False, description="Let this model take the traffic?")
+    approve: bool = Field(default=False, description="Promote this model?")
     by: str = Field(default="", description="Your name")
-    note: str = Field(default="", description="Why, for those who read the verdict later")
+    note: str = Field(default="", description="Reason, recorded with the decision")
 
 
 def ask_person(
     decision: GateDecision, report: EvaluationReport, project: str, timeout_hours: float
 ) -> Approval:
-    """Wait for a person's answer; none in time is a no.
+    """Wait for manual approval; no answer within the timeout declines the model.
 
-    A deployed run is suspended: its process ends, and a worker starts it again with the answer. A
-    run at a terminal waits where it is.
+    The run of a deployment is suspended: its process ends, and a worker starts it again with the
+    answer. A run of `intent run` waits in its process.
+
+    Args:
+        decision: the gate's decision, printed in the form.
+        report: the evaluation, whose failures are printed in the form.
+        project: name for the log line.
+        timeout_hours: maximum wait in hours.
     """
     form = PromotionForm.with_initial_data(description=render_decision(decision, report.failures))
     seconds = int(timeout_hours * 3600)
     run_id = runtime.flow_run.id
     logger.warning(
-        "%s passed the gate and waits for approval, at most %g hours: resume the run on its page, "
-        "or say `intent approve %s` or `intent approve %s --decline`",
+        "%s passed the gate and waits up to %g hours for approval. Resume the run on its page, or "
+        "run `intent approve %s` or `intent approve %s --decline`",
         project,
         timeout_hours,
         run_id,
@@ -68,7 +74,14 @@ def ask_person(
 
 
 def answer_run(settings: Settings, run: str, form: PromotionForm) -> FlowRun:
-    """Give a waiting run its answer; "" means the only one that waits."""
+    """Send the answer to a run that waits for approval and return the run.
+
+    Args:
+        run: the run's ID; "": the only run that waits.
+
+    Raises:
+        ConfigError: no such run waits, or Prefect rejected the answer.
+    """
     with connect(settings) as client:
         waiting = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
@@ -79,7 +92,7 @@ def answer_run(settings: Settings, run: str, form: PromotionForm) -> FlowRun:
         answer = client.resume_flow_run(chosen.id, run_input=form.model_dump())
         if answer.status.value != "ACCEPT":
             reason = getattr(answer.details, "reason", "")
-            raise ConfigError(f"run {chosen.id} did not take the answer: {reason}")
+            raise ConfigError(f"Prefect rejected the answer to run {chosen.id}: {reason}")
     return chosen
 
 
@@ -92,12 +105,14 @@ def _choose(waiting: list[FlowRun], run: str) -> FlowRun:
     if not waiting:
         raise ConfigError("no run waits for approval")
     if not run:
-        raise ConfigError(f"several runs wait for approval, name one:{listed}")
+        raise ConfigError(f"several runs wait for approval; give the ID of one:{listed}")
     try:
         wanted = UUID(run)
     except ValueError:
-        raise ConfigError(f"{run!r} is no run id; these wait for approval:{listed}") from None
+        raise ConfigError(
+            f"{run!r} is not a run ID; these runs wait for approval:{listed}"
+        ) from None
     for waiter in waiting:
         if waiter.id == wanted:
             return waiter
-    raise ConfigError(f"run {run} does not wait for approval; these do:{listed}")
+    raise ConfigError(f"run {run} does not wait for approval; these runs do:{listed}")

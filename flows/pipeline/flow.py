@@ -1,4 +1,4 @@
-"""The whole walk: prepare -> finetune -> evaluate -> gate -> record -> promote."""
+"""The main pipeline: prepare -> finetune -> evaluate -> gate -> record -> promote."""
 
 import uuid
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ from tasks.training.finetune import training_prefix
 
 
 def name_run() -> str:
-    """What a run is about: recipe, or the project that was named instead; export, day."""
+    """Return the name of a run: project override or recipe, export, date."""
     parameters = runtime.flow_run.parameters
     recipe = str(parameters.get("recipe", "")).rpartition("/")[2].removesuffix(".yaml")
     subject = (parameters.get("overrides") or {}).get("project", recipe)
@@ -61,7 +61,9 @@ def intent_pipeline(
     recipe: Annotated[str, OneOf(list_recipes)] = "embedded",
     overrides: dict[str, Any] | None = None,
 ) -> State[Any]:
-    """From a labelled iTAG export to a served model, or to the reason why not.
+    """Train, evaluate and promote a model from a labelled iTAG export.
+
+    Ends as Completed if the model was promoted, and as Rejected, with the reason, if not.
 
     Args:
         export_uri: A URI, a path, or a key in the configured store.
@@ -131,7 +133,7 @@ def intent_pipeline(
 def finetune_once(
     settings: Settings, config: PipelineConfig, dataset: DatasetManifest, step: StepTime
 ) -> ModelArtifact:
-    """The model of this dataset and recipe, trained only if no earlier run has."""
+    """Return the model of this dataset and recipe; train it unless an earlier run did."""
     store, prefix = get_store(settings), training_prefix(dataset, config.train)
     done = read_finished(store, prefix, ModelArtifact)
     if done:
@@ -154,7 +156,7 @@ def evaluate_once(
     serve: ServeConfig,
     step: StepTime,
 ) -> EvaluationReport:
-    """The model's report on this test split, asked only if no earlier run has."""
+    """Return the report of the model on this test split; evaluate unless an earlier run did."""
     store, prefix = (
         get_store(settings),
         evaluation_prefix(artifact, dataset, config.evaluate, serve),
@@ -174,7 +176,7 @@ def evaluate_once(
 
 
 def find_champion(settings: Settings, candidate: ModelArtifact) -> ServedModel | None:
-    """What is served now; None when that is nothing, or the candidate itself."""
+    """Return the served model; None if there is none, or if it is the candidate itself."""
     champion = open_target(settings).read().current
     if champion is None or champion.artifact.digest == candidate.digest:
         return None
@@ -184,19 +186,20 @@ def find_champion(settings: Settings, candidate: ModelArtifact) -> ServedModel |
 def evaluate_champion(
     settings: Settings, config: PipelineConfig, dataset: DatasetManifest, champion: ServedModel
 ) -> EvaluationReport:
-    """The served model's report on today's test split."""
+    """Return the report of the served model on this run's test split."""
     step = StepTime(name="champion")
     return evaluate_once(settings, config, dataset, champion.artifact, champion.serve, step)
 
 
 def champion_prefix(config: PipelineConfig, dataset: DatasetManifest, champion: ServedModel) -> str:
+    """Return the prefix in the store of the champion's report on this test split."""
     return evaluation_prefix(champion.artifact, dataset, config.evaluate, champion.serve)
 
 
 def have_approved(
     record: RunRecord, recorded: RecordedRun | None, report: EvaluationReport
 ) -> RunRecord:
-    """The record with a person's answer in it, here and in MLflow."""
+    """Wait for manual approval, and add the answer to the record and to MLflow."""
     config = record.config
     answer = ask_person(record.decision, report, config.project, config.gate.approval_timeout_hours)
     answered = record.model_copy(update={"decision": approve(record.decision, answer)})
@@ -204,7 +207,7 @@ def have_approved(
         if recorded:
             record_verdict(answered, recorded)
             return answered
-        error = "it was not recorded before the answer either"
+        error = "the run itself is not recorded in MLflow yet"
     except TrackingError as failure:
         error = str(failure)
     queue_record(answered, error)
@@ -212,14 +215,14 @@ def have_approved(
 
 
 def read_asked_at() -> datetime:
-    """When this run was created: a retry of it, or its start by a late worker, changes nothing."""
+    """Return when this run was created, which retries and a late start do not change."""
     with get_client(sync_client=True) as client:
         created = client.read_flow_run(uuid.UUID(runtime.flow_run.id)).created
     return created or datetime.now(UTC)
 
 
 def note_release(settings: Settings, record: RunRecord, version: str, asked_at: datetime) -> None:
-    """Whoever dies in the promotion, `intent promote` can end it."""
+    """Record the accepted model, so that `intent promote` can resume if this process dies."""
     release = Release(
         artifact=record.artifact,
         serve=record.config.serve,

@@ -1,4 +1,4 @@
-"""What came of a run, and how long its steps took."""
+"""The outcome of a run and the time of its steps."""
 
 import contextlib
 import time
@@ -15,7 +15,7 @@ from tasks.tracking.record import RecordedRun
 
 
 class StepTime(BaseModel):
-    """How long a step took; a reused one found its work done by an earlier run."""
+    """The time of a step; `reused` if an earlier run had done its work."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,7 +25,7 @@ class StepTime(BaseModel):
 
 
 class PipelineOutcome(BaseModel):
-    """What came of a run; kept in the store under `outcomes/<flow run id>`."""
+    """The outcome of a run, stored under `outcomes/<flow run id>`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,15 +34,15 @@ class PipelineOutcome(BaseModel):
     dataset: DatasetManifest
     artifact: ModelArtifact
     recorded: RecordedRun | None
-    """None while MLflow does not answer; the record waits in the store."""
+    """None if MLflow did not answer; the record then waits in the store."""
     served: ServedModel | None
-    """What the public address serves now, whichever way it was decided."""
+    """The served model after the run, promoted or not."""
     steps: tuple[StepTime, ...]
 
 
 @contextlib.contextmanager
 def timed(name: str, steps: list[StepTime]) -> Iterator[StepTime]:
-    """Measure a step's wall clock."""
+    """Measure the wall-clock time of a step and append it to `steps`."""
     step = StepTime(name=name)
     started = time.monotonic()
     yield step

@@ -1,4 +1,4 @@
-"""A run's record in MLflow: written when its gate has decided, or when MLflow answers again."""
+"""Record runs in MLflow, and retry the records that failed to upload."""
 
 import logging
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def record_or_queue(settings: Settings, record: RunRecord) -> RecordedRun | None:
-    """MLflow holds no model up: what it does not take waits in the store."""
+    """Record a run in MLflow; if MLflow fails, queue the record in the store and return None."""
     try:
         record_queued(settings)
         return record_run(record)
@@ -33,7 +33,7 @@ def record_or_queue(settings: Settings, record: RunRecord) -> RecordedRun | None
 
 
 def record_queued(settings: Settings) -> int:
-    """Write what waits; returns how much still cannot be. `TrackingError` when MLflow fails."""
+    """Upload the queued records and return how many failed. Raises `TrackingError` on MLflow's."""
     store = get_store(settings)
     num_waiting = 0
     for key in [entry.key for entry in store.list(UNRECORDED.prefix)]:
@@ -45,11 +45,11 @@ def record_queued(settings: Settings) -> int:
             if served:
                 point_champion(settings, served.project, served.version)
         except (ServiceError, ValidationError) as error:
-            logger.warning("%s is still not in MLflow: %s", key, error)
+            logger.warning("failed to record %s in MLflow: %s", key, error)
             num_waiting += 1
             if isinstance(error, TrackingError):
                 raise
             continue
         store.delete(key)
-        logger.info("%s is in MLflow now: %s", key, recorded.url)
+        logger.info("recorded %s in MLflow: %s", key, recorded.url)
     return num_waiting

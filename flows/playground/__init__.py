@@ -1,1 +1,1 @@
-"""The page to try the served model."""
+"""The web page of `intent try`."""

@@ -1,4 +1,4 @@
-"""What the page of `intent try` asks: the served model, and a candidate beside it."""
+"""The models that the page of `intent try` queries: the served one, and a candidate."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -21,26 +21,26 @@ from tasks.storage.step_results import get_store, read_finished
 from tasks.system.processes import in_use, is_in_use
 
 _TIMEOUT_S = 30
-# A person waits: what is down is said soon rather than tried for long.
+# A user waits for the page: report a server that is down soon.
 _MAX_RETRIES = 1
 
 
 class ModelEndpoint(BaseModel):
-    """Where a model is asked, under which name, with which key."""
+    """Address, model name and key of a model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_url: str
     key: SecretStr
     model: str
-    """An alias, or a content name."""
+    """Alias or content name."""
     system_prompt: str = ""
-    """For a content name, to which the server adds none."""
+    """Sent with requests to a content name, for which the server adds no system prompt."""
     version: str = ""
-    """In the registry, where the server does not say it."""
+    """Version in the registry, if the server does not report it."""
 
     def connect(self) -> IntentClient:
-        """Raises `ConfigError` for an address or a key that can never work."""
+        """Return a client. Raises `ConfigError` for an invalid address or key."""
         return IntentClient(
             self.base_url,
             self.key.get_secret_value(),
@@ -48,13 +48,13 @@ class ModelEndpoint(BaseModel):
             system_prompt=self.system_prompt,
             timeout_s=_TIMEOUT_S,
             max_retries=_MAX_RETRIES,
-            # Nothing is less sure than this: confidences come and no answer is dropped.
+            # 0 requests confidences without dropping any answer.
             abstain_below=0,
         )
 
 
 class Reply(BaseModel):
-    """A model's answer; without one, why there is none."""
+    """A model's answer, or the error in `problem`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,20 +64,20 @@ class Reply(BaseModel):
 
 
 def find_served(settings: Settings) -> ModelEndpoint:
-    """What callers ask at this moment. Raises `ServingError` when nothing is served."""
+    """Return the served model. Raises `ServingError` if no model is being served."""
     served = open_target(settings).read().current
     if served is None:
-        raise ServingError("no model is served: run the pipeline first (`make demo`)")
+        raise ServingError("no model is being served: run the pipeline first (`make demo`)")
     key = SecretStr(settings.read_inference_key())
     return ModelEndpoint(base_url=settings.local_endpoint, key=key, model=served.alias)
 
 
 @contextlib.contextmanager
 def open_candidate(settings: Settings, candidate: str, alias: str = "") -> Iterator[ModelEndpoint]:
-    """The way to a candidate: a model's content name, or the address of another server.
+    """Yield the endpoint of a candidate: a content name, or the base URL of another server.
 
-    A model's server is started when none has it, and stopped after when nothing else needs it.
-    Raises `ConfigError` for a name that nobody knows, and for an address without a key.
+    For a content name a model server is started if needed, and stopped afterwards if nothing else
+    uses it. Raises `ConfigError` for an unknown name, and for a base URL without a key.
     """
     if "://" in candidate:
         yield _find_elsewhere(settings, candidate, alias)
@@ -103,7 +103,7 @@ def open_candidate(settings: Settings, candidate: str, alias: str = "") -> Itera
 def ask_all(
     settings: Settings, utterance: str, candidate: ModelEndpoint | None
 ) -> tuple[Reply, ...]:
-    """The served model's answer and the candidate's, both asked at once."""
+    """Query the served model and the candidate at the same time; return both replies."""
 
     def ask(endpoint: ModelEndpoint | None) -> Reply:
         try:
@@ -120,7 +120,7 @@ def ask_all(
 
 
 def do_differ(replies: Sequence[Reply]) -> bool | None:
-    """Whether two answers mean different calls; None when there are no two."""
+    """Return whether two answers contain different calls; None if there are not two answers."""
     answers = [reply.answer for reply in replies if reply.answer]
     if len(answers) < 2:
         return None
@@ -132,7 +132,7 @@ def do_differ(replies: Sequence[Reply]) -> bool | None:
 
 def _find_elsewhere(settings: Settings, base_url: str, alias: str) -> ModelEndpoint:
     if settings.candidate_key is None:
-        raise ConfigError(f"INTENT_CANDIDATE_KEY is not set: {base_url} is asked with that key")
+        raise ConfigError(f"INTENT_CANDIDATE_KEY is not set: set it to the API key of {base_url}")
     served = open_target(settings).read().current
     model = alias or (served.alias if served else "intent")
     endpoint = ModelEndpoint(base_url=base_url, key=settings.candidate_key, model=model)
@@ -141,7 +141,10 @@ def _find_elsewhere(settings: Settings, base_url: str, alias: str) -> ModelEndpo
 
 
 def _find_candidate(settings: Settings, name: str) -> tuple[ModelArtifact, ServeConfig, str]:
-    """The model, how it is served, its version; one that was not accepted as the served one is."""
+    """Return a model, its serve section and its version.
+
+    A model that no gate accepted is served with the settings of the served model.
+    """
     if is_content_name(name):
         store = get_store(settings)
         if release := read_finished(store, release_prefix(name), Release):
@@ -151,6 +154,6 @@ def _find_candidate(settings: Settings, name: str) -> tuple[ModelArtifact, Serve
         if artifact and served:
             return artifact, served.serve, ""
     raise ConfigError(
-        f"{name!r} is no model in the store: give its content name, as intent-0123456789ab, "
-        "from the run's page or `intent status`, or the address of a server"
+        f"model {name!r} not found in the store: give a content name such as intent-3f2a9c01b7de "
+        "(see the run's page or `intent status`), or the base URL of a server"
     )

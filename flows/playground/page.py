@@ -1,7 +1,7 @@
-"""The page of `intent try`: an utterance in, the calls out, a candidate beside the served model.
+"""The page of `intent try`: query the served model and a candidate side by side.
 
-All that it shows and loads comes from this process: no telemetry, no link to share, no fonts or
-scripts of others.
+The page loads everything from this process: no telemetry, no share links, no external fonts or
+scripts.
 """
 
 from fastapi import FastAPI
@@ -16,7 +16,7 @@ from tasks.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-# The browser itself refuses whatever gradio might load from elsewhere.
+# Makes the browser block anything that gradio might load from another host.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; "
@@ -40,9 +40,9 @@ _CSS = """
 _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""
 <p class="utterance">{{ utterance }}</p>
 {% if differs %}
-<p class="verdict differs" role="status">≠ The two disagree 两个模型的回答不一致</p>
+<p class="verdict differs" role="status">≠ The models disagree 两个模型的回答不一致</p>
 {% elif differs is false %}
-<p class="verdict agrees" role="status">= The two agree 两个模型的回答一致</p>
+<p class="verdict agrees" role="status">= The models agree 两个模型的回答一致</p>
 {% endif %}
 <div class="asked">
 {% for title, reply, others in sides %}
@@ -52,7 +52,7 @@ _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 {% else %}
 {% set answer = reply.answer %}
 {% if answer.calls is none %}
-<p class="problem">Not a call 无法解析: {{ answer.error }}</p>
+<p class="problem">Cannot be parsed 无法解析: {{ answer.error }}</p>
 {% else %}
 <table class="calls"><tr><th>Intent 意图</th><th>Slot 参数</th><th>Value 值</th></tr>
 {% for call in answer.calls %}
@@ -71,7 +71,7 @@ _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 </td></tr>
 <tr><th>Model 模型</th><td class="model">{{ answer.model or "-" }}</td></tr>
 <tr><th>Version 版本</th><td class="version">{{ reply.version or "-" }}</td></tr>
-<tr><th>Took 用时</th><td>{{ "%.0f ms" | format(answer.latency_ms) }}</td></tr>
+<tr><th>Latency 用时</th><td>{{ "%.0f ms" | format(answer.latency_ms) }}</td></tr>
 </table>
 {% endif %}
 </section>
@@ -81,16 +81,15 @@ _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 
 
 def create_page(settings: Settings, candidate: ModelEndpoint | None, host: str) -> FastAPI:
-    """The page as an application to be served at `host`.
+    """Return the page as an application to serve at `host`.
 
-    Raises `ConfigError` when gradio is not installed.
+    Raises `ConfigError` if gradio is not installed.
     """
     try:
         import gradio as gr
     except ImportError as error:
         raise ConfigError(
-            "the page is made with gradio, which is not installed: "
-            "pip install 'intent-pipeline[web]'"
+            "`intent try` needs gradio, which is not installed: pip install 'intent-pipeline[web]'"
         ) from error
 
     def answer(utterance: str) -> str:
@@ -134,13 +133,13 @@ def create_page(settings: Settings, candidate: ModelEndpoint | None, host: str) 
     )
     mounted.add_middleware(_OnlyFromHere)
     if host in LOOPBACK:
-        # A page of elsewhere whose name was turned to this address would else have it read.
+        # Prevents DNS rebinding: another site's name that resolves to this address.
         mounted.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
     return mounted
 
 
 def show_answers(utterance: str, replies: tuple[Reply, ...]) -> str:
-    """The answers as HTML, side by side; what the models wrote is text and nothing more."""
+    """Return the answers as HTML, side by side; all text of models is escaped."""
     titles = ("Champion 当前模型", "Candidate 候选模型")
     calls = [reply.answer.calls if reply.answer else None for reply in replies]
     others = list(reversed(calls)) if len(replies) > 1 else [None]
@@ -152,7 +151,7 @@ def show_answers(utterance: str, replies: tuple[Reply, ...]) -> str:
 
 
 class _OnlyFromHere:
-    """Tells the browser to load nothing from elsewhere, and to send nobody where it is."""
+    """Middleware that sets the content security policy and sends no referrer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

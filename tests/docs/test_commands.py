@@ -1,21 +1,19 @@
-"""Every command on the pages is one: its words exist in the programs, its files in the checkout."""
+"""Commands on the pages are valid: words, options, files, settings and metrics exist."""
 
 import functools
 import importlib
 import re
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 import yaml
 from prometheus_client import CollectorRegistry
 
-from flows.cli.main import app
 from intent_core.serving.metrics import Metrics
 from tasks.settings import Settings
 from tasks.settings.pai import PaiSettings
+from tests.support.docs.intent_commands import INTENT, find_command, parse_intent
 from tests.support.docs.markdown_pages import (
     PAGES,
     ROOT,
@@ -27,9 +25,8 @@ from tests.support.docs.markdown_pages import (
     split_commands,
 )
 
-INTENT: Any = typer.main.get_command(app)
 COMMANDS = {page: list_commands(page) for page in PAGES}
-READERS = {  # they make these themselves
+READERS = {  # created by the reader
     "deployments/kubernetes/overlays/site",
     "deployments/recipes/music.yaml",
     "docker/secrets/",
@@ -47,28 +44,8 @@ OF_THE_VLLM_PROCESS = {
 each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
-def find_command(command: Any, words: list[str]) -> tuple[Any, list[str]]:
-    """The command that the words name, and the words that are left."""
-    while words and words[0] in vars(command).get("commands", {}):
-        command, words = command.commands[words[0]], words[1:]
-    return command, words
-
-
-def parse_intent(words: list[str]) -> None:
-    command, rest = find_command(INTENT, words)
-    if "commands" in vars(command):
-        assert rest == ["--help"], f"there is no `intent {' '.join(words)}`"
-        return
-    try:
-        command.make_context(command.name, list(rest))
-    except Exception as error:  # typer carries its own copy of click, whose classes are private
-        if type(error).__name__ != "Exit":
-            message = getattr(error, "message", error)
-            pytest.fail(f"`intent {' '.join(words)}`: {message}")
-
-
 @each_page
-def test_what_stands_in_a_block_is_parsed_by_intent(page: Path) -> None:
+def test_commands_in_blocks_are_accepted_by_the_parser(page: Path) -> None:
     for words in COMMANDS[page]:
         arguments = find_arguments(words, "intent")
         if arguments is not None:
@@ -76,7 +53,7 @@ def test_what_stands_in_a_block_is_parsed_by_intent(page: Path) -> None:
 
 
 @each_page
-def test_what_stands_in_a_line_is_a_command_with_these_options(page: Path) -> None:
+def test_commands_in_lines_have_these_options(page: Path) -> None:
     for code in read_code(page):
         if not re.match(r"(\S*/)?intent [a-z]", code):
             continue
@@ -99,14 +76,14 @@ def test_what_stands_in_a_line_is_a_command_with_these_options(page: Path) -> No
         "cd x && docker compose exec worker with-secrets intent stat",
     ],
 )
-def test_a_wrong_command_is_told(shell: str) -> None:
+def test_a_wrong_command_fails(shell: str) -> None:
     calls = [find_arguments(words, "intent") for words in split_commands(shell)]
     (call,) = [call for call in calls if call is not None]
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         parse_intent(call)
 
 
-def test_a_block_is_taken_apart() -> None:
+def test_a_block_is_split_into_commands() -> None:
     shell = """
         export INTENT_FLEET=intent   # a setting
         KEY=1 intent ask "a; b" | head -n 1 && cat > file <<'END'
@@ -125,7 +102,7 @@ def test_a_block_is_taken_apart() -> None:
 
 @functools.cache
 def list_deployments() -> set[str]:
-    """The names Prefect knows: flow, slash, deployment."""
+    """Return the deployments of prefect.yaml as `flow/deployment`."""
     names = set()
     for deployment in yaml.safe_load(read(ROOT / "prefect.yaml"))["deployments"]:
         module, _, name = deployment["entrypoint"].rpartition(".")
@@ -140,7 +117,7 @@ def list_prefect_calls() -> list[list[str]]:
     return [list(one) for one in dict.fromkeys(map(tuple, found))]
 
 
-def test_prefect_knows_its_commands() -> None:
+def test_prefect_accepts_its_commands() -> None:
     from prefect.cli._app import _app
 
     calls = list_prefect_calls()
@@ -150,8 +127,8 @@ def test_prefect_knows_its_commands() -> None:
 
 
 @each_page
-def test_who_types_prefect_is_told_of_the_server(page: Path) -> None:
-    """Without its address `prefect` starts a server of its own, and finds nothing there."""
+def test_pages_with_prefect_commands_set_the_server(page: Path) -> None:
+    """Without PREFECT_API_URL, `prefect` would start a temporary, empty server."""
     if any(words[0].endswith("prefect") for words in COMMANDS[page]):
         assert "PREFECT_API_URL" in read(page)
 
@@ -193,7 +170,7 @@ def test_variables_are_settings(page: Path) -> None:
     known |= {f"INTENT_PAI_{name.upper()}" for name in PaiSettings.model_fields}
     known |= OF_THE_VLLM_PROCESS
     for name in set(re.findall(r"INTENT_[A-Z0-9_]+", read(page))):
-        # INTENT_PAI_* and the like.
+        # A prefix such as INTENT_PAI_*.
         whole = any(one.startswith(name) for one in known) if name.endswith("_") else name in known
         assert whole, name
 

@@ -1,4 +1,4 @@
-"""The pages hold together: links, both languages, and commands that do what they say."""
+"""Links of the pages resolve, both languages agree, and safe commands print what is shown."""
 
 import itertools
 import os
@@ -63,7 +63,7 @@ def test_twins_say_the_same(english: Path, chinese: Path) -> None:
 
 
 def is_safe(shell: str) -> bool:
-    """Whether a block asks no server, and writes only where it stands."""
+    """Return whether a block uses no server and writes only to its working directory."""
     return all(map(_is_safe_command, split_commands(shell)))
 
 
@@ -76,7 +76,7 @@ def _is_safe_command(words: list[str]) -> bool:
 
 
 def list_runs() -> list[tuple[Path, list[tuple[str, str]]]]:
-    """Per page the blocks that may be run, each with the output that is shown below it."""
+    """Return by page the blocks that are safe to run, each with the output below it."""
     found = []
     for page, _ in TWINS:
         blocks = read_blocks(page)
@@ -85,7 +85,7 @@ def list_runs() -> list[tuple[Path, list[tuple[str, str]]]]:
             for block, shown in itertools.pairwise([*blocks, Block("", "")])
             if block.language in SHELL and is_safe(block.text)
         ]
-        if runs and page.name != GENERATED:  # its commands name files of the reader's
+        if runs and page.name != GENERATED:  # its commands need the reader's files
             found.append((page, runs))
     return found
 
@@ -95,7 +95,7 @@ def test_some_pages_have_commands_to_run() -> None:
     assert len(runs) > 3 and all(shown for _, shown in runs)
 
 
-@pytest.mark.timeout(600)  # several programs, one after the other
+@pytest.mark.timeout(600)  # runs several programs one after the other
 @pytest.mark.parametrize(("page", "runs"), list_runs(), ids=lambda one: getattr(one, "name", ""))
 def test_safe_commands_do_what_the_page_shows(
     page: Path, runs: list[tuple[str, str]], tmp_path: Path

@@ -1,4 +1,4 @@
-"""docs/pai.md names every command."""
+"""docs/pai.md mentions every command of `intent pai`."""
 
 import typer
 

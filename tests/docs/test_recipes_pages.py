@@ -1,4 +1,4 @@
-"""docs/recipes.md and its Chinese: what the models say, all of it, and nothing that they do not."""
+"""The generated pages docs/recipes.md and docs/recipes.zh.md match the models."""
 
 import itertools
 import re

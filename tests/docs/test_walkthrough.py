@@ -1,7 +1,7 @@
-"""A stranger's walk: the users' pages from top to bottom on a fresh clone, each command as written.
+"""Run the commands of the users' pages in order, as written, in a fresh clone (`make walk`).
 
-`make walk`. It takes ports 4200, 5000 and 8000, as the pages do, and an hour on two cores. The
-transcript stays in the folder that the test names at its start.
+Uses the ports of the pages (4200, 5000, 8000) and takes an hour on two cores. The transcript stays
+in the folder that the test prints at its start.
 """
 
 import json
@@ -33,12 +33,12 @@ MODEL = "intent-3f2a9c01b7de"
 
 @dataclass
 class Walker:
-    """The clone, its shell, and what the pages' readers have by then."""
+    """The clone, its shell, and the processes that earlier commands started."""
 
     checkout: Path
     shell: Shell
     waiting: tuple[str, Running] | None = None
-    """A run that waits for a person: its id, its process."""
+    """ID and process of a run that waits for approval."""
     running: list[Running] = field(default_factory=list)
 
     def start(self, command: str) -> Running:
@@ -52,28 +52,28 @@ Change = Callable[[Walker, str], str]
 
 @dataclass(frozen=True)
 class Rule:
-    """How a command of a page is typed here; `command` is searched in it."""
+    """How to run the commands of a page that match the pattern `command`."""
 
     command: str
     codes: tuple[int, ...] = (0,)
     prepare: Preparation | None = None
     change: Change | None = None
-    """What stands for a name or an address of the reader's."""
+    """Replaces placeholders in the command: names and addresses of the reader."""
     until: str = ""
-    """It runs on; a person ends it by Ctrl-C when this address answers, or this was printed."""
+    """For a command that keeps running: stop it once this URL answers or this text is printed."""
     needs: str = ""
-    """What is not here: the command is left out."""
+    """Missing requirement; the command is skipped."""
 
 
 def write_music(walker: Walker) -> None:
-    """The reader's own export: some rows of the sample."""
+    """Write the reader's export: some rows of the sample."""
     rows = SAMPLE.read_bytes().splitlines(keepends=True)[:MUSIC_ROWS]
     (walker.checkout / "exports").mkdir(exist_ok=True)
     (walker.checkout / "exports" / "music.manifest").write_bytes(b"".join(rows))
 
 
 def put_music(walker: Walker) -> None:
-    """The same in the store, as exports arrive there, with the project that takes them."""
+    """Put the export into the store, and its project into the projects file."""
     folder = walker.checkout / ".intent" / "store" / "exports" / "music"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("2026-11.manifest", "export.manifest"):
@@ -85,14 +85,14 @@ def put_music(walker: Walker) -> None:
 
 
 def deploy(walker: Walker) -> None:
-    """What a platform team has done before annotators are told of it."""
+    """Create the deployments, as a platform team does before annotators start."""
     server = "PREFECT_API_URL=http://127.0.0.1:4200/api"
     deployed = walker.shell.type(f"{server} prefect --no-prompt deploy --all")
     assert deployed.code == 0, deployed.output
 
 
 def write_recipe(walker: Walker) -> None:
-    """What a reader of first-run sets in the copied recipe; so few rows make no good model."""
+    """Edit the copied recipe as first-run describes, with thresholds for so few rows."""
     path = walker.checkout / "music.yaml"
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     recipe["project"] = "music"
@@ -119,7 +119,7 @@ def wait_for_approval(max_regression: str) -> Preparation:
 
 
 def settle(walker: Walker) -> None:
-    """Until the run that was answered has ended."""
+    """Wait until the run that was answered has ended."""
     if walker.waiting:
         walker.waiting[1].wait(300)
         walker.waiting = None
@@ -130,8 +130,8 @@ def name_waiting(walker: Walker, command: str) -> str:
     return command.replace(RUN_ID, walker.waiting[0])
 
 
-def name_former(walker: Walker, command: str) -> str:
-    """A model that was served, and is not now."""
+def name_previous(walker: Walker, command: str) -> str:
+    """Insert the previous model."""
     settle(walker)
     served = json.loads((walker.checkout / ".intent" / "serving.json").read_text())
     return command.replace(MODEL, str(served["previous"]["artifact"]["name"]))
@@ -149,7 +149,7 @@ def find_predictions(walker: Walker) -> None:
 
 
 def start_servers(walker: Walker) -> None:
-    """Prefect and MLflow of the reader's own."""
+    """Start the reader's own servers of Prefect and MLflow."""
     home = f"PREFECT_HOME={walker.checkout.parent / 'prefect'}"
     prefect = walker.start(f"env {home} prefect server start --port {PREFECT_PORT}")
     tables = f"sqlite:///{walker.checkout.parent / 'mlflow.db'}"
@@ -172,13 +172,13 @@ def name_backups(walker: Walker, command: str) -> str:
 
 
 def leave_out_servers(walker: Walker, command: str) -> str:
-    """The reader's own servers have no PostgreSQL here."""
+    """Leave out the databases of the reader's own servers, which have no PostgreSQL here."""
     own = "INTENT_PREFECT_URL" in walker.shell.type("env", quiet=True).output
     return name_backups(walker, command) + (" --without prefect --without mlflow" if own else "")
 
 
 def name_scheduled(walker: Walker, command: str) -> str:
-    """A run that waits for a worker."""
+    """Insert a run that waits for a worker."""
     url = "http://127.0.0.1:4200/api/flow_runs/filter"
     wanted = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
     return command.replace(RUN_ID, httpx.post(url, json=wanted).json()[0]["id"])
@@ -206,7 +206,7 @@ RULES = [
     Rule("^git clone", needs="an address; the clone is there"),
     Rule("^intent watch music", prepare=deploy),
     Rule("^make demo GATE=strict", codes=(2,)),
-    Rule("^intent try --candidate", change=name_former, until="http://127.0.0.1:7860"),
+    Rule("^intent try --candidate", change=name_previous, until="http://127.0.0.1:7860"),
     Rule("^intent try", until="http://127.0.0.1:7860"),
     Rule("^intent check exports/music.manifest", prepare=write_music),
     Rule("^intent run exports/music.manifest", prepare=write_recipe),
@@ -217,7 +217,7 @@ RULES = [
     Rule("^intent approve", (0,), wait_for_approval("0.7"), name_waiting),
     Rule("^intent run .*min_parameter_accuracy=0.85", codes=(1,)),
     Rule("^intent run exports/snips_en/.* train.freeze_layers=24", codes=(1,)),
-    Rule(f"^intent promote {MODEL}", change=name_former),
+    Rule(f"^intent promote {MODEL}", change=name_previous),
     Rule("^export INTENT_(STORE|OSS_ENDPOINT)=", needs="Alibaba's store"),
     Rule("^export INTENT_PREFECT_URL", (0,), start_servers, name_servers),
     Rule("^export INTENT_MLFLOW_URL", change=name_servers),
@@ -233,7 +233,7 @@ def walker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
     for port in (4200, 5000, 8000, 7860, PREFECT_PORT, MLFLOW_PORT):
         with socket.socket() as one:
             taken = one.connect_ex(("127.0.0.1", port)) == 0
-        assert not taken, f"port {port} is taken: `intent down` where the platform runs"
+        assert not taken, f"port {port} is in use: stop the platform with `intent down`"
     folder = tmp_path_factory.mktemp("walk")
     checkout, transcript = folder / "intent-pipeline", folder / "transcript.txt"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(checkout)], check=True)
@@ -255,7 +255,7 @@ def walker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walker]:
 
 
 def type_command(walker: Walker, command: str) -> None:
-    """Fails where its exit code is another than the page lets one expect."""
+    """Run a command; fail unless its exit code is one that its rule allows."""
     rule = next((rule for rule in RULES if re.search(rule.command, command)), Rule(""))
     if rule.needs:
         return
@@ -283,7 +283,7 @@ def test_each_command_does_what_its_page_says(page: str, walker: Walker) -> None
             type_command(walker, command)
 
 
-def test_every_rule_is_of_a_command_that_stands_there() -> None:
+def test_every_rule_matches_a_command_of_a_page() -> None:
     shells = [shell for page in PAGES for shell in read_shell(ROOT / page)]
     typed = [line for shell in shells for line in split_lines(shell)]
     for rule in RULES:

@@ -1,4 +1,4 @@
-"""The flow `finetune` trains on PAI when an image is named, else in a process of this machine."""
+"""The flow `finetune` trains on PAI if an image is set, otherwise on this machine."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_an_image_decides(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither place gets far: the job fails at once, and the dataset has no file to train on."""
+    """Both fail early: the job fails immediately, and the dataset has no training file."""
     with running_scene(tmp_path, monkeypatch) as scene:
         for name in ("home", "store", "oss_endpoint"):
             monkeypatch.setenv(f"INTENT_{name.upper()}", str(getattr(scene.settings, name)))

@@ -1,4 +1,4 @@
-"""Nothing that we start tells anybody outside this machine anything, as it is installed."""
+"""No process of the pipeline connects to another machine with default settings."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.support.scenarios.pipeline_runs import prepare_walk
 from tests.support.servers.otlp_collector import running_collector
 from tests.support.servers.seaweedfs import free_ports
 
-# These fail within the kernel: no packet leaves, not even in a test.
+# Connecting to it fails in the kernel, so that no packet is sent.
 _NOWHERE = "255.255.255.255"
 _REACHES_OUT = f"""
 import socket
@@ -42,9 +42,9 @@ def test_who_reaches_out_is_seen_however_far_down(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_whole_walk_reaches_for_nothing_outside(tmp_path: Path, tiny_model: Path) -> None:
-    """Servers, training, evaluation, promotion, a question and the way down, all of it watched.
+    """Trace servers, training, evaluation, promotion, one question and the shutdown.
 
-    The environment has nothing in it that would keep a dependency quiet: that is our part.
+    The environment does not disable any telemetry: `tasks.settings` must do that.
     """
     walk = prepare_walk(tmp_path, tiny_model)
     ports = [str(port) for port in free_ports(3)]
@@ -83,7 +83,7 @@ def test_a_whole_walk_reaches_for_nothing_outside(tmp_path: Path, tiny_model: Pa
 
 
 def look_at_lines(said: str, logs: Path) -> None:
-    """Whatever of it is ours is JSON, and says which run and which model it is about."""
+    """Check that log lines are JSON and contain the run and the model."""
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     about = [line for line in lines if "flow_run_id" in line and "project" in line]
     assert {line["project"] for line in about} == {"walk"}

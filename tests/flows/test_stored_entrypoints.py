@@ -1,4 +1,4 @@
-"""Entrypoints that users' Prefect servers have stored go on naming the flows they named."""
+"""Entrypoints stored in users' Prefect servers still load the same flows."""
 
 from typing import Any
 

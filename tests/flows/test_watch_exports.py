@@ -1,4 +1,4 @@
-"""Exports that arrive: one run for each content, whoever looks, however often, across crashes."""
+"""One run for each content of an export, with several watchers and across crashes."""
 
 import json
 import os
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.flow, pytest.mark.timeout(240)]
 
 
 class Scene:
-    """A store, a project file and a deployment of their own."""
+    """A separate store, projects file and deployment."""
 
     def __init__(self, settings: Settings, store: ObjectStore, deployment: UUID) -> None:
         self.settings = settings
@@ -64,7 +64,7 @@ def scene(platform: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def put_export(scene: Scene, key: str, extra: str = "") -> None:
-    """An export whose content no other test has: Prefect's server is theirs, too."""
+    """Put an export with unique content: other tests use the same Prefect server."""
     path = Path(scene.settings.projects).with_name("export")
     write_export(path)
     own = to_itag({"instruction": f"stop {scene.deployment}", "output": "music_exit()"})
@@ -80,7 +80,7 @@ def test_an_export_is_taken_once_however_often_one_looks(scene: Scene) -> None:
     (run,) = scene.runs()
     assert str(run.id) == run_id
     assert run.parameters["recipe"] == "embedded"
-    # The recipe is another project's: the run is this one's everywhere.
+    # The recipe names another project; the run overrides it.
     assert run.parameters["overrides"] == {"project": "music"}
     snapshot = run.parameters["export_uri"]
     assert scene.store.read(snapshot) == scene.store.read("exports/music/a.manifest")
@@ -136,7 +136,7 @@ def test_an_annotator_names_the_project_and_gets_the_newest_export(scene: Scene)
     assert take_export("music", "exports/music/b.manifest") == first
     assert len(scene.runs()) == 2
     with pytest.raises(
-        ConfigError, match="no project 'musik' in the projects file; there is: music"
+        ConfigError, match="no project 'musik' in the projects file; known projects: music"
     ):
         take_export("musik")
 
@@ -147,7 +147,9 @@ def test_a_server_without_our_deployments_says_what_to_type(
     put_export(scene, "exports/music/a.manifest")
     monkeypatch.setenv("INTENT_PIPELINE_DEPLOYMENT", "intent-pipeline/nowhere")
     get_settings.cache_clear()
-    with pytest.raises(ConfigError, match="'intent-pipeline/nowhere': `prefect --no-prompt deploy"):
+    with pytest.raises(
+        ConfigError, match="'intent-pipeline/nowhere': run `prefect --no-prompt deploy"
+    ):
         watch_exports()
 
 
@@ -156,7 +158,7 @@ def test_a_project_without_exports_says_so(scene: Scene) -> None:
         take_export("music")
 
 
-# Before: the run is started, the ledger has it, the watcher has seen that it is taken.
+# Killed before: the run starts, the ledger records it, the watcher marks the export as taken.
 KILLED_BEFORE = [("work/exports/", 1), ("/ledger/music/taken/", 1), ("/ledger/music/seen/", 2)]
 
 

@@ -1,1 +1,1 @@
-"""Commands on exports and datasets."""
+"""Commands that read and check exports."""

@@ -1,4 +1,4 @@
-"""`intent check`: what the data check says of an export, without a run."""
+"""`intent check`: print the data check of an export."""
 
 from pathlib import Path
 
@@ -15,22 +15,22 @@ from tasks.settings import get_settings
 
 
 def count_sample_tokens(samples: list[Sample], train: TrainConfig) -> list[int]:
-    """The tokens of each sample for the recipe's base model, which is fetched."""
+    """Return the number of tokens of each sample; downloads the base model if needed."""
     return count_tokens(samples, train, fetch_base_model(get_settings(), train.base_model).path)
 
 
 def show_check(console: Console, path: Path, check: ExportCheck) -> None:
-    """The check for a person: rows, then findings, each with what to do."""
+    """Print the numbers of rows, then the findings, each with its remedy."""
     console.print(
         f"{path}: {check.records} of {check.objects} rows are usable, {check.utterances} "
-        f"different utterances, {check.intents} intents",
+        f"distinct utterances, {check.intents} intents",
         soft_wrap=True,
         markup=False,
     )
     show_counts(check.reasons, check.reports)
     table = Table(show_lines=True)
     table.add_column("rule", no_wrap=True)
-    table.add_column("what, and what to do", overflow="fold")
+    table.add_column("finding and remedy", overflow="fold")
     for finding in check.findings:
         colour = "yellow" if finding.severity == "warning" else "default"
         said = Text.assemble(finding.message, "\n", (finding.remedy, "italic"))

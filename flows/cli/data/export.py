@@ -1,4 +1,4 @@
-"""`intent convert`, `check` and `manifest`: labelled data in files, no server needed."""
+"""`intent convert`, `check` and `manifest`: work on files of labelled data, without servers."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flows.cli.completion import complete_files
 from flows.cli.terminal import (
     AsJson,
     Overrides,
@@ -24,32 +25,55 @@ from tasks.settings import get_settings
 
 export_app = typer.Typer()
 
+Export = typer.Argument(help="iTAG export, training JSON or JSONL.", autocompletion=complete_files)
+
 MaxRejectionRate = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Share of unusable rows that is still accepted."),
+    typer.Option(
+        min=0,
+        max=1,
+        help="Accepted share of rejected rows; default: `data.max_rejection_rate` of the recipe.",
+    ),
 ]
 
 
 @export_app.command()
 def convert(
-    export: Annotated[Path, typer.Argument(help="An iTAG export, training JSON or JSONL.")],
-    out: Annotated[Path, typer.Option(help="Where [{instruction, output}] goes.")],
+    export: Annotated[Path, Export],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File to write: a JSON array of {instruction, output}.",
+            autocompletion=complete_files,
+        ),
+    ],
     rejected: Annotated[
-        Path | None, typer.Option(help="Where rejected rows go, with reasons (JSONL).")
+        Path | None,
+        typer.Option(
+            help="File for rejected rows and their reasons (JSONL).", autocompletion=complete_files
+        ),
     ] = None,
     reports: Annotated[
         Path | None,
-        typer.Option(help="Where notes on usable rows go: stages that disagree, repairs (JSONL)."),
+        typer.Option(
+            help="File for notes on usable rows: repairs, stages that disagree (JSONL).",
+            autocompletion=complete_files,
+        ),
     ] = None,
     max_rejection_rate: MaxRejectionRate = None,
     recipe: Recipe = None,
     override: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert an iTAG export to training data; no bad row is lost or fatal.
+    """Convert an iTAG export to training data.
 
-    Both iTAG formats, JSONL and training JSON are read, gzipped or not. When more rows are
-    unusable than accepted, the most frequent reasons are listed and nothing is written to --out.
+    Reads both iTAG formats, JSONL and training JSON, gzipped or not. A row that cannot be used is
+    rejected with its reason. If more rows are rejected than `--max-rejection-rate` allows, the
+    most frequent reasons are printed, and `--out` is not written (exit code 3).
+
+    Example:
+
+        intent convert music.manifest --out train.json --rejected rejected.jsonl
     """
     from intent_core.exports.convert import convert_export
 
@@ -81,24 +105,31 @@ def convert(
 
 @export_app.command()
 def check(
-    export: Annotated[Path, typer.Argument(help="An iTAG export, training JSON or JSONL.")],
+    export: Annotated[Path, Export],
     max_rejection_rate: MaxRejectionRate = None,
     tokens: Annotated[
-        bool, typer.Option(help="Count tokens with the recipe's base model (takes a while).")
+        bool, typer.Option(help="Count tokens with the recipe's base model (slower).")
     ] = True,
     out: Annotated[
-        Path | None, typer.Option(help="A folder for the rows behind the findings (JSONL).")
+        Path | None,
+        typer.Option(
+            help="Folder for the rows behind the findings (JSONL).", autocompletion=complete_files
+        ),
     ] = None,
     recipe: Recipe = None,
     override: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a model can learn from an export, before anything is trained.
+    """Check an export for problems before a model is trained on it.
 
-    The documents' rules (50 to 100 utterances an intent, balance, multi-intent shares, phrasings,
-    sequence length, batch) and ours (conflicting and doubtful labels, near-duplicates, values that
-    were never said), each with numbers and what to do. Exit code 3 when a rule of the recipe's
-    `data.stop_on` is broken.
+    Checks the rules of the PAI guide (50 to 100 utterances per intent, balance, share of
+    multi-intent utterances, phrasings, sequence length, batch size) and more: conflicting and
+    doubtful labels, near-duplicates, values that do not occur in the utterance. Each finding has
+    numbers and a remedy. Exit code 3 if a finding is in the recipe's `data.stop_on`.
+
+    Example:
+
+        intent check music.manifest --recipe qlora --out findings/
     """
     from flows.cli.data.check import count_sample_tokens, show_check
     from intent_core.datasets.check_export import check_export
@@ -106,7 +137,7 @@ def check(
 
     with reported():
         config = read_config(recipe, override, max_rejection_rate)
-        with Console(stderr=True).status("checking"):
+        with Console(stderr=True).status("checking the export"):
             outcome = check_export(
                 export, config, count_tokens=count_sample_tokens if tokens else None, out=out
             )
@@ -115,42 +146,70 @@ def check(
         else:
             show_check(console, export, outcome)
             if not out:
-                console.print("--out FOLDER keeps the rows behind these findings")
+                console.print("write the rows behind these findings with --out FOLDER")
         stop_on_findings(outcome.findings, config.data.stop_on)
 
 
 @export_app.command()
 def manifest(
-    out: Annotated[Path, typer.Option(help="Where the input manifest goes.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="File to write: the input manifest.", autocompletion=complete_files),
+    ],
     source: Annotated[
-        Path | None, typer.Argument(help="Utterances: text, JSONL, JSON, CSV or a manifest.")
+        Path | None,
+        typer.Argument(
+            help="File of utterances: text, JSONL, JSON, CSV or a manifest.",
+            autocompletion=complete_files,
+        ),
     ] = None,
     field: Annotated[
         str, typer.Option(help="Key or column of the utterance, and its key in the manifest.")
     ] = "instruction",
     rejected: Annotated[
-        Path | None, typer.Option(help="Where unusable lines go, with reasons (JSONL).")
+        Path | None,
+        typer.Option(
+            help="File for unusable lines and their reasons (JSONL).",
+            autocompletion=complete_files,
+        ),
     ] = None,
     from_predictions: Annotated[
         Path | None,
-        typer.Option(help="An evaluation's predictions.jsonl: take failures and doubts."),
+        typer.Option(
+            help="An evaluation's `predictions.jsonl`: take failures and uncertain answers.",
+            autocompletion=complete_files,
+        ),
     ] = None,
     examples: Annotated[
-        Path | None, typer.Option(help="With --from-predictions: the test split, test.jsonl.")
+        Path | None,
+        typer.Option(
+            help="The test split (`test.jsonl`) of `--from-predictions`.",
+            autocompletion=complete_files,
+        ),
     ] = None,
     least_certain: Annotated[
-        bool, typer.Option("--least-certain", help="Ask the served model, take what it doubts.")
+        bool,
+        typer.Option(
+            "--least-certain",
+            help="Query the served model and take the utterances it is least certain of.",
+        ),
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, help="How many to take at most.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of utterances.")] = 200,
     as_json: AsJson = False,
 ) -> None:
-    """Write an iTAG input manifest: the next utterances to label.
+    """Write an iTAG input manifest with the next utterances to label.
 
-    From a file of utterances; conversations (`User:`, `Assistant:` turns) become one instruction
-    each, repeats are written once. With `--least-certain` the served model is asked, and the
-    utterances it is least sure of are taken. With `--from-predictions` no file of utterances is
-    needed: the failures of an evaluation are taken, then its least certain answers. Utterances
-    much like one already taken are left out of both.
+    Reads a file of utterances. A conversation (`User:` and `Assistant:` turns) becomes one
+    instruction, and duplicates are written once. With `--least-certain`, only the utterances that
+    the served model is least certain of are written. With `--from-predictions`, no file of
+    utterances is needed: the failures of an evaluation are written, then its least certain
+    answers. Both options skip near-duplicates.
+
+    Example:
+
+        intent manifest chats.txt --out input.manifest
+        intent manifest chats.txt --out input.manifest --least-certain --limit 100
+        intent manifest --out next.manifest --from-predictions pred.jsonl --examples test.jsonl
     """
     from flows.cli.data.next_batch import choose_by_asking, choose_from_files
     from intent_core.exports.input_manifest import read_utterances, write_manifest
@@ -160,10 +219,12 @@ def manifest(
         counts: dict[str, int] = {}
         if from_predictions:
             if source or least_certain or not examples:
-                raise ConfigError("--from-predictions goes with --examples test.jsonl alone")
+                raise ConfigError(
+                    "--from-predictions needs --examples test.jsonl, and no file of utterances"
+                )
             chosen = choose_from_files(from_predictions, examples, limit)
         elif source is None:
-            raise ConfigError("name a file of utterances, or --from-predictions FILE")
+            raise ConfigError("no input: give a file of utterances, or --from-predictions FILE")
         else:
             reading = read_utterances(source, field)
             if rejected:
@@ -183,7 +244,10 @@ def manifest(
 
 @contextlib.contextmanager
 def show_progress(path: Path) -> Iterator[Callable[[int], None]]:
-    """A bar over a file's bytes. It draws itself only when told: a thread would forbid forking."""
+    """Show a progress bar over a file's bytes.
+
+    It is drawn on updates only: a refresh thread would make forking unsafe.
+    """
     from intent_core.exports.blocks import count_bytes
 
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""What to label next: from an evaluation's files, or by asking the served model."""
+"""Choose utterances to label: from an evaluation's files, or by querying the served model."""
 
 import asyncio
 from pathlib import Path
@@ -13,21 +13,22 @@ from tasks.settings import Settings
 
 
 def choose_from_files(predictions: Path, examples: Path, limit: int) -> list[str]:
-    """The failures of an evaluation, then its least certain answers, nearest repeats left out.
+    """Return the failures of an evaluation, then its least certain answers.
 
-    Raises `DataError` when a file is not what it should be or the two do not belong together.
+    Near-duplicates are skipped. Raises `DataError` if a file has the wrong format, or if the two
+    are of different evaluations.
     """
     return choose_for_labelling(read_split(examples), read_predictions(predictions), limit)
 
 
 def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int) -> list[str]:
-    """The utterances of which the served model is least certain. Raises `ServingError`."""
+    """Return the utterances that the served model is least certain of. Raises `ServingError`."""
     from tasks.evaluation.inference import predict
     from tasks.serving.targets import open_target
 
     served = open_target(settings).read().current
     if served is None:
-        raise ServingError("no model is served: run the pipeline first (`make demo`)")
+        raise ServingError("no model is being served: run the pipeline first (`make demo`)")
     examples = [
         Example(id=str(number), instruction=utterance, output="")
         for number, utterance in enumerate(utterances)
@@ -46,5 +47,5 @@ def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Read an evaluation's `predictions.jsonl`; `DataError` names the line that is not one."""
+    """Read an evaluation's `predictions.jsonl`. Raises `DataError` with the line that is wrong."""
     return read_jsonl(path, Prediction, "a prediction", "give an evaluation's predictions.jsonl")

@@ -1,1 +1,1 @@
-"""Commands on models and their reports."""
+"""Commands that judge models and trace their origin."""

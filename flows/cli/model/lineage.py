@@ -1,10 +1,11 @@
-"""`intent trace` and `intent forget`: where answers and rows come from, and how rows go."""
+"""`intent trace` and `intent forget`: lineage of answers and rows, and erasure requests."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from flows.cli.completion import complete_models
 from flows.cli.terminal import (
     AsJson,
     Overrides,
@@ -24,30 +25,42 @@ if TYPE_CHECKING:
 
 lineage_app = typer.Typer()
 _NOT_RECORDED = "not recorded"
-_SERVED = {"now": "served now", "before": "served before, for `intent rollback`", "": ""}
-_TOLD = {"train": "trained on it", "validation": "validated on it", "test": "was tested with it"}
+_SERVED = {"now": "served now", "before": "previous model, for `intent rollback`", "": ""}
+_USED_AS = {"train": "trained on it", "validation": "validated on it", "test": "tested with it"}
 
 
 @lineage_app.command()
 def trace(
     what: Annotated[
-        str, typer.Argument(help="The id of an answer, a model's content name, or an utterance.")
+        str,
+        typer.Argument(
+            help="ID of an answer, content name of a model, or an utterance.",
+            autocompletion=complete_models,
+        ),
     ] = "",
-    row: Annotated[str, typer.Option(help="A line of an export, as EXPORT:LINE, instead.")] = "",
+    row: Annotated[str, typer.Option(help="Line of an export (EXPORT:LINE) to trace.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Say where an answer, a model or an utterance comes from, or which models learned from a row.
+    """Trace an answer or a model to its training data, or a row to the models trained on it.
 
-    `intent trace chatcmpl-intent-...` names the version, its MLflow run, recipe, code, base model,
-    dataset and export. `intent trace "play some jazz"` finds the rows that say so. `intent trace
-    --row exports/music.manifest:17` finds the models that learned from that line. The export may
-    be gone, and MLflow down: what could not be looked up is said.
+    The ID of an answer or a model's name gives the version, MLflow run, recipe, commit, base model,
+    dataset and export. An utterance gives the rows with that text. `--row` gives the models trained
+    on one line of an export. Works even if the export is deleted or MLflow is down: lookups that
+    failed are listed at the end.
+
+    Example:
+
+        intent trace intent-3f2a9c01b7de
+        intent trace "play some jazz"
+        intent trace --row exports/music.manifest:17
     """
     from flows.lineage import trace as tracing
 
     with reported("nothing was changed"):
         if bool(what) == bool(row):
-            raise ConfigError("name an answer's id, a model or an utterance, or --row EXPORT:LINE")
+            raise ConfigError(
+                "give either an answer's ID, a model or an utterance, or --row EXPORT:LINE"
+            )
         settings = get_settings()
         result = tracing.trace_row(settings, row) if row else tracing.trace(settings, what)
         if as_json:
@@ -58,29 +71,40 @@ def trace(
 
 @lineage_app.command()
 def forget(
-    row: Annotated[str, typer.Argument(help="A line of an export, as EXPORT:LINE.")] = "",
-    utterance: Annotated[str, typer.Option(help="An utterance, whoever said it, instead.")] = "",
+    row: Annotated[str, typer.Argument(help="Line of an export (EXPORT:LINE) to erase.")] = "",
+    utterance: Annotated[
+        str, typer.Option(help="Utterance to erase, in all exports, instead of a line.")
+    ] = "",
     mark_result: Annotated[
-        str, typer.Option(help="iTAG's id of an answer (MarkResultId), instead.")
+        str, typer.Option(help="iTAG's MarkResultId to erase, instead of a line.")
     ] = "",
     undo: Annotated[
-        bool, typer.Option("--undo", help="Take --utterance or --mark-result off the list again.")
+        bool,
+        typer.Option(
+            "--undo", help="Remove --utterance or --mark-result from the erasure list again."
+        ),
     ] = False,
     recipe: Recipe = None,
     override: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keep an utterance out of every dataset from now on; a person asked for its removal.
+    """Exclude an utterance from all future datasets (erasure request).
 
-    Says which models learned from it and how to make others, and which objects and files still
-    hold the text; it removes none of them. The list has digests, never a text. `--recipe` says how
-    the export is read, where a line of it was never in a dataset.
+    Puts the utterance on the erasure list, which contains digests, no texts. Then lists the models
+    that were trained on it, the commands that train without it, and the objects and files that
+    still contain the text. It deletes none of them. `--recipe` sets how the export is read if the
+    line was never in a dataset.
+
+    Example:
+
+        intent forget exports/music.manifest:17
+        intent forget --utterance "play some jazz"
     """
-    with reported("what is on the list stays; the same command goes on"):
+    with reported("entries already on the list stay; run the same command again"):
         if sum(map(bool, (row, utterance, mark_result))) != 1:
-            raise ConfigError("say one of EXPORT:LINE, --utterance TEXT, --mark-result ID")
+            raise ConfigError("give exactly one of EXPORT:LINE, --utterance TEXT, --mark-result ID")
         if undo and row:
-            raise ConfigError("--undo takes --utterance TEXT or --mark-result ID")
+            raise ConfigError("--undo needs --utterance TEXT or --mark-result ID, not EXPORT:LINE")
         settings = get_settings()
         from flows.lineage import erase
 
@@ -89,9 +113,9 @@ def forget(
             if as_json:
                 print_json({"removed": removed})
             else:
-                console.print(f"{len(removed)} entries taken off the list")
+                console.print(f"removed {len(removed)} entries from the erasure list")
             return
-        with Console(stderr=True).status("looking for the text"):
+        with Console(stderr=True).status("searching for the text"):
             if row:
                 config = read_config(recipe, override, None).data
                 forgotten = erase.forget_row(settings, row, config)
@@ -106,7 +130,7 @@ def forget(
 
 
 def show_trace(console: Console, trace: "Trace") -> None:
-    """Rows first, then models, each as a block of lines; last what could not be looked up."""
+    """Print rows, then models, each as a block of lines; last the lookups that failed."""
     for row in trace.rows:
         _show_lines(console, describe_row(row))
     if trace.rows and not trace.models:
@@ -114,34 +138,34 @@ def show_trace(console: Console, trace: "Trace") -> None:
     for model in trace.models:
         _show_lines(console, describe_model(model))
     for fault in trace.not_known:
-        console.print(f"not looked up: {fault}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"lookup failed: {fault}", style="yellow", markup=False, soft_wrap=True)
 
 
 def show_forgotten(console: Console, forgotten: "Forgotten") -> None:
-    """What was done, then what is left to do."""
+    """Print the entries made, then what the user must do."""
     if forgotten.new:
-        console.print("on the forget list: every dataset from now on rejects it as `forgotten`")
+        console.print("added to the erasure list: future datasets reject the row as `forgotten`")
     else:
-        console.print("it was on the forget list already")
+        console.print("already on the erasure list")
     if not forgotten.rows:
-        console.print("no dataset in the store has it in a split")
+        console.print("no dataset in the store contains the row in a split")
     for row in forgotten.rows:
         _show_lines(console, describe_row(row))
     for model in forgotten.models:
         lineage = model.lineage
         version = f"version {lineage.version}" if lineage.version else "not registered"
         served = f", {_SERVED[model.served]}" if model.served else ""
-        text = f"{lineage.model} ({version}{served}) {_TOLD.get(model.split, model.split)}"
+        text = f"{lineage.model} ({version}{served}) {_USED_AS.get(model.split, model.split)}"
         console.print(text, markup=False, soft_wrap=True)
-    _show_list(console, "train without it, which makes a new version:", forgotten.retrain)
-    _show_list(console, "the text is still in (nothing was removed):", forgotten.held_by)
-    _show_list(console, "and may be shown by these MLflow runs:", forgotten.mlflow_runs)
+    _show_list(console, "to train a new version without the row:", forgotten.retrain)
+    _show_list(console, "the text is still in (nothing was deleted):", forgotten.held_by)
+    _show_list(console, "these MLflow runs may contain the text:", forgotten.mlflow_runs)
     for fault in forgotten.not_known:
-        console.print(f"not looked up: {fault}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"lookup failed: {fault}", style="yellow", markup=False, soft_wrap=True)
 
 
 def describe_row(row: "TracedRow") -> dict[str, str]:
-    """A row of a dataset, by name and value."""
+    """Return the lines that describe a row, by name."""
     lines = {"row": f"{row.split} split of dataset {row.dataset} (example {row.example})"}
     if row.line is None:
         return {**lines, "export": f"{_NOT_RECORDED}: the dataset was made by an earlier version"}
@@ -156,9 +180,9 @@ def describe_row(row: "TracedRow") -> dict[str, str]:
 
 
 def describe_model(model: "TracedModel") -> dict[str, str]:
-    """A model, by name and value."""
+    """Return the lines that describe a model, by name."""
     lineage = model.lineage
-    marks = [mark for mark in (_SERVED[model.served], _TOLD.get(model.split, "")) if mark]
+    marks = [mark for mark in (_SERVED[model.served], _USED_AS.get(model.split, "")) if mark]
     changes = "".join(f" --set {name}={value}" for name, value in lineage.overrides.items())
     version = f"version {lineage.version}" if lineage.version else "not registered"
     lines = {

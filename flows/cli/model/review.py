@@ -1,4 +1,4 @@
-"""Commands for those who judge a model: `intent approve`, `record`, `score`."""
+"""`intent approve`, `record` and `score`: review and evaluate models."""
 
 import getpass
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.completion import complete_files
 from flows.cli.terminal import AsJson, console, print_json, reported
 from intent_core.errors import TrackingError
 from tasks.settings import get_settings
@@ -16,16 +17,24 @@ review_app = typer.Typer()
 @review_app.command()
 def approve(
     run: Annotated[
-        str, typer.Argument(help="The Prefect run that waits; may be left out if only one does.")
+        str,
+        typer.Argument(help="ID of the waiting Prefect run; not needed if only one is waiting."),
     ] = "",
-    decline: Annotated[bool, typer.Option("--decline", help="Do not promote it.")] = False,
-    by: Annotated[str, typer.Option(help="Who answers; else your user name.")] = "",
-    note: Annotated[str, typer.Option(help="Why, for those who read the verdict later.")] = "",
+    decline: Annotated[
+        bool, typer.Option("--decline", help="Decline the model: do not promote it.")
+    ] = False,
+    by: Annotated[str, typer.Option(help="Name of the reviewer; default: your user name.")] = "",
+    note: Annotated[str, typer.Option(help="Reason, recorded with the decision.")] = "",
 ) -> None:
-    """Answer a run whose gate is `manual`: promote the model, or `--decline`.
+    """Approve or decline a model whose run waits for manual approval (`gate.mode: manual`).
 
-    The run's page in Prefect and its MLflow run show what to judge by; the same can be answered
-    on the page, with Resume.
+    The report is on the run's page in Prefect and in its MLflow run. You can also answer on the
+    page in Prefect with Resume.
+
+    Example:
+
+        intent approve --by "Li Lei" --note "accuracy is fine"
+        intent approve 2269d7e8-63c3-41f8-bdf6-9da7701778ba --decline --note "too slow"
     """
     from flows.pipeline.approval import PromotionForm, answer_run
 
@@ -33,28 +42,53 @@ def approve(
         form = PromotionForm(approve=not decline, by=by or getpass.getuser(), note=note)
         answered = answer_run(get_settings(), run, form)
         verdict = "declined" if decline else "approved"
-        console.print(f"{answered.name}: {verdict}. The run goes on.", markup=False)
+        console.print(f"{answered.name}: {verdict}. The run continues.", markup=False)
 
 
 @review_app.command()
 def record() -> None:
-    """Write into MLflow what it did not take when its runs ended."""
+    """Retry MLflow records that failed to upload.
+
+    A run continues while MLflow is down; its record then waits in the store. The next run also
+    retries it.
+
+    Example:
+
+        intent record
+    """
     from flows.pipeline.record import record_queued
 
     with reported():
         waiting = record_queued(get_settings())
         if waiting:
-            raise TrackingError(f"{waiting} record(s) could not be written; the log says why")
+            raise TrackingError(f"{waiting} record(s) failed to upload; see the log")
         console.print("nothing waits for MLflow")
 
 
 @review_app.command()
 def score(
-    gold: Annotated[Path, typer.Option(help="Test set: [{instruction, output}].")],
-    predictions: Annotated[Path, typer.Option(help="Answers: [{instruction, output}].")],
+    gold: Annotated[
+        Path,
+        typer.Option(
+            help="Test set: a JSON array of {instruction, output}.", autocompletion=complete_files
+        ),
+    ],
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            help="Answers: a JSON array of {instruction, output}.", autocompletion=complete_files
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Score answers against a test set; a missing answer counts as wrong."""
+    """Score answers against a test set, without a server.
+
+    Prints the same metrics as an evaluation. A missing answer counts as wrong.
+
+    Example:
+
+        intent score --gold test.json --predictions answers.json
+    """
     from flows.cli.model.score import show_report
     from intent_core.evaluation.score_files import score_files
 

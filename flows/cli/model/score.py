@@ -1,4 +1,4 @@
-"""What `intent score` shows."""
+"""Output of `intent score`."""
 
 from typing import Any
 
@@ -16,9 +16,11 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
     for name in ("slot_precision", "slot_recall"):
         table.add_row(name, f"{report[name]:.3f}", "")
     for name, value in report["documents"].items():
-        table.add_row(f"documents' {name}", f"{value:.3f}", "")
+        table.add_row(f"{name} (PAI guide)", f"{value:.3f}", "")
     console.print(table)
     if report["num_missing_predictions"] > 0:
-        console.print(f"{report['num_missing_predictions']} utterances have no answer: wrong")
+        console.print(
+            f"{report['num_missing_predictions']} utterances without an answer count as wrong"
+        )
     for reason, count in sorted(report["failures"].items(), key=lambda item: -item[1]):
         console.print(f"  {count:5d} {reason}")

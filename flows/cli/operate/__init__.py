@@ -1,1 +1,1 @@
-"""Commands that keep the platform well."""
+"""Commands that operate and maintain the platform."""

@@ -1,4 +1,4 @@
-"""`intent doctor`, `clean`, `backup`, `restore`: care for what is left or must not be lost."""
+"""`intent doctor`, `clean`, `backup`, `restore`: maintenance of home and store."""
 
 from typing import Annotated
 
@@ -8,8 +8,15 @@ from flows.cli.terminal import AsJson, console, print_json, reported
 from tasks.settings import get_settings
 
 maintenance_app = typer.Typer()
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say it; change nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would change without changing anything.")
+]
 _STYLES = {"repaired": "green", "would repair": "yellow", "manual fix": "red", "note": "dim"}
+
+
+def complete_databases(incomplete: str) -> list[str]:
+    """Return the values of `--without`."""
+    return [name for name in ("prefect", "mlflow") if name.startswith(incomplete)]
 
 
 @maintenance_app.command()
@@ -20,23 +27,28 @@ def doctor(
         bool,
         typer.Option(
             "--set-lifecycle",
-            help="Add the bucket's lifecycle rules that abort unfinished uploads of this store.",
+            help="Add lifecycle rules to the bucket that abort unfinished uploads of this store.",
         ),
     ] = False,
 ) -> None:
-    """Find and repair what a crash has left, and say what was done.
+    """Detect and repair leftovers of a crash.
 
-    Prefect runs without a process, MLflow runs nobody writes to, a champion other than what is
-    served, orphaned trainings and model servers, uploads that never ended; and what only a person
-    can see to: models missing from the store, servers that are down, a disk that will be full.
+    Repairs Prefect runs without a process, MLflow runs that no process writes to, a champion that
+    differs from the served model, orphaned trainings and model servers, and unfinished uploads.
+    Reports what needs manual action: models missing from the store, servers that are down, a disk
+    that is almost full.
 
-    Runs and processes of other machines are left alone, and so is whatever is at work.
+    Does not touch runs and processes of other machines, or anything still running.
 
-    Exit code 0: healthy, or all repaired. 4: something is left for a person.
+    Exit code 0: healthy, or everything was repaired. 4: manual action is required.
+
+    Example:
+
+        intent doctor --dry-run
     """
     from tasks.maintenance.doctor import CHECKS, examine
 
-    with reported("what was repaired stays repaired"):
+    with reported("repairs already made are kept"):
         diagnoses = []
         for diagnosis in examine(get_settings(), dry_run=dry_run, set_lifecycle=set_lifecycle):
             diagnoses.append(diagnosis)
@@ -57,19 +69,23 @@ def doctor(
 
 @maintenance_app.command()
 def clean(dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Remove what is no longer needed, by the INTENT_KEEP_* settings; --dry-run only lists it.
+    """Delete files and models that are no longer needed, by the INTENT_KEEP_* settings.
 
-    On this machine: models beside the last INTENT_KEEP_MODELS, work of runs that never ended, old
-    logs. In the store only where a setting says so: models that no gate has accepted
+    On this machine: models except the last INTENT_KEEP_MODELS, work folders of unfinished runs, old
+    logs. In the store, only if a setting enables it: models that no gate accepted
     (INTENT_KEEP_CANDIDATE_DAYS), checkpoints, copies of exports.
 
-    What is served, what was served before, a trial's or a fleet's model, one that waits for a
-    person, and whatever a run may need, always stays.
+    Never deletes the served model, the previous model, a model of a trial or a fleet, a model that
+    waits for approval, or anything a run may need.
+
+    Example:
+
+        intent clean --dry-run
     """
     from tasks.maintenance.cleanup import plan_cleaning
     from tasks.maintenance.protected import find_protected
 
-    with reported("what was removed is gone, the rest stays"):
+    with reported("items already deleted are gone, the rest is kept"):
         settings = get_settings()
         protected = find_protected(settings)
         gone, total = [], 0
@@ -79,36 +95,42 @@ def clean(dry_run: DryRun = False, as_json: AsJson = False) -> None:
             gone.append({"what": removal.what, "bytes": removal.size})
             total += removal.size
             if not as_json:
-                verb = "would remove" if dry_run else "removed"
+                verb = "would delete" if dry_run else "deleted"
                 line = f"{verb} {removal.what}: {removal.size} bytes"
                 console.print(line, markup=False, soft_wrap=True)
         if as_json:
             print_json({"removed": gone, "bytes": total, "store_left_alone": protected.problem})
             return
         if protected.problem:
-            console.print(f"the store was left alone: {protected.problem}", markup=False)
+            console.print(f"nothing in the store was deleted: {protected.problem}", markup=False)
         console.print(f"{len(gone)} item(s), {total} bytes", markup=False)
 
 
 @maintenance_app.command()
 def backup(
-    target: Annotated[
-        str, typer.Argument(help="A file that is written, or an s3:// or oss:// URI.")
-    ],
+    target: Annotated[str, typer.Argument(help="File to write, or an s3:// or oss:// URI.")],
     without: Annotated[
         list[str] | None,
-        typer.Option(help="Leave out the database of `prefect` or `mlflow` (repeatable)."),
+        typer.Option(
+            help="Database to leave out: `prefect` or `mlflow` (repeatable).",
+            autocompletion=complete_databases,
+        ),
     ] = None,
 ) -> None:
-    """Write the whole state into one file, while everything runs.
+    """Write a backup of the whole state into one file, while everything runs.
 
-    Prefect's and MLflow's databases, MLflow's files, a directory store, what is served, and the
-    settings that differ from their defaults, with a digest of every file. A bucket is listed, not
-    copied. Databases of servers of yours are read with pg_dump (INTENT_PREFECT_DATABASE_URL,
-    INTENT_MLFLOW_DATABASE_URL).
+    Contains the databases of Prefect and MLflow, MLflow's files, a directory store, the serving
+    state, and the settings that differ from their defaults, with a digest of every file. A bucket
+    is listed, not copied. Your own database servers are read with pg_dump
+    (INTENT_PREFECT_DATABASE_URL, INTENT_MLFLOW_DATABASE_URL).
 
-    Keys are never in it: keep the folder `secrets` yourself. The file may hold utterances of your
-    callers; it is written with mode 0600.
+    Does not contain keys: back up the folder `secrets` yourself. The file may contain utterances of
+    your callers; its mode is 0600.
+
+    Example:
+
+        intent backup /backups/intent.tar
+        intent backup s3://our-bucket/backups/intent.tar --without prefect
     """
     from tasks.maintenance.backup.backup import back_up
 
@@ -124,30 +146,37 @@ def backup(
 
 @maintenance_app.command()
 def restore(
-    source: Annotated[str, typer.Argument(help="A backup: a file, or an s3:// or oss:// URI.")],
+    source: Annotated[
+        str, typer.Argument(help="Backup to restore: a file, or an s3:// or oss:// URI.")
+    ],
     replace: Annotated[
-        bool, typer.Option("--replace", help="Move aside what is there, into `replaced-...`.")
+        bool, typer.Option("--replace", help="Move existing state aside, into `replaced-...`.")
     ] = False,
 ) -> None:
-    """Bring a backup back: all of it or nothing. Then `intent up` serves the same model.
+    """Restore a backup completely or not at all.
 
-    The servers of this home must be down, and so must be yours whose databases it replaces. Every
-    digest is compared before anything is changed. Killed at any moment it leaves what was there,
-    or goes on with the next `intent up`.
+    Stop the servers of this home first (`intent down`), and your own servers whose databases are
+    replaced. All digests are verified before anything changes. If the command is killed, the old
+    state is kept, or the next `intent up` finishes the restore. Afterwards `intent up` serves the
+    same model.
+
+    Example:
+
+        intent restore /backups/intent.tar --replace
     """
     from tasks.maintenance.backup.restore import restore as bring_back
 
-    with reported("nothing was changed, or the same command ends it"):
+    with reported("nothing was changed, or the same command finishes the restore"):
         settings = get_settings()
 
         def say(line: str) -> None:
             console.print(line, markup=False, soft_wrap=True)
 
         about = bring_back(settings, source, replace=replace, announce=say)
-        say(f"the state of {about['made']} is in {settings.home}")
+        say(f"restored the state of {about['made']} to {settings.home}")
         for name, value in about["settings"].items():
-            say(f"it was made under {name}={value}")
+            say(f"the backup was made with {name}={value}")
         if not about["has_store"]:
-            say(f"its store is {about['store']}, which is as it is")
-        say("keys are not in a backup: bring the folder `secrets` here, or new keys are made")
-        say("`intent up` starts the servers and serves the same model")
+            say(f"the backup does not contain its store {about['store']}, which was not changed")
+        say("keys are not in a backup: copy the folder `secrets` here, or new keys are created")
+        say("run `intent up` to start the servers and serve the same model")

@@ -1,4 +1,4 @@
-"""`intent up`, `down`, `automations`: the servers on this machine, and who is told of what."""
+"""`intent up`, `down`, `automations`: the servers on this machine, and notifications."""
 
 import typer
 
@@ -10,9 +10,14 @@ services_app = typer.Typer()
 
 @services_app.command()
 def up() -> None:
-    """Start Prefect, MLflow, the object store and the gateway on this machine, if they are not up.
+    """Start the servers of this machine: Prefect, MLflow and the gateway.
 
-    A model that was served before is served again. `intent down` stops it all.
+    Servers that already run keep running. If a model was promoted, it is served again. Stop
+    everything with `intent down`.
+
+    Example:
+
+        intent up
     """
     from tasks.local_services.services import start_services
     from tasks.maintenance.backup.restore import finish_restore
@@ -26,13 +31,18 @@ def up() -> None:
         console.print(f"Prefect  {settings.prefect_ui_url}", soft_wrap=True)
         console.print(f"MLflow   {settings.mlflow_tracking_url}", soft_wrap=True)
         console.print(f"Store    {settings.store_uri}", soft_wrap=True)
-        what = served.artifact.name if served else "nothing promoted yet"
+        what = served.artifact.name if served else "no model promoted yet"
         console.print(f"Model    {settings.endpoint} ({what})", soft_wrap=True)
 
 
 @services_app.command()
 def down() -> None:
-    """Stop every server that `intent up`, `run` or `demo` started here, and nothing else."""
+    """Stop the servers that `intent up`, `run` or `demo` started on this machine.
+
+    Example:
+
+        intent down
+    """
     from tasks.local_services.services import stop_services
 
     with reported():
@@ -42,9 +52,13 @@ def down() -> None:
 
 @services_app.command()
 def automations() -> None:
-    """Bring deployments/automations.yaml to the Prefect server: who is told of what.
+    """Create or update the automations of `deployments/automations.yaml` on the Prefect server.
 
-    Notifications go to the server's block in INTENT_NOTIFICATION_BLOCK.
+    They send notifications to the Prefect block that INTENT_NOTIFICATION_BLOCK names.
+
+    Example:
+
+        intent automations
     """
     from tasks.orchestration.automations import ensure_automations
     from tasks.orchestration.prefect_client import connect
@@ -53,4 +67,4 @@ def automations() -> None:
         for name in ensure_automations(settings):
             console.print(name)
         if not settings.notification_block:
-            console.print("nobody is notified: INTENT_NOTIFICATION_BLOCK is not set")
+            console.print("no notifications are sent: INTENT_NOTIFICATION_BLOCK is not set")

@@ -1,4 +1,4 @@
-"""`intent demo`: a real export from the repository through the whole pipeline."""
+"""`intent demo`: run the sample export of the repository through the pipeline."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,13 +24,31 @@ GATES = {
 QUESTION = "play some jazz by miles davis"
 
 
+def complete_gates(incomplete: str) -> list[str]:
+    """Return the values of `--gate`."""
+    return [name for name in GATES if name.startswith(incomplete)]
+
+
 @demo_app.command()
 def demo(
     gate: Annotated[
-        str, typer.Option(help="`recipe`, or `strict`: ask for 0.999 and see it refused.")
+        str,
+        typer.Option(
+            help="Thresholds: `recipe`, or `strict` (accuracy 0.999) to see the gate reject.",
+            autocompletion=complete_gates,
+        ),
     ] = "recipe",
 ) -> None:
-    """The quick start: everything up, a real export to a served model, one question asked."""
+    """Run the quick start: train, promote and ask a model on the sample export.
+
+    Starts all servers, runs the pipeline on 2200 labelled English utterances, and sends the served
+    model one utterance. With `--gate strict` the model is rejected, and the exit code is 1.
+
+    Example:
+
+        intent demo
+        intent demo --gate strict
+    """
     with reported():
         settings = get_settings()
         if gate not in GATES:
@@ -41,7 +59,10 @@ def demo(
 
 
 def run_demo(settings: Settings, console: Console, gate: str) -> bool:
-    """Services up, export into the store, pipeline, one question. False: the gate said no."""
+    """Start the servers, upload the sample, run the pipeline, ask one question.
+
+    Returns whether the model was promoted.
+    """
     from flows.cli.run.local_run import only_run, run_pipeline
     from flows.cli.serve.ask import ask
     from flows.pipeline.outcome import StepTime, timed
@@ -74,7 +95,7 @@ def run_demo(settings: Settings, console: Console, gate: str) -> bool:
 
 
 def upload_sample(settings: Settings) -> None:
-    """Put the labelled export and its test set where a labelling team's export would lie."""
+    """Upload the sample export and its test set to the store, where exports are expected."""
     from tasks.storage.step_results import get_store
 
     store = get_store(settings)

@@ -1,28 +1,39 @@
-"""`intent watch`, `announce` and `receive`: exports that arrive start their runs."""
+"""`intent watch`, `announce`, `receive`, `itag`: start runs when exports arrive."""
 
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from flows.cli.completion import complete_projects
 from flows.cli.terminal import AsJson, console, print_json, reported
 from intent_core.errors import ConfigError
 from tasks.settings import get_settings
 
 intake_app = typer.Typer()
-itag_app = typer.Typer(no_args_is_help=True, help="Alibaba iTAG's own service.")
+itag_app = typer.Typer(no_args_is_help=True, help="Export from Alibaba iTAG's labelling service.")
 intake_app.add_typer(itag_app, name="itag")
 
 
 @intake_app.command()
 def watch(
-    project: Annotated[str, typer.Argument(help="A project; none: all of them.")] = "",
+    project: Annotated[
+        str,
+        typer.Argument(
+            help="Project of the projects file; default: all.", autocompletion=complete_projects
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Look once for exports that arrived, and start a run for each content that has none.
+    """Check once for new exports and start a run for each; restart crashed runs.
 
-    Projects stand in deployments/projects.yaml. The deployment `watch-exports/cpu` does the same
-    on a schedule; any number of watchers may look at once.
+    Projects are configured in `deployments/projects.yaml`. An export with the content of an
+    earlier one starts no run. The deployment `watch-exports/cpu` does the same on a schedule; any
+    number of watchers may run at the same time.
+
+    Example:
+
+        intent watch music
     """
     from flows.watch_exports import watch_exports
     from tasks.orchestration.prefect_client import connect
@@ -41,10 +52,21 @@ def watch(
 
 @intake_app.command()
 def announce(
-    export: Annotated[str, typer.Argument(help="A key in the store, as exports/music/a.manifest.")],
-    project: Annotated[str, typer.Option(help="The project whose export it is.")],
+    export: Annotated[str, typer.Argument(help="Key in the store.")],
+    project: Annotated[
+        str,
+        typer.Option(help="Project that the export belongs to.", autocompletion=complete_projects),
+    ],
 ) -> None:
-    """Tell Prefect that an export is there: the event `itag.export.ready`, once for a content."""
+    """Announce one export to Prefect, which starts a run for it.
+
+    Sends the event `itag.export.ready`; the deployment `take-export/cpu` must exist. Announcing the
+    same content again starts no second run.
+
+    Example:
+
+        intent announce exports/music/a.manifest --project music
+    """
     from flows.intake.projects import find_project, load_projects
     from tasks.orchestration.events import publish_export_ready
     from tasks.storage.step_results import get_store
@@ -54,7 +76,7 @@ def announce(
         find_project(load_projects(settings.projects), project)
         stored = get_store(settings).stat(export)
         if stored is None:
-            raise ConfigError(f"there is no {export!r} in {settings.store_uri}")
+            raise ConfigError(f"no object {export!r} in the store {settings.store_uri}")
         publish_export_ready(settings, project, export, stored.etag)
         console.print(f"announced {stored.uri} for {project}", soft_wrap=True)
 
@@ -64,11 +86,16 @@ def receive(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8700,
 ) -> None:
-    """Take signed notifications of object stores and announce the exports they speak of.
+    """Receive webhooks of object stores and announce the exports in them.
 
-    OSS, S3, SeaweedFS and EventBridge bodies are read. A sender needs the bearer token
-    INTENT_RECEIVER_TOKEN and signs with INTENT_RECEIVER_SECRET; a store that cannot sign has
-    INTENT_RECEIVER_STORE_TOKEN instead. The watcher alone suffices; this saves the wait.
+    Accepts notifications of OSS, S3, SeaweedFS and EventBridge. A sender needs the bearer token
+    INTENT_RECEIVER_TOKEN and signs with INTENT_RECEIVER_SECRET; a store that cannot sign uses the
+    token INTENT_RECEIVER_STORE_TOKEN instead. Optional: `intent watch` finds the same exports, but
+    only when it runs.
+
+    Example:
+
+        intent receive --host 0.0.0.0 --port 8700
     """
     import uvicorn
 
@@ -87,34 +114,41 @@ def receive(
             announce_notice(settings, notice)
 
         app = create_app(publish, token, secret, settings.receiver_store_token)
-        # Its own lines look like ours.
+        # With JSON logs uvicorn must not configure its own text format.
         as_json: dict[str, Any] = {"log_config": None} if settings.log_format == "json" else {}
         uvicorn.run(app, host=host, port=port, log_level="info", access_log=False, **as_json)
 
 
 @itag_app.command("export")
 def export_task(
-    task: Annotated[str, typer.Option(help="Id of the labelling task.")],
+    task: Annotated[str, typer.Option(help="ID of the labelling task.")],
     folder: Annotated[
-        str | None, typer.Option(help="Folder in OSS it goes to, as oss://bucket/folder/.")
+        str | None,
+        typer.Option(
+            help="OSS folder to export to, e.g. oss://bucket/folder/; default: iTAG's choice."
+        ),
     ] = None,
     job: Annotated[
-        str | None, typer.Option(help="Wait for an export that was started before.")
+        str | None, typer.Option(help="ID of an export that was started earlier: wait for it.")
     ] = None,
-    timeout_s: Annotated[float, typer.Option(min=1, help="How long to wait, in seconds.")] = 3600,
+    timeout_s: Annotated[float, typer.Option(min=1, help="Maximum wait in seconds.")] = 3600,
     as_json: AsJson = False,
 ) -> None:
-    """Export what is labelled so far in an iTAG task, and print the manifest's oss:// address.
+    """Export the labels of an iTAG task and print the URI of the manifest in OSS.
 
-    Needs INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT, and keys in Alibaba's standard chain
-    (ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET, a profile, a RAM role).
+    Needs INTENT_ITAG_ENDPOINT and INTENT_ITAG_TENANT, and credentials that Alibaba's SDK finds
+    (ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, a profile, or a RAM role).
+
+    Example:
+
+        intent itag export --task 1564312546 --folder oss://our-bucket/exports/music/
     """
     from tasks.labeling.itag import open_service
 
-    with reported("the export goes on in iTAG; the same command with --job waits for it"):
+    with reported("the export continues in iTAG; run the same command with --job to wait for it"):
         service = open_service(get_settings())
         started = job or service.start_export(task, folder)
-        Console(stderr=True).print(f"task {task} is exported by job {started}")
+        Console(stderr=True).print(f"exporting task {task}: job {started}")
         uri = service.wait_for_export(task, started, timeout_s=timeout_s, poll_s=5)
         if as_json:
             print_json({"uri": uri, "job": started})

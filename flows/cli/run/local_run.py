@@ -1,4 +1,4 @@
-"""One pipeline run in this process, for a person at a terminal."""
+"""Run the pipeline once in this process."""
 
 import contextlib
 import os
@@ -40,15 +40,19 @@ _UNFINISHED = [
 
 @contextlib.contextmanager
 def only_run(settings: Settings) -> Iterator[None]:
-    """Two runs on one machine would fight for its cores and ports. The kernel frees the lock."""
+    """Hold the lock of this machine: two runs would compete for its cores and ports.
+
+    The kernel releases the lock when the process ends. Raises `ConfigError` if another run holds
+    it.
+    """
     path = settings.layout.run_lock
     with contextlib.ExitStack() as stack:
         try:
             lock = stack.enter_context(file_lock(path, blocking=False))
         except BlockingIOError as error:
             raise ConfigError(
-                f"another run is under way (pid {path.read_text().strip() or 'unknown'}): wait for "
-                "it or stop it with Ctrl-C in its terminal, then start this one again"
+                f"another run is in progress (pid {path.read_text().strip() or 'unknown'}). Wait "
+                "for it, or stop it with Ctrl-C in its terminal, then run this command again"
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -63,9 +67,13 @@ def run_pipeline(
     overrides: Mapping[str, Any],
     announce: Callable[[str], None],
 ) -> tuple[str, PipelineOutcome]:
-    """Run the flow here and return its run id and outcome; its own errors come out as they are.
+    """Run the flow in this process and return the run's id and outcome.
 
-    Ctrl-C ends the run as Cancelled, its children first; what is finished stays finished.
+    Ctrl-C sets the child runs, then the run, to Cancelled; finished steps stay finished.
+
+    Raises:
+        IntentError: as raised by the flow.
+        ServiceError: Prefect failed, or the run ended in a state other than Completed.
     """
     config = load_recipe(recipe, overrides)
     require_base_model(config.train.base_model)
@@ -92,16 +100,16 @@ def run_pipeline(
 
 
 def mark_cancelled(client: SyncPrefectClient, run: FlowRun) -> None:
-    """Prefect calls an interrupted run Crashed; a person's Ctrl-C is a cancellation."""
+    """Set an interrupted run to Cancelled; Prefect itself would set it to Crashed."""
     cancelled: State[None] = Cancelled(
-        message="stopped with Ctrl-C; the same command goes on from here"
+        message="stopped with Ctrl-C; the same command resumes from here"
     )
     crashed = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
     )
     for child in client.read_flow_runs(flow_run_filter=crashed):
-        # A worker ends its process when it sees the run Cancelling; here there is none to end.
+        # Cancelling makes a worker end the process; a run without a worker has no such process.
         wanted = Cancelling() if child.deployment_id else cancelled
         client.set_flow_run_state(child.id, wanted, force=True)
     client.set_flow_run_state(run.id, cancelled, force=True)

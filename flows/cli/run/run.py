@@ -1,4 +1,4 @@
-"""`intent run`: an export through the pipeline, and what a person sees at the end of it."""
+"""`intent run`: run the pipeline on an export and print the outcome."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.cli.completion import complete_recipes
 from flows.cli.terminal import AsJson, console, print_json, reported, split_overrides
 from tasks.settings import Settings, get_settings
 
@@ -19,20 +20,31 @@ run_app = typer.Typer()
 @run_app.command()
 def run(
     export_uri: Annotated[
-        str, typer.Argument(help="The iTAG export: a URI, a path, or a key in the store.")
+        str, typer.Argument(help="iTAG export: a URI, a path, or a key in the store.")
     ],
     recipe: Annotated[
-        str, typer.Option(help="A name in deployments/recipes, or a YAML file.")
+        str,
+        typer.Option(
+            help="Name in `deployments/recipes`, or path to a YAML file.",
+            autocompletion=complete_recipes,
+        ),
     ] = "embedded",
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one key: --set train.num_train_epochs=3 (repeatable)."),
+        typer.Option(
+            "--set",
+            help="Override one recipe key, e.g. `--set train.num_train_epochs=3` (repeatable).",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take an export through the pipeline: train, evaluate, decide, promote.
+    """Run the pipeline on an export: prepare, fine-tune, evaluate, gate, promote.
 
-    Finished steps of earlier runs are reused. Exit code 1 means the gate said no.
+    Reuses finished steps of earlier runs. Exit code 1 means that the gate rejected the model.
+
+    Example:
+
+        intent run exports/music.manifest --recipe qlora --set train.num_train_epochs=3
     """
     from flows.cli.run.local_run import only_run, run_pipeline
 
@@ -52,16 +64,16 @@ def run(
 def show_outcome(
     console: Console, settings: Settings, run_id: str, outcome: "PipelineOutcome"
 ) -> None:
-    """The figures, the verdict with every check, and where to look further."""
+    """Print the metrics, the gate's checks and decision, and where to find the run."""
     report = outcome.report
-    figures = Table("metric", "value", "95 % interval", "right", title="Test utterances")
+    figures = Table("metric", "value", "95 % interval", "correct", title="Test utterances")
     for name, metric in report.metrics.items():
         interval = f"{metric.low:.3f} to {metric.high:.3f}"
         count = "" if metric.total is None else f"{metric.successes} of {metric.total}"
         figures.add_row(name, f"{metric.value:.3f}", interval, count)
     console.print(figures)
 
-    checks = Table("check", "value", "wanted", "verdict", title="Gate")
+    checks = Table("check", "value", "threshold", "result", title="Gate")
     for check in outcome.decision.checks:
         verdict = "[green]pass[/]" if check.passed else f"[red]{check.message}[/]"
         checks.add_row(check.name, f"{check.value:.4g}", f"{check.threshold:.4g}", verdict)
@@ -72,7 +84,11 @@ def show_outcome(
     served = outcome.served
     console.print(f"Prefect run   {settings.prefect_ui_url}/runs/flow-run/{run_id}", soft_wrap=True)
     recorded = outcome.recorded
-    where = recorded.url if recorded else "not yet: MLflow does not answer; the record waits"
+    where = (
+        recorded.url
+        if recorded
+        else "not recorded yet; `intent record` retries when MLflow answers"
+    )
     console.print(f"MLflow run    {where}", soft_wrap=True)
     if served:
         which = f"model {served.alias!r} is {served.artifact.name}, version {served.version}"
@@ -81,17 +97,17 @@ def show_outcome(
             f"Keys          in {settings.inference_keys_file}, `name key`", soft_wrap=True
         )
     else:
-        console.print("Endpoint      serves nothing: no model has been promoted yet")
+        console.print("Endpoint      no model is being served; none has been promoted yet")
 
 
 def show_steps(console: Console, steps: list["StepTime"]) -> None:
-    """Where the time went."""
+    """Print the time of each step."""
     whole = sum(step.seconds for step in steps) or 1.0
     table = Table("step", "seconds", "share", title="Time")
     for step in steps:
         note = " (reused)" if step.reused else ""
         table.add_row(step.name + note, f"{step.seconds:.1f}", f"{step.seconds / whole:.0%}")
     outside = sum(s.seconds for s in steps if s.name not in ("fine-tune", "evaluate"))
-    table.add_row("whole", f"{whole:.1f}", "100%", style="bold")
+    table.add_row("total", f"{whole:.1f}", "100%", style="bold")
     table.add_row("outside training and evaluation", f"{outside:.1f}", f"{outside / whole:.0%}")
     console.print(table)

@@ -1,4 +1,4 @@
-"""One utterance to the served model, its answer streamed."""
+"""`intent ask`: send one utterance to the served model and stream the answer."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tasks.settings import Settings
 
 
 class AskedUtterance(BaseModel):
-    """An utterance, what the model wrote, and the calls that makes; `error` when it makes none."""
+    """An utterance, the model's answer, and its calls, or the error if it cannot be parsed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,14 +25,18 @@ class AskedUtterance(BaseModel):
     model: str
     version: str
     id: str
-    """Of the answer: `intent trace` says where it came from."""
+    """ID of the answer, for `intent trace`."""
 
 
 def ask(settings: Settings, utterance: str, console: Console | None) -> AskedUtterance:
-    """Ask the public address under the public alias; print as it streams if there is a console."""
+    """Send an utterance to the public endpoint under the public alias.
+
+    Prints the answer as it arrives if `console` is given. Raises `ServingError` if no model is
+    being served or the endpoint fails.
+    """
     served = open_target(settings).read().current
     if served is None:
-        raise ServingError("no model is served: run the pipeline first (`make demo`)")
+        raise ServingError("no model is being served: run the pipeline first (`make demo`)")
     written, response_id = asyncio.run(_collect(settings, served, utterance, console))
     text = written.strip()
     try:
@@ -56,7 +60,7 @@ def ask(settings: Settings, utterance: str, console: Console | None) -> AskedUtt
 async def _collect(
     settings: Settings, served: ServedModel, utterance: str, console: Console | None
 ) -> tuple[str, str]:
-    """The text and the id of the answer."""
+    """Return the text and the ID of the answer."""
     pieces: list[str] = []
     ids: list[str] = []
     async for piece in stream_answer(

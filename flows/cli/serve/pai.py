@@ -1,4 +1,4 @@
-"""`intent pai ...`: the served model on Alibaba Cloud's PAI."""
+"""`intent pai`: serve the model on Alibaba Cloud PAI."""
 
 import signal
 from typing import Annotated
@@ -13,33 +13,38 @@ from tasks.settings.pai import get_pai_settings
 pai_app = typer.Typer(
     name="pai",
     no_args_is_help=True,
-    help="""Alibaba Cloud's PAI: train as DLC jobs, serve on EAS.
+    help="""Serve on Alibaba Cloud PAI-EAS.
 
-    Training needs no command: with INTENT_PAI_TRAIN_IMAGE every run fine-tunes as a DLC job.
+    Training needs no command: if INTENT_PAI_TRAIN_IMAGE is set, every run trains as a DLC job.
 
-    `intent pai deploy` starts replicas that follow the store: `intent promote`, `intent rollback`
-    and `intent status` are then those of any fleet. docs/pai.md has the settings.""",
+    `intent pai deploy` starts replicas that follow the store. Use `intent promote`,
+    `intent rollback` and `intent status` with them as with any fleet. For settings see
+    `docs/pai.md`.""",
 )
 
 
 @pai_app.command()
 def deploy() -> None:
-    """Start replicas on EAS, or bring them to the image and settings of now; wait for them.
+    """Start or update replicas on EAS and wait until they run.
 
-    They are a fleet: afterwards set INTENT_PUBLIC_URL as shown and promote with `intent promote`.
-    EAS's token is put among the callers' keys, it is not shown.
+    Running replicas get the current image and settings. Afterwards set INTENT_PUBLIC_URL as printed
+    and promote with `intent promote`. EAS's token is added to the callers' keys and is not printed.
+
+    Example:
+
+        intent pai deploy
     """
     from tasks.serving.fleet.eas import deploy_fleet
 
-    with reported("EAS goes on; the same command waits for it"):
+    with reported("EAS continues; run the same command again to wait for it"):
         settings = get_settings()
         service = deploy_fleet(settings, get_pai_settings())
-        line = f"{service.name} runs with {service.instances} instances; set"
+        line = f"{service.name} runs with {service.instances} instances. Set"
         console.print(line, soft_wrap=True)
         console.print(f"INTENT_PUBLIC_URL={service.endpoint.rstrip('/')}/v1", soft_wrap=True)
         if settings.inference_keys:
             console.print(
-                f"and put its token (EAS's console shows it) first into {settings.inference_keys}",
+                f"and make its token (in EAS's console) the first key in {settings.inference_keys}",
                 soft_wrap=True,
             )
 
@@ -50,18 +55,25 @@ _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}
 @pai_app.command("promote", hidden=True, context_settings=_ANY)
 @pai_app.command("rollback", hidden=True, context_settings=_ANY)
 def name_fleet_command(context: typer.Context) -> None:
-    """Replaced by `intent promote` and `intent rollback`, which command the replicas on EAS."""
+    """Removed: `intent promote` and `intent rollback` now control replicas on EAS."""
     with reported():
         raise ConfigError(
-            f"`intent pai {context.info_name}` is gone: start replicas with `intent pai deploy`, "
-            f"then use `intent {context.info_name}`; docs/pai.md says how to leave a group of two "
-            "services"
+            f"`intent pai {context.info_name}` was removed. Start replicas with `intent pai "
+            f"deploy`, then use `intent {context.info_name}`. docs/pai.md describes how to migrate "
+            "from a group of two services"
         )
 
 
 @pai_app.command()
 def status(as_json: AsJson = False) -> None:
-    """Show the replicas on EAS; `intent status` shows what they serve."""
+    """Print the state of the replicas on EAS.
+
+    `intent status` prints the model that they serve.
+
+    Example:
+
+        intent pai status
+    """
     from tasks.alibaba.eas import EasServices
 
     with reported():
@@ -75,16 +87,23 @@ def status(as_json: AsJson = False) -> None:
             line = f"{service.name}: {service.status}, {service.instances}  {service.message}"
             console.print(line.rstrip(), soft_wrap=True)
         else:
-            console.print("nothing is deployed: `intent pai deploy`")
+            console.print("no replicas are deployed; start them with `intent pai deploy`")
 
 
 @pai_app.command(hidden=True)
-def work(prefix: Annotated[str, typer.Argument(help="Key of the training in the store.")]) -> None:
-    """What a DLC job runs: the training that was asked for in the store."""
+def work(
+    prefix: Annotated[str, typer.Argument(help="Prefix of the training in the store.")],
+) -> None:
+    """Run a training that is described in the store; the command of a DLC job.
+
+    Example:
+
+        intent pai work trainings/0123456789abcdef
+    """
     from tasks.training.dlc_job import do_training
 
-    # The job is stopped by it; the program saves its checkpoint and sends it to the store.
+    # PAI stops a job with SIGTERM; the program then saves and uploads a checkpoint.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with reported("the next job goes on from the checkpoint"):
+    with reported("the next job resumes from the checkpoint"):
         artifact = do_training(get_settings(), prefix)
-        console.print(f"{artifact.name} is in the store")
+        console.print(f"uploaded {artifact.name} to the store")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.completion import complete_accepted_models, complete_models
 from flows.cli.terminal import AsJson, console, print_json, reported, say, split_overrides
 from intent_core.errors import ConfigError
 from tasks.settings import get_settings
@@ -20,14 +21,19 @@ def serve(
         bool,
         typer.Option(
             "--follow",
-            help="Be a replica: serve what the store says for the alias in INTENT_FLEET.",
+            help="Run as a replica: follow the store's model for the alias in INTENT_FLEET.",
         ),
     ] = False,
 ) -> None:
-    """Serve the promoted model until Ctrl-C; a server that dies is started again.
+    """Serve the promoted model until Ctrl-C, and restart servers that die.
 
-    Needs neither Prefect nor MLflow. Promotions and rollbacks go on beside it; those of a fleet
-    are commanded from elsewhere, by whoever shares the store and has the same INTENT_FLEET.
+    Needs neither Prefect nor MLflow. Promotions and rollbacks work while it runs. Replicas of a
+    fleet (`--follow`) are promoted and rolled back from any machine with the same store and
+    INTENT_FLEET.
+
+    Example:
+
+        intent serve
     """
     from tasks.local_services.supervisor import stop_serving, supervise
     from tasks.serving.fleet.replica import Replica, as_single_machine
@@ -36,7 +42,7 @@ def serve(
     with reported():
         settings, stop = get_settings(), threading.Event()
         if settings.layout.restoring.exists():
-            from tasks.maintenance.backup.restore import finish_restore  # it imports Prefect
+            from tasks.maintenance.backup.restore import finish_restore  # imports Prefect
 
             finish_restore(settings)
         following: threading.Thread | None = None
@@ -49,7 +55,10 @@ def serve(
         settings = as_single_machine(settings)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        say(console, f"{settings.endpoint}: Ctrl-C stops the gateway and the model servers")
+        say(
+            console,
+            f"serving at {settings.endpoint}; Ctrl-C stops gateway and model servers",
+        )
         try:
             if following:
                 following.start()
@@ -64,10 +73,21 @@ def serve(
 @serving_app.command()
 def promote(
     model: Annotated[
-        str, typer.Argument(help="Content name of an accepted model, as intent-0123456789ab.")
+        str,
+        typer.Argument(
+            help="Content name of an accepted model, e.g. `intent-3f2a9c01b7de`.",
+            autocompletion=complete_accepted_models,
+        ),
     ],
 ) -> None:
-    """Serve a model that a gate has accepted, or end a promotion that was interrupted."""
+    """Promote a model that the gate accepted, or finish an interrupted promotion.
+
+    The previous model serves until the new one answers correctly; no request is lost.
+
+    Example:
+
+        intent promote intent-3f2a9c01b7de
+    """
     from tasks.serving import promotion
     from tasks.serving.releases import require_release
     from tasks.tracking.registry import try_point_champion
@@ -84,26 +104,41 @@ def promote(
 
 @serving_app.command()
 def rollback() -> None:
-    """Serve the model that was served before; again: forward. Needs neither Prefect nor MLflow."""
+    """Switch back to the previously served model. Run it twice to undo.
+
+    Needs neither Prefect nor MLflow.
+
+    Example:
+
+        intent rollback
+    """
     from tasks.serving.targets import open_target
 
     with reported():
         settings = get_settings()
         target = open_target(settings)
-        former = target.read().current
+        replaced = target.read().current
         served = target.roll_back()
         console.print(f"{served.alias!r} is now {served.artifact.name} (version {served.version})")
-        # Prefect and MLflow take seconds to import; callers do not wait for them.
+        # Imported after the rollback: Prefect and MLflow take seconds to import.
         from tasks.serving.promotion import ROLLED_BACK, publish_model_event
         from tasks.tracking.registry import try_point_champion
 
-        publish_model_event(settings, ROLLED_BACK, served, former)
+        publish_model_event(settings, ROLLED_BACK, served, replaced)
         try_point_champion(settings, served.project, served.version)
 
 
 @serving_app.command()
 def reconcile() -> None:
-    """Make servers and registry agree on what is served, after a crash or a restart."""
+    """Repair serving after a crash or restart: servers and registry agree on the served model.
+
+    Starts missing servers, finishes or undoes an interrupted promotion, and moves the registry's
+    alias `champion`.
+
+    Example:
+
+        intent reconcile
+    """
     from tasks.serving.targets import open_target
     from tasks.tracking.registry import try_point_champion
 
@@ -116,33 +151,53 @@ def reconcile() -> None:
             try_point_champion(settings, served.project, served.version)
             console.print(f"{served.alias!r} is {served.artifact.name} (version {served.version})")
         else:
-            console.print("nothing is served: no model has been promoted yet")
+            console.print("no model is being served; none has been promoted yet")
 
 
 @serving_app.command()
 def trial(
     model: Annotated[
-        str, typer.Argument(help="Content name of an accepted adapter; none: show the trial.")
+        str,
+        typer.Argument(
+            help="Content name of an accepted adapter; omit to print the current trial.",
+            autocompletion=complete_accepted_models,
+        ),
     ] = "",
-    share: Annotated[float, typer.Option(help="Of the callers, 0 to 1.")] = 0.05,
+    share: Annotated[
+        float, typer.Option(help="Fraction of callers routed to the candidate (0-1).")
+    ] = 0.05,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="It answers copies, which are only compared.")
+        bool,
+        typer.Option(
+            "--shadow",
+            help="Shadow mode: mirror requests to the candidate and compare the answers.",
+        ),
     ] = False,
     limit: Annotated[
         list[str] | None,
         typer.Option(
             "--limit",
-            help="Ends it: max_parse_failure_rate=0.02, max_unknown_intent_rate, "
-            "max_disagreement_rate, max_latency_ratio_p95, min_requests (repeatable).",
+            help="Limit that ends the trial, e.g. `max_parse_failure_rate=0.02`; also "
+            "max_unknown_intent_rate, max_disagreement_rate, max_latency_ratio_p95, min_requests "
+            "(repeatable).",
         ),
     ] = None,
-    stop: Annotated[bool, typer.Option("--stop", help="All requests are the champion's.")] = False,
+    stop: Annotated[
+        bool,
+        typer.Option("--stop", help="Stop the trial and send all traffic to the champion."),
+    ] = False,
 ) -> None:
-    """Let an accepted adapter answer a share of the callers beside the champion (a canary).
+    """Start, print or stop a canary trial, which routes a fraction of callers to a candidate.
 
-    The share is by a stable hash of the caller's key: a caller stays on one side. With --shadow
-    callers see nothing of it. When a limit is passed the trial ends by itself, at once. Then
-    `intent promote MODEL`, or --stop.
+    Callers are split by a hash of their key, so a caller always gets the same model. With
+    `--shadow` callers only get the champion's answers. The trial ends as soon as a limit is
+    exceeded. Finish with `intent promote MODEL` or `intent trial --stop`.
+
+    Example:
+
+        intent trial intent-3f2a9c01b7de --share 0.1 --limit max_parse_failure_rate=0.02
+        intent trial
+        intent trial --stop
     """
     from tasks.serving.targets import open_target
 
@@ -150,14 +205,15 @@ def trial(
         target = open_target(get_settings())
         if stop:
             target.stop_trial()
-            console.print("the trial is over: all requests are the champion's")
+            console.print("trial stopped; all traffic goes to the champion")
         elif model:
             limits = {
-                key: _number(key, value) for key, value in split_overrides(limit or []).items()
+                key: _number(key, value)
+                for key, value in split_overrides(limit or [], "--limit").items()
             }
             mode = "shadow" if shadow else "canary"
             target.start_trial(model, {"mode": mode, "share": share, "limits": limits})
-            console.print(f"{model} is in a {mode} trial; `intent trial` shows it")
+            console.print(f"started a {mode} trial of {model}; `intent trial` prints its state")
         else:
             print_json(target.read_trial())
 
@@ -167,24 +223,32 @@ def try_by_hand(
     candidate: Annotated[
         str,
         typer.Option(
-            help="Asked beside: a model's content name, or another server's base URL "
-            "(http://.../v1), whose key is in INTENT_CANDIDATE_KEY."
+            help="Second model to query: a content name, or another server's base URL "
+            "(http://.../v1), with its key in INTENT_CANDIDATE_KEY.",
+            autocompletion=complete_models,
         ),
     ] = "",
     candidate_alias: Annotated[
-        str, typer.Option(help="Its name on that other server; none: the name ours has.")
+        str,
+        typer.Option(help="Model name on that other server; default: the served model's alias."),
     ] = "",
-    host: Annotated[str, typer.Option(help="Address of the page.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 7860,
+    host: Annotated[str, typer.Option(help="Address of the page to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the page to listen on.")
+    ] = 7860,
 ) -> None:
-    """A page to try the served model by hand: an utterance in, its calls out.
+    """Open a web page to try the served model by hand.
 
-    Shows intents and slots, the answer as it was written, its confidence, and which model and
-    version gave it. With --candidate two models answer side by side, and where they disagree is
-    marked. Needs the extra `web` (gradio).
+    Shows the intents and slots of an utterance, the raw answer, its confidence, and the model and
+    version. With `--candidate` two models answer side by side, and differences are marked. Needs
+    the extra `web` (gradio).
 
-    Whoever reaches the page asks with the keys of this machine: leave it on loopback. The keys
-    stay here, the page has none of them.
+    The page uses the API keys of this machine for everyone who can reach it, so keep it on
+    loopback. The keys themselves are not sent to the browser.
+
+    Example:
+
+        intent try --candidate intent-3f2a9c01b7de
     """
     import uvicorn
 
@@ -195,20 +259,30 @@ def try_by_hand(
     with reported("no page was opened"), contextlib.ExitStack() as stack:
         settings = get_settings()
         require_free_port(host, port, "the page", "--port")
-        door = None
+        second = None
         if candidate:
-            door = stack.enter_context(open_candidate(settings, candidate, candidate_alias))
-        page = create_page(settings, door, host)
-        # Ended in whatever way, a candidate's server is given back.
+            second = stack.enter_context(open_candidate(settings, candidate, candidate_alias))
+        page = create_page(settings, second, host)
+        # SIGTERM must also unwind the stack, which stops the candidate's server.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         address = f"[{host}]" if ":" in host else host
-        console.print(f"http://{address}:{port}: Ctrl-C closes the page", soft_wrap=True)
+        console.print(f"page at http://{address}:{port}; Ctrl-C closes it", soft_wrap=True)
         uvicorn.run(page, host=host, port=port, log_level="warning", access_log=False)
 
 
 @serving_app.command()
-def ask(utterance: str, as_json: AsJson = False) -> None:
-    """Ask the served model; its answer is streamed, then shown as calls."""
+def ask(
+    utterance: Annotated[str, typer.Argument(help="Utterance to send to the model.")],
+    as_json: AsJson = False,
+) -> None:
+    """Send an utterance to the served model and print its calls.
+
+    Streams the raw answer, then prints intents, parameters and the answer's ID.
+
+    Example:
+
+        intent ask "play some jazz by miles davis"
+    """
     from flows.cli.serve.ask import ask as ask_model
 
     with reported():
@@ -220,7 +294,12 @@ def ask(utterance: str, as_json: AsJson = False) -> None:
 
 @serving_app.command()
 def status(as_json: AsJson = False) -> None:
-    """What is served: which version, since when, from which dataset."""
+    """Print the served model, its version and dataset, and the running servers.
+
+    Example:
+
+        intent status
+    """
     from flows.cli.serve.status import read_status, show_status
 
     with reported():

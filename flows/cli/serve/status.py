@@ -1,4 +1,4 @@
-"""`intent status`: what is served, and whether everything agrees on it."""
+"""`intent status`: the served model, and whether servers and registry agree on it."""
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
@@ -20,13 +20,13 @@ class Status(BaseModel):
     previous: ServedModel | None
     answers: bool
     gateway_serves: str | None
-    """Model server the public address turns to; "" for none, null when it is down."""
+    """Model server behind the gateway; "" for none, null if the gateway is down."""
     champion: str | None
-    """Version the registry calls champion; null when there is none or it does not answer."""
+    """Version with the registry's alias `champion`; null if none, or if MLflow does not answer."""
     replicas: dict[str, str]
-    """Of a fleet: what each serves, or why it does not."""
+    """Replicas of a fleet: the model that each serves, or why it serves none."""
     services: dict[str, int]
-    """Name and pid of what runs."""
+    """Names and pids of the running processes."""
 
 
 def read_status(settings: Settings) -> Status:
@@ -47,9 +47,9 @@ def read_status(settings: Settings) -> Status:
 def show_status(console: Console, status: Status) -> None:
     served = status.served
     if served is None:
-        console.print("served     nothing: no model has been promoted yet")
+        console.print("served     no model is being served; none has been promoted yet")
     else:
-        state = "answers" if status.answers else "DOES NOT ANSWER: `intent up` serves it again"
+        state = "answers" if status.answers else "DOES NOT ANSWER: run `intent up` to restart it"
         lines = {
             "served": f"{served.alias} = {served.artifact.name}, version {served.version}, {state}",
             "since": served.since.astimezone().strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -59,13 +59,15 @@ def show_status(console: Console, status: Status) -> None:
         }
         if status.champion is not None and status.champion != served.version:
             lines["registry"] = (
-                f"champion is version {status.champion}: `intent reconcile` moves it"
+                f"champion is version {status.champion}: run `intent reconcile` to move the alias"
             )
         for name, value in lines.items():
             console.print(f"{name:10} {value}", markup=False, soft_wrap=True)
     if status.previous:
         console.print(f"previous   {status.previous.artifact.name}, for `intent rollback`")
-    for name, what in status.replicas.items():
-        console.print(f"replica    {name}: {what}", markup=False, soft_wrap=True)
+    for name, model in status.replicas.items():
+        console.print(f"replica    {name}: {model}", markup=False, soft_wrap=True)
     running = ", ".join(f"{name} (pid {pid})" for name, pid in status.services.items())
-    console.print(f"running    {running or 'nothing: `intent up` starts it'}", soft_wrap=True)
+    console.print(
+        f"running    {running or 'nothing; `intent up` starts the servers'}", soft_wrap=True
+    )

@@ -1,4 +1,4 @@
-"""What goes wrong for users, each tried for real: the message, the exit code, what is kept."""
+"""Errors that users cause: message, exit code, and the state that is kept."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.flow
 
 
 def refused(code: int, *arguments: str) -> str:
-    """Run the command line, expect its exit code, return its message on one line."""
+    """Run `intent`, check its exit code, and return its message on one line."""
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == code, done.output
     return " ".join(done.stderr.split())
@@ -38,7 +38,7 @@ def test_an_export_that_does_not_exist(platform: Settings) -> None:
     assert done.returncode == 3, done.stderr
     said = done.stdout + done.stderr
     assert "DataError: export 'exports/nowhere.manifest' not found" in said.splitlines()[-1]
-    assert "Traceback" not in said, "what to do stands in the message"
+    assert "Traceback" not in said, "the message states what to do"
 
 
 def test_an_empty_export(platform: Settings, tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_no_prefect_server(monkeypatch: pytest.MonkeyPatch, closed_port: int) ->
 
 
 @pytest.fixture
-def long_walk(platform: Settings, tiny_model: Path, tmp_path: Path) -> list[str]:
-    """A run whose training would take many minutes, with a checkpoint every few steps."""
+def long_run(platform: Settings, tiny_model: Path, tmp_path: Path) -> list[str]:
+    """Return a run whose training takes many minutes, with a checkpoint every few steps."""
     write_export(tmp_path / "export.manifest")
     recipe = {
         "train": {
@@ -112,7 +112,7 @@ def long_walk(platform: Settings, tiny_model: Path, tmp_path: Path) -> list[str]
             "num_train_epochs": 2000,
             "global_batch_size": 8,
             "save_steps": 5,
-            # A training of its own for every test.
+            # Different for every test, so that none reuses a training.
             "system_prompt": f"Recognize the intent ({tmp_path.name}).",
         }
     }
@@ -125,7 +125,7 @@ def long_walk(platform: Settings, tiny_model: Path, tmp_path: Path) -> list[str]
 
 
 class Training:
-    """A `intent run` in a process of its own, watched from outside."""
+    """`intent run` in another process."""
 
     def __init__(self, command: list[str], settings: Settings, log: Path) -> None:
         self._trainings = settings.home / "work" / "trainings"
@@ -144,7 +144,7 @@ class Training:
         return list(self._trainings.glob(f"*/{PROGRESS_FILE}"))
 
     def steps(self) -> list[int]:
-        """Optimizer steps reported by this run so far."""
+        """Return the optimizer steps that this run has reported so far."""
         for path in self._files():
             if path.stat().st_mtime_ns != self._before.get(path):
                 lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -153,14 +153,14 @@ class Training:
         return []
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 200  # two of these at once on a busy machine
+        deadline = time.monotonic() + 200  # two of these run at once on a busy machine
         while not condition():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.1)
 
     def program(self) -> psutil.Process:
-        """The training program below the run."""
+        """Return the training process of the run."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         return next(c for c in children if "intent_core.training" in c.cmdline())
 
@@ -185,17 +185,17 @@ def start(platform: Settings, tmp_path: Path) -> Iterator[Callable[[list[str]], 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_training_the_child_is_gone_and_the_next_run_resumes(
     number: signal.Signals,
-    long_walk: list[str],
+    long_run: list[str],
     start: Callable[[list[str]], Training],
 ) -> None:
     began = DateTime.now("UTC")
-    first = start(long_walk)
+    first = start(long_run)
     first.wait_for(lambda: len(first.steps()) > 7)
     program = first.program()
 
     if number == signal.SIGINT:
-        busy = refused(2, *long_walk[3:])
-        assert f"another run is under way (pid {first.process.pid})" in busy
+        busy = refused(2, *long_run[3:])
+        assert f"another run is in progress (pid {first.process.pid})" in busy
 
     first.process.send_signal(number)
     code = first.process.wait(60)
@@ -204,11 +204,11 @@ def test_stopped_in_training_the_child_is_gone_and_the_next_run_resumes(
         assert code == 130
         assert states_since(began) == {"Cancelled"}
 
-    # Killed, the run cannot wait for its program: that saves its checkpoint and goes by itself.
+    # After SIGKILL the run cannot wait: the training process saves a checkpoint and exits.
     psutil.wait_procs([program], timeout=60)
     assert not program.is_running()
     reached = max(first.steps())
-    second = start(long_walk)
+    second = start(long_run)
     second.wait_for(lambda: len(second.steps()) > 0)
     assert second.steps()[0] > 5, "from the checkpoint, not from the start"
     assert second.steps()[0] <= reached + 1
@@ -217,7 +217,7 @@ def test_stopped_in_training_the_child_is_gone_and_the_next_run_resumes(
 
 
 def states_since(began: DateTime) -> set[str]:
-    """Names of the states that flow runs started since then are in, finished ones aside."""
+    """Return the state names of flow runs started since then, except Completed."""
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(start_time=FlowRunFilterStartTime(after_=began))

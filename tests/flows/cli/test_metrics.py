@@ -1,4 +1,4 @@
-"""A metric is one entry of a table, which the gate, MLflow, the page and the commands read."""
+"""A metric is one entry of a table that gate, MLflow, report page and commands read."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The commands that need no server: convert, check, manifest and score."""
+"""Commands without servers: convert, check, manifest and score."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_every_command_has_help(command: str) -> None:
     assert len(done.stdout) > 200
 
 
-def test_convert_writes_the_documents_format(tmp_path: Path) -> None:
+def test_convert_writes_the_pai_guides_format(tmp_path: Path) -> None:
     out = tmp_path / "train.json"
     done = intent("convert", write_export(tmp_path / "e.manifest"), "--out", out, "--json")
     assert done.exit_code == 0, done.output
@@ -100,7 +100,7 @@ def test_check_finds_and_recommends(tmp_path: Path) -> None:
     assert check["records"] == check["utterances"] == len(labelled_rows())
     found = {finding["rule"]: finding for finding in check["findings"]}
     assert found["few-utterances"]["numbers"]["num_intents"] == 1
-    # The longest sample in the tokens of the embedded base model, with prompt and end.
+    # Tokens of the longest sample, with prompt and end token, for the embedded base model.
     assert found["seq-length"]["numbers"]["longest"] in range(50, 70)
     assert found["seq-length"]["numbers"]["recommended"] == 64
     assert "few-utterances" in (out / "data_check.md").read_text(encoding="utf-8")

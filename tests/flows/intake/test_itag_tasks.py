@@ -1,6 +1,6 @@
-"""A labelling task that is finished is exported once, and its export becomes one run.
+"""A finished labelling task is exported once, and its export starts one run.
 
-iTAG's control plane is a fake that checks every request; the export lies in the OSS emulator.
+iTAG's control plane is a fake that checks every request; the export is in the OSS emulator.
 """
 
 import os
@@ -36,8 +36,8 @@ def emulator() -> Iterator[OssEmulator]:
 def plane(
     platform: Settings, emulator: OssEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ControlPlane]:
-    """The plane, a project of its task, and a deployment that takes the export."""
-    # The chain read the environment at its import.
+    """The control plane, a project with its task, and a deployment that takes the export."""
+    # The credentials chain read the environment when it was imported.
     monkeypatch.setattr(auth_util, "environment_access_key_id", KEY)
     monkeypatch.setattr(auth_util, "environment_access_key_secret", SECRET)
     monkeypatch.setattr(auth_util, "environment_security_token", TOKEN)
@@ -70,7 +70,7 @@ def plane(
 
 
 def put_export(emulator: OssEmulator, folder: Path, what: str) -> None:
-    """What iTAG leaves in OSS."""
+    """Write the export that iTAG writes to OSS."""
     write_export(folder / "export")
     own = to_itag({"instruction": f"stop {what} of {folder.name}", "output": "music_exit()"})
     emulator.backend.client().put_object(
@@ -91,7 +91,7 @@ def test_a_task_is_exported_whenever_it_is_finished(
     assert plane.jobs == ["job-1"]
     started = next(query for path, query in plane.requests if path.endswith("/export"))
     assert started == {"OssPath": f"oss://{emulator.backend.bucket}/{tmp_path.name}/"}
-    # Labelling is taken up again, and finished again.
+    # The task is reopened and finished again.
     plane.task_status = "PROCESSING"
     assert watch_exports() == []
     plane.task_status = "FINISHED"

@@ -1,4 +1,4 @@
-"""Runs whose process has died: told from those that live, and started again."""
+"""Runs whose process has died are detected and restarted; others are not touched."""
 
 import json
 import time
@@ -27,13 +27,13 @@ from tests.support.faults.killed_runs import home_beside
 pytestmark = pytest.mark.flow
 
 
-@flow(name="finetune")  # the name of a flow of ours: others are not ours to judge
+@flow(name="finetune")  # a flow name of this project: runs of other flows are ignored
 def nothing() -> None:
     pass
 
 
 class Scene:
-    """Runs that no process has, of a deployment in a pool that sends heartbeats."""
+    """Runs without a process, of a deployment in a pool that sends heartbeats."""
 
     def __init__(self, client: SyncPrefectClient, settings: Settings) -> None:
         self.client, self.settings = client, settings
@@ -58,7 +58,7 @@ class Scene:
         return self.client.read_flow_run(run)
 
     def beat(self, run: UUID) -> None:
-        """A heartbeat in a minute from now; the server takes some seconds to show it."""
+        """Send a heartbeat dated in a minute; the server takes seconds to return it."""
         soon = datetime.now(UTC) + timedelta(minutes=1)
         event = {
             "id": str(uuid.uuid4()),
@@ -77,11 +77,13 @@ class Scene:
 
 @pytest.fixture
 def scene(platform: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr(run_liveness, "_HEARTBEAT_S", -10)  # nobody lives: no need to wait for one
+    monkeypatch.setattr(
+        run_liveness, "_HEARTBEAT_S", -10
+    )  # all are dead: no need to wait for a heartbeat
     with get_client(sync_client=True) as client:
         scene = Scene(client, platform)
         yield scene
-        for run in scene.begun:  # the server is other tests' too
+        for run in scene.begun:  # other tests use the same server
             client.set_flow_run_state(run, Completed(), force=True)
 
 
@@ -103,11 +105,11 @@ def test_a_lock_says_more_than_silence(scene: Scene, tmp_path: Path) -> None:
     home = home_beside(scene.settings, tmp_path / "home")
     alive, dead, elsewhere = (scene.run(Running()) for _ in range(3))
     hold(home, str(alive))
-    for run in (dead, elsewhere):  # as a process that was killed leaves it
+    for run in (dead, elsewhere):  # as a killed process leaves it
         (home.layout.runs / f"{run}.in-use").touch()
-    scene.beat(elsewhere)  # it went on in another process, on another machine
+    scene.beat(elsewhere)  # it resumed on another machine
     mark_lost(scene.client, home)
-    assert scene.read(dead).state_type == StateType.RUNNING, "it may be about to go on elsewhere"
+    assert scene.read(dead).state_type == StateType.RUNNING, "it may be about to resume elsewhere"
     mark_lost(scene.client, home.model_copy(update={"lost_after_s": 0}))
     kinds = [scene.read(run).state_type for run in (alive, dead, elsewhere)]
     assert kinds == [StateType.RUNNING, StateType.CRASHED, StateType.RUNNING]
@@ -115,7 +117,7 @@ def test_a_lock_says_more_than_silence(scene: Scene, tmp_path: Path) -> None:
     assert state is not None and "the process of this machine" in str(state.message)
 
 
-def test_a_run_of_somebody_else_s_flow_is_left_alone(scene: Scene) -> None:
+def test_a_run_of_another_flow_is_ignored(scene: Scene) -> None:
     run = scene.client.create_flow_run(flow(name="theirs")(lambda: None))
     scene.client.set_flow_run_state(run.id, Running(), force=True)
     mark_lost(scene.client, scene.settings.model_copy(update={"lost_after_s": 0}))
@@ -123,10 +125,10 @@ def test_a_run_of_somebody_else_s_flow_is_left_alone(scene: Scene) -> None:
     scene.begun.append(run.id)
 
 
-def test_what_crashed_or_met_what_passes_goes_on_as_the_same_run(scene: Scene) -> None:
+def test_crashed_runs_and_temporary_errors_resume_as_the_same_run(scene: Scene) -> None:
     store = Failed(message="Flow run encountered an exception: StorageError: it did not answer")
     data = Failed(message="Flow run encountered an exception: DataError: no text")
-    # As a run of the version before left it: the error had another name then.
+    # Written by the previous version, which had another name for the error.
     older = Failed(message="Flow run encountered an exception: PromotionUnderWayError: try again")
     crashed, wrong = scene.run(Crashed()), scene.run(data)
     passing = [scene.run(store), scene.run(older)]
@@ -140,7 +142,7 @@ def test_what_crashed_or_met_what_passes_goes_on_as_the_same_run(scene: Scene) -
 def test_one_that_crashes_every_time_is_given_up(scene: Scene) -> None:
     run = scene.run(Crashed())
     for _ in range(2):
-        # Only a start by its worker counts.
+        # Only a start by a worker counts.
         scene.client.set_flow_run_state(run, Running(), force=True)
     scene.client.set_flow_run_state(run, Crashed(), force=True)
     assert scene.read(run).run_count == 2

@@ -1,4 +1,4 @@
-"""`intent trace` and `intent forget` on real exports, with MLflow down and nothing running."""
+"""`intent trace` and `intent forget` on real exports, without any server."""
 
 import json
 import os
@@ -25,7 +25,7 @@ both_languages = pytest.mark.parametrize("dataset", ["snips_en", "crosswoz_zh"],
 
 @pytest.fixture
 def settings(tmp_path: Path, closed_port: int) -> Settings:
-    """A home of its own, in which nothing runs."""
+    """A separate home without servers."""
     os.environ["INTENT_HOME"] = str(tmp_path / "home")
     os.environ["INTENT_MLFLOW_URL"] = f"http://127.0.0.1:{closed_port}"
     get_settings.cache_clear()
@@ -34,7 +34,7 @@ def settings(tmp_path: Path, closed_port: int) -> Settings:
 
 @pytest.fixture
 def dataset(request: pytest.FixtureRequest, settings: Settings) -> DatasetManifest:
-    """In Chinese, unless the test says otherwise."""
+    """A dataset in Chinese, unless the test chooses another."""
     export = DATA / getattr(request, "param", "crosswoz_zh") / "export-open-group.manifest"
     get_store(settings).upload(export, EXPORT)
     return prepare(settings, EXPORT)
@@ -108,15 +108,17 @@ def test_an_answer_leads_to_its_version(settings: Settings, dataset: DatasetMani
 
 
 def test_what_cannot_be_traced_says_what_to_do(settings: Settings) -> None:
-    assert "names no model: it comes from another server" in refused(2, "trace", "chatcmpl-1f2e")
+    assert "does not contain a model name; it was issued by another server" in refused(
+        2, "trace", "chatcmpl-1f2e"
+    )
     assert "set INTENT_STORE" in refused(3, "trace", f"chatcmpl-{MODEL}-v6-{'0' * 32}")
-    assert "it must be the whole text" in refused(3, "trace", "播放红豆")
+    assert "give the complete text" in refused(3, "trace", "播放红豆")
     assert "or never prepared" in refused(3, "trace", "--row", f"{EXPORT}:1").replace(",", "")
     assert "write EXPORT:LINE" in refused(2, "trace", "--row", EXPORT)
-    assert "name an answer's id" in refused(2, "trace")
-    assert "holds no utterance" in refused(3, "forget", f"{EXPORT}:1")
-    assert "say one of" in refused(2, "forget", "a:1", "--utterance", "b")
-    assert "is no MarkResultId" in refused(3, "forget", "--mark-result", "../x")
+    assert "give either an answer's ID" in refused(2, "trace")
+    assert "does not contain an utterance" in refused(3, "forget", f"{EXPORT}:1")
+    assert "give exactly one of" in refused(2, "forget", "a:1", "--utterance", "b")
+    assert "is not a MarkResultId" in refused(3, "forget", "--mark-result", "../x")
 
 
 def test_mlflow_down_is_said_where_only_it_would_know(
@@ -192,7 +194,7 @@ def test_a_forgotten_row_leaves_every_later_dataset(
     note_model(settings, later, NEWER, version="8")
     assert [one["lineage"]["model"] for one in ask("trace", said)["models"]] == [MODEL]
     shown = intent("forget", "--utterance", said)
-    assert "it was on the forget list already" in shown
+    assert "already on the erasure list" in shown
     assert f"{MODEL} (version 7) trained on it" in shown
     assert NEWER not in shown
 

@@ -1,7 +1,7 @@
-"""The whole walk for real: a tiny model trained, served by vLLM, promoted, called, rolled back.
+"""The pipeline end to end: a tiny model is trained, served by vLLM, promoted and rolled back.
 
-Each stage is a fixture that builds on the one before, so a test can also run alone. The tests are
-in the order of the stages: a later stage changes what is served.
+Each stage is a fixture that builds on the previous one, so a test can also run alone. The tests are
+in the order of the stages, because a later stage changes the served model.
 """
 
 import asyncio
@@ -40,25 +40,25 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 @pytest.fixture(scope="module")
 def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the export and the recipe; the platform is up."""
+    """Return a folder with export and recipe; the platform is running."""
     return prepare_walk(tmp_path_factory.mktemp("walk"), tiny_model)
 
 
 @pytest.fixture(scope="module")
 def rejected(walk: Path) -> dict[str, Any]:
-    """The outcome of a run whose gate cannot be passed."""
+    """Return the outcome of a run whose gate cannot be passed."""
     return outcome_of(run_walk(walk, "gate.min_test_examples=100000", code=1))
 
 
 @pytest.fixture(scope="module")
 def promoted(walk: Path, rejected: dict[str, Any]) -> dict[str, Any]:
-    """The outcome of a run with the recipe's own gate."""
+    """Return the outcome of a run with the recipe's gate."""
     return outcome_of(run_walk(walk))
 
 
 @pytest.fixture(scope="module")
 def replaced(walk: Path, promoted: dict[str, Any]) -> dict[str, Any]:
-    """The outcome of a second model's run, and what was served before it."""
+    """Return the outcome of a second model's run, and the served model before it."""
     before = json.loads(intent("status", "--json"))["served"]
     return {"before": before, **outcome_of(run_walk(walk, "train.seed=7"))}
 
@@ -110,7 +110,7 @@ def test_the_served_model_answers_under_its_alias_with_a_key(platform: Settings)
 
 @pytest.mark.usefixtures("promoted")
 def test_answers_and_rows_lead_to_the_version_and_its_run(walk: Path, platform: Settings) -> None:
-    """Whole, streamed and in the older form; a caller's own id comes back and names nothing."""
+    """Complete, streamed and old-style answers; a caller's request ID is only returned."""
     from mlflow import MlflowClient
 
     served = json.loads(intent("status", "--json"))["served"]
@@ -267,7 +267,7 @@ def test_a_second_model_replaces_the_first(replaced: dict[str, Any]) -> None:
 def test_a_run_that_was_asked_for_earlier_takes_no_traffic_from_a_newer_one(
     walk: Path, platform: Settings
 ) -> None:
-    """As when it crashed, and was started again after the newer one had been promoted."""
+    """As when the run crashed and was restarted after the newer model was promoted."""
     served = json.loads(intent("status", "--json"))["served"]
     prefix = release_prefix(served["artifact"]["name"])
     release = require_finished(get_store(platform), prefix, Release)
@@ -303,7 +303,7 @@ def test_rollback_serves_the_first_model_again(walk: Path, platform: Settings) -
 
 @pytest.mark.usefixtures("promoted")
 def test_no_secret_in_logs_parameters_or_artifacts(platform: Settings) -> None:
-    """The key that opened the endpoint all along is in its own file, and nowhere else."""
+    """The API key used by all requests is in its own file and in no other."""
     key = platform.read_api_key().encode()
     holders = [
         path

@@ -1,7 +1,7 @@
 """An export that arrives in S3 becomes a served model, on two machines that share only the store.
 
-The machines are two workers with folders of their own: one prepares, decides and serves, the
-other fine-tunes and evaluates. Nobody starts a run.
+The machines are two workers with separate folders: one prepares, decides and serves, the other
+fine-tunes and evaluates. No run is started by hand.
 """
 
 import json
@@ -44,7 +44,7 @@ def scene(
 
 def test_an_export_that_arrives_becomes_a_served_model(scene: Scene) -> None:
     wait_for("the receiver", lambda: answers(scene.receiver), 60)
-    # SeaweedFS tells the receiver, by its own webhook.
+    # SeaweedFS notifies the receiver with its own webhook.
     scene.put(KEY)
     run = wait_for("a run", scene.runs, 90)[0]
     final = wait_for("the end", lambda: final_state(run), 420)
@@ -82,7 +82,7 @@ def test_a_deployed_run_is_suspended_until_a_person_approves(scene: Scene) -> No
 
 
 def test_twenty_watchers_race_one_is_killed_and_one_run_finishes(scene: Scene) -> None:
-    """A line without text makes other content of the same rows, so that training is reused."""
+    """Add a line without text: new content with the same rows, so that training is reused."""
     before = {run.id for run in scene.runs()}
     scene.put("exports/walk/next.manifest", more=b"\n")
     done = subprocess.run(
@@ -109,7 +109,7 @@ def test_cancelling_a_run_ends_its_training_and_the_next_gets_the_gpu(scene: Sce
     run = start("intent-pipeline/cpu", longer)
     training = wait_for("the training", scene.training_processes, 90)
     nested = scene.children("finetune/gpu")[-1]
-    # One more waits for the device, however long, and is not taken for crashed.
+    # Another run waits for the device and is not marked as crashed.
     waiting = start("finetune/gpu", trained.parameters)
     wait_for("the wait", lambda: state_of(waiting).name == "AwaitingConcurrencySlot", 60)
     with get_client(sync_client=True) as client:

@@ -1,6 +1,6 @@
-"""What a reviewer sees and does: MLflow's pages, a gate that waits, records that come later.
+"""The reviewer's work: MLflow's pages, manual approval, records that are uploaded later.
 
-The walk's models are those of `test_end_to_end`, found in the store when it ran before.
+The models are those of `test_end_to_end`, reused from the store if that ran before.
 """
 
 import json
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 @pytest.fixture(scope="module")
 def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The walk's export and recipe, with one model served."""
+    """Return the folder with export and recipe; one model is served."""
     folder = prepare_walk(tmp_path_factory.mktemp("walk"), tiny_model)
     run_walk(folder)
     return folder
@@ -46,7 +46,7 @@ def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPath
 def test_mlflow_down_stops_no_promotion_and_the_next_run_records_it(
     walk: Path, platform: Settings, closed_port: int
 ) -> None:
-    """The run tries again, says what waits, and promotes; `intent record` writes it down."""
+    """The run retries, logs what waits, and promotes; `intent record` uploads the record."""
     from mlflow import MlflowClient
 
     another_verdict = "gate.max_regression=0.29"
@@ -71,7 +71,7 @@ def test_mlflow_down_stops_no_promotion_and_the_next_run_records_it(
 
 
 def test_a_manual_gate_waits_for_a_person(walk: Path, platform: Settings) -> None:
-    """Declined: the model that was served stays, and MLflow says who declined and why."""
+    """Declined: the served model stays, and MLflow records who declined and why."""
     from mlflow import MlflowClient
 
     before = json.loads(intent("status", "--json"))["served"]
@@ -108,13 +108,13 @@ def wait_until_paused() -> str:
 def test_two_runs_compare_in_mlflow_and_on_the_page(
     walk: Path, platform: Settings, tmp_path: Path
 ) -> None:
-    """Both runs are on MLflow's compare page; the candidate's own page has its figures."""
+    """Both runs are on MLflow's compare page; the candidate's report has its figures."""
     from mlflow import MlflowClient
 
     client = MlflowClient(platform.mlflow_tracking_url)
     served = json.loads(intent("status", "--json"))["served"]
     champion = client.get_model_version(served["project"], served["version"])
-    # The model of `test_end_to_end`'s second run, judged anew beside the one that is served.
+    # The model of `test_end_to_end`'s second run, compared again with the served model.
     other = outcome_of(run_walk(walk, "train.seed=7", "gate.mode=dry_run", code=1))
     assert other["decision"]["comparison"]["exact_match"]["champion"] > 0
     runs = [champion.run_id, other["recorded"]["run_id"]]
@@ -171,7 +171,7 @@ def test_an_evaluation_whose_server_dies_goes_on_with_what_is_missing(
 
 
 def kill_when_kept(path: Path, count: int, pid: int) -> int:
-    """The server dies, all of its processes at once, when some answers are in the file."""
+    """Kill all processes of the server once some answers are in the file."""
     deadline = time.monotonic() + 200
     while not path.exists() or len(path.read_text().splitlines()) < count:
         assert time.monotonic() < deadline

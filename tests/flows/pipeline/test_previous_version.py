@@ -1,4 +1,4 @@
-"""A home and a store as the version before left them go on working: nothing is done twice."""
+"""A home and a store of the previous version still work, and no step is repeated."""
 
 import json
 import os
@@ -20,7 +20,7 @@ STATE = CHECKOUT / "tests" / "data" / "previous_version" / "state.tar.xz"
 
 
 class Installation:
-    """The folder that the version before worked in, and today's command line in it."""
+    """A folder of the previous version, and the current command line in it."""
 
     def __init__(self, folder: Path) -> None:
         with tarfile.open(STATE) as archive:
@@ -35,12 +35,12 @@ class Installation:
             "INTENT_MLFLOW_PORT": str(mlflow),
             "INTENT_GATEWAY_PORT": str(gateway),
         }
-        # This process's own Prefect is another one.
+        # These would select the Prefect and MLflow servers of the tests.
         for name in ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI"):
             self.environment.pop(name, None)
 
     def read(self, name: str) -> Any:
-        """What the version before printed with `--json`."""
+        """Return what the previous version printed with `--json`."""
         return json.loads((self.folder / f"{name}.json").read_bytes().splitlines()[-1])
 
     def intent(self, *arguments: str) -> Any:

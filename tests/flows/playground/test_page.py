@@ -1,4 +1,4 @@
-"""The page of `intent try`, but for the browser: what it says, and of what it warns."""
+"""The page of `intent try` without a browser: its content and its warnings."""
 
 import sys
 from pathlib import Path
@@ -46,24 +46,24 @@ def test_calls_are_a_table_with_who_gave_them_and_how_sure() -> None:
     for part in ("weather_search", "city", "Hangzhou", "tomorrow", "music_exit", "97.3 %"):
         assert part in page
     assert "intent-0123456789ab" in page and ">7</td>" in page
-    assert "The two" not in page and "Candidate" not in page
+    assert "The models" not in page and "Candidate" not in page
 
 
 def test_only_the_calls_that_differ_are_marked() -> None:
     page = show_answers("rain?", (reply("a(x);b()"), reply("a(x);c()")))
-    assert "The two disagree" in page
+    assert "The models disagree" in page
     marked = page.split('<tr class="other">')[1:]
     assert [row.split("<td>")[1].split("</td>")[0] for row in marked] == ["b", "c"]
 
 
 def test_the_same_calls_written_otherwise_agree() -> None:
     page = show_answers("rain?", (reply("a(x);b()"), reply(' a( "x" ) ; b()')))
-    assert "The two agree" in page and 'class="other"' not in page
+    assert "The models agree" in page and 'class="other"' not in page
 
 
 def test_two_answers_that_are_no_calls_are_told_apart_by_their_text() -> None:
-    assert "The two disagree" in show_answers("rain?", (reply("rain"), reply("sun")))
-    assert "The two agree" in show_answers("rain?", (reply("rain"), reply("rain")))
+    assert "The models disagree" in show_answers("rain?", (reply("rain"), reply("sun")))
+    assert "The models agree" in show_answers("rain?", (reply("rain"), reply("rain")))
 
 
 def test_what_was_typed_or_answered_is_never_markup() -> None:
@@ -78,10 +78,10 @@ def test_a_server_that_is_down_and_nothing_served_are_said_on_the_page(
     settings = Settings(home=tmp_path)
     endpoint = ModelEndpoint(base_url=f"http://127.0.0.1:{closed_port}/v1", key=KEY, model="intent")
     champion, candidate = ask_all(settings, "rain?", endpoint)
-    assert champion.problem.startswith("no model is served")
+    assert champion.problem.startswith("no model is being served")
     assert "failed: " in candidate.problem
     page = show_answers("rain?", (champion, candidate))
-    assert "The two" not in page and "Traceback" not in page and KEY not in page
+    assert "The models" not in page and "Traceback" not in page and KEY not in page
     assert "the utterance is empty" in ask_all(settings, " ", endpoint)[1].problem
 
 
@@ -99,8 +99,8 @@ def test_another_server_is_asked_with_the_key_of_the_environment(
     ("candidate", "said"),
     [
         ("http://127.0.0.1:9/v1", "INTENT_CANDIDATE_KEY is not set"),
-        ("intent-000000000000", "is no model in the store"),
-        ("../secrets", "is no model in the store"),
+        ("intent-000000000000", "not found in the store"),
+        ("../secrets", "not found in the store"),
     ],
 )
 def test_a_candidate_that_cannot_be_asked_is_refused_at_once(candidate: str, said: str) -> None:

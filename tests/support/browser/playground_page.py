@@ -33,7 +33,7 @@ class Page(NamedTuple):
         shown = 'document.querySelector("#answers .%s")?.textContent'
         self.browser.wait_for(f"{shown % 'utterance'} === {utterance!r}")
         verdict = "agree" if champion == self.candidate else "disagree"
-        assert f"The two {verdict} " in self.browser.read(shown % "verdict")
+        assert f"The models {verdict} " in self.browser.read(shown % "verdict")
         for side, model in (("champion", champion), ("candidate", self.candidate)):
             told = self.browser.read(_SIDE % side)
             assert told["text"].startswith(self.world.known[model.name, utterance].strip()), told

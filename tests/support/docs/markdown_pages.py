@@ -1,4 +1,4 @@
-"""The pages as readers meet them: headings, links, fenced blocks, and the commands in them."""
+"""Read Markdown pages: headings, links, fenced blocks, and the commands in them."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ _OPERATORS = "();<>|&\n"
 
 
 class Block(NamedTuple):
-    """A fenced block: its language and text."""
+    """Language and text of a fenced block."""
 
     language: str
     text: str
@@ -48,23 +48,23 @@ def read_blocks(page: Path) -> list[Block]:
 
 
 def read_prose(page: Path) -> str:
-    """The page without its fenced blocks."""
+    """Return the page without its fenced blocks."""
     return _FENCE.sub("", read(page))
 
 
 def read_code(page: Path) -> list[str]:
-    """What stands in backticks."""
+    """Return the inline code of the page."""
     return [code.replace("\\|", "|") for code in re.findall(r"`([^`]+)`", read_prose(page))]
 
 
 def read_headings(page: Path) -> list[tuple[int, str]]:
-    """Level and text of each heading."""
+    """Return level and text of each heading."""
     found = re.findall(r"^(#+) +(.+?) *$", read_prose(page), re.MULTILINE)
     return [(len(marks), text) for marks, text in found]
 
 
 def read_anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives the headings."""
+    """Return the anchors that GitHub gives the headings."""
     anchors: set[str] = set()
     for _, text in read_headings(page):
         shown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
@@ -77,7 +77,7 @@ def read_anchors(page: Path) -> set[str]:
 
 
 def read_links(page: Path) -> list[str]:
-    """Targets of links and pictures, those on other hosts left out."""
+    """Return the targets of links and pictures, except those on other hosts."""
     prose = re.sub(r"`[^`\n]*`", "", read_prose(page))
     targets = re.findall(r"\]\(([^)\s]+)\)", prose)
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
@@ -88,13 +88,13 @@ def read_shell(page: Path) -> list[str]:
 
 
 def without_comments(shell: str) -> str:
-    """What is typed; blank lines count as none."""
+    """Return the lines without comments and blank lines."""
     lines = (line.rstrip() for line in _COMMENT.sub("", shell).splitlines())
     return "\n".join(line for line in lines if line)
 
 
 def split_commands(shell: str) -> list[list[str]]:
-    """The words of every simple command of a block, comments and here-documents left out."""
+    """Return the words of every simple command, without comments and here-documents."""
     text = _COMMENT.sub("", _HERE_DOCUMENT.sub(r"\1", shell)).replace("\\\n", " ")
     lexer = shlex.shlex(text, posix=True, punctuation_chars=_OPERATORS)
     lexer.whitespace = " \t\r"
@@ -118,7 +118,7 @@ def list_commands(page: Path) -> list[list[str]]:
 
 
 def find_arguments(words: list[str], program: str) -> list[str] | None:
-    """What `program` is given in a command, also within a container; None when it is not called."""
+    """Return the arguments of `program` in a command; None if the command does not call it."""
     for place, word in enumerate(words):
         starts = place == 0 or words[place - 1] in ("--", "with-secrets", "setup")
         if starts and PurePath(word).name == program:

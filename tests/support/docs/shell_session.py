@@ -1,4 +1,4 @@
-"""Somebody who types what a page says, command by command, into one shell of a checkout."""
+"""Run the commands of a page one by one in one shell, as a reader types them."""
 
 import base64
 import os
@@ -24,10 +24,10 @@ class Typed(NamedTuple):
 
 
 def split_lines(shell: str) -> list[str]:
-    """A block's commands as a person types them: to the end of the here-document or the quotes."""
+    """Split a block into commands; here-documents and quoted line breaks stay in one."""
     commands, pending = [], ""
     for line in shell.splitlines():
-        if re.search(r"<\w[^<>]*>", line):  # the reader's own words go there
+        if re.search(r"<\w[^<>]*>", line):  # a placeholder for the reader's values
             commands.append(line)
             continue
         pending += line + "\n"
@@ -41,7 +41,7 @@ def split_lines(shell: str) -> list[str]:
 
 
 class Shell:
-    """One bash; variables and the working directory stay from command to command."""
+    """A bash process that keeps variables and working directory between commands."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], transcript: Path) -> None:
         self._transcript = transcript
@@ -80,7 +80,7 @@ class Shell:
         return Typed(command, code, "".join(lines))
 
     def start(self, command: str) -> "Running":
-        """The command in a process of its own, with this shell's variables and folder."""
+        """Start a command in another process, with this shell's variables and folder."""
         variables = self.type("env -0 | base64 -w0; echo; pwd", quiet=True).output.split()
         pairs = base64.b64decode(variables[0]).decode().rstrip("\0").split("\0")
         environment = dict(pair.partition("=")[::2] for pair in pairs)
@@ -97,7 +97,7 @@ class Shell:
 
 
 class Running:
-    """A command that a person leaves running, and ends by Ctrl-C."""
+    """A command that keeps running until Ctrl-C."""
 
     def __init__(
         self, command: str, environment: dict[str, str], folder: Path, transcript: Path
@@ -113,7 +113,7 @@ class Running:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # A shell's background jobs, which we may be one of, ignore Ctrl-C.
+                # Background jobs of a shell ignore Ctrl-C, and the tests may be one.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
@@ -122,7 +122,7 @@ class Running:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def wait_until(self, sign: str, timeout_s: float) -> str:
-        """Until an address (`http...`) answers, or the output has a match; the match."""
+        """Wait until a URL (`http...`) answers or the output matches; return the match."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             has_ended = self._process.poll() is not None

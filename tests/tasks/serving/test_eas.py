@@ -147,7 +147,7 @@ def test_the_commands(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         assert result.exit_code == code, result.output
         return " ".join(result.output.split())
 
-    assert "nothing is deployed" in run("status")
+    assert "no replicas are deployed" in run("status")
     assert run("status", "--json") == "[]"
     output = run("deploy")
     assert f"INTENT_PUBLIC_URL={scene.plane.url(GROUP)}/v1" in output and "token-of" not in output

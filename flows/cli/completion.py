@@ -16,31 +16,31 @@ from flows.parameters import list_recipes
 
 # For a store on the network: no values are better than a shell that hangs.
 _TIMEOUT_S = 3.0
-Value = tuple[str, str]
+Completion = tuple[str, str]
 """A value and its description, which zsh shows."""
 
 
-def complete_recipes(incomplete: str) -> list[Value]:
+def complete_recipes(incomplete: str) -> list[Completion]:
     """Return names of recipes; without a match the shell completes file names."""
     return _find(incomplete, lambda: ((name, "") for name in list_recipes()))
 
 
-def complete_projects(incomplete: str) -> list[Value]:
+def complete_projects(incomplete: str) -> list[Completion]:
     """Return names of the projects file."""
     return _find(incomplete, _list_projects)
 
 
-def complete_accepted_models(incomplete: str) -> list[Value]:
+def complete_accepted_models(incomplete: str) -> list[Completion]:
     """Return content names of the models that a gate accepted, with project and version."""
     return _find(incomplete, _list_accepted_models)
 
 
-def complete_models(incomplete: str) -> list[Value]:
+def complete_models(incomplete: str) -> list[Completion]:
     """Return content names of all models in the store."""
     return _find(incomplete, _list_models)
 
 
-def complete_files() -> list[Value]:
+def complete_files() -> list[Completion]:
     """Return nothing, which makes the shell complete file names.
 
     typer's own completion of a `Path` returns the unfinished word, which the shell would take for
@@ -49,14 +49,14 @@ def complete_files() -> list[Value]:
     return []
 
 
-def _find(incomplete: str, list_values: Callable[[], Iterable[Value]]) -> list[Value]:
+def _find(incomplete: str, list_values: Callable[[], Iterable[Completion]]) -> list[Completion]:
     """Return the values that start with `incomplete`, up to the first error or the timeout."""
-    found: list[Value] = []
+    matches: list[Completion] = []
 
     def read() -> None:
         with contextlib.suppress(Exception):
             # One by one, so that a timeout keeps those already read.
-            found.extend(value for value in list_values() if value[0].startswith(incomplete))
+            matches.extend(value for value in list_values() if value[0].startswith(incomplete))
 
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -66,10 +66,10 @@ def _find(incomplete: str, list_values: Callable[[], Iterable[Value]]) -> list[V
         reader.join(_TIMEOUT_S)
     finally:
         logging.disable(level)
-    return list(found)
+    return list(matches)
 
 
-def _list_projects() -> Iterator[Value]:
+def _list_projects() -> Iterator[Completion]:
     from flows.intake.projects import load_projects
     from tasks.settings import Settings
     from tasks.settings.environment import load_settings
@@ -79,19 +79,19 @@ def _list_projects() -> Iterator[Value]:
         yield name, f"exports below {projects[name].exports}"
 
 
-def _list_accepted_models() -> Iterator[Value]:
+def _list_accepted_models() -> Iterator[Completion]:
     from tasks.storage.layout import RELEASES
 
     yield from _list_manifests(RELEASES.prefix, "{project} version {version}")
 
 
-def _list_models() -> Iterator[Value]:
+def _list_models() -> Iterator[Completion]:
     from tasks.storage.layout import MODELS
 
     yield from _list_manifests(MODELS.prefix, "{base_model} ({method})")
 
 
-def _list_manifests(prefix: str, description: str) -> Iterator[Value]:
+def _list_manifests(prefix: str, description: str) -> Iterator[Completion]:
     """List the folders below a prefix of the store that have a manifest, newest first."""
     from tasks.settings import Settings
     from tasks.settings.environment import load_settings

@@ -16,31 +16,31 @@ from flows.parameters import list_recipes
 
 # For a store on the network: no values are better than a shell that hangs.
 _TIMEOUT_S = 3.0
-Completion = tuple[str, str]
+Suggestion = tuple[str, str]
 """A value and its description, which zsh shows."""
 
 
-def complete_recipes(incomplete: str) -> list[Completion]:
+def complete_recipes(incomplete: str) -> list[Suggestion]:
     """Return names of recipes; without a match the shell completes file names."""
     return _find(incomplete, lambda: ((name, "") for name in list_recipes()))
 
 
-def complete_projects(incomplete: str) -> list[Completion]:
+def complete_projects(incomplete: str) -> list[Suggestion]:
     """Return names of the projects file."""
     return _find(incomplete, _list_projects)
 
 
-def complete_accepted_models(incomplete: str) -> list[Completion]:
+def complete_accepted_models(incomplete: str) -> list[Suggestion]:
     """Return content names of the models that a gate accepted, with project and version."""
     return _find(incomplete, _list_accepted_models)
 
 
-def complete_models(incomplete: str) -> list[Completion]:
+def complete_models(incomplete: str) -> list[Suggestion]:
     """Return content names of all models in the store."""
     return _find(incomplete, _list_models)
 
 
-def complete_files() -> list[Completion]:
+def complete_files() -> list[Suggestion]:
     """Return nothing, which makes the shell complete file names.
 
     typer's own completion of a `Path` returns the unfinished word, which the shell would take for
@@ -49,9 +49,9 @@ def complete_files() -> list[Completion]:
     return []
 
 
-def _find(incomplete: str, list_values: Callable[[], Iterable[Completion]]) -> list[Completion]:
+def _find(incomplete: str, list_values: Callable[[], Iterable[Suggestion]]) -> list[Suggestion]:
     """Return the values that start with `incomplete`, up to the first error or the timeout."""
-    matches: list[Completion] = []
+    matches: list[Suggestion] = []
 
     def read() -> None:
         with contextlib.suppress(Exception):
@@ -69,7 +69,7 @@ def _find(incomplete: str, list_values: Callable[[], Iterable[Completion]]) -> l
     return list(matches)
 
 
-def _list_projects() -> Iterator[Completion]:
+def _list_projects() -> Iterator[Suggestion]:
     from flows.intake.projects import load_projects
     from tasks.settings import Settings
     from tasks.settings.environment import load_settings
@@ -79,19 +79,19 @@ def _list_projects() -> Iterator[Completion]:
         yield name, f"exports below {projects[name].exports}"
 
 
-def _list_accepted_models() -> Iterator[Completion]:
+def _list_accepted_models() -> Iterator[Suggestion]:
     from tasks.storage.layout import RELEASES
 
     yield from _list_manifests(RELEASES.prefix, "{project} version {version}")
 
 
-def _list_models() -> Iterator[Completion]:
+def _list_models() -> Iterator[Suggestion]:
     from tasks.storage.layout import MODELS
 
     yield from _list_manifests(MODELS.prefix, "{base_model} ({method})")
 
 
-def _list_manifests(prefix: str, description: str) -> Iterator[Completion]:
+def _list_manifests(prefix: str, description: str) -> Iterator[Suggestion]:
     """List the folders below a prefix of the store that have a manifest, newest first."""
     from tasks.settings import Settings
     from tasks.settings.environment import load_settings

@@ -114,7 +114,7 @@ def test_what_cannot_be_traced_says_what_to_do(settings: Settings) -> None:
     assert "set INTENT_STORE" in refused(3, "trace", f"chatcmpl-{MODEL}-v6-{'0' * 32}")
     assert "give the complete text" in refused(3, "trace", "播放红豆")
     assert "or never prepared" in refused(3, "trace", "--row", f"{EXPORT}:1").replace(",", "")
-    assert "write EXPORT:LINE" in refused(2, "trace", "--row", EXPORT)
+    assert "expected EXPORT:LINE" in refused(2, "trace", "--row", EXPORT)
     assert "give either an answer's ID" in refused(2, "trace")
     assert "does not contain an utterance" in refused(3, "forget", f"{EXPORT}:1")
     assert "give exactly one of" in refused(2, "forget", "a:1", "--utterance", "b")

@@ -1,9 +1,9 @@
-"""`make docs`: the tables of recipe keys and settings; with `--check` a stale one is an error.
+"""`make docs`: the generated tables of the reference pages; `--check` fails if one is stale.
 
-Names, values, defaults and what a key does come from the models, what a recipe sets from
-`deployments/recipes`. `fields.yaml` has the advice and the Chinese; each translation names the
-English it was made from (`of`), so that neither changes alone. The rest of the pages is written
-by hand.
+Names, values, defaults and descriptions come from the models, commands from the command line,
+metrics and exit codes from their tables, recipes from `deployments/recipes`. `fields.yaml` has the
+advice and the Chinese. Each translation names the English it was made from (`of`), so that neither
+changes alone. The rest of the pages is written by hand.
 """
 
 import re
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import command_tables
 import yaml
 from field_tables import (
     WORDS,
@@ -33,8 +34,10 @@ from tasks.settings import Settings
 from tasks.settings.pai import PaiSettings
 
 HERE = Path(__file__).parent
-PAGES: dict[Language, Path] = {"en": HERE / "recipes.md", "zh": HERE / "recipes.zh.md"}
-PAI_PAGE = HERE / "pai.md"
+PAGES: dict[Language, Path] = {
+    "en": HERE / "en" / "reference.md",
+    "zh": HERE / "zh" / "reference.md",
+}
 _BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _CODE = re.compile(r"`[^`\n]+`")
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.])\d+(?:\.\d+)?(?:e-?\d+)?", re.ASCII)
@@ -46,7 +49,7 @@ _OF_VLLM = {"structured_outputs"}
 
 
 class DriftError(Exception):
-    """Models, texts and pages do not agree: every fault on a line of its own."""
+    """Models, texts and pages do not agree. The message has one fault per line."""
 
 
 class Translation(BaseModel):
@@ -76,18 +79,23 @@ class Texts(BaseModel):
     sections: dict[str, Translation]
     recipe: dict[str, Advice]
     settings: dict[str, Translation]
+    pai: dict[str, Translation]
+    commands: dict[str, Translation]
+    exit_codes: dict[str, Translation]
+    metrics: dict[str, Translation]
 
 
 class Models(NamedTuple):
     """JSON schemas: sections by name, keys by dotted name, settings by variable.
 
-    The settings of PAI have a page in English only, so no entry in `fields.yaml`.
+    Commands, exit codes and metrics have no schema: their English texts by table and name.
     """
 
     sections: dict[str, Schema]
     keys: dict[str, Schema]
     settings: dict[str, Schema]
     pai: dict[str, Schema]
+    program: dict[str, dict[str, str]]
 
 
 def read_models() -> Models:
@@ -103,7 +111,8 @@ def read_models() -> Models:
     # The names are those of a table that a recipe's model cannot import.
     minimums = keys["gate.minimums"]
     keys["gate.minimums"] = {**minimums, "propertyNames": {"enum": list_requirable()}}
-    return Models(sections, keys, _read_settings(Settings), _read_settings(PaiSettings))
+    settings, pai = _read_settings(Settings), _read_settings(PaiSettings)
+    return Models(sections, keys, settings, pai, command_tables.read_english())
 
 
 def _read_settings(model: type[BaseSettings]) -> dict[str, Schema]:
@@ -141,19 +150,7 @@ def make_pages(models: Models, texts: Texts) -> dict[Path, str]:
         for language, path in PAGES.items()
     }
     _require([fault for path, text in pages.items() for fault in strangers(path.name, text, known)])
-    pages[PAI_PAGE] = fill(PAI_PAGE.read_text(encoding="utf-8"), {"pai": _show_pai(models)})
     return pages
-
-
-def _show_pai(models: Models) -> str:
-    entries = [
-        Entry(name, schema, {"en": _read_description(schema), "zh": ""}, {"en": "", "zh": ""}, "")
-        for name, schema in models.pai.items()
-    ]
-    bare = [entry.name for entry in entries if not entry.what["en"]]
-    _require([f"{name}: a text is missing, in its model" for name in bare])
-    rows = [show_row(entry, entry.name, "en")[:-1] for entry in entries]
-    return table(WORDS["en"]["setting"], rows)
 
 
 def _read_description(schema: Schema) -> str:
@@ -170,38 +167,48 @@ def _find_missing(models: Models, texts: Texts) -> Iterator[str]:
         (models.sections, texts.sections),
         (models.keys, texts.recipe),
         (models.settings, texts.settings),
+        (models.pai, texts.pai),
+        (models.program["commands"], texts.commands),
+        (models.program["exit_codes"], texts.exit_codes),
+        (models.program["metrics"], texts.metrics),
     )
     for there, written in parts:
         for name in sorted(there.keys() - written.keys()):
-            yield f"{name}: fields.yaml has no text for it"
+            yield f"{name}: has no text in fields.yaml"
         for name in sorted(written.keys() - there.keys()):
-            yield f"{name}: in fields.yaml, and no such field"
+            yield f"{name}: in fields.yaml, but not in the program"
 
 
 def merge(models: Models, texts: Texts) -> dict[str, Entry]:
     """Every field with its texts."""
     entries = {}
-    plain = {**texts.sections, **texts.settings}
-    for name, schema in {**models.sections, **models.keys, **models.settings}.items():
+    plain = {**texts.sections, **texts.settings, **texts.pai}
+    schemas = {**models.sections, **models.keys, **models.settings, **models.pai}
+    for name, schema in schemas.items():
         zh = plain[name] if name in plain else texts.recipe[name].zh
         advice = "" if name in plain else texts.recipe[name].when
         what: dict[Language, str] = {"en": _read_description(schema), "zh": zh.what}
         entries[name] = Entry(name, schema, what, {"en": advice, "zh": zh.when}, zh.of)
+    for part, english in models.program.items():
+        for name, text in english.items():
+            zh = getattr(texts, part)[name]
+            key = f"{part}: {name}"
+            entries[key] = Entry(key, {}, {"en": text, "zh": zh.what}, {"en": "", "zh": ""}, zh.of)
     return entries
 
 
 def find_faults(entry: Entry, known: set[str]) -> Iterator[str]:
-    """Empty texts, what only one language says, names of nothing, Chinese of an older English."""
+    """Missing texts, code or numbers in one language only, unknown names, stale Chinese."""
     for text in (entry.what, entry.when):
         if not all(text.values()) and (text is entry.what or any(text.values())):
             yield f"{entry.name}: a text is missing, in its model or in fields.yaml"
         unlike = _marks(text["en"]) ^ _marks(text["zh"])
         if unlike:
-            yield f"{entry.name}: only one language has {', '.join(sorted(unlike))}"
+            yield f"{entry.name}: in one language only: {', '.join(sorted(unlike))}"
         for said in text.values():
             yield from strangers(entry.name, said, known)
     if entry.of != entry.stamp:
-        yield f'{entry.name}: see to its Chinese, its English is new; then of: "{entry.stamp}"'
+        yield f'{entry.name}: its English changed. Update its Chinese, then set of: "{entry.stamp}"'
 
 
 def _marks(text: str) -> set[str]:
@@ -213,7 +220,7 @@ def strangers(where: str, text: str, known: set[str]) -> Iterator[str]:
     """Names in a text that look like a field's, and there is no such field."""
     bare = {code.strip("`") for code in _CODE.findall(text)}
     named = {*_NAME.findall(text), *filter(_SNAKE.fullmatch, bare)}
-    yield from (f"{where}: there is no {name}" for name in sorted(named - known))
+    yield from (f"{where}: unknown name {name}" for name in sorted(named - known))
 
 
 def _list_names(models: Models) -> set[str]:
@@ -225,28 +232,39 @@ def _list_names(models: Models) -> set[str]:
 def fill(page: str, blocks: Mapping[str, str]) -> str:
     """The page with its generated parts made anew; each must be in it, and no other."""
     there = [name for _, name, _ in _BLOCK.findall(page)]
-    _require([f"no <!-- made: {name} --> in the page" for name in blocks if name not in there])
-    _require([f"<!-- made: {name} -->: nobody makes it" for name in there if name not in blocks])
+    _require([f"the page has no <!-- made: {name} -->" for name in blocks if name not in there])
+    _require([f"<!-- made: {name} -->: unknown block" for name in there if name not in blocks])
     return _BLOCK.sub(lambda match: f"{match[1]}{blocks[match[2]]}\n{match[3]}", page)
 
 
 def make_blocks(models: Models, entries: Mapping[str, Entry], language: Language) -> dict[str, str]:
     """The generated parts of a page by name."""
-    settings = [show_row(entries[name], name, language)[:-1] for name in models.settings]
     blocks = {
         "recipes": show_recipes([*models.keys], language),
         "top": show_keys([key for key in models.keys if "." not in key], entries, language),
-        "settings": table(WORDS[language]["setting"], settings),
     }
+    for name, schemas in (("settings", models.settings), ("pai", models.pai)):
+        rows = [show_row(entries[setting], setting, language)[:-1] for setting in schemas]
+        blocks[name] = table(WORDS[language]["setting"], rows)
     for name in models.sections:
         keys = [key for key in models.keys if key.startswith(f"{name}.")]
         title = entries[name].what[language]
         blocks[name] = f"{title}\n\n{show_keys(keys, entries, language)}"
+    shows = {
+        "commands": command_tables.show_commands,
+        "exit_codes": command_tables.show_exit_codes,
+        "metrics": command_tables.show_metrics,
+    }
+    for part, show in shows.items():
+        names = models.program[part]
+        blocks[part] = show(
+            {name: entries[f"{part}: {name}"].what[language] for name in names}, language
+        )
     return blocks
 
 
 def main() -> None:
-    """Write the pages again, or say what does not agree."""
+    """Write the pages, or exit with a message that lists what does not agree."""
     try:
         pages = make_pages(read_models(), read_texts())
     except DriftError as drift:

@@ -45,7 +45,8 @@ _NAME = re.compile(
     r"INTENT_[A-Z0-9_]+|(?<![\w.-])(?:data|train|evaluate|gate|serve)\.[a-z]\w*", re.ASCII
 )
 _SNAKE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+")
-_OF_VLLM = {"structured_outputs"}
+# Of vLLM, and files of the secrets folder.
+_OTHER_NAMES = {"structured_outputs", "api_key", "inference_keys"}
 
 
 class DriftError(Exception):
@@ -149,7 +150,13 @@ def make_pages(models: Models, texts: Texts) -> dict[Path, str]:
         path: fill(path.read_text(encoding="utf-8"), make_blocks(models, entries, language))
         for language, path in PAGES.items()
     }
-    _require([fault for path, text in pages.items() for fault in strangers(path.name, text, known)])
+    _require(
+        [
+            fault
+            for path, text in pages.items()
+            for fault in strangers(path.name, _BLOCK.sub("", text), known)
+        ]
+    )
     return pages
 
 
@@ -220,13 +227,17 @@ def strangers(where: str, text: str, known: set[str]) -> Iterator[str]:
     """Names in a text that look like a field's, and there is no such field."""
     bare = {code.strip("`") for code in _CODE.findall(text)}
     named = {*_NAME.findall(text), *filter(_SNAKE.fullmatch, bare)}
-    yield from (f"{where}: unknown name {name}" for name in sorted(named - known))
+    for name in sorted(named - known):
+        # `INTENT_KEEP_*` means several settings.
+        if not (name.endswith("_") and any(other.startswith(name) for other in known)):
+            yield f"{where}: unknown name {name}"
 
 
 def _list_names(models: Models) -> set[str]:
     parts = {part for key in models.keys for part in key.split(".")}
     choices = {str(name) for names in list_choices([*models.keys.values()]) for name in names}
-    return {*models.keys, *models.settings, *models.pai, *parts, *choices, *_OF_VLLM}
+    metrics = models.program["metrics"]
+    return {*models.keys, *models.settings, *models.pai, *parts, *choices, *metrics, *_OTHER_NAMES}
 
 
 def fill(page: str, blocks: Mapping[str, str]) -> str:

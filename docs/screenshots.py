@@ -24,7 +24,7 @@ from tasks.settings import CHECKOUT, LOOPBACK, Settings, get_settings
 from tasks.system.ports import choose_free_port
 from tasks.tracking.runs import make_client
 
-IMAGES = CHECKOUT / "docs" / "images"
+IMAGES = CHECKOUT / "docs" / "en" / "images"
 PROJECT = "quickstart"
 _COLOURS = 64
 _MOST_BYTES = 150_000

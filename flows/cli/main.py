@@ -1,9 +1,4 @@
-"""The `intent` command.
-
-Exit codes: 0 success, 1 the gate rejected the model, 2 usage or configuration error, 3 bad data,
-4 an outside service or the training program failed, 5 internal error (bug), 130 stopped with
-Ctrl-C.
-"""
+"""The `intent` command: its groups, its help, and what precedes every command."""
 
 import typer
 
@@ -17,7 +12,7 @@ from flows.cli.run.intake import intake_app
 from flows.cli.run.run import run_app
 from flows.cli.serve.pai import pai_app
 from flows.cli.serve.serving import serving_app
-from flows.cli.terminal import reported
+from flows.cli.terminal import EXIT_CODES, reported
 from tasks.settings import check_prefect_url, get_settings
 
 # Groups of `intent --help`, one for each folder.
@@ -33,15 +28,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="""Train, evaluate and serve an intent model from labelled utterances.
+    help=f"""Train, evaluate and serve an intent model from labelled utterances.
 
     Start with `make demo`. For your own export: `intent up`, then
     `intent run EXPORT_URI --recipe RECIPE`, then `intent ask UTTERANCE`.
     `intent --install-completion` adds completion to your shell (bash, zsh, fish).
 
-    Exit codes: 0 success, 1 the gate rejected the model, 2 usage or configuration error,
-    3 bad data, 4 an outside service or the training program failed, 5 internal error (bug),
-    130 stopped with Ctrl-C.""",
+    Exit codes: {", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())}.""",
 )
 for title, members in GROUPS.items():
     for member in members:

@@ -27,6 +27,17 @@ _REMEDIES = {
 }
 logger = logging.getLogger(__name__)
 
+EXIT_CODES = {
+    0: "success",
+    1: "the gate rejected the model",
+    2: "usage or configuration error",
+    3: "bad data",
+    4: "an outside service or the training program failed",
+    5: "internal error (bug)",
+    130: "stopped with Ctrl-C",
+}
+"""Of every command. The reference pages list them, too."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Recipe = Annotated[
     str | None,

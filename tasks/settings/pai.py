@@ -91,7 +91,7 @@ class PaiSettings(BaseSettings):
         """Raise `ConfigError` if one of these settings is not set."""
         missing = [f"INTENT_PAI_{name.upper()}" for name in names if not getattr(self, name)]
         if missing:
-            raise ConfigError(f"set {' and '.join(missing)}; see docs/pai.md")
+            raise ConfigError(f"set {' and '.join(missing)}; see docs/en/pai.md")
 
 
 def get_pai_settings() -> PaiSettings:

@@ -182,7 +182,7 @@ def test_the_metrics_are_those_there_are() -> None:
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in registry.collect()
     }
-    tables = [read(ROOT / name) for name in ("docs/platform.md", "docs/platform.zh.md")]
+    tables = [read(ROOT / name) for name in ("docs/en/monitoring.md", "docs/zh/monitoring.md")]
     english, chinese = (set(re.findall(r"^\| `(intent_\w+)` \|", t, re.MULTILINE)) for t in tables)
     assert english == chinese <= names
     pages = "".join(map(read, PAGES))

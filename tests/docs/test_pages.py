@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,17 +16,21 @@ from tests.support.docs.markdown_pages import (
     Block,
     find_arguments,
     name_of,
+    read,
     read_anchors,
     read_blocks,
     read_headings,
     read_links,
+    read_prose,
     split_commands,
     without_comments,
 )
 
 SHELL = {"bash", "sh"}
 COMMENTED = {*SHELL, "crontab", "toml", "yaml"}
-GENERATED = "recipes.md"
+DRAWING = "txt"
+"""The language of a block that is a drawing or a tree, whose words are translated."""
+MOST_PAGES, MOST_README_LINES = 15, 160
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -38,10 +43,30 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in read_anchors(to), link
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p.parent.name == "docs"], ids=name_of)
-def test_a_page_is_in_both_languages(page: Path) -> None:
-    english = page.with_name(page.name.replace(".zh.md", ".md"))
-    assert english in dict(TWINS) or "中文" in [text for _, text in read_headings(page)]
+def test_the_pages_are_the_same_few_in_both_languages() -> None:
+    english, chinese = (
+        {page.name for page in (ROOT / "docs" / language).glob("*.md")} for language in ("en", "zh")
+    )
+    assert english == chinese and len(english) <= MOST_PAGES
+    for readme in ("README.md", "README.zh.md"):
+        assert len(read(ROOT / readme).splitlines()) <= MOST_README_LINES
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_each_page_is_two_clicks_from_the_readme(language: str) -> None:
+    readme = ROOT / ("README.md" if language == "en" else "README.zh.md")
+    first = {(ROOT / link.partition("#")[0]).resolve() for link in read_links(readme)}
+    pages = set((ROOT / "docs" / language).glob("*.md"))
+    index = ROOT / "docs" / language / "index.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in read_links(index)}
+    assert index in first
+    assert pages <= first | linked
+
+
+@pytest.mark.parametrize("page", [p for p, _ in TWINS if p.parent.name == "en"], ids=name_of)
+def test_a_page_opens_with_what_its_reader_can_do(page: Path) -> None:
+    opening = read_prose(page).split("\n\n")[1].replace("\n", " ")
+    assert re.match(r"(After (reading )?|From )this page,? you can ", opening), opening
 
 
 @pytest.mark.parametrize(("english", "chinese"), TWINS, ids=lambda page: page.name)
@@ -51,15 +76,17 @@ def test_twins_say_the_same(english: Path, chinese: Path) -> None:
     for one, other in zip(ours, theirs, strict=True):
         if one.language in COMMENTED:
             assert without_comments(one.text) == without_comments(other.text)
-        elif one.language != "mermaid":
+        elif one.language != DRAWING:
             assert one.text == other.text
     levels = [[level for level, _ in read_headings(page)] for page in (english, chinese)]
     assert levels[0] == levels[1]
-    linked = [
-        {link.replace(".zh.md", ".md").partition("#")[0] for link in read_links(page)}
-        for page in (english, chinese)
-    ]
-    assert linked[0] - {english.name, ""} == linked[1] - {english.name, ""}
+    linked = [set(map(_as_english, read_links(page))) for page in (english, chinese)]
+    assert linked[0] == linked[1]
+
+
+def _as_english(link: str) -> str:
+    link = link.partition("#")[0].replace("docs/zh/", "docs/en/").replace("../en/", "")
+    return "README" if link.startswith("README") else link
 
 
 def is_safe(shell: str) -> bool:
@@ -85,13 +112,13 @@ def list_runs() -> list[tuple[Path, list[tuple[str, str]]]]:
             for block, shown in itertools.pairwise([*blocks, Block("", "")])
             if block.language in SHELL and is_safe(block.text)
         ]
-        if runs and page.name != GENERATED:  # its commands need the reader's files
+        if runs:
             found.append((page, runs))
     return found
 
 
 def test_some_pages_have_commands_to_run() -> None:
-    (runs,) = [runs for page, runs in list_runs() if page.name == "annotators.md"]
+    (runs,) = [runs for page, runs in list_runs() if page.name == "labelled-data.md"]
     assert len(runs) > 3 and all(shown for _, shown in runs)
 
 

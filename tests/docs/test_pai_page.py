@@ -1,14 +1,19 @@
-"""docs/pai.md mentions every command of `intent pai`."""
+"""The pages on PAI mention every command of `intent pai`."""
 
+from pathlib import Path
+
+import pytest
 import typer
 
 from flows.cli.serve.pai import pai_app
 from tasks.settings import CHECKOUT
 
-TEXT = (CHECKOUT / "docs" / "pai.md").read_text(encoding="utf-8")
+PAGES = [CHECKOUT / "docs" / language / "pai.md" for language in ("en", "zh")]
 
 
-def test_every_command_is_there() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_every_command_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     commands = vars(typer.main.get_command(pai_app))["commands"]
     for name, command in commands.items():
-        assert command.hidden or f"intent pai {name}" in TEXT
+        assert command.hidden or f"intent pai {name}" in text

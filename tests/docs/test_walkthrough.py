@@ -25,8 +25,8 @@ from tests.support.docs.shell_session import Running, Shell, split_lines
 SAMPLE = ROOT / "deployments" / "sample" / "snips_en" / "export-open-group.manifest"
 MUSIC_ROWS = 200
 PREFECT_PORT, MLFLOW_PORT = 4210, 5010
-NAMES = ("first-run", "annotators", "reviewers", "lineage", "maintenance", "operations", "platform")
-PAGES = [f"docs/{name}.md" for name in NAMES]
+NAMES = ("getting-started", "labelled-data", "evaluation", "lineage", "operations", "deployment")
+PAGES = [f"docs/en/{name}.md" for name in NAMES]
 RUN_ID = "2269d7e8-63c3-41f8-bdf6-9da7701778ba"
 MODEL = "intent-3f2a9c01b7de"
 
@@ -202,6 +202,8 @@ RULES = [
     Rule("^nvidia-smi", needs="a GPU"),
     Rule("^env .*grep", codes=(0, 1)),
     Rule("^kubectl", needs="a cluster"),
+    Rule("^docker", needs="Docker"),
+    Rule("^curl .*8700", needs="a receiver with its secrets"),
     Rule("^apt-get", needs="root"),
     Rule("^git clone", needs="an address; the clone is there"),
     Rule("^intent watch music", prepare=deploy),
@@ -210,7 +212,7 @@ RULES = [
     Rule("^intent try", until="http://127.0.0.1:7860"),
     Rule("^intent check exports/music.manifest", prepare=write_music),
     Rule("^intent run exports/music.manifest", prepare=write_recipe),
-    Rule("^intent run exports/music/.*manifest --recipe music.yaml$", prepare=put_music),
+    Rule("^intent run exports/music/.*manifest --recipe music.yaml *(#.*)?$", prepare=put_music),
     Rule("^intent manifest --from-predictions", prepare=find_predictions),
     Rule("^intent approve$", prepare=wait_for_approval("0.9")),
     Rule("^intent approve .*--decline", (0,), wait_for_approval("0.8"), name_waiting),

@@ -19,7 +19,7 @@ pai_app = typer.Typer(
 
     `intent pai deploy` starts replicas that follow the store. Use `intent promote`,
     `intent rollback` and `intent status` with them as with any fleet. For settings see
-    `docs/pai.md`.""",
+    `docs/en/pai.md`.""",
 )
 
 
@@ -59,7 +59,7 @@ def name_fleet_command(context: typer.Context) -> None:
     with reported():
         raise ConfigError(
             f"`intent pai {context.info_name}` was removed. Start replicas with `intent pai "
-            f"deploy`, then use `intent {context.info_name}`. docs/pai.md describes how to migrate "
+            f"deploy`, then use `intent {context.info_name}`. docs/en/pai.md describes how to migrate "
             "from a group of two services"
         )
 

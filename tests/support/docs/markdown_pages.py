@@ -8,15 +8,14 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[3]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docker/README.md")),
+    *(ROOT / name for name in ("README.md", "README.zh.md", "CONTRIBUTING.md", "docker/README.md")),
     *(ROOT / "benchmarks").glob("*.md"),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "deployments").rglob("README.md")),
 ]
 TWINS = [
-    (page, page.with_suffix(".zh.md"))
-    for page in PAGES
-    if page.with_suffix(".zh.md").exists() and not page.name.endswith(".zh.md")
+    (ROOT / "README.md", ROOT / "README.zh.md"),
+    *((page, ROOT / "docs" / "zh" / page.name) for page in sorted((ROOT / "docs/en").glob("*.md"))),
 ]
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
@@ -65,7 +64,7 @@ def read_headings(page: Path) -> list[tuple[int, str]]:
 
 def read_anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives the headings."""
-    anchors: set[str] = set()
+    anchors: set[str] = set(re.findall(r'<a id="([^"]+)"></a>', read(page)))
     for _, text in read_headings(page):
         shown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
         slug = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")

@@ -45,8 +45,10 @@ soak: setup  ## Twenty minutes of work while processes are killed; MINUTES=3 for
 check: $(PIPELINE)  ## Linters, types, import rules and generated docs only
 	@.venv/bin/pre-commit run --all-files
 
-docs: $(PIPELINE)  ## Write the tables of recipe keys and settings in docs/ again, from the models and docs/fields.yaml
+docs: $(PIPELINE)  ## Generate the reference pages, then build the documentation site in site/
 	@PYTHONPATH=. .venv/bin/python docs/generate.py
+	@.venv/bin/zensical build --strict -f mkdocs.yml
+	@.venv/bin/zensical build --strict -f mkdocs.zh.yml
 
 status: $(PIPELINE)  ## What is served, and what runs
 	@.venv/bin/intent status

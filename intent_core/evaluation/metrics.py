@@ -31,7 +31,7 @@ NO_NUMBER = "not a number"
 
 
 class ScoredExample(NamedTuple):
-    """The labelled calls, the answered calls (None: unparseable or missing) and their scores."""
+    """The labelled calls, the answered calls (None: unparsable or missing) and their scores."""
 
     gold: Calls
     answer: Calls | None

@@ -39,7 +39,7 @@ class CallComparison(NamedTuple):
 
 
 class ScoredAnswer(NamedTuple):
-    """The labelled calls, the answered calls (None: unparseable or missing), their comparison."""
+    """The labelled calls, the answered calls (None: unparsable or missing), their comparison."""
 
     gold: Calls
     answer: Calls | None

@@ -107,7 +107,7 @@ class Copies:
         await self._app({**scope, "headers": headers}, BodyAgain(body, _stay), held.send)
         if held.status != 200:
             return FAILED
-        # A complete answer without a text counts as unparseable; copies never disconnect.
+        # A complete answer without a text counts as unparsable; copies never disconnect.
         return judge_texts(held.read_texts() or [""], self._clock() - since)
 
 

@@ -27,6 +27,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "setting": "variable|values|default|what it is",
         "recipe": "key", "takes": "{} takes {}.", "is": "{} is, if not set:", "comma": ", ",
         "or": " or ", "list": "list of {}", "map": "map of {} to {}", "string": "text",
+        "section": "map",
         "integer": "whole number", "number": "number", "path": "path",
         "secret": "text, **secret**", "names": "names, see below", "below": "see below",
         "but": "all but {}", "unset": "not set", "here": "{} in the checkout",
@@ -36,6 +37,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "setting": "变量|取值|默认值|含义",
         "recipe": "键", "takes": "{} 的取值：{}。", "is": "{} 未设置时为：", "comma": "、",
         "or": " 或 ", "list": "列表：{}", "map": "映射：{} 到 {}", "string": "文本",
+        "section": "映射",
         "integer": "整数", "number": "数", "path": "路径",
         "secret": "文本，**保密**", "names": "名称，见下文", "below": "见下文",
         "but": "除 {} 外全部", "unset": "未设置", "here": "代码目录中的 {}",
@@ -86,6 +88,8 @@ def show_type(schema: Schema, language: Language) -> str:
     words = WORDS[language]
     if "anyOf" in schema:
         return words["or"].join(show_type(kind, language) for kind in schema["anyOf"])
+    if "$ref" in schema:
+        return words["section"]
     if "const" in schema:
         return show_value(schema["const"])
     if "enum" in schema:

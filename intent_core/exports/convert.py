@@ -22,9 +22,17 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import orjson
 
 from intent_core.errors import ConfigError, DataError
-from intent_core.exports.blocks import Block, Span, read_blocks, split_lines
+from intent_core.exports.files.blocks import Block, Span, read_span, split_lines
+from intent_core.exports.files.sources import RowBatch, read_parts
 from intent_core.exports.reader import BlockReader
-from intent_core.exports.records import Rejection, RowReport, Tally, check_rejections, report_notes
+from intent_core.exports.records import (
+    Record,
+    Rejection,
+    RowReport,
+    Tally,
+    check_rejections,
+    report_notes,
+)
 from intent_core.files import open_atomically
 from intent_core.recipe.config import DataConfig
 
@@ -133,9 +141,11 @@ def _convert_parts(
     first = list(islice(spans, 2))
     if len(first) < 2:
         reader = BlockReader(path.name, config)
-        for block in read_blocks(path):
+        for source, rows in read_parts(path, config):
+            if source != reader.source:
+                reader = BlockReader(source, config)
             # Without spans, the line numbers are already those of the file.
-            yield _convert(reader, [block])._replace(num_lines=0)
+            yield _convert(reader, [rows])._replace(num_lines=0)
         return
     context = multiprocessing.get_context("fork")
     try:
@@ -195,25 +205,37 @@ def _start_worker(path: Path, config: DataConfig, parent: int) -> None:
 def _convert_span(span: Span) -> _Converted:
     if _reader is None:
         raise RuntimeError("the worker was not started")
-    return _convert(_reader, read_blocks(_path, span))
+    return _convert(_reader, read_span(_path, span))
 
 
-def _convert(reader: BlockReader, blocks: Iterable[Block]) -> _Converted:
+def _convert(reader: BlockReader, parts: Iterable[Block | RowBatch]) -> _Converted:
     training: list[bytes] = []
     rejected: list[Rejection] = []
     reported: list[RowReport] = []
     num_records = num_lines = num_bytes = 0
-    for block in blocks:
-        records, rejections = reader.read(block)
-        rows = [{"instruction": r.utterance, "output": r.output} for r in records]
+    for part in parts:
+        records, rejections = reader.read(part)
+        rows = [_make_row(record) for record in records]
         if rows:
             training.append(orjson.dumps(rows, option=orjson.OPT_INDENT_2)[2:-2])
         rejected += rejections
         reported += [report for r in records if r.notes for report in report_notes(r)]
         num_records += len(records)
-        num_lines += block.content.count(b"\n") + block.is_cut
-        num_bytes += len(block.content)
+        if isinstance(part, Block):
+            num_lines += part.content.count(b"\n") + part.is_cut
+            num_bytes += len(part.content)
+        else:
+            num_bytes += part.num_bytes
     return _Converted(b",\n".join(training), rejected, reported, num_records, num_lines, num_bytes)
+
+
+def _make_row(record: Record) -> dict[str, object]:
+    row: dict[str, object] = {"instruction": record.utterance, "output": record.output}
+    if record.alternatives:
+        row["alternatives"] = record.alternatives
+    if record.tags:
+        row["tags"] = dict(record.tags)
+    return row
 
 
 def _move(row: RowT, num_lines: int) -> RowT:

@@ -15,12 +15,14 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
+from intent_core.exports.files.json_rows import RowRefused
 from intent_core.exports.formats.itag import split_label_key
-from intent_core.exports.json_rows import RowRefused
 from intent_core.exports.label_results import read_mark_result, read_stage, read_version
 from intent_core.exports.records import Record
 from intent_core.exports.row_answer import RowAnswer
+from intent_core.exports.typed_quotes import may_have_typed_quotes
 from intent_core.language.calls import is_plain
+from intent_core.language.invisible import may_have_invisible
 from intent_core.recipe.choices import Stage
 from intent_core.recipe.config import DataConfig
 
@@ -182,6 +184,11 @@ def _make_reader(
             or not utterance
             or "\0" in utterance
             or utterance.strip() != utterance
+            or (not utterance.isascii() and may_have_invisible(utterance))
+            or (
+                ("'" in output or not output.isascii())
+                and (may_have_typed_quotes(output) or may_have_invisible(output))
+            )
         ):
             return None
         return Record(

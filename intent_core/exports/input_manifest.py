@@ -20,7 +20,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import DataError
-from intent_core.exports.json_rows import MAX_RAW, name_type, parse_json, shorten
+from intent_core.exports.files.json_rows import MAX_RAW, name_type, parse_json, shorten
 from intent_core.files import write_atomically
 from intent_core.language.conversation import (
     begins_with_speaker,

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 from intent_core.errors import CallSyntaxError
+from intent_core.exports.typed_quotes import may_have_typed_quotes, rewrite_typed_quotes
 from intent_core.language.calls import Call, format_calls, is_plain, parse_calls
+from intent_core.language.invisible import may_have_invisible, strip_invisible
 from intent_core.recipe.choices import Leniency
 
 
@@ -25,6 +27,10 @@ def read_label(text: str) -> LabelReading:
         CallSyntaxError: the text is not a list of calls, or can be read in several ways.
     """
     slips: list[Leniency] = []
+    text = strip_invisible(text)
+    rewritten = rewrite_typed_quotes(text)
+    if rewritten != text:
+        text, slips = rewritten, ["typed-quotes"]
     stripped = text.strip()
     try:
         calls = parse_calls(text)
@@ -49,7 +55,7 @@ def canonicalise_label(text: str) -> str:
     Args:
         text: the label as the annotator typed it.
     """
-    if is_plain(text):
+    if is_plain(text) and not may_have_typed_quotes(text) and not may_have_invisible(text):
         return text
     try:
         return read_label(text).canonical

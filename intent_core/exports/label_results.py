@@ -5,13 +5,14 @@ exports, `{"MarkResult": {"annotations": [{"labels": {title: answer}}]}}` in new
 `MarkResult` is JSON text, an object or a list. An answer is found by the title of its question.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from intent_core.exports.json_rows import RowRefused, name_type, parse_json, refuse_row
+from intent_core.exports.files.json_rows import RowRefused, name_type, parse_json, refuse_row
 from intent_core.recipe.choices import Leniency
 
 _MAX_RESULTS = 1000
+_OFF = (0, "0", False, None, "", "false", "False", "no", "No")
 _LONGEST_ID = 64
 
 
@@ -25,6 +26,16 @@ class GivenAnswer(NamedTuple):
     """iTAG's id of the answer; "" if the export does not state it."""
 
 
+class QuestionAnswer(NamedTuple):
+    """One annotator's answer to one question."""
+
+    title: str
+    texts: tuple[str, ...]
+    """The text, or the names of the chosen options."""
+    answer: GivenAnswer
+    """The same as calls."""
+
+
 class StageAnswers(NamedTuple):
     given: list[GivenAnswer]
     titles: list[str]
@@ -32,27 +43,64 @@ class StageAnswers(NamedTuple):
 
 
 def read_stage(label: object, title: str) -> StageAnswers:
+    """Read the answers to one question; an untitled question is read if there is no other.
+
+    Args:
+        label: the value under a `label-<id>` key.
+        title: the title of the question.
+    """
     answers = StageAnswers([], [], [])
-    results = label.get("results") if isinstance(label, dict) else label
-    if results is None:
-        return answers
-    if not isinstance(results, list):
-        refuse_row("bad-label", f"'results' must be a list, not {name_type(results)}")
-    if len(results) > _MAX_RESULTS:
-        refuse_row(
-            "bad-label", f"the label has {len(results)} results; the maximum is {_MAX_RESULTS}"
-        )
-    for result in results:
-        try:
-            answers.given.extend(_read_result(result, title, answers.titles))
-        except RowRefused as refused:
-            answers.faults.append(refused.args[1])
+    untitled = []
+    for answer in read_questions(label, answers.faults):
+        answers.titles.append(answer.title)
+        if answer.title == title:
+            answers.given.append(answer.answer)
+        elif not answer.title:
+            untitled.append(answer.answer)
+    if untitled and not any(answers.titles):
+        answers.given.extend(untitled)
     return answers
 
 
-def _read_result(result: object, title: str, titles: list[str]) -> Iterator[GivenAnswer]:
+def read_questions(label: object, faults: list[str]) -> list[QuestionAnswer]:
+    """Read the answers to all questions of one stage, in the order of the row.
+
+    Args:
+        label: the value under a `label-<id>` key.
+        faults: takes why a result cannot be read.
+    """
+    results = label.get("results") if isinstance(label, dict) else label
+    if results is None:
+        return []
+    if not isinstance(results, list):
+        refuse_row("bad-label", f"'results' must be a list, not {name_type(results)}")
+    _bound(results, "results")
+    answers = []
+    for result in results:
+        try:
+            answers += list(_read_result(result))
+        except RowRefused as refused:
+            faults.append(refused.args[1])
+    return answers
+
+
+def _bound(items: list[Any], name: str) -> None:
+    if len(items) > _MAX_RESULTS:
+        refuse_row(
+            "bad-label",
+            f"the label has {len(items)} {name}; the maximum is {_MAX_RESULTS}: is this an export?",
+        )
+
+
+def _read_result(result: object) -> Iterator[QuestionAnswer]:
     if not isinstance(result, dict):
         refuse_row("bad-label", f"a result must be an object, not {name_type(result)}")
+    if "objects" in result:
+        refuse_row(
+            "bad-label",
+            "the result is an entity result: it marks spans of text, not calls. Ask for the intent "
+            "in a single-choice question and for each slot in a text field; see data.template",
+        )
     version = read_version(result.get("Version"))
     mark_result = read_mark_result(result.get("MarkResultId"))
     question = result.get("markTitle", result.get("MarkTitle"))
@@ -60,20 +108,31 @@ def _read_result(result: object, title: str, titles: list[str]) -> Iterator[Give
     if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
         result = {"data": marked, **result}
     if "data" in result:
-        titles.append(question if isinstance(question, str) else "")
-        if question == title:
-            yield read_value(result["data"], version)._replace(mark_result=mark_result)
+        title = question if isinstance(question, str) else ""
+        answer = _read_data(title, result["data"], version)
+        yield answer._replace(answer=answer.answer._replace(mark_result=mark_result))
         return
     for annotation in _annotations(marked):
         labels = annotation.get("labels") if isinstance(annotation, dict) else None
-        if isinstance(labels, dict):
-            titles.extend(labels)
-            if title in labels:
-                given = read_value(labels[title], version)._replace(mark_result=mark_result)
-                if isinstance(marked, str):
-                    yield given
-                else:
-                    yield given._replace(slips=("object-mark-result", *given.slips))
+        for title, value in labels.items() if isinstance(labels, dict) else ():
+            answer = _read_data(title, value, version)
+            given = answer.answer._replace(mark_result=mark_result)
+            if not isinstance(marked, str):
+                given = given._replace(slips=("object-mark-result", *given.slips))
+            yield answer._replace(answer=given)
+
+
+def _read_data(title: str, value: object, version: int | None) -> QuestionAnswer:
+    """Read an answer that is text, or the chosen options of a choice question."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        _bound(value, "choices")
+        names = [item.get("data", item.get("value")) for item in value]
+        texts = [name for name in names if isinstance(name, str)]
+        if len(texts) < len(names):
+            refuse_row("bad-label", "a choice must have its name as text under 'data'")
+        return QuestionAnswer(title, tuple(texts), join_choices(texts)._replace(version=version))
+    answer = read_value(value, version)
+    return QuestionAnswer(title, (answer.text,), answer)
 
 
 def _annotations(marked: object) -> list[Any]:
@@ -84,7 +143,22 @@ def _annotations(marked: object) -> list[Any]:
             refuse_row("bad-label", f"'MarkResult' is not JSON: {error}")
     if isinstance(marked, dict):
         marked = marked.get("annotations")
-    return marked if isinstance(marked, list) else []
+    if not isinstance(marked, list):
+        return []
+    _bound(marked, "annotations")
+    return marked
+
+
+def join_choices(names: Sequence[str]) -> GivenAnswer:
+    """Return the chosen intents as one answer; a choice can also be a whole call.
+
+    Args:
+        names: the chosen labels, in the order of the row.
+    """
+    texts = [name.strip() for name in names if name.strip()]
+    calls = [text if text.endswith((")", "）")) else f"{text}()" for text in texts]
+    is_bare = any(text != call for text, call in zip(texts, calls, strict=True))
+    return GivenAnswer(";".join(calls), None, ("choice-answer",) if is_bare else ())
 
 
 def read_value(value: object, version: int | None) -> GivenAnswer:
@@ -120,9 +194,9 @@ def read_mark_result(value: object) -> str:
 
 
 def is_set(flag: object) -> bool:
-    """Return whether one of iTAG's flags is set: 1, true, or either as text.
+    """Return whether one of iTAG's flags is set: anything but 0, false, no, or nothing.
 
     Args:
         flag: the value in the export.
     """
-    return flag in (1, "1", "true", "True")
+    return flag not in _OFF

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from intent_core.errors import DataError
-from intent_core.exports.blocks import Block, read_blocks
 from intent_core.exports.fast_path import UsualRows
-from intent_core.exports.formats import FORMATS
-from intent_core.exports.json_rows import (
+from intent_core.exports.files.blocks import Block
+from intent_core.exports.files.json_rows import (
     MAX_RAW,
     Row,
     RowFault,
     RowRefused,
     name_type,
-    parse_array,
     parse_line,
     refuse_cut,
     refuse_row,
 )
+from intent_core.exports.files.sources import RowBatch, read_parts
+from intent_core.exports.formats import detect_format
 from intent_core.exports.records import ExportReading, Record, Rejection
 from intent_core.exports.row_answer import Note, RowAnswer, tolerate
 from intent_core.recipe.choices import Leniency
@@ -46,8 +46,10 @@ def iter_export(path: Path, config: DataConfig) -> Iterator[Record | Rejection]:
     """
     reader = BlockReader(path.name, config)
     is_empty = True
-    for block in read_blocks(path):
-        records, rejections = reader.read(block)
+    for source, rows in read_parts(path, config):
+        if source != reader.source:
+            reader = BlockReader(source, config)
+        records, rejections = reader.read(rows)
         items: list[Record | Rejection] = [*records, *rejections]
         if rejections:
             items.sort(key=lambda item: item.byte_offset)
@@ -84,8 +86,7 @@ def read_answer(
     try:
         if not isinstance(row, dict):
             refuse_row("not-an-object", f"a row must be a JSON object, not {name_type(row)}")
-        row_format = next((known for known in FORMATS if known.detect(row)), FORMATS[0])
-        answer = row_format.read(row, config, notes)
+        answer = detect_format(row, config).read(row, config, notes)
         for kind, message in slips:
             tolerate(kind, message, config, notes)
     except RowRefused as refused:
@@ -105,47 +106,55 @@ class BlockReader:
     """Reads the blocks of one file; gets faster once it has learned the layout of its rows."""
 
     def __init__(self, source: str, config: DataConfig) -> None:
-        self._source = source
+        self.source = source
         self._config = config
         self._usual = UsualRows(source, config)
 
-    def read(self, block: Block) -> BlockItems:
-        """Return one record or rejection for every object in the block."""
+    def read(self, rows: Block | RowBatch) -> BlockItems:
+        """Read some rows; each object becomes one record or one rejection."""
         items = BlockItems([], [])
-        num_objects = 0
-        if block.is_array:
-            for row in parse_array(block):
-                num_objects += 1
-                self._judge(row, items)
-        else:
-            number, offset = block.line, block.offset
-            cut_at = offset + len(block.content) if block.is_cut else -1
-            read_usual, keep = self._usual.read, items.records.append
-            for line in io.BytesIO(block.content):
-                if cut_at == offset + len(line):
-                    num_objects += 1
-                    self._judge(refuse_cut(line, number, offset), items)
-                elif usual := read_usual(line, number, offset):
-                    num_objects += 1
-                    keep(usual)
-                else:
-                    for row in parse_line(line, number, offset):
-                        num_objects += 1
-                        if answer := self._judge(row, items):
-                            self._usual.learn(line, row.value, answer)
-                            read_usual = self._usual.read
-                number += 1
-                offset += len(line)
+        num_objects = (
+            self._read_lines(rows, items)
+            if isinstance(rows, Block)
+            else self._read_batch(rows, items)
+        )
         if len(items.records) + len(items.rejections) != num_objects:
             raise AssertionError(f"{num_objects} objects became {items}")
         return items
+
+    def _read_batch(self, batch: RowBatch, items: BlockItems) -> int:
+        for row in batch.rows:
+            self._judge(row, items)
+        return len(batch.rows)
+
+    def _read_lines(self, block: Block, items: BlockItems) -> int:
+        num_objects = 0
+        number, offset = block.line, block.offset
+        cut_at = offset + len(block.content) if block.is_cut else -1
+        read_usual, keep = self._usual.read, items.records.append
+        for line in io.BytesIO(block.content):
+            if cut_at == offset + len(line):
+                num_objects += 1
+                self._judge(refuse_cut(line, number, offset), items)
+            elif usual := read_usual(line, number, offset):
+                num_objects += 1
+                keep(usual)
+            else:
+                for row in parse_line(line, number, offset):
+                    num_objects += 1
+                    if answer := self._judge(row, items):
+                        self._usual.learn(line, row.value, answer)
+                        read_usual = self._usual.read
+            number += 1
+            offset += len(line)
+        return num_objects
 
     def _judge(self, row: Row, items: BlockItems) -> RowAnswer | None:
         """Add one object to the items; return its answer, or None if it was rejected."""
         answer = row.fault or read_answer(row.value, self._config, row.slips)
         if isinstance(answer, RowFault):
             rejection = Rejection(
-                source=self._source,
+                source=self.source,
                 line=row.line,
                 byte_offset=row.offset,
                 reason=answer.reason,
@@ -157,7 +166,7 @@ class BlockReader:
         record = Record(
             utterance=answer.utterance,
             output=answer.output,
-            source=self._source,
+            source=self.source,
             line=row.line,
             byte_offset=row.offset,
             stage=answer.stage,

@@ -8,7 +8,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import DataError
-from intent_core.exports.json_rows import RejectionReason
+from intent_core.exports.files.json_rows import RejectionReason
 from intent_core.exports.row_answer import AnswerStage, Note, Tags
 
 MOST_REASONS = 10

@@ -8,21 +8,27 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import CallSyntaxError
-from intent_core.exports.json_rows import name_type, refuse_row, shorten
+from intent_core.exports.files.json_rows import list_some, name_type, refuse_row, shorten
 from intent_core.exports.label_repair import canonicalise_label, read_label
 from intent_core.exports.label_results import GivenAnswer, StageAnswers
+from intent_core.language.invisible import list_invisible, strip_invisible
 from intent_core.recipe.choices import Leniency, Stage
 from intent_core.recipe.config import DataConfig
 
 ReportKind = Literal[
-    Leniency, "stages-disagree", "annotators-disagree", "unreadable-result", "rewritten"
+    Leniency,
+    "stages-disagree",
+    "annotators-disagree",
+    "unreadable-result",
+    "rewritten",
+    "invisible-characters",
+    "unread-field",
 ]
 AnswerStage = Stage | Literal["given"]
 
 _MOST_SHOWN = 5
 _MAX_ANSWER = 20_000
 _UNUSABLE_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 # A byte that is not valid UTF-8 was decoded to one of these (`surrogateescape`).
 _BROKEN_BYTE = re.compile(r"[\udc80-\udcff]")
 
@@ -59,21 +65,41 @@ class RowAnswer(BaseModel):
     """iTAG's id of the used answer; "" if the export does not state it."""
 
 
-def read_utterance(fields: object, key: str) -> str:
+def read_utterance(fields: object, key: str, notes: list[Note]) -> str:
+    """Return the utterance without the invisible characters that carry no meaning; note them."""
     if not isinstance(fields, dict):
         refuse_row("no-utterance", f"'data' must be an object, not {name_type(fields)}")
     utterance = fields.get(key)
+    if key in fields and not isinstance(utterance, str):
+        refuse_row("no-utterance", f"{key!r} must be text, not {name_type(utterance)}")
     if not isinstance(utterance, str):
-        there = ", ".join(shorten(k) for k in fields) or "nothing"
+        there = list_some(fields) or "nothing"
         refuse_row(
             "no-utterance",
             f"the row has no text under the key {key!r}; it has {there}. Set "
             "data.utterance_field to the key of the utterance",
         )
-    if not utterance.strip():
-        refuse_row("empty-utterance", f"the utterance under the key {key!r} is empty")
     _refuse_unusable(utterance, _UNUSABLE_CHARACTER)
-    return utterance.strip()
+    visible = remove_invisible(utterance, "utterance", notes).strip()
+    if not visible:
+        refuse_row("empty-utterance", f"the utterance under the key {key!r} is empty")
+    return visible
+
+
+def remove_invisible(text: str, what: str, notes: list[Note]) -> str:
+    """Return the text without invisible characters; note which there were.
+
+    Args:
+        text: an utterance or a label.
+        what: the name of the text in the note.
+        notes: the notes of the row.
+    """
+    visible = strip_invisible(text)
+    if visible != text:
+        listed = ", ".join(list_invisible(text)[:_MOST_SHOWN])
+        message = f"removed from the {what} {shorten(visible)}: {listed}"
+        notes.append(Note(kind="invisible-characters", message=message))
+    return visible
 
 
 def _refuse_unusable(text: str, pattern: re.Pattern[str]) -> None:
@@ -88,15 +114,27 @@ def _refuse_unusable(text: str, pattern: re.Pattern[str]) -> None:
     )
 
 
-def choose_answer(answers: StageAnswers, config: DataConfig, notes: list[Note]) -> GivenAnswer:
+def choose_answer(
+    answers: StageAnswers, config: DataConfig, notes: list[Note], stage: AnswerStage = "given"
+) -> GivenAnswer:
     """Choose one of the annotators' answers as `data.annotators` states, or reject the row."""
-    given = [answer for answer in answers.given if answer.text.strip()]
+    given = [answer for answer in answers.given if strip_invisible(answer.text).strip()]
+    longest = max((len(answer.text) for answer in given), default=0)
+    if longest > _MAX_ANSWER:
+        # Before anything parses it: reading a label takes time for each of its characters.
+        refuse_row(
+            "bad-calls",
+            f"an answer has {longest} characters; the maximum is {_MAX_ANSWER}: shorten it",
+        )
     if not given and answers.faults:
         refuse_row("bad-label", answers.faults[0])
     if not given:
         refuse_row(
             "empty-answer",
-            f"the answer to the question {config.question_title!r} is empty: label the row",
+            "the answer is empty: label the row"
+            if stage == "given"
+            else f"the answer of the stage {stage} to the question {config.question_title!r} is "
+            "empty: label the row",
         )
     if answers.faults:
         more = f" (and {len(answers.faults) - 1} more)" if len(answers.faults) > 1 else ""
@@ -124,12 +162,8 @@ def _show_votes(votes: Counter[str]) -> str:
 def finish_answer(
     utterance: str, given: GivenAnswer, stage: AnswerStage, config: DataConfig, notes: list[Note]
 ) -> RowAnswer:
-    _refuse_unusable(given.text, _SURROGATE)
-    if len(given.text) > _MAX_ANSWER:
-        refuse_row(
-            "bad-calls",
-            f"the answer has {len(given.text)} characters; the maximum is {_MAX_ANSWER}",
-        )
+    _refuse_unusable(given.text, _UNUSABLE_CHARACTER)
+    given = given._replace(text=remove_invisible(given.text, "label", notes))
     for slip in given.slips:
         tolerate(slip, f"the answer was read as {shorten(given.text)}", config, notes)
     try:

@@ -4,7 +4,53 @@ import re
 from collections.abc import Iterable
 from itertools import pairwise
 
-_SPEAKER = r"(?:(?P<user>user|用户|用戶|使用者)|assistant|(?:语音|語音)?助手)[ \t\u3000]*[:：]"
+USERS = frozenset(
+    [
+        "user",
+        "human",
+        "customer",
+        "caller",
+        "client",
+        "guest",
+        "visitor",
+        "用户",
+        "用戶",
+        "使用者",
+        "客户",
+        "客戶",
+        "顾客",
+        "顧客",
+        "来电者",
+    ]
+)
+"""Who speaks an utterance, by the names that transcripts and chat formats use, in lower case."""
+AGENTS = frozenset(
+    [
+        "assistant",
+        "agent",
+        "bot",
+        "chatbot",
+        "gpt",
+        "chatgpt",
+        "model",
+        "ai",
+        "operator",
+        "representative",
+        "advisor",
+        "助手",
+        "语音助手",
+        "語音助手",
+        "客服",
+        "坐席",
+        "机器人",
+        "機器人",
+        "智能客服",
+        "人工客服",
+    ]
+)
+"""Who answers; these turns are never an utterance."""
+_USER, _AGENT = ("|".join(sorted(names, key=len, reverse=True)) for names in (USERS, AGENTS))
+_SPEAKER = rf"(?:(?P<user>{_USER})|{_AGENT})[ \t\u3000]*[:：]"
 _LABEL = re.compile(_SPEAKER, re.IGNORECASE)
 _INNER_LABEL = re.compile(rf"(?<=[\s。！？]){_SPEAKER}", re.IGNORECASE)
 _NO_BLANK_AFTER = tuple("。！？，、；：～）」』】》")

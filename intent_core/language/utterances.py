@@ -3,14 +3,18 @@
 import hashlib
 import unicodedata
 
+from intent_core.language.invisible import fold_invisible
+
 
 def normalise_utterance(utterance: str) -> str:
-    """Return an utterance without differences in width, case and whitespace (NFKC, casefold).
+    """Return an utterance without differences in width, case, whitespace and invisible characters.
+
+    Width and case are folded by NFKC and casefold. Joiners that carry meaning are kept.
 
     Args:
         utterance: any text; equal results mean the same utterance.
     """
-    folded = unicodedata.normalize("NFKC", utterance).casefold()
+    folded = unicodedata.normalize("NFKC", fold_invisible(utterance)).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 

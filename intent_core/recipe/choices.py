@@ -13,8 +13,12 @@ Leniency = Literal[
     "trailing-semicolon",
     "trailing-comma",
     "missing-comma",
+    "typed-quotes",
+    "choice-answer",
     "bare-intent",
 ]
+ExportFormat = Literal["auto", "label-studio", "itag", "predictions", "alpaca", "chat", "doccano"]
+"""How rows are read; `auto` detects it from each row."""
 """Deviations from the export format or the call syntax that can be read in only one way."""
 Normalisation = Literal["nfkc", "full-width", "case", "spaces", "numerals"]
 """Differences between two values that an evaluation can ignore."""

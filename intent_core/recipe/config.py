@@ -12,7 +12,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from intent_core.language.prompt import DEFAULT_SYSTEM_PROMPT
-from intent_core.recipe.choices import Leniency, Normalisation, Rule, Stage
+from intent_core.recipe.choices import ExportFormat, Leniency, Normalisation, Rule, Stage
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -23,6 +23,15 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+class Template(Section):
+    """The questions of a labelling template that asks for the intent and for each slot."""
+
+    intent: str
+    """Title of the question that has the name of the intent."""
+    slots: tuple[str, ...] = ()
+    """Titles of the questions that have the values, in the order of the call's arguments."""
 
 
 class DataConfig(Section):
@@ -36,6 +45,11 @@ class DataConfig(Section):
     outputs.)"""
     question_title: str = "output"
     """Title of the question in the labelling template whose answer is the calls."""
+    format: Annotated[ExportFormat, Field(exclude_if=lambda name: name == "auto")] = "auto"
+    """The format of the rows; `auto` detects it from each row."""
+    template: Annotated[Template | None, Field(exclude_if=lambda template: template is None)] = None
+    """Questions of a template that asks for intent and slots separately, e.g.
+    {intent: intent, slots: [city]}. Not set: one question has the calls."""
     stages: tuple[Stage, ...] = ("verify", "check", "label", "system")
     """Order of preference when several stages have an answer; the first one wins."""
     fixed_flag: Literal["prefer", "ignore"] = "prefer"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from intent_core.errors import DataError, ServiceError
-from intent_core.exports.json_rows import parse_line
+from intent_core.exports.files.json_rows import parse_line
 from intent_core.exports.reader import iter_export
 from intent_core.exports.records import Record
 from intent_core.recipe.config import DataConfig

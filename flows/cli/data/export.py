@@ -248,7 +248,7 @@ def show_progress(path: Path) -> Iterator[Callable[[int], None]]:
 
     It is drawn on updates only: a refresh thread would make forking unsafe.
     """
-    from intent_core.exports.blocks import count_bytes
+    from intent_core.exports.files.blocks import count_bytes
 
     columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     shown = Console(stderr=True)

@@ -3,8 +3,29 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from intent_core.exports.formats.alpaca import is_alpaca_row, read_alpaca_row
-from intent_core.exports.formats.itag import is_itag_row, read_itag_row
+from intent_core.exports.files.json_rows import list_some, refuse_row
+from intent_core.exports.formats.alpaca import (
+    find_alpaca_utterance,
+    is_alpaca_row,
+    read_alpaca_row,
+)
+from intent_core.exports.formats.chat import find_chat_utterance, is_chat_row, read_chat_row
+from intent_core.exports.formats.doccano import (
+    find_doccano_utterance,
+    is_doccano_row,
+    read_doccano_row,
+)
+from intent_core.exports.formats.itag import find_itag_utterance, is_itag_row, read_itag_row
+from intent_core.exports.formats.label_studio import (
+    find_label_studio_utterance,
+    is_label_studio_row,
+    read_label_studio_row,
+)
+from intent_core.exports.formats.predictions import (
+    find_prompt,
+    is_prediction_row,
+    read_prediction_row,
+)
 from intent_core.exports.row_answer import Note, RowAnswer
 from intent_core.recipe.config import DataConfig
 
@@ -13,14 +34,43 @@ class Format(NamedTuple):
     """A format: how to detect a row of it, and how to read one."""
 
     name: str
+    """As `data.format` names it."""
     detect: Callable[[Mapping[str, Any]], bool]
     """Return whether a row has this format."""
     read: Callable[[Mapping[str, Any], DataConfig, list[Note]], RowAnswer]
     """Read a row and append to the notes. Raises `RowRefused`."""
+    find_utterance: Callable[[Mapping[str, Any], DataConfig], object]
+    """Return what is to be labelled, whether or not the row has a label. Raises `RowRefused`."""
 
 
 FORMATS = (
-    Format("itag", is_itag_row, read_itag_row),
-    Format("alpaca", is_alpaca_row, read_alpaca_row),
+    Format("label-studio", is_label_studio_row, read_label_studio_row, find_label_studio_utterance),
+    Format("itag", is_itag_row, read_itag_row, find_itag_utterance),
+    Format("predictions", is_prediction_row, read_prediction_row, find_prompt),
+    Format("alpaca", is_alpaca_row, read_alpaca_row, find_alpaca_utterance),
+    Format("chat", is_chat_row, read_chat_row, find_chat_utterance),
+    Format("doccano", is_doccano_row, read_doccano_row, find_doccano_utterance),
 )
-"""A row is read with the first format that detects it; if none does, with the first format."""
+"""A row is read with the first format that detects it, unless `data.format` names one."""
+
+
+def detect_format(row: Mapping[str, Any], config: DataConfig) -> Format:
+    """Return the format of a row.
+
+    Args:
+        row: one JSON object.
+        config: the `data` section of the recipe; `format` names the format, or `auto`.
+
+    Raises:
+        RowRefused: the row has none of the formats.
+    """
+    if config.format != "auto":
+        return next(known for known in FORMATS if known.name == config.format)
+    detected = next((known for known in FORMATS if known.detect(row)), None)
+    if detected is None:
+        refuse_row(
+            "no-utterance",
+            f"the row has neither 'data' nor 'instruction'; it has {list_some(row) or 'no key'}. "
+            "Export it in a format that is read, or name one in data.format",
+        )
+    return detected

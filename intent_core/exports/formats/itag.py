@@ -5,9 +5,15 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from intent_core.exports.json_rows import RowRefused, refuse_row, shorten
+from intent_core.exports.files.json_rows import RowRefused, list_some, refuse_row, shorten
 from intent_core.exports.label_repair import canonicalise_label
-from intent_core.exports.label_results import GivenAnswer, StageAnswers, is_set, read_stage
+from intent_core.exports.label_results import (
+    GivenAnswer,
+    StageAnswers,
+    is_set,
+    read_questions,
+    read_stage,
+)
 from intent_core.exports.row_answer import (
     Note,
     RowAnswer,
@@ -17,6 +23,7 @@ from intent_core.exports.row_answer import (
     read_utterance,
     tolerate,
 )
+from intent_core.exports.template import compose_answers
 from intent_core.recipe.choices import Stage
 from intent_core.recipe.config import DataConfig
 
@@ -29,14 +36,20 @@ def is_itag_row(row: Mapping[str, Any]) -> bool:
 
 def read_itag_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
     """Read the answer of the latest job, from its preferred stage."""
-    utterance = read_utterance(row.get("data"), config.utterance_field)
+    utterance = read_utterance(row.get("data"), config.utterance_field, notes)
     labels = _choose_job(row, config, notes)
     _refuse_abandoned(row, labels, config)
-    stage, answers = _choose_stage(labels, config)
-    given = choose_answer(answers, config, notes)
+    stage, answers = _choose_stage(labels, config, notes)
+    given = choose_answer(answers, config, notes, stage)
     _note_disagreements(labels, stage, given, config, notes)
     tags = pick_tags(row["data"], config.tag_fields)
     return finish_answer(utterance, given, stage, config, notes).model_copy(update={"tags": tags})
+
+
+def find_itag_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
+    """Return what is to be labelled: the text in `data`."""
+    data = row.get("data")
+    return data.get(config.utterance_field) if isinstance(data, dict) else None
 
 
 @functools.lru_cache(maxsize=256)
@@ -67,7 +80,7 @@ def _choose_job(
     answered = [job for job, labels in jobs.items() if any(map(_has_results, labels.values()))]
     latest = max(answered or jobs, key=lambda job: (job.isdecimal(), len(job), job))
     if len(jobs) > 1:
-        listed = ", ".join(shorten(job) for job in jobs)
+        listed = list_some(jobs)
         message = f"the row has labels of the jobs {listed}; used: {shorten(latest)}"
         tolerate("several-jobs", message, config, notes)
     return jobs[latest]
@@ -84,28 +97,54 @@ def _refuse_abandoned(
         if isinstance(place, dict) and is_set(place.get("abandonFlag")):
             remark = place.get("abandonRemark") or row.get("abandonRemark")
             why = f"with the remark {shorten(remark)}" if isinstance(remark, str) else "no remark"
-            refuse_row("abandoned", f"an annotator discarded the row ({why})")
+            refuse_row(
+                "abandoned",
+                f"an annotator discarded the row ({why}); to use it, label it again in iTAG",
+            )
 
 
-def _choose_stage(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, StageAnswers]:
+def _choose_stage(
+    labels: Mapping[Stage, object], config: DataConfig, notes: list[Note]
+) -> tuple[Stage, StageAnswers]:
+    """The first stage with an answer. A label that cannot be read gives way to the next stage; a
+    review that cannot be read does not, since it may have corrected the label."""
     titles: list[str] = []
+    faulty: list[tuple[Stage, StageAnswers]] = []
     for stage in _rank_stages(labels, config):
-        answers = read_stage(labels.get(stage), config.question_title)
-        if answers.given or answers.faults:
+        answers = _read_answers(labels.get(stage), config)
+        if answers.given:
+            for passed, others in faulty:
+                message = f"stage {passed} cannot be read ({others.faults[0]}); used: {stage}"
+                notes.append(Note(kind="unreadable-result", message=message))
             return stage, answers
+        if answers.faults:
+            faulty.append((stage, answers))
+            if stage in ("verify", "check"):
+                break
         titles += answers.titles
+    if faulty:
+        return faulty[0]
     if titles:
-        there = ", ".join(dict.fromkeys(shorten(title) for title in titles))
         refuse_row(
             "no-answer",
-            f"no question has the title {config.question_title!r}; the titles are {there}. Set "
-            "data.question_title",
+            f"no question has the title {config.question_title!r}; the titles are "
+            f"{list_some(titles)}. Set data.question_title, or name the questions of the intent "
+            "and of the slots in data.template",
         )
     refuse_row(
         "unlabelled",
         f"none of the stages {', '.join(config.stages)} contains a result: label the row, then "
         "export again",
     )
+
+
+def _read_answers(label: object, config: DataConfig) -> StageAnswers:
+    if not config.template:
+        return read_stage(label, config.question_title)
+    faults: list[str] = []
+    answers = read_questions(label, faults)
+    given = compose_answers(answers, config.template)
+    return StageAnswers(given, [answer.title for answer in answers], faults)
 
 
 def _rank_stages(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, ...]:
@@ -143,7 +182,7 @@ def _note_disagreements(
 def _say(label: object, config: DataConfig) -> str | None:
     """Return the answer of a stage that is not used; None without an answer."""
     try:
-        return choose_answer(read_stage(label, config.question_title), config, []).text
+        return choose_answer(_read_answers(label, config), config, []).text
     except RowRefused as refused:
         reason, message = refused.args
         return str(message) if reason == "annotators-disagree" else None

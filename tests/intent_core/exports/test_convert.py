@@ -16,8 +16,8 @@ import pytest
 
 from intent_core.errors import ConfigError, DataError
 from intent_core.exports import convert
-from intent_core.exports.blocks import read_blocks, split_lines
 from intent_core.exports.convert import convert_export
+from intent_core.exports.files.blocks import read_span, split_lines
 from intent_core.recipe.config import DataConfig
 
 DATA = Path(__file__).parents[2] / "data"
@@ -80,7 +80,7 @@ def test_spans_are_the_file(tmp_path: Path) -> None:
     spans = list(split_lines(export, 100_000))
     assert len(spans) > 5
     for span in spans:
-        blocks = list(read_blocks(export, span))
+        blocks = list(read_span(export, span))
         content = b"".join(block.content for block in blocks)
         assert content == export.read_bytes()[span.offset : span.offset + span.num_bytes]
         assert content.endswith(b"\n")

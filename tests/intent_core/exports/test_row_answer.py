@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from intent_core.exports.json_rows import RowFault
+from intent_core.exports.files.json_rows import RowFault
 from intent_core.exports.reader import read_answer
 from intent_core.exports.row_answer import RowAnswer
 from intent_core.recipe.config import DataConfig
@@ -74,6 +74,13 @@ def test_an_empty_stage_gives_way() -> None:
 def test_a_broken_winning_stage_does_not_give_way() -> None:
     broken = {"results": [{"MarkResult": '{"annotations": ['}]}
     assert refuse(row(label_1=survey("a()"), label_1_verify=broken)).reason == "bad-label"
+
+
+def test_a_broken_label_gives_way_to_a_good_system_answer() -> None:
+    broken = {"results": [{"MarkResult": '{"annotations": ['}]}
+    answer = read(row(label_1=broken, label_1_system=survey("a()")))
+    assert (output(answer), answer.stage) == ("a()", "system")
+    assert [note.kind for note in answer.notes] == ["unreadable-result"]
 
 
 @pytest.mark.parametrize(

@@ -3,22 +3,22 @@
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from intent_core.exports.blocks import BOM, MAX_LINE_BYTES, Block
+from intent_core.exports.files.blocks import BOM, MAX_LINE_BYTES
 from intent_core.recipe.choices import Leniency
 
-MAX_OBJECTS_A_LINE = 1000
 MAX_RAW = 2000
-_NEXT_ROW = re.compile(r"\}\s*,\s*\{|\n\s*\{")
+# A brace that starts a line or follows an object: where reading continues after a broken one.
+NEXT_OBJECT = re.compile(r"\}\s*,?\s*(?=\{)|\n\s*(?=\{)")
 _BLANKS = " \t\r\n\ufeff"
 # Python raises on longer integers (limit 4300 digits). Such values are never used: read infinity.
 _MAX_DIGITS = 4000
-_DECODER = json.JSONDecoder(
+DECODER = json.JSONDecoder(
     parse_int=lambda digits: int(digits) if len(digits) < _MAX_DIGITS else math.inf
 )
 
@@ -29,6 +29,7 @@ RejectionReason = Literal[
     "too-long",
     "bad-encoding",
     "not-an-object",
+    "wrong-cells",
     "no-utterance",
     "empty-utterance",
     "bad-characters",
@@ -93,40 +94,6 @@ def parse_line(line: bytes, number: int, offset: int) -> Iterator[Row]:
     yield from _parse_values(text, number, offset, is_last=not line.endswith(b"\n"))
 
 
-def parse_array(block: Block) -> Iterator[Row]:
-    """Parse the values of an array; after a broken value, continue at the start of the next."""
-    text = block.content.decode("utf-8", "surrogateescape")
-    place = _Place(text, block.line, block.offset)
-    start = _skip_blanks(text, text.index("[") + 1)
-    slips: Slips = ()
-    while start < len(text):
-        if text[start] in "[]":
-            # The end of the array. If files were joined, another array follows.
-            slips = (("several-objects", "the row follows the end of an array"),)
-            start = _skip_blanks(text, start + 1)
-            continue
-        line, offset = place.move(start)
-        try:
-            value, end = _DECODER.raw_decode(text, start)
-        except (ValueError, RecursionError) as error:
-            end = _find_next(text, start)
-            is_last = end == len(text) and not text.rstrip().endswith("]")
-            fault = _json_fault(error, is_last)
-            yield Row(line, offset, text[start:end][:MAX_RAW], fault=fault)
-            start, slips = end, ()
-            continue
-        following = _skip_blanks(text, end)
-        sign = text[following : following + 1]
-        if sign == ",":
-            following = _skip_blanks(text, following + 1)
-            if text.startswith("]", following):
-                slips += (("trailing-comma", "there is a comma after the last row of the array"),)
-        elif sign != "]":
-            slips += (("missing-comma", "there is no comma or ']' after this row"),)
-        yield Row(line, offset, text[start:end][:MAX_RAW], value, slips=slips)
-        start, slips = following, ()
-
-
 def refuse_cut(line: bytes, number: int, offset: int) -> Row:
     """Return the row for a line that is too long to be read."""
     message = f"the line is longer than {MAX_LINE_BYTES >> 20} MiB: write one row per line"
@@ -150,6 +117,18 @@ def shorten(text: str, limit: int = 80) -> str:
     return repr(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
+def list_some(names: Iterable[str], limit: int = 10) -> str:
+    """List names for a message: each once, at most `limit` of them.
+
+    Args:
+        names: any texts.
+        limit: how many are listed; of the others only the number.
+    """
+    each = list(dict.fromkeys(names))
+    more = f" and {len(each) - limit} more" if len(each) > limit else ""
+    return ", ".join(shorten(name) for name in each[:limit]) + more
+
+
 def name_type(value: object) -> str:
     names = {dict: "an object", list: "an array", str: "text", type(None): "null"}
     return names.get(type(value), "a number or boolean")
@@ -159,58 +138,27 @@ def _parse_values(text: str, line: int, offset: int, is_last: bool) -> Iterator[
     """Parse what orjson rejects: several objects on one line, lone surrogates, broken rows."""
     start = 0
     slips: Slips = ()
-    num_objects = 0
     while start < len(text):
-        num_objects += 1
-        if num_objects > MAX_OBJECTS_A_LINE:
-            message = (
-                f"the line has more than {MAX_OBJECTS_A_LINE} objects and its rest is not read: "
-                "write one object per line"
-            )
-            fault = RowFault(reason="too-long", message=message)
-            yield Row(line, offset, text[start : start + MAX_RAW], fault=fault)
-            return
         try:
-            value, end = _DECODER.raw_decode(text, start)
+            value, end = DECODER.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            fault = _json_fault(error, is_last)
-            yield Row(line, offset, text[start : start + MAX_RAW], fault=fault)
-            return
-        yield Row(line, offset, text[start:end][:MAX_RAW], value, slips=slips)
-        slips = (("several-objects", "the row is not the first object on its line"),)
+            # Reading continues where the next object starts.
+            match = NEXT_OBJECT.search(text, start + 1)
+            end = match.end() if match else len(text)
+            fault = _json_fault(error, is_last and not match)
+            yield Row(line, offset, text[start : min(end, start + MAX_RAW)], fault=fault)
+        else:
+            yield Row(line, offset, text[start:end][:MAX_RAW], value, slips=slips)
+        slips = (("several-objects", "this is not the first object on its line"),)
         following = _skip_blanks(text, end)
-        offset += _count_utf8(text[start:following])
+        offset += len(text[start:following].encode("utf-8", "surrogateescape"))
         start = following
-
-
-class _Place:
-    """Tracks line and byte offset of a position that only moves forward."""
-
-    def __init__(self, text: str, line: int, offset: int) -> None:
-        self._text, self._line, self._offset, self._position = text, line, offset, 0
-
-    def move(self, position: int) -> tuple[int, int]:
-        passed = self._text[self._position : position]
-        self._line += passed.count("\n")
-        self._offset += _count_utf8(passed)
-        self._position = position
-        return self._line, self._offset
-
-
-def _find_next(text: str, start: int) -> int:
-    """Find the row after a broken one: a brace on a new line, or after `},`."""
-    match = _NEXT_ROW.search(text, start + 1)
-    return match.end() - 1 if match else len(text)
 
 
 def _skip_blanks(text: str, start: int) -> int:
     while start < len(text) and text[start] in _BLANKS:
         start += 1
     return start
-
-
-def _count_utf8(text: str) -> int:
-    return len(text.encode("utf-8", "surrogateescape"))
 
 
 def _json_fault(error: Exception, is_last: bool) -> RowFault:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from intent_core.errors import DataError
-from intent_core.exports import blocks
+from intent_core.exports.files import blocks
 from intent_core.exports.reader import read_export
 from intent_core.recipe.config import DataConfig
 from tests.support.builders.export_rows import kinds, outputs, read, reasons, row, survey
@@ -76,7 +76,7 @@ def test_text_after_an_array_is_not_lost(tmp_path: Path) -> None:
     )
     path.write_text('[\n{"instruction":"hi","output":"a()"}\n,\n\n]\n\n\nzzz')
     reading = read_export(path, DataConfig())
-    assert (outputs(reading), reasons(reading)) == (["a()"], ["truncated"])
+    assert (outputs(reading), reasons(reading)) == (["a()"], ["not-json"])
     assert (reading.rejections[0].line, reading.rejections[0].raw) == (8, "zzz")
     content = path.read_bytes()
     assert content[reading.rejections[0].byte_offset :] == b"zzz"
@@ -106,11 +106,19 @@ def test_joined_arrays_and_forgotten_commas_lose_nothing(tmp_path: Path) -> None
     assert (outputs(strict), reasons(strict)) == (["a()"] * 3, ["several-objects"])
 
 
-def test_endless_objects_on_one_line_cost_one_rejection(tmp_path: Path) -> None:
-    reading = read(tmp_path, row(label_1=survey("a()")), "{}" * 50_000)
-    assert outputs(reading) == ["a()"]
-    assert len(reading.rejections) == 1001
-    assert reading.rejections[-1].reason == "too-long"
+@pytest.mark.parametrize("separator", ["", " ", "\r"])
+def test_every_object_of_a_long_line_is_read(tmp_path: Path, separator: str) -> None:
+    objects = [json.dumps(row(f"u{n}", label_1=survey(f"f({n})"))) for n in range(2_000)]
+    (tmp_path / "export.manifest").write_bytes(separator.join(objects).encode())
+    reading = read_export(tmp_path / "export.manifest", DataConfig())
+    assert outputs(reading) == [f"f({n})" for n in range(2_000)]
+    assert not reading.rejections
+
+
+def test_objects_after_a_broken_one_on_its_line_are_read(tmp_path: Path) -> None:
+    first, second, third = (json.dumps(row(label_1=survey(o))) for o in ("a()", "b()", "c()"))
+    reading = read(tmp_path, f"{first}{second[:-3]}}}{third}")
+    assert (outputs(reading), reasons(reading)) == (["a()", "c()"], ["not-json"])
 
 
 @pytest.mark.parametrize(
@@ -155,11 +163,11 @@ def test_a_broken_byte_that_nobody_reads_does_not_matter(tmp_path: Path) -> None
     assert outputs(reading) == ["a()", "a()"]
 
 
-def test_utf_16_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_utf_16_is_read(tmp_path: Path) -> None:
     path = tmp_path / "export.manifest"
-    path.write_text(json.dumps(row(label_1=survey("a()"))), encoding="utf-16")
-    with pytest.raises(DataError, match="UTF-16: save it as UTF-8"):
-        read_export(path, DataConfig())
+    path.write_text(json.dumps(row("开灯", label_1=survey("a()"))), encoding="utf-16")
+    (record,) = read_export(path, DataConfig()).records
+    assert (record.utterance, record.output) == ("开灯", "a()")
 
 
 def test_a_trailing_comma_is_read_and_reported(tmp_path: Path) -> None:

@@ -1,0 +1,282 @@
+"""Read any file of labelled rows or utterances into parts, in little memory.
+
+A file is opened (`containers.py`), its kind is detected from the first bytes, and it is read as
+JSON lines, an array, pretty-printed JSON, a table (CSV or TSV) or, for utterances only, text.
+"""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Literal, NamedTuple
+
+from intent_core.errors import DataError
+from intent_core.exports.files.blocks import (
+    BOM,
+    Block,
+    Span,
+    cut_lines,
+    is_array,
+    is_json,
+    is_pretty,
+    read_span,
+)
+from intent_core.exports.files.containers import Member, open_members, peek, reading
+from intent_core.exports.files.json_rows import MAX_RAW, Row, RowFault, list_some, shorten
+from intent_core.exports.files.json_stream import iter_values
+from intent_core.language.conversation import begins_with_speaker, split_line
+from intent_core.recipe.config import DataConfig
+
+_BATCH_ROWS = 500
+_SNIFF_LINES = 20
+_MAX_CELL = 1 << 20
+_SHOWN = 40
+Kind = Literal["lines", "array", "values", "table", "text"]
+
+
+class RowBatch(NamedTuple):
+    """Some rows that were parsed already."""
+
+    rows: list[Row]
+    num_bytes: int = 0
+    """Bytes read since the previous batch; 0 if unknown."""
+
+
+class Part(NamedTuple):
+    """Some rows of a file, with the name that records and rejections give as their source."""
+
+    source: str
+    rows: Block | RowBatch
+
+
+def read_parts(
+    path: Path, config: DataConfig, *, span: Span | None = None, with_text: bool = False
+) -> Iterator[Part]:
+    """Read a file, or a span of lines of it, part by part.
+
+    Args:
+        path: JSON lines, a JSON array, pretty-printed JSON, CSV or TSV; gzip or zip of any.
+        config: the `data` section of the recipe; it names the columns of a table.
+        span: read only these lines of an uncompressed file of lines. Lines are numbered from 1.
+        with_text: read what is none of these as lines of text, one utterance each.
+
+    Raises:
+        DataError: the file cannot be read, or is none of these.
+    """
+    if span:
+        yield from (Part(path.name, block) for block in read_span(path, span))
+        return
+    with reading(path):
+        for member in open_members(path):
+            for rows in _read_member(member, config, with_text):
+                yield Part(member.name, rows)
+
+
+def _read_member(member: Member, config: DataConfig, with_text: bool) -> Iterator[Block | RowBatch]:
+    stream = member.stream
+    start = peek(stream)
+    delimiter = _detect_table(start, member.name, config)
+    kind = detect_kind(start)
+    if kind in ("array", "values"):
+        yield from _batch(_unwrap(iter_values(stream, is_array=kind == "array")))
+    elif kind == "lines":
+        yield from cut_lines(stream)
+    elif delimiter:
+        yield from _batch(_read_table(stream, delimiter, member.name, config))
+    elif with_text:
+        yield from _batch(_read_text(stream, member.name))
+    else:
+        raise DataError(_describe_unknown(start, member.name, config))
+
+
+def detect_kind(start: bytes) -> Kind:
+    """Return the kind of a file; `text` also for a table.
+
+    Args:
+        start: the first bytes of the file.
+    """
+    body = start.removeprefix(BOM).lstrip()
+    if is_array(start):
+        return "array"
+    if is_pretty(body):
+        return "values"
+    lines = body.splitlines()[:_SNIFF_LINES]
+    # A broken row among JSON lines is a rejection: one line of JSON is enough.
+    if not body or body[:1] == b"{" or any(is_json(line) for line in lines):
+        return "lines"
+    return "text"
+
+
+def _unwrap(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows of an object that only wraps a list of them, such as {"data": [...]}."""
+    for row in rows:
+        wrapped = _find_wrapped(row.value)
+        if wrapped is None:
+            yield row
+        for value in wrapped or ():
+            raw = json.dumps(value, ensure_ascii=False)[:MAX_RAW]
+            yield row._replace(value=value, raw=raw)
+
+
+def _find_wrapped(value: object) -> list[object] | None:
+    if not isinstance(value, dict):
+        return None
+    lists = [items for items in value.values() if isinstance(items, list) and items]
+    if len(lists) != 1 or "instruction" in value:
+        return None
+    return lists[0] if all(isinstance(item, dict) for item in lists[0]) else None
+
+
+def _detect_table(start: bytes, name: str, config: DataConfig) -> str:
+    """The delimiter, if the first line is a header with the utterance's column; else nothing."""
+    header = start.removeprefix(BOM).lstrip(b"\r\n").splitlines()[:1]
+    text = header[0].decode("utf-8", "replace") if header else ""
+    for delimiter in ("\t", ",", ";", "|"):
+        columns = _split_header(text, delimiter)
+        if _find_column(columns, _name_utterances(config)) and (
+            len(columns) > 1 or delimiter == ","
+        ):
+            return delimiter
+    named = name.lower().removesuffix(".gz")
+    if named.endswith((".csv", ".tsv")) and text:
+        delimiter = "\t" if named.endswith(".tsv") else ","
+        there = list_some(_split_header(text, delimiter))
+        raise DataError(
+            f"{name} has no column {config.utterance_field!r} (it has {there}). Name the "
+            "utterances' column in data.utterance_field, or rename it."
+        )
+    return ""
+
+
+def _split_header(line: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
+
+
+def _name_utterances(config: DataConfig) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((config.utterance_field, "instruction")))
+
+
+def _find_column(columns: Iterable[str], names: Iterable[str]) -> str:
+    there = set(columns)
+    return next((name for name in names if name in there), "")
+
+
+def _batch(rows: Iterable[Row]) -> Iterator[RowBatch]:
+    iterator = iter(rows)
+    offset = 0
+    while batch := list(itertools.islice(iterator, _BATCH_ROWS)):
+        end = batch[-1].offset
+        yield RowBatch(batch, max(end - offset, 0))
+        offset = end
+
+
+class _Lines:
+    """The lines of a stream as text, with the number and the byte offset of the next one."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self.number, self.offset = 0, 0
+        self.end = 0
+        self.raw: list[str] = []
+        self._name = name
+        self._file = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._file:
+            self.number += 1
+            self.end += len(line.encode("utf-8", "surrogateescape"))
+            self.raw.append(line)
+            yield line
+
+    def take_raw(self) -> tuple[int, str]:
+        """The offset and the text of the lines since the last call."""
+        offset, self.offset = self.offset, self.end
+        raw, self.raw = "".join(self.raw), []
+        return offset, raw
+
+
+def _read_table(stream: IO[bytes], delimiter: str, name: str, config: DataConfig) -> Iterator[Row]:
+    csv.field_size_limit(_MAX_CELL)
+    lines = _Lines(stream, name)
+    # Strict: a quote that is never closed would swallow every row after it.
+    cells = csv.reader(iter(lines), delimiter=delimiter, strict=True)
+    columns: list[str] = []
+    line = 1
+    try:
+        for row in cells:
+            offset, raw = lines.take_raw()
+            if any(map(str.strip, row)):
+                if columns:
+                    yield _make_row(columns, row, (line, offset, raw.rstrip("\r\n")), config)
+                else:
+                    columns = _check_header([cell.strip() for cell in row], name)
+            line = lines.number + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{name}:{line}: the row cannot be read ({error}). Close the quotes of this row."
+        ) from error
+
+
+def _check_header(columns: list[str], name: str) -> list[str]:
+    repeated = [column for column in dict.fromkeys(columns) if columns.count(column) > 1 and column]
+    if repeated:
+        raise DataError(
+            f"{name}: the column {repeated[0]!r} occurs {columns.count(repeated[0])} times in the "
+            "header. Rename or remove one of them."
+        )
+    return columns
+
+
+def _make_row(
+    columns: list[str], cells: list[str], place: tuple[int, int, str], config: DataConfig
+) -> Row:
+    line, offset, raw = place
+    if len(cells) > len(columns):
+        message = (
+            f"The row has {len(cells)} cells for {len(columns)} column(s). "
+            "Put quotes around a text that contains the separator."
+        )
+        fault = RowFault(reason="wrong-cells", message=message)
+        return Row(line, offset, raw[:MAX_RAW], fault=fault)
+    named = dict(zip(columns, cells, strict=False))
+    value: dict[str, object] = {
+        "instruction": named.get(_find_column(columns, _name_utterances(config)))
+    }
+    output = _find_column(columns, (config.question_title, "output"))
+    if output:
+        value["output"] = named.get(output, "")
+    tags = {tag: named[tag] for tag in config.tag_fields if named.get(tag)}
+    if tags:
+        value["tags"] = tags
+    return Row(line, offset, raw[:MAX_RAW], value)
+
+
+def _read_text(stream: IO[bytes], name: str) -> Iterator[Row]:
+    """One utterance per line; lines up to a blank one are one conversation if a speaker starts."""
+    lines = _Lines(stream, name)
+    numbered = ((lines.number, *lines.take_raw()) for _ in lines)
+    stripped = ((n, offset, raw.strip().removeprefix("\ufeff")) for n, offset, raw in numbered)
+    for is_filled, group in groupby(stripped, key=lambda line: line[2] != ""):
+        if not is_filled:
+            continue
+        block = list(group)
+        number, offset, first = block[0]
+        if begins_with_speaker(first) and any(len(split_line(line)) < 2 for *_, line in block):
+            whole = "\n".join(line for *_, line in block)
+            yield Row(number, offset, whole[:MAX_RAW], whole)
+        else:
+            yield from (Row(n, at, line[:MAX_RAW], line) for n, at, line in block)
+
+
+def _describe_unknown(start: bytes, name: str, config: DataConfig) -> str:
+    text = start.removeprefix(BOM).lstrip()[: 4 * _SHOWN].decode("utf-8", "replace")
+    first = next(iter(text.splitlines()), "")
+    return (
+        f"{name} is not JSON and has no header with the column {config.utterance_field!r}: it "
+        f"starts with {shorten(first, _SHOWN)}. Export it as JSON lines, a JSON array, CSV or TSV."
+    )

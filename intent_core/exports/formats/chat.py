@@ -1,0 +1,84 @@
+"""Conversations: chat messages (`messages`, role and content) and ShareGPT (`conversations`).
+
+The utterance is the user's turns, joined as in the PAI guide. The label is the assistant's last
+turn, if it follows the user's last one.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from intent_core.exports.files.json_rows import name_type, refuse_row, shorten
+from intent_core.exports.label_results import GivenAnswer, StageAnswers
+from intent_core.exports.row_answer import (
+    Note,
+    RowAnswer,
+    choose_answer,
+    finish_answer,
+    read_utterance,
+)
+from intent_core.language.conversation import AGENTS, USERS, join_turns
+from intent_core.recipe.config import DataConfig
+
+_KEYS = ("messages", "conversations", "conversation")
+_IGNORED = {"system", "developer", "tool", "function", "observation", "function_call", "tool_call"}
+
+
+class _Turn(NamedTuple):
+    is_user: bool
+    text: str
+
+
+def is_chat_row(row: Mapping[str, Any]) -> bool:
+    return any(isinstance(row.get(key), list) for key in _KEYS) and "data" not in row
+
+
+def read_chat_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
+    turns = _read_turns(row)
+    utterance = read_utterance({"instruction": _join_user(turns)}, "instruction", notes)
+    last_user = max((n for n, turn in enumerate(turns) if turn.is_user), default=-1)
+    answers = [turn.text for turn in turns[last_user + 1 :] if not turn.is_user]
+    if not answers:
+        refuse_row(
+            "unlabelled",
+            "the conversation has no turn of the assistant after the user's last one: its text is "
+            "the label",
+        )
+    given = choose_answer(StageAnswers([GivenAnswer(answers[-1], None)], [], []), config, notes)
+    return finish_answer(utterance, given, "given", config, notes)
+
+
+def find_chat_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
+    """Return the user's turns of a conversation, joined."""
+    return _join_user(_read_turns(row))
+
+
+def _join_user(turns: list[_Turn]) -> str:
+    return join_turns(line for turn in turns if turn.is_user for line in turn.text.splitlines())
+
+
+def _read_turns(row: Mapping[str, Any]) -> list[_Turn]:
+    messages = next(row[key] for key in _KEYS if isinstance(row.get(key), list))
+    return [turn for message in messages if (turn := _read_turn(message)) is not None]
+
+
+def _read_turn(message: object) -> _Turn | None:
+    if not isinstance(message, dict):
+        refuse_row("not-an-object", f"a message must be an object, not {name_type(message)}")
+    role = message.get("role", message.get("from"))
+    if not isinstance(role, str):
+        refuse_row("no-utterance", "a message has no 'role' (or 'from') that names the speaker")
+    speaker = role.strip().casefold()
+    if speaker in _IGNORED:
+        return None
+    if speaker not in USERS | AGENTS:
+        refuse_row(
+            "no-utterance",
+            f"the speaker {shorten(role)} is not known: use 'user' or 'assistant'",
+        )
+    content = message.get("content", message.get("value"))
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    wrong = next((text for text in texts if not isinstance(text, str | None)), None)
+    if wrong is not None:
+        refuse_row("no-utterance", f"a message must be text, not {name_type(wrong)}")
+    return _Turn(speaker in USERS, "\n".join(text for text in texts if text))

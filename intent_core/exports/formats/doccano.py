@@ -1,0 +1,42 @@
+"""doccano's text classification: `text`, and `label`, the names of intents or calls."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from intent_core.exports.files.json_rows import refuse_row
+from intent_core.exports.label_results import StageAnswers, join_choices
+from intent_core.exports.row_answer import (
+    Note,
+    RowAnswer,
+    choose_answer,
+    finish_answer,
+    read_utterance,
+)
+from intent_core.recipe.config import DataConfig
+
+_LABELS = ("label", "labels", "cats", "entities")
+
+
+def is_doccano_row(row: Mapping[str, Any]) -> bool:
+    return "text" in row and any(key in row for key in _LABELS)
+
+
+def read_doccano_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
+    utterance = read_utterance(row, "text", notes)
+    key = next(key for key in _LABELS if key in row)
+    labels = row[key]
+    labels = [labels] if isinstance(labels, str) else labels
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        refuse_row(
+            "bad-label",
+            f"{key!r} marks spans of text (entities), not intents. Label the call of each "
+            "utterance, or its intent, as text",
+        )
+    answer = join_choices(labels)
+    given = choose_answer(StageAnswers([answer], [], []), config, notes)
+    return finish_answer(utterance, given, "given", config, notes)
+
+
+def find_doccano_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
+    """Return the text of a row."""
+    return row["text"]

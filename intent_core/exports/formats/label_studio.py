@@ -1,0 +1,100 @@
+"""Label Studio's JSON export: tasks with `data` and `annotations`, each with a list of results.
+
+A text area answers with calls, a choice with the name of an intent. `data.template` names the
+questions (`from_name`) of an intent and its slots, where they are several.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from intent_core.exports.files.json_rows import name_type, refuse_row, shorten
+from intent_core.exports.label_results import (
+    GivenAnswer,
+    QuestionAnswer,
+    StageAnswers,
+    join_choices,
+)
+from intent_core.exports.row_answer import (
+    Note,
+    RowAnswer,
+    choose_answer,
+    finish_answer,
+    pick_tags,
+    read_utterance,
+)
+from intent_core.exports.template import compose_answers
+from intent_core.recipe.config import DataConfig
+
+_TEXT_KEYS = ("text", "instruction", "utterance", "dialogue")
+
+
+def is_label_studio_row(row: Mapping[str, Any]) -> bool:
+    return isinstance(row.get("annotations"), list) and isinstance(row.get("data"), dict)
+
+
+def read_label_studio_row(
+    row: Mapping[str, Any], config: DataConfig, notes: list[Note]
+) -> RowAnswer:
+    fields: dict[str, object] = row["data"]
+    utterance = read_utterance(fields, _find_key(fields, config), notes)
+    answers = [
+        answer
+        for annotation in row["annotations"]
+        if isinstance(annotation, dict) and not annotation.get("was_cancelled")
+        for answer in _read_results(annotation.get("result"))
+    ]
+    if not answers:
+        refuse_row("unlabelled", "the task has no annotation: label it, then export again")
+    given = choose_answer(StageAnswers(_choose_question(answers, config), [], []), config, notes)
+    answer = finish_answer(utterance, given, "given", config, notes)
+    return answer.model_copy(update={"tags": pick_tags(fields, config.tag_fields)})
+
+
+def find_label_studio_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
+    """Return the text of a task."""
+    return row["data"].get(_find_key(row["data"], config))
+
+
+def _find_key(fields: Mapping[str, object], config: DataConfig) -> str:
+    keys = (config.utterance_field, *_TEXT_KEYS)
+    return next((key for key in keys if key in fields), config.utterance_field)
+
+
+def _read_results(results: object) -> Iterator[QuestionAnswer]:
+    if not isinstance(results, list):
+        refuse_row("bad-label", f"'result' must be a list, not {name_type(results)}")
+    for result in results:
+        value = result.get("value") if isinstance(result, dict) else None
+        if not isinstance(value, dict):
+            refuse_row("bad-label", "a result must be an object with a 'value'")
+        title = str(result.get("from_name", ""))
+        texts = value.get("choices", value.get("text"))
+        if "choices" not in value and ("labels" in value or "start" in value):
+            refuse_row(
+                "bad-label",
+                f"the question {title!r} marks spans of text (entities), not calls. Ask for the "
+                "intent in a choice and for each slot in a text area; see data.template",
+            )
+        texts = [texts] if isinstance(texts, str) else texts
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            refuse_row("bad-label", f"the answer to {title!r} must be text")
+        is_choice = "choices" in value
+        answer = join_choices(texts) if is_choice else GivenAnswer("\n".join(texts), None)
+        yield QuestionAnswer(title, tuple(texts), answer)
+
+
+def _choose_question(answers: list[QuestionAnswer], config: DataConfig) -> list[GivenAnswer]:
+    if config.template:
+        return compose_answers(answers, config.template)
+    titles = dict.fromkeys(answer.title for answer in answers)
+    title = config.question_title if config.question_title in titles else ""
+    if not title and len(titles) == 1:
+        (title,) = titles
+    if not title:
+        there = ", ".join(map(shorten, titles))
+        refuse_row(
+            "no-answer",
+            f"no question is named {config.question_title!r}; the questions are {there}. Set "
+            "data.question_title, or name the intent's and the slots' in data.template",
+        )
+    return [answer.answer for answer in answers if answer.title == title]

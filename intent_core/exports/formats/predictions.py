@@ -1,0 +1,42 @@
+"""LLaMA-Factory's `generated_predictions.jsonl`: `prompt`, `predict` and `label`."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from intent_core.exports.label_results import StageAnswers, read_value
+from intent_core.exports.row_answer import (
+    Note,
+    RowAnswer,
+    choose_answer,
+    finish_answer,
+    read_utterance,
+)
+from intent_core.recipe.config import DataConfig
+
+# The last turn of the user in a prompt that was written by a chat template.
+_USER_TURN = re.compile(
+    r".*(?:<\|im_start\|>user\s|<\|start_header_id\|>user<\|end_header_id\|>|\[INST\]|"
+    r"(?:^|\n)(?:user|human|USER|Human|User):?\s)"
+    r"(.*?)(?:<\|im_end\|>|<\|eot_id\|>|\[/INST\]|\n(?:assistant|ASSISTANT|Assistant)\b|$)",
+    re.DOTALL,
+)
+
+
+def is_prediction_row(row: Mapping[str, Any]) -> bool:
+    return "predict" in row and "label" in row
+
+
+def read_prediction_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
+    fields = {"prompt": find_prompt(row, config)}
+    utterance = read_utterance(fields, "prompt", notes)
+    answers = StageAnswers([read_value(row.get("label"), None)], [], [])
+    return finish_answer(utterance, choose_answer(answers, config, notes), "given", config, notes)
+
+
+def find_prompt(row: Mapping[str, Any], config: DataConfig) -> object:
+    """Return the user's turn of a prompt; a prompt without a chat template as it is."""
+    prompt = row.get("prompt")
+    if isinstance(prompt, str) and (turn := _USER_TURN.match(prompt)):
+        return turn[1].strip()
+    return prompt

@@ -47,7 +47,7 @@ def list_files() -> list[Path]:
 
 
 def read_prose(path: Path) -> str:
-    """The file with the same lines, in which what nobody reads as prose is NUL characters."""
+    """Return the file with the same lines; characters that are not prose become NUL."""
     if path.suffix == ".py":
         return _read_python(path)
     if path.suffix in SUFFIXES or path.name in NAMES:

@@ -15,7 +15,7 @@ from tasks.settings import CHECKOUT
 Language = Literal["en", "zh"]
 Schema = Mapping[str, Any]
 
-# What has more names or characters stands below its table.
+# Longer lists of names and longer texts are printed below the table.
 MANY, LONG = 7, 60
 _TINY = 1e-3
 _LEAST = {"minimum": ("≤", "≥"), "exclusiveMinimum": ("<", ">")}

@@ -241,7 +241,7 @@ def _list_names(models: Models) -> set[str]:
 
 
 def fill(page: str, blocks: Mapping[str, str]) -> str:
-    """The page with its generated parts made anew; each must be in it, and no other."""
+    """Return the page with its generated blocks replaced. It must contain exactly these blocks."""
     there = [name for _, name, _ in _BLOCK.findall(page)]
     _require([f"the page has no <!-- made: {name} -->" for name in blocks if name not in there])
     _require([f"<!-- made: {name} -->: unknown block" for name in there if name not in blocks])

@@ -1,6 +1,6 @@
 """What kind of file this is: compressed, an archive, JSON, a table or text; and the stream inside.
 
-A file is told by its content, not by its name. What is none of the kinds that are read ends in a
+The kind is detected from the content, not from the name. A file of another kind ends in a
 `DataError` that names what it looks like and what to do.
 """
 

@@ -62,7 +62,7 @@ def detect_format(row: Mapping[str, Any], config: DataConfig) -> Format:
         config: the `data` section of the recipe; `format` names the format, or `auto`.
 
     Raises:
-        RowRefused: the row has none of the formats.
+        RowRefused: the row is not in any of the formats.
     """
     if config.format != "auto":
         return next(known for known in FORMATS if known.name == config.format)

@@ -1,19 +1,19 @@
-"""The pictures of the pages, taken of the platform that runs here: `python docs/screenshots.py`.
+"""Take the pictures of the documentation from the platform that runs here.
 
-It needs runs of the quick start, two of them to compare, and Chromium (`make test` installs it
-where it may). The newest promoted run is shown in Prefect; the newest run's report; both beside
-each other in MLflow; and a question on the page of `intent try`.
+    python docs/screenshots.py [NAME]...
+
+Needs at least two judged runs of the quick start and Chromium (`make test` installs it if it can).
+Shows the newest promoted run in Prefect, the report of the newest run, the charts of all runs in
+MLflow, and one utterance on the page of `intent try`.
 """
 
 import argparse
 import importlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ IMAGES = CHECKOUT / "docs" / "en" / "images"
 PROJECT = "quickstart"
 _COLOURS = 64
 _MOST_BYTES = 150_000
-# MLflow's own, left and right of the page.
+# Pixels of MLflow's menu on the left and of its assistant on the right, which are cut off.
 _MENU, _ASSISTANT = 196, 374
 
 
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="prefect-run, report, mlflow-compare, try")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     parser.add_argument("--project", default=PROJECT, help="experiment whose runs are shown")
-    told = parser.parse_args()
-    # The tests drive the browser; in a checkout they are beside us.
+    options = parser.parse_args()
+    # The tests have the code that drives a browser.
     sys.path.append(str(CHECKOUT))
     settings = get_settings()
     takers = {
@@ -48,26 +48,26 @@ def main() -> None:
         "mlflow-compare": take_comparison,
         "try": take_try,
     }
-    for name in told.names or takers:
-        path = told.out / f"{name}.png"
-        takers[name](settings, told.project, path)
+    for name in options.names or takers:
+        path = options.out / f"{name}.png"
+        takers[name](settings, options.project, path)
         shrink(path)
 
 
 def find_runs(settings: Settings, project: str, least: int = 1) -> list[Any]:
-    """The experiment's runs that were judged, the newest first; exits when there are fewer."""
+    """Return the judged runs of an experiment, newest first; exit if there are fewer."""
     client = make_client(settings)
     experiment = client.get_experiment_by_name(project)
     if experiment is None:
         sys.exit(f"MLflow has no experiment {project!r}: run `make demo` first")
-    found = client.search_runs([experiment.experiment_id], order_by=["start_time DESC"])
-    runs = [run for run in found if "intent.verdict" in run.data.tags]
-    if len(runs) < least:
+    runs = client.search_runs([experiment.experiment_id], order_by=["start_time DESC"])
+    judged = [run for run in runs if "intent.verdict" in run.data.tags]
+    if len(judged) < least:
         sys.exit(
-            f"experiment {project!r} has {len(runs)} judged run(s), {least} wanted: "
+            f"experiment {project!r} has {len(judged)} judged run(s), but {least} are needed: "
             "docs/en/evaluation.md has the command that makes the second"
         )
-    return runs
+    return judged
 
 
 def take_prefect(settings: Settings, project: str, path: Path) -> None:
@@ -85,13 +85,9 @@ def take_report(settings: Settings, project: str, path: Path) -> None:
 
 
 def take_comparison(settings: Settings, project: str, path: Path) -> None:
-    newest, *others = find_runs(settings, project, least=2)
-    promoted = [run for run in others if run.data.tags["intent.verdict"] == "promote"]
-    runs = [(promoted or others)[0], newest]
-    listed = urllib.parse.quote(json.dumps([run.info.run_id for run in runs]))
-    experiments = urllib.parse.quote(json.dumps([runs[0].info.experiment_id]))
-    address = f"{settings.mlflow_tracking_url}/#/compare-runs"
-    shoot(f"{address}?runs={listed}&experiments={experiments}", path, 1430, 2020)
+    newest = find_runs(settings, project, least=2)[0]
+    experiment = f"{settings.mlflow_tracking_url}/#/experiments/{newest.info.experiment_id}"
+    shoot(f"{experiment}/runs?compareRunsMode=CHART", path, 2000, 1390)
     with Image.open(path) as picture:
         page = picture.crop((_MENU, 0, picture.width - _ASSISTANT, picture.height))
     page.save(path)
@@ -120,14 +116,14 @@ def shoot(url: str, path: Path, width: int, height: int) -> None:
 
 
 def shrink(path: Path) -> None:
-    """Few colours do for a page; exits when the picture is still too large for a repository."""
+    """Reduce a picture to 64 colours; exit if it is still too large for the repository."""
     with Image.open(path) as picture:
         few = picture.convert("RGB").quantize(_COLOURS)
     few.save(path, optimize=True)
     size = path.stat().st_size
     sys.stdout.write(f"{path}: {size / 1000:.0f} kB\n")
     if size > _MOST_BYTES:
-        sys.exit(f"{path.name} has over {_MOST_BYTES / 1000:.0f} kB: take less of the page")
+        sys.exit(f"{path.name} has over {_MOST_BYTES / 1000:.0f} kB: make the picture smaller")
 
 
 if __name__ == "__main__":

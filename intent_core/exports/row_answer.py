@@ -31,6 +31,8 @@ _MAX_ANSWER = 20_000
 _UNUSABLE_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
 # A byte that is not valid UTF-8 was decoded to one of these (`surrogateescape`).
 _BROKEN_BYTE = re.compile(r"[\udc80-\udcff]")
+# A number, a date or nothing: no text for a model.
+_NUMBER = re.compile(r"[\d\s.,:+\-/TZ]*")
 
 
 class Note(BaseModel):
@@ -183,6 +185,37 @@ def finish_answer(
         version=given.version,
         mark_result=given.mark_result,
     )
+
+
+def note_unread(row: Mapping[str, object], read: Iterable[str], notes: list[Note]) -> None:
+    """Note the keys of a row that have text and are not read.
+
+    Args:
+        row: an object of the row.
+        read: the keys that are read, or have no text for a model.
+        notes: the notes of the row.
+    """
+    known = set(read)
+    unread = [key for key, value in row.items() if key not in known and _has_text(value)]
+    if unread:
+        message = f"text under {list_some(unread)} is not read, e.g. {_show(row[unread[0]])}"
+        notes.append(Note(kind="unread-field", message=message))
+
+
+def _show(value: object) -> str:
+    return shorten(value if isinstance(value, str) else repr(value))
+
+
+def _has_text(value: object) -> bool:
+    """Whether a value is, or contains, text. Not recursive: a row can be nested deeply."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str) and not _NUMBER.fullmatch(item):
+            return True
+        if isinstance(item, list | dict):
+            pending.extend(item.values() if isinstance(item, dict) else item)
+    return False
 
 
 def tolerate(kind: Leniency, message: str, config: DataConfig, notes: list[Note]) -> None:

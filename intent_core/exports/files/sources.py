@@ -4,6 +4,7 @@ A file is opened (`containers.py`), its kind is detected from the first bytes, a
 JSON lines, an array, pretty-printed JSON, a table (CSV or TSV) or, for utterances only, text.
 """
 
+import contextlib
 import csv
 import io
 import itertools
@@ -34,6 +35,10 @@ _BATCH_ROWS = 500
 _SNIFF_LINES = 20
 _MAX_CELL = 1 << 20
 _SHOWN = 40
+# What training rows have beside text.
+_JSON_COLUMNS = {"history", "alternatives", "tags"}
+# An object with one of these is a row, although it contains a list of objects.
+_ROW_KEYS = {"instruction", "messages", "conversations", "conversation", "annotations", "text"}
 Kind = Literal["lines", "array", "values", "table", "text"]
 
 
@@ -122,10 +127,10 @@ def _unwrap(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _find_wrapped(value: object) -> list[object] | None:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or value.keys() & _ROW_KEYS:
         return None
     lists = [items for items in value.values() if isinstance(items, list) and items]
-    if len(lists) != 1 or "instruction" in value:
+    if len(lists) != 1 or isinstance(value.get("data"), dict):
         return None
     return lists[0] if all(isinstance(item, dict) for item in lists[0]) else None
 
@@ -187,11 +192,16 @@ class _Lines:
         self._file = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
 
     def __iter__(self) -> Iterator[str]:
-        for line in self._file:
-            self.number += 1
-            self.end += len(line.encode("utf-8", "surrogateescape"))
-            self.raw.append(line)
-            yield line
+        try:
+            for line in self._file:
+                self.number += 1
+                self.end += len(line.encode("utf-8", "surrogateescape"))
+                self.raw.append(line)
+                yield line
+        finally:
+            # The stream is not ours to close. ValueError: it was closed already.
+            with contextlib.suppress(ValueError):
+                self._file.detach()
 
     def take_raw(self) -> tuple[int, str]:
         """The offset and the text of the lines since the last call."""
@@ -229,7 +239,7 @@ def _check_header(columns: list[str], name: str) -> list[str]:
             f"{name}: the column {repeated[0]!r} occurs {columns.count(repeated[0])} times in the "
             "header. Rename or remove one of them."
         )
-    return columns
+    return [column or f"column {number}" for number, column in enumerate(columns, 1)]
 
 
 def _make_row(
@@ -243,17 +253,26 @@ def _make_row(
         )
         fault = RowFault(reason="wrong-cells", message=message)
         return Row(line, offset, raw[:MAX_RAW], fault=fault)
-    named = dict(zip(columns, cells, strict=False))
-    value: dict[str, object] = {
-        "instruction": named.get(_find_column(columns, _name_utterances(config)))
-    }
-    output = _find_column(columns, (config.question_title, "output"))
-    if output:
-        value["output"] = named.get(output, "")
-    tags = {tag: named[tag] for tag in config.tag_fields if named.get(tag)}
-    if tags:
-        value["tags"] = tags
+    named = {column: cell for column, cell in zip(columns, cells, strict=False) if cell.strip()}
+    value = {column: _read_cell(column, cell) for column, cell in named.items()}
+    for column in (_find_column(columns, _name_utterances(config)), _find_label(columns, config)):
+        if column:
+            value.setdefault(column, "")
     return Row(line, offset, raw[:MAX_RAW], value)
+
+
+def _find_label(columns: Iterable[str], config: DataConfig) -> str:
+    return _find_column(columns, (config.question_title, "output"))
+
+
+def _read_cell(column: str, cell: str) -> object:
+    """A cell as text; columns of training rows that are lists or objects as JSON."""
+    if column in _JSON_COLUMNS:
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError):
+            pass
+    return cell
 
 
 def _read_text(stream: IO[bytes], name: str) -> Iterator[Row]:

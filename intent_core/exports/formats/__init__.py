@@ -54,6 +54,9 @@ FORMATS = (
 """A row is read with the first format that detects it, unless `data.format` names one."""
 
 
+_BY_NAME = {known.name: known for known in FORMATS}
+
+
 def detect_format(row: Mapping[str, Any], config: DataConfig) -> Format:
     """Return the format of a row.
 
@@ -65,12 +68,23 @@ def detect_format(row: Mapping[str, Any], config: DataConfig) -> Format:
         RowRefused: the row is not in any of the formats.
     """
     if config.format != "auto":
-        return next(known for known in FORMATS if known.name == config.format)
+        return _BY_NAME[config.format]
+    if _has_named_keys(row, config):
+        return _BY_NAME["alpaca"]
     detected = next((known for known in FORMATS if known.detect(row)), None)
+    if detected is None and config.utterance_field in row:
+        return _BY_NAME["alpaca"]
     if detected is None:
         refuse_row(
             "no-utterance",
             f"the row has neither 'data' nor 'instruction'; it has {list_some(row) or 'no key'}. "
-            "Export it in a format that is read, or name one in data.format",
+            "Set data.utterance_field to the key of the utterance, or export the row in a format "
+            "that is read",
         )
     return detected
+
+
+def _has_named_keys(row: Mapping[str, Any], config: DataConfig) -> bool:
+    """Whether the keys that the recipe names for utterance and label are the row's own."""
+    is_labelled = config.question_title in row or "output" in row
+    return is_labelled and config.utterance_field in row and not isinstance(row.get("data"), dict)

@@ -7,7 +7,7 @@ turn, if it follows the user's last one.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from intent_core.exports.files.json_rows import name_type, refuse_row, shorten
+from intent_core.exports.files.json_rows import list_some, name_type, refuse_row, shorten
 from intent_core.exports.label_results import GivenAnswer, StageAnswers
 from intent_core.exports.row_answer import (
     Note,
@@ -57,7 +57,13 @@ def _join_user(turns: list[_Turn]) -> str:
 
 
 def _read_turns(row: Mapping[str, Any]) -> list[_Turn]:
-    messages = next(row[key] for key in _KEYS if isinstance(row.get(key), list))
+    messages = next((row[key] for key in _KEYS if isinstance(row.get(key), list)), None)
+    if messages is None:
+        refuse_row(
+            "no-utterance",
+            f"the row has no list of messages under 'messages'; it has {list_some(row) or 'no key'}"
+            ". Check data.format",
+        )
     return [turn for message in messages if (turn := _read_turn(message)) is not None]
 
 

@@ -23,8 +23,8 @@ def is_doccano_row(row: Mapping[str, Any]) -> bool:
 
 def read_doccano_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
     utterance = read_utterance(row, "text", notes)
-    key = next(key for key in _LABELS if key in row)
-    labels = row[key]
+    key = next((key for key in _LABELS if key in row), _LABELS[0])
+    labels = row.get(key) or []
     labels = [labels] if isinstance(labels, str) else labels
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         refuse_row(
@@ -39,4 +39,4 @@ def read_doccano_row(row: Mapping[str, Any], config: DataConfig, notes: list[Not
 
 def find_doccano_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
     """Return the text of a row."""
-    return row["text"]
+    return row.get("text")

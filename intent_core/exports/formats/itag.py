@@ -31,7 +31,7 @@ _LABEL_KEY = re.compile(r"label-(.+?)(?:-(check|verify|system))?", re.DOTALL)
 
 
 def is_itag_row(row: Mapping[str, Any]) -> bool:
-    return "data" in row
+    return isinstance(row.get("data"), dict) or ("data" in row and "instruction" not in row)
 
 
 def read_itag_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:

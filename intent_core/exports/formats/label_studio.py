@@ -35,11 +35,11 @@ def is_label_studio_row(row: Mapping[str, Any]) -> bool:
 def read_label_studio_row(
     row: Mapping[str, Any], config: DataConfig, notes: list[Note]
 ) -> RowAnswer:
-    fields: dict[str, object] = row["data"]
+    fields = _read_fields(row)
     utterance = read_utterance(fields, _find_key(fields, config), notes)
     answers = [
         answer
-        for annotation in row["annotations"]
+        for annotation in _list_annotations(row)
         if isinstance(annotation, dict) and not annotation.get("was_cancelled")
         for answer in _read_results(annotation.get("result"))
     ]
@@ -52,7 +52,23 @@ def read_label_studio_row(
 
 def find_label_studio_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
     """Return the text of a task."""
-    return row["data"].get(_find_key(row["data"], config))
+    fields = _read_fields(row)
+    return fields.get(_find_key(fields, config))
+
+
+def _read_fields(row: Mapping[str, Any]) -> dict[str, object]:
+    fields = row.get("data")
+    if not isinstance(fields, dict):
+        refuse_row(
+            "no-utterance",
+            f"'data' must be an object, not {name_type(fields)}: check data.format",
+        )
+    return fields
+
+
+def _list_annotations(row: Mapping[str, Any]) -> list[Any]:
+    annotations = row.get("annotations")
+    return annotations if isinstance(annotations, list) else []
 
 
 def _find_key(fields: Mapping[str, object], config: DataConfig) -> str:

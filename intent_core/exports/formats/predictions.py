@@ -24,7 +24,7 @@ _USER_TURN = re.compile(
 
 
 def is_prediction_row(row: Mapping[str, Any]) -> bool:
-    return "predict" in row and "label" in row
+    return "predict" in row and "label" in row and "instruction" not in row
 
 
 def read_prediction_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:

@@ -1,9 +1,9 @@
-# `make demo` and `make test` are all a newcomer needs; each sets up what it uses.
+# Start with `make demo` or `make test`; each target installs what it needs.
 SHELL := /bin/bash
 PYTHON ?= python3.11
 GATE ?= recipe
 MINUTES ?= 20
-# The server's lock follows the device.
+# The lock file of the model server depends on the device.
 SERVER_LOCK := requirements/vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).txt
 PIPELINE := .venv/.ready
 SERVER := .venv-vllm/.ready
@@ -13,7 +13,7 @@ SERVER := .venv-vllm/.ready
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
-setup: $(PIPELINE) $(SERVER)  ## Make both environments: .venv (pipeline) and .venv-vllm (model server)
+setup: $(PIPELINE) $(SERVER)  ## Create both environments: .venv (pipeline) and .venv-vllm (model server)
 
 $(PIPELINE): requirements/pipeline.txt pyproject.toml requirements/setup.sh
 	@PYTHON=$(PYTHON) requirements/setup.sh .venv requirements/pipeline.txt --project
@@ -21,28 +21,28 @@ $(PIPELINE): requirements/pipeline.txt pyproject.toml requirements/setup.sh
 $(SERVER): $(SERVER_LOCK) requirements/setup.sh
 	@PYTHON=$(PYTHON) requirements/setup.sh .venv-vllm $(SERVER_LOCK)
 
-demo: setup  ## From a labelled export to a model that answers (GATE=strict: to a refusal)
+demo: setup  ## Run the quick start: train and serve a model on the sample (GATE=strict: see a rejection)
 	@.venv/bin/intent demo --gate $(GATE)
 
-test: setup  ## Everything CI runs: linters, types, import rules, tests
+test: setup  ## Run what CI runs: linters, types, import rules, tests
 	@requirements/browser.sh
 	@requirements/postgres.sh
 	@$(MAKE) --no-print-directory check
 	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/intent_core
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/intent_core
 
-test-slow: setup  ## What CI leaves out for its time: more kills, several machines (minutes)
+test-slow: setup  ## Run the slow tests that CI skips: more kills, several machines (minutes)
 	@requirements/postgres.sh
 	@requirements/strace.sh
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m 'slow or e2e' --ignore=tests/docs tests
 
-walk: setup  ## Every command of the users' pages as written, in a fresh clone (an hour)
+walk: setup  ## Run every command of the users' pages in a fresh clone (an hour)
 	@.venv/bin/python -m pytest -s -m slow tests/docs/test_walkthrough.py
 
-soak: setup  ## Twenty minutes of work while processes are killed; MINUTES=3 for less
+soak: setup  ## Run the platform for 20 minutes while killing processes (MINUTES=3 for less)
 	@PYTHONPATH=. .venv/bin/python -m tests.support.soak.soak --minutes $(MINUTES)
 
-check: $(PIPELINE)  ## Linters, types, import rules and generated docs only
+check: $(PIPELINE)  ## Run linters, types, import rules and the check of generated docs only
 	@.venv/bin/pre-commit run --all-files
 
 docs: $(PIPELINE)  ## Generate the reference pages, then build the documentation site in site/
@@ -50,14 +50,14 @@ docs: $(PIPELINE)  ## Generate the reference pages, then build the documentation
 	@.venv/bin/zensical build --strict -f mkdocs.yml
 	@.venv/bin/zensical build --strict -f mkdocs.zh.yml
 
-status: $(PIPELINE)  ## What is served, and what runs
+status: $(PIPELINE)  ## Print the served model and the running servers
 	@.venv/bin/intent status
 
-stop:  ## Stop everything that was started here, and nothing else
+stop:  ## Stop the servers that were started from this checkout
 	@[ ! -x .venv/bin/intent ] || .venv/bin/intent down
 
-lock: $(PIPELINE)  ## Resolve the requirements of both environments anew
+lock: $(PIPELINE)  ## Resolve the requirements of both environments again
 	@requirements/lock.sh
 
-clean: stop  ## Stop, and remove state and environments
+clean: stop  ## Stop the servers and delete state and environments
 	rm -rf .intent .venv .venv-vllm

@@ -1,2 +1,3 @@
--- Prefect's is POSTGRES_DB; each keeps its migrations in a table of the same name.
+-- Prefect uses POSTGRES_DB. MLflow needs another database: both have a table of migrations with the
+-- same name.
 CREATE DATABASE mlflow;

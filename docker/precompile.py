@@ -1,6 +1,6 @@
-"""Compile what has no bytecode yet: an image's root is read-only, and a start should be fast.
+"""Compile modules without bytecode, so that programs start fast on a read-only root.
 
-By hash and unchecked, so that the same sources give the same files at any time.
+The bytecode contains a hash instead of a time, so that image builds are reproducible.
 """
 
 import py_compile
@@ -22,7 +22,7 @@ def _compile(path: str) -> None:
     try:
         py_compile.compile(path, doraise=True, invalidation_mode=mode)
     except (py_compile.PyCompileError, FileExistsError):
-        pass  # templates, and tests of other Pythons: nobody imports them
+        pass  # templates and tests for other Python versions, which are never imported
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-# SeaweedFS, an S3 server for one machine, in the version our tests use.
+# SeaweedFS, an S3 server for one machine, in the version that the tests use.
 #
 #   docker build -f docker/s3.Dockerfile -t intent-pipeline-s3:0.1.0 .
 ARG BASE=docker.io/library/python:3.11.14-slim-bookworm
@@ -21,7 +21,7 @@ USER 10001:10001
 VOLUME ["/data"]
 EXPOSE 8333
 ENTRYPOINT ["with-secrets"]
-# Who has AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, which it reads, may do everything.
+# Reads AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, which give full access.
 CMD ["weed", "mini", "-dir=/data", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", "-bucket=intent", \
      "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", \
      "-admin.ui=false", "-master.telemetry=false"]

@@ -1,5 +1,5 @@
-# The served model: `intent serve` and, in an environment of its own, vLLM with our middleware.
-# It is the worker's image and what that adds.
+# The served model: `intent serve`, and vLLM with our middleware in a separate environment.
+# Extends the worker image.
 #
 #   docker build -f docker/serve.Dockerfile -t intent-pipeline-serve:0.1.0-cpu .
 #   docker build -f docker/serve.Dockerfile -t intent-pipeline-serve:0.1.0 --build-arg SERVER=gpu .
@@ -22,7 +22,7 @@ RUN --mount=type=cache,target=/var/cache/build \
 FROM ${WORKER}
 ARG SERVER=cpu
 USER 0:0
-# vLLM on a CPU asks libnuma where its cores are; on a GPU triton compiles what starts its kernels.
+# vLLM on a CPU needs libnuma to place its threads; on a GPU triton compiles kernel launchers.
 RUN case ${SERVER} in \
       cpu) packages=libnuma1 ;; \
       gpu) packages="libnuma1 g++" ;; \
@@ -33,17 +33,17 @@ RUN case ${SERVER} in \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/ldconfig/aux-cache \
       /var/log/apt /var/log/dpkg.log
 COPY --from=build /opt/intent/.venv-vllm .venv-vllm
-# Other hosts come in; vLLM itself stays on loopback behind the gateway.
+# The gateway accepts other hosts; vLLM itself stays on loopback behind it.
 ENV INTENT_HOST=0.0.0.0 \
     INTENT_GATEWAY_PORT=8000 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 EXPOSE 8000
 CMD ["intent", "serve"]
-# Of the gateway: before the first promotion there is no model, and that is no fault.
+# Checks the gateway: having no model before the first promotion is not an error.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=2m --retries=5 \
   CMD ["healthy", "http://127.0.0.1:8000/gateway/health"]
-# The commit is that of the worker's image, where the code comes from.
+# The revision label comes from the worker image, which contains the code.
 LABEL org.opencontainers.image.title="intent-pipeline-serve" \
       org.opencontainers.image.description="Intent pipeline: the served model, gateway and vLLM" \
       org.opencontainers.image.version="0.1.0" \

@@ -3,14 +3,15 @@
 #   docker build -f docker/worker.Dockerfile -t intent-pipeline-worker:0.1.0 \
 #     --build-arg INTENT_COMMIT=$(git rev-parse HEAD) .
 #
-# A site sets the base's digest: --build-arg BASE=registry.example/python@sha256:...
-# An index of its own: --secret id=pip,src=pip.conf
+# To pin the base image: --build-arg BASE=registry.example/python@sha256:...
+# To use another package index: --secret id=pip,src=pip.conf
 ARG BASE=docker.io/library/python:3.11.14-slim-bookworm
 
 FROM ${BASE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /opt/intent
-# Three packages come as sources: what compiles them stays here, and is locked itself.
+# Three packages are compiled from source: the compiler stays in this stage, and the build
+# requirements are locked too.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
@@ -18,7 +19,7 @@ ENV XDG_CACHE_HOME=/var/cache/build UV_LINK_MODE=copy UV_BUILD_CONSTRAINT=/opt/i
 COPY requirements requirements
 COPY pyproject.toml ./
 COPY docker/precompile.py docker/finish.sh docker/
-# By its own line: a change of the code does not install everything anew.
+# A separate layer, so that a change of the code does not reinstall all packages.
 RUN --mount=type=cache,target=/var/cache/build \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     requirements/setup.sh .venv requirements/worker.txt \
@@ -27,7 +28,7 @@ COPY README.md LICENSE ./
 COPY flows flows
 COPY tasks tasks
 COPY intent_core intent_core
-# Installed where it lies: recipes and pools are found beside it.
+# Editable install: the code finds recipes and pools relative to its own path.
 RUN --mount=type=cache,target=/var/cache/build \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -38,7 +39,7 @@ RUN --mount=type=cache,target=/var/cache/build \
     && docker/finish.sh .venv requirements/worker.txt flows tasks intent_core
 
 FROM ${BASE}
-# Any other user of group 0 writes to the home, too; of a mounted one its own rights hold.
+# Any user of group 0 can write to the home; a mounted home keeps its own permissions.
 RUN groupadd --gid 10001 intent \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/intent \
       --shell /usr/sbin/nologin intent \
@@ -53,7 +54,7 @@ COPY prefect.yaml LICENSE ./
 COPY --from=build /opt/intent/intent_core intent_core
 COPY --from=build /opt/intent/tasks tasks
 COPY --from=build /opt/intent/flows flows
-# HOME and USER hold for users the image does not know.
+# HOME and USER for users that are not in the image.
 ENV PATH=/opt/intent/.venv/bin:/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin \
     HOME=/var/lib/intent \
     USER=intent \

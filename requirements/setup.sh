@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Make one environment from one lock: setup.sh FOLDER LOCK [--project]
-# uv installs in seconds what pip takes minutes for. It reads no pip configuration, so what
-# this machine tells pip about wheels, indexes and certificates is handed on.
+# Create one environment from one lock file: setup.sh FOLDER LOCK [--project]
+# Installs with uv, which takes seconds where pip takes minutes. uv does not read pip's configuration,
+# so this script passes on pip's settings for wheels, indexes and certificates.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$1 lock=$2 project=${3:-}
 
-# Two `make` at once: the second waits and finds the work done.
+# If two `make` run at the same time, the second waits and then has nothing to do.
 exec 9>"${folder}.lock"
 flock 9
-# What this environment is made from; the same text in .ready means there is nothing to do.
+# Digests of the inputs; if .ready contains the same text, the environment is up to date.
 made_from=$(sha256sum "$lock" requirements/setup.sh requirements/uv.txt pyproject.toml)
 if [ "$(cat "$folder/.ready" 2>/dev/null)" = "$made_from" ]; then
   touch "$folder/.ready"
@@ -30,7 +30,7 @@ rm -f "$folder/.ready"
 bin=$PWD/$folder/bin
 "$bin/python" -m pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements/uv.txt)"
 
-# `config get` of older pips reads the user's file alone.
+# `pip config get` of older versions reads only the user's file.
 pip_setting() { "$bin/python" -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'$/\1/p"; }
 first() { for value in "$@"; do [ -n "$value" ] && { echo "$value"; return; }; done; true; }
 hand_on() { [ -z "$2" ] || export "$1=${!1:-$2}"; }
@@ -38,12 +38,12 @@ hand_on UV_DEFAULT_INDEX "$(first "${PIP_INDEX_URL:-}" "$(pip_setting index-url)
 hand_on UV_FIND_LINKS "$(first "${PIP_FIND_LINKS:-}" "$(pip_setting find-links)")"
 hand_on SSL_CERT_FILE "$(first "${PIP_CERT:-}" "$(pip_setting cert)")"
 
-# Compiled once: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE, a read-only folder),
-# each process would compile prefect, mlflow and vllm again.
+# Compile once: if Python cannot write bytecode (PYTHONDONTWRITEBYTECODE, a read-only folder), each
+# process would compile prefect, mlflow and vllm again.
 install() { UV_PYTHON="$bin/python" "$bin/uv" pip install --compile-bytecode --no-progress --quiet "$@"; }
 install --no-deps -r "$lock"
 ! grep -q '^torch==' "$lock" || "$bin/python" -c 'import torch' 2>/dev/null || {
-  # The wheel that was found wants CUDA libraries: fetch what it declares.
+  # This wheel needs CUDA libraries: install its declared requirements.
   echo "setup: this torch needs its CUDA libraries, installing them"
   install "$(grep '^torch==' "$lock")"
 }

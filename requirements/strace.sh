@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# strace for the test that watches what a whole walk reaches for, from Debian where this may install it.
-# Where it cannot be had, the test is skipped and says so.
+# Install strace from Debian for the test that traces network connections. If it cannot be installed,
+# the test is skipped with a message.
 set -euo pipefail
 command -v strace >/dev/null && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -10,4 +10,4 @@ fi
 echo "setup: strace"
 export DEBIAN_FRONTEND=noninteractive
 { apt-get update -qq && apt-get install -y -qq --no-install-recommends strace; } \
-  >/dev/null || echo "setup: no strace to be had: the test that needs it will be skipped" >&2
+  >/dev/null || echo "setup: failed to install strace: the test that needs it will be skipped" >&2

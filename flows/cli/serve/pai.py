@@ -59,8 +59,8 @@ def name_fleet_command(context: typer.Context) -> None:
     with reported():
         raise ConfigError(
             f"`intent pai {context.info_name}` was removed. Start replicas with `intent pai "
-            f"deploy`, then use `intent {context.info_name}`. docs/en/pai.md describes how to "
-            "migrate from a group of two services"
+            f"deploy`, then use `intent {context.info_name}`. For the migration from a group of "
+            "two services see docs/en/pai.md"
         )
 
 

@@ -1,4 +1,4 @@
-"""Those that answer utterances in `evaluation.py`, and the server that one of them asks."""
+"""Contenders of `evaluation.py`, and the model server of one of them."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Answered(NamedTuple):
-    """One contender's turn."""
+    """Seconds and answers of a contender's turn."""
 
     seconds: float
     texts: list[str]
@@ -42,7 +42,7 @@ AnswerMethod = Callable[[list[Example]], Answered]
 
 
 class Served(NamedTuple):
-    """The model behind the server, and what is to be known of the two."""
+    """A model server, its system prompt and its start time in seconds."""
 
     settings: Settings
     server: ModelServer
@@ -51,7 +51,7 @@ class Served(NamedTuple):
 
     @property
     def dtype(self) -> str:
-        """As the server itself has logged it."""
+        """Return the dtype from the server's log."""
         log = self.settings.layout.processes / f"{self.server.name}.log"
         match = re.search(r"dtype=torch\.(\w+)", log.read_text(encoding="utf-8", errors="replace"))
         return match[1] if match else "unknown"
@@ -59,7 +59,7 @@ class Served(NamedTuple):
     def cpu_seconds(self) -> float:
         record = find_process(self.settings.layout.processes, self.server.name)
         if record is None:
-            raise SystemExit(f"{self.server.name} has ended")
+            raise SystemExit(f"the server {self.server.name} has stopped")
         leader = psutil.Process(record.pid)
         times = [p.cpu_times() for p in (leader, *leader.children(recursive=True))]
         return sum(t.user + t.system for t in times)
@@ -67,7 +67,7 @@ class Served(NamedTuple):
 
 @contextlib.contextmanager
 def serve(model: Path, config: PipelineConfig, home: Path) -> Iterator[Served]:
-    """A server of the model as the pipeline starts it, with a home and a store of its own."""
+    """Yield a model server started as in the pipeline, with a separate home and store."""
     os.environ.update(INTENT_HOME=str(home), INTENT_STORE="")
     get_settings.cache_clear()
     settings = get_settings()
@@ -81,7 +81,7 @@ def serve(model: Path, config: PipelineConfig, home: Path) -> Iterator[Served]:
 
 
 def put_model(settings: Settings, model: Path, config: PipelineConfig) -> ModelArtifact:
-    """The folder in the store; one that comes from a pipeline's store says itself what it is."""
+    """Upload a model folder to the store; use its manifest if it is from a pipeline's store."""
     if (model / MANIFEST_FILE).exists():
         artifact = ModelArtifact.model_validate_json((model / MANIFEST_FILE).read_bytes())
     else:
@@ -118,10 +118,10 @@ def make_ours(served: Served, config: PipelineConfig, pattern: str | None = None
 
 
 def make_documents(script: Path, model: Path, system_prompt: str, folder: Path) -> AnswerMethod:
-    """Their script, from the end of its first answer, which is to one utterance more."""
+    """Return the PAI guide's script, timed from the end of an additional first answer."""
     spec = importlib.util.spec_from_file_location("documents", script)
     if spec is None or spec.loader is None:
-        raise SystemExit(f"{script} is no Python file")
+        raise SystemExit(f"{script} is not a Python file")
     module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     score, data = module.score, folder / "documents.json"
@@ -151,7 +151,7 @@ def make_documents(script: Path, model: Path, system_prompt: str, folder: Path) 
 def make_transformers(
     folder: Path, dtype: str, system_prompt: str, max_new_tokens: int, batch: int
 ) -> AnswerMethod:
-    """Left-padded batches of about one length; of one utterance each, the documents' way."""
+    """Return transformers with left-padded batches of similar length; batch 1: the guide's way."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     model.to(DEVICE)

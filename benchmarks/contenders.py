@@ -1,4 +1,4 @@
-"""Ways to turn a served name from one version to another, and back."""
+"""Ways to switch a served name from one version to another, and back."""
 
 import shutil
 import sys
@@ -26,34 +26,34 @@ Inplace = Literal["new", "kept", "same"]
 
 
 class ServingMethod(Protocol):
-    """One way to serve two versions, 0 and 1, under one name."""
+    """A way to serve two versions, 0 and 1, under one name."""
 
     serve: ServeConfig
-    """Of one mode the answers are known together, whoever serves."""
+    """Serve section; contenders with the same mode share the known answers."""
     labels: Sequence[str]
-    """By version what an answer says that gave it; none where answers say nothing."""
+    """Label of an answer by version; empty if answers have no label."""
     takes_a_start: bool
-    """Whether a process starts at each switch."""
+    """Whether each switch starts a process."""
     died: int
-    """How often a server ended by itself, or would not load."""
+    """How often a server died or failed to load."""
 
     def find_alone(self, version: int) -> Target:
-        """Where that version answers, while nobody is served."""
+        """Return the target of a version, without other load."""
 
     def start(self, known: Known) -> Target:
-        """Serve version 0; where callers ask from now on."""
+        """Serve version 0 and return the target for callers."""
 
     def switch(self, version: int) -> None:
-        """Return when an operator would say that it is done."""
+        """Switch, and return when an operator would consider the switch finished."""
 
     def mend(self) -> None:
-        """Start a server that has died once more."""
+        """Restart a server that died."""
 
     def stop(self) -> None: ...
 
 
 class Promoted:
-    """Ours: `promote` through the gateway, in the mode of `serve`."""
+    """This pipeline: `promote` through the gateway, in the mode of `serve`."""
 
     died = 0
 
@@ -96,7 +96,7 @@ class Promoted:
         LocalTarget(self._settings).roll_back()
 
     def mend(self) -> None:
-        """Ours are not expected to die: the failures would show it."""
+        """Do nothing: these servers are not expected to die, and failures would show it."""
 
     def stop(self) -> None:
         stop_services(self._settings, lambda line: None)
@@ -104,7 +104,7 @@ class Promoted:
 
 
 class LoadInplace:
-    """vLLM's own: one adapter name, to which other weights are loaded while it answers."""
+    """vLLM's `load_inplace`: new weights are loaded under the same adapter name while it serves."""
 
     labels: Sequence[str] = ()
     takes_a_start = False
@@ -126,7 +126,7 @@ class LoadInplace:
         return fetch_model(self._settings, self._artifacts[version]) / ADAPTER_FOLDER
 
     def _place(self, version: int) -> Path:
-        """The adapter where an operator would put it: beside the last one, or in its place."""
+        """Copy the adapter to a new folder, or over the previous one."""
         if self._inplace != "same":
             self._placed += 1
         folder = self._settings.layout.work / "inplace" / f"adapter-{self._placed}"
@@ -164,14 +164,14 @@ class LoadInplace:
         return self._target(self._NAME)
 
     def switch(self, version: int) -> None:
-        former, self._folder = self._folder, self._place(version)
+        previous, self._folder = self._folder, self._place(version)
         try:
             self._load(self._NAME, self._folder, in_place=True)
         except httpx.HTTPError as error:
             sys.stderr.write(f"load_inplace: {error!r}\n")
             self._count_and_serve()
         if self._inplace == "new":
-            shutil.rmtree(former)
+            shutil.rmtree(previous)
 
     def mend(self) -> None:
         if self._server.find() is None or self._is_dead():
@@ -179,11 +179,11 @@ class LoadInplace:
 
     def _count_and_serve(self) -> None:
         self.died += 1
-        sys.stderr.write("load_inplace: the server has died, started once more\n")
+        sys.stderr.write("load_inplace: the server died; restarting\n")
         self._serve()
 
     def _is_dead(self) -> bool:
-        """Its engine gone, as it says itself; one that is slow to answer lives."""
+        """Return whether the server reports that its engine died; a slow server is alive."""
         try:
             return httpx.get(self._server.health_url, timeout=5, trust_env=False).status_code == 503
         except httpx.HTTPError:
@@ -194,7 +194,7 @@ class LoadInplace:
 
 
 class Restart:
-    """The plain way: whole weights behind vLLM's own door, stopped and started with others."""
+    """Restart: vLLM with merged weights and its own key check, restarted with the other weights."""
 
     labels: Sequence[str] = ()
     takes_a_start = True
@@ -225,7 +225,7 @@ class Restart:
         self._now = version
 
     def mend(self) -> None:
-        """A restart that fails raises."""
+        """Do nothing: a failed restart raises."""
 
     def stop(self) -> None:
         self._server.stop()

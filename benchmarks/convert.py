@@ -1,20 +1,20 @@
-"""How fast and how lean an export is converted, beside the documents' way and a bare JSON loop.
+"""Compare conversion speed and memory with the PAI guide's converter and a bare JSON loop.
 
     python benchmarks/convert.py [--quick] [--documents SCRIPT.py]
 
-The file has real utterances and labels, each made different by a number, in the newer iTAG
-format (and once more in the older). Each contender runs in a process of its own, in turns; the
-clock runs around the work alone. The documents' converter is written here after what they say it
-does (parse the line, parse `MarkResult`, collect, `json.dump` with an indent of 4);
-`--documents` takes their own script instead, called as `SCRIPT.py survey|open-group IN OUT`.
-Ours has every check on. The last line is one JSON object of ratios:
+The file contains real utterances and labels, made distinct by a number, in the newer iTAG format
+(and in the older one). Each contender runs in a separate process, in turns; only the conversion is
+timed. The PAI guide's converter is reimplemented here from its description (parse the line, parse
+`MarkResult`, collect, `json.dump` with an indent of 4); `--documents` uses the original script
+instead, called as `SCRIPT.py survey|open-group IN OUT`. Our converter runs all its checks. The last
+line is one JSON object of ratios:
 
-    over_documents              lines a second, ours over theirs, newer format
+    over_documents              lines per second, ours divided by the guide's, newer format
     over_documents_one_process  the same with one process
     over_documents_older        the same for the older format
-    of_bare_orjson              one process of ours over a loop of nothing but `orjson.loads`
-    memory_growth               peak memory for ten times the lines
-    memory_of_200_mib           that peak over the 200 MiB it may take
+    of_bare_orjson              our converter in one process, divided by a loop of `orjson.loads`
+    memory_growth               peak memory for ten times the lines, divided by that for the file
+    memory_of_200_mib           that peak divided by the limit of 200 MiB
 """
 
 import argparse
@@ -39,7 +39,7 @@ EXPORTS = {kind: ROWS / f"export-{kind}.manifest" for kind in ("open-group", "su
 
 
 def write_export(path: Path, kind: str, num_lines: int) -> None:
-    """Repeat the sample's rows, each time with another utterance and another first value."""
+    """Repeat the rows of the sample, each time with a new utterance and a new first value."""
     rows = [json.loads(line) for line in EXPORTS[kind].read_bytes().splitlines()]
     with path.open("wb") as file:
         for number in range(num_lines):
@@ -59,7 +59,7 @@ def _output(row: dict[str, dict[str, list[dict[str, str]]]], kind: str) -> str:
 
 
 def convert_as_documents(kind: str, source: Path, out: Path) -> None:
-    """The documents' converter, after their description of it."""
+    """Convert as the PAI guide describes."""
     rows = []
     with source.open(encoding="utf-8") as file:
         for line in file:
@@ -76,7 +76,7 @@ def convert_as_documents(kind: str, source: Path, out: Path) -> None:
 
 
 def run_script(script: str) -> Callable[[str, Path, Path], None]:
-    """The documents' own script as a function."""
+    """Return the PAI guide's script as a function."""
     module = runpy.run_path(script, run_name="documents")
 
     def convert(kind: str, source: Path, out: Path) -> None:
@@ -86,7 +86,7 @@ def run_script(script: str) -> Callable[[str, Path, Path], None]:
 
 
 def loop_bare(kind: str, source: Path, out: Path) -> None:
-    """What parsing alone costs: no check, nothing written."""
+    """Only parse: no checks, no output."""
     with source.open("rb") as file:
         for line in file:
             row = orjson.loads(line)
@@ -102,7 +102,7 @@ def convert_ours(num_processes: int | None) -> Callable[[str, Path, Path], None]
 
 
 def time_in_process(work: Callable[[str, Path, Path], None], kind: str, source: Path) -> float:
-    """Seconds of the work in a process of its own."""
+    """Run a function in a separate process and return its seconds."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def measure() -> None:
@@ -119,7 +119,7 @@ def time_in_process(work: Callable[[str, Path, Path], None], kind: str, source: 
 
 
 def measure_memory(source: Path) -> float:
-    """Peak memory of a conversion, all its processes together, in MiB (proportional set size)."""
+    """Return the peak memory of all processes of a conversion in MiB (proportional set size)."""
     process = multiprocessing.get_context("spawn").Process(
         target=convert_export, args=(source, source.with_suffix(".json"), DataConfig())
     )
@@ -151,9 +151,9 @@ def _memory_of(process: psutil.Process) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer lines and turns")
-    parser.add_argument("--lines", type=int, help="lines of the file (200,000; quick: 100,000)")
-    parser.add_argument("--documents", metavar="SCRIPT", help="the documents' own converter")
+    parser.add_argument("--quick", action="store_true", help="use fewer lines and turns")
+    parser.add_argument("--lines", type=int, help="number of lines (200,000; quick: 100,000)")
+    parser.add_argument("--documents", metavar="SCRIPT", help="original converter of the PAI guide")
     options = parser.parse_args()
     num_lines = options.lines or (100_000 if options.quick else 200_000)
     turns = 2 if options.quick else 5
@@ -180,9 +180,7 @@ def main() -> None:
         large = measure_memory(newer)
     middle = {name: statistics.median(times) for name, times in taken.items()}
     middle_older = {name: statistics.median(times) for name, times in taken_older.items()}
-    print(
-        f"{num_lines} lines, {turns} turns, median; lines a second over the documents' converter:"
-    )
+    print(f"{num_lines} lines, {turns} turns, median; lines per second, PAI guide's converter = 1:")
     for name in contenders:
         print(f"  {name:20} {middle['documents'] / middle[name]:6.2f}")
     older_ratio = middle_older["documents"] / middle_older["ours"]

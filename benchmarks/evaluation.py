@@ -1,28 +1,29 @@
-"""How fast a model is evaluated, beside the documents' script and batches in transformers.
+"""Compare the speed of an evaluation with the PAI guide's script and with batched transformers.
 
     python benchmarks/evaluation.py [--quick] [--model DIR] [--documents FILE] [--recipe NAME] \
         [--set key=value]... [--train FILE --test FILE]
 
-One merged model, asked the same utterances greedily, at most `evaluate.max_new_tokens` each (the
-documents' script has 64). Without `--model` it is trained first, as `accuracy.py` does. Contenders:
+All contenders answer the same utterances with the same merged model, greedily, with at most
+`evaluate.max_new_tokens` tokens (64 in the guide's script). Without `--model` a model is trained
+first, as in `accuracy.py`. Contenders:
 
-    ours        `tasks.evaluation.inference.predict` against a vLLM server with the recipe's flags
-    documents   their script as it is, one by one; without it a loop of ours that does the same
-    batched     transformers, 16 at a time, padded on the left, sorted by length, in the dtype of
-                the saved weights
-    batched_as_ours  the same in the server's dtype, where that is another one
+    ours        `tasks.evaluation.inference.predict` with a vLLM server with the recipe's flags
+    documents   the PAI guide's script, one by one; without it an equivalent loop
+    batched     transformers with batches of 16, padded on the left, sorted by length, in the dtype
+                of the saved weights
+    batched_as_ours  the same in the server's dtype, if that is different
 
-Turns change their order, and each turn has utterances of its own, so that the server finds none
-of them in its cache; the time to load a model counts for nobody. The server runs all the while: the
-share of a core it takes while others are measured is printed. Then the test's utterances are asked
-again freely and within the catalogue's regular expression (`evaluate.constrained`), in turns.
-`--quick` trains on 64 rows and asks 20 utterances a turn. The last line is one JSON object:
+The order changes in every turn, and each turn has new utterances, so that none is in the
+server's cache. Loading a model is not timed. The server keeps running; its CPU usage while the
+others are measured is printed. Then the test utterances are answered again freely and constrained
+by the regular expression of the intent schema (`evaluate.constrained`), in turns. `--quick` trains
+on 64 rows and uses 20 utterances per turn. The last line is one JSON object:
 
-    over_documents, over_batched    utterances a second, ours over theirs (the faster of the
+    over_documents, over_batched    utterances per second, ours divided by theirs (the faster of the
                                     batched); medians of the turns' ratios
-    same_answers_documents, same_answers_batched    share of answers the same as ours (of the
-                                    batched in the server's dtype)
-    constrained_cost                time of constrained answers over that of free ones
+    same_answers_documents, same_answers_batched    fraction of answers equal to ours (batched: in
+                                    the server's dtype)
+    constrained_cost                time of constrained answers divided by that of free ones
 """
 
 import argparse
@@ -40,7 +41,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# As our server has it: threads that spin while they wait would slow the others down on a busy host.
+# As for our server: threads that spin while waiting would slow down the others on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
@@ -73,7 +74,7 @@ BATCH = 16
 
 
 def share_rows(test: list[Example], rows: list[Example], size: int) -> Iterator[list[Example]]:
-    """Utterances for turn after turn, the test's first, none of them twice."""
+    """Yield distinct utterances for each turn, those of the test set first."""
     pool = {r.instruction: r for r in (*test, *random.Random(0).sample(rows, len(rows)))}
     distinct = list(pool.values())
     for start in range(0, len(distinct) - size + 1, size):
@@ -83,14 +84,16 @@ def share_rows(test: list[Example], rows: list[Example], size: int) -> Iterator[
 def compare(
     contenders: dict[str, AnswerMethod], shares: Iterator[list[Example]], turns: int, served: Served
 ) -> tuple[dict[str, list[Answered]], float]:
-    """Turns of all, and the share of a core that the server took while others were at work."""
+    """Return the turns of all, and the server's CPU usage (cores) while others were measured."""
     names = list(contenders)
     taken: dict[str, list[Answered]] = {name: [] for name in names}
     wall = busy = 0.0
     for turn in range(turns):
         rows = next(shares, None)
         if rows is None:
-            raise SystemExit(f"too few utterances for {turns} turns: take fewer, or more data")
+            raise SystemExit(
+                f"not enough utterances for {turns} turns: use fewer turns, or more data"
+            )
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             before, started = served.cpu_seconds(), time.perf_counter()
             taken[name].append(contenders[name](rows))
@@ -103,7 +106,7 @@ def compare(
 
 
 def ratio(taken: dict[str, list[Answered]], *others: str) -> float:
-    """Median over the turns of our speed over the fastest of the others'."""
+    """Return the median ratio of our speed to that of the fastest of the others."""
     fastest = [
         min(t.seconds for t in turns) for turns in zip(*(taken[o] for o in others), strict=True)
     ]
@@ -119,11 +122,11 @@ def same_answers(taken: dict[str, list[Answered]], name: str) -> float:
 
 
 class Constrained(NamedTuple):
-    """What the regular expression changes."""
+    """Effect of the regular expression."""
 
     cost: float
     first_cost: float
-    """Time of the first constrained answer over that of a free one: the pattern is compiled."""
+    """Time of the first constrained answer, which compiles the pattern, relative to a free one."""
     free: list[str]
     bound: list[str]
 
@@ -131,7 +134,7 @@ class Constrained(NamedTuple):
 def constrain(
     served: Served, config: PipelineConfig, test: list[Example], rows: list[Example], turns: int
 ) -> Constrained:
-    """The same utterances freely and constrained; the server has had all of them before."""
+    """Answer the same utterances freely and constrained, all of them already in the cache."""
     pattern = write_regex(list_intents(parse_calls(row.output) for row in rows))
     free, bound = make_ours(served, config), make_ours(served, config, pattern)
     first_cost = bound(test[:1]).seconds / free(test[:1]).seconds
@@ -158,7 +161,7 @@ def print_rates(name: str, rows: list[Example], texts: list[str]) -> None:
 
 
 def reads_chatml(folder: Path, system_prompt: str, utterance: str) -> bool:
-    """Whether the documents' prompt is the model's own, token by token."""
+    """Return whether the prompt of the PAI guide equals the model's, token by token."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     theirs = (
         f"<|im_start|>system\n{system_prompt}<|im_end|>\n<|im_start|>user\n{utterance}<|im_end|>\n"
@@ -193,12 +196,12 @@ def measure(
     test: list[Example],
     folder: Path,
 ) -> dict[str, float]:
-    """Print what was found; the ratios are given back."""
+    """Print the results and return the ratios."""
     model = options.model
     if model is None:
         train(config, rows[:64] if options.quick else rows, folder)
         model = folder / "out" / "model"
-    # SIGTERM would leave the server behind, and the training only notes either of the two.
+    # By default SIGTERM would leave the server running, and the training only records the signal.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     with serve(model, config, folder / "home") as served:
@@ -216,19 +219,21 @@ def measure(
     chatml = reads_chatml(model, served.system_prompt, test[0].instruction)
     print(
         f"{model.name if options.model else options.recipe}, {device_name()}, "
-        f"{torch.get_num_threads()} threads, {options.utterances} utterances a turn, "
+        f"{torch.get_num_threads()} threads, {options.utterances} utterances per turn, "
         f"{config.evaluate.concurrency} at once; medians, ours = 1:"
     )
-    print(f"  documents: {f'their script ({script.name})' if script else 'a loop like theirs'}")
+    print(
+        f"  documents: {f'the original script ({script.name})' if script else 'an equivalent loop'}"
+    )
     print(f"  dtypes: ours {dtype}, documents and batched {saved_dtype(model)}")
-    print(f"  documents' prompt is the model's own: {'yes' if chatml else 'no: answers differ'}")
+    print(f"  PAI guide's prompt equals the model's: {'yes' if chatml else 'no, answers differ'}")
     for name in contenders:
         share = 1 / ratio(taken, name)
         same = same_answers(taken, name)
-        print(f"  {name:16} {share:5.2f} of our utterances a second, {same:.3f} answers as ours")
-    print(f"start of the server: {start:.2f} of it and a turn; not in the ratios")
-    print(f"server's CPU while others are measured: {idle:.3f} of a core")
-    print(f"constrained to the catalogue, the first answer {constrained.first_cost:.1f} times:")
+        print(f"  {name:16} {share:5.2f} of our utterances per second, {same:.3f} of answers equal")
+    print(f"start of the server: {start:.2f} of start plus one turn; not in the ratios")
+    print(f"CPU of the server while others are measured: {idle:.3f} cores")
+    print(f"constrained to the intent schema, first answer {constrained.first_cost:.1f} times:")
     print_rates("free", utterances, constrained.free)
     print_rates("constrained", utterances, constrained.bound)
     batched = [name for name in contenders if name.startswith("batched")]
@@ -243,14 +248,23 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="train on 64 rows, ask 20 a turn")
-    parser.add_argument("--model", type=Path, help="merged transformers folder; none: trained")
-    parser.add_argument("--documents", type=Path, default=DOCUMENTS, help="their script")
-    parser.add_argument("--recipe", default="quickstart", help="a name or a YAML file")
-    parser.add_argument("--set", action="append", default=[], help="evaluate.concurrency=64")
+    parser.add_argument(
+        "--quick", action="store_true", help="train on 64 rows, use 20 utterances per turn"
+    )
+    parser.add_argument("--model", type=Path, help="folder of a merged model; default: train one")
+    parser.add_argument(
+        "--documents", type=Path, default=DOCUMENTS, help="evaluation script of the PAI guide"
+    )
+    parser.add_argument("--recipe", default="quickstart", help="name or YAML file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        help="override a recipe key, e.g. evaluate.concurrency=64",
+    )
     parser.add_argument("--train", type=Path, default=SAMPLE / "export-open-group.manifest")
     parser.add_argument("--test", type=Path, default=SAMPLE / "test.json")
-    parser.add_argument("--utterances", type=int, help="a turn (200; quick: 20)")
+    parser.add_argument("--utterances", type=int, help="utterances per turn (200; quick: 20)")
     parser.add_argument("--turns", type=int, help="turns (3; quick: 2)")
     options = parser.parse_args()
     options.utterances = options.utterances or (20 if options.quick else 200)

@@ -1,4 +1,4 @@
-"""Which version a request was to be answered by, and which one has."""
+"""Compare the version that should answer each request with the version that did."""
 
 import itertools
 import statistics
@@ -11,24 +11,24 @@ from serving_load import Loop, SentRequest, quantile
 
 LOOPS: tuple[Loop, ...] = ("closed", "open")
 Verdict = Literal["right", "failed", "other", "neither", "late"]
-"""`other`: the other version's text; `neither`: no version's, as half of each would be; `late`: of
-the version it is labelled with, but sent after another one had been declared done."""
+"""`other`: the text of the other version; `neither`: the text of no version, e.g. a mixture;
+`late`: the text of the labelled version, but sent after the switch to another had finished."""
 
 
 class Switch(NamedTuple):
-    """A turn to `wanted`; between its two times either version may answer."""
+    """A switch to the version `wanted`; between its two times both versions are allowed."""
 
     began: float
     ended: float
     before: int
     wanted: int
     after: int
-    """`before` again where it was refused."""
+    """Equal to `before` if the switch was rejected."""
     is_roll_back: bool
 
 
 class Judged(NamedTuple):
-    """All that was asked of a contender."""
+    """All requests to a contender, with verdicts."""
 
     requests: list[SentRequest]
     verdicts: list[Verdict]
@@ -45,7 +45,7 @@ class Judged(NamedTuple):
         return sum(counts[verdict] for verdict in verdicts)
 
     def latency_ratio(self, loop: Loop, share: float = 0.95) -> float | None:
-        """A quantile of the requests that met a switch, over that of the others."""
+        """Return a latency quantile of requests during a switch divided by that of the others."""
         during: list[float] = []
         steady: list[float] = []
         for request in self.requests:
@@ -61,7 +61,7 @@ class Judged(NamedTuple):
         )
 
     def switch_seconds(self, is_roll_back: bool = False) -> list[float]:
-        """From each turn's call to the first answer of the new version that a caller saw."""
+        """Return for each switch the seconds from its call to the new version's first answer."""
         seconds = []
         for number, switch in enumerate(self.switches):
             if switch.is_roll_back != is_roll_back or switch.after != switch.wanted:
@@ -88,7 +88,7 @@ class Judged(NamedTuple):
         )
 
     def longest_silence(self) -> float:
-        """The longest time in which nobody was answered, whatever was asked."""
+        """Return the longest time in seconds without any successful answer."""
         ends = sorted(request.ended for request in self.requests if request.status == 200)
         return max((b - a for a, b in itertools.pairwise(ends)), default=0.0)
 
@@ -96,8 +96,10 @@ class Judged(NamedTuple):
 def judge(
     requests: list[SentRequest], switches: list[Switch], known: Known, labels: Sequence[str]
 ) -> Judged:
-    """Hold every answer against the label it bears; where it has none, against the operator's:
-    once a switch has returned the new version, until the next begins; while it lasts either.
+    """Compare every answer with the version of its label, or else with the served version.
+
+    The served version is the new one from the end of a switch to the start of the next; during a
+    switch both are allowed.
     """
     verdicts = [_judge(request, switches, known, labels) for request in requests]
     return Judged(requests, verdicts, switches, known, labels)
@@ -123,7 +125,7 @@ def _judge(
 
 
 def _declared(switches: list[Switch]) -> Iterator[tuple[set[int], float, float]]:
-    """Versions that may answer, since when, and until when."""
+    """Yield the allowed versions, and the start and end of that period."""
     since, now = float("-inf"), 0
     for switch in switches:
         yield {now}, since, switch.began

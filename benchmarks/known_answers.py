@@ -1,4 +1,4 @@
-"""What each of two versions answers alone, one question at a time, before anybody else asks."""
+"""Record the answers of two versions, queried one request at a time without other load."""
 
 import json
 import sys
@@ -16,19 +16,19 @@ _CHOSEN, _GOLDEN = 8, 4
 
 
 class KnownAnswer(NamedTuple):
-    """One answer; the margin is the least by which a token was more likely than the next best."""
+    """An answer and its margin: the smallest log-probability gap between best and second token."""
 
     text: str
     margin: float
 
 
 class Known(NamedTuple):
-    """The utterances to be asked, and by version what they are answered."""
+    """Utterances of the benchmark, and the answers to them by version."""
 
     utterances: list[str]
     texts: list[dict[str, str]]
     golden: list[list[GoldenAnswer]]
-    """Of full length, for a promotion to check."""
+    """Answers of full length, which a promotion checks."""
 
 
 def ask_alone(target: Target, utterance: str, tokens: int) -> KnownAnswer:
@@ -50,13 +50,15 @@ def ask_alone(target: Target, utterance: str, tokens: int) -> KnownAnswer:
 
 
 def learn(find: Callable[[int], Target], utterances: Sequence[str], tokens: int) -> Known:
-    """Choose what tells the versions apart, and is far from a tie: a server rounds otherwise
-    when it answers several at once. `find` gives where a version answers alone.
+    """Choose utterances that the versions answer differently and with a large margin.
+
+    A server rounds differently when it answers several requests at once, which can change an answer
+    with a small margin. `find` returns the target of a version without other load.
     """
     longest = EvaluateConfig().max_new_tokens
     short: list[dict[str, KnownAnswer]] = [{}, {}]
     long: list[dict[str, KnownAnswer]] = [{}, {}]
-    # The version that is served first comes last: where there is one server, it stays.
+    # Query the version that is served first last, so that a single server can stay up.
     for version in reversed(VERSIONS):
         target = find(version)
         for text in utterances:
@@ -71,8 +73,10 @@ def learn(find: Callable[[int], Target], utterances: Sequence[str], tokens: int)
     ]
     chosen = sorted(distinct, key=lambda text: -margins[text])[:_CHOSEN]
     if len(chosen) < 2:
-        raise SystemExit("the two versions answer alike: take another base model, or more --tokens")
-    sys.stderr.write(f"{len(chosen)} utterances, least margin {margins[chosen[-1]]:.3f}\n")
+        raise SystemExit(
+            "both versions give the same answers: use another base model, or more --tokens"
+        )
+    sys.stderr.write(f"{len(chosen)} utterances, smallest margin {margins[chosen[-1]]:.3f}\n")
     texts = [{text: short[version][text].text for text in chosen} for version in VERSIONS]
     return Known(chosen, texts, [_choose_golden(long[version]) for version in VERSIONS])
 

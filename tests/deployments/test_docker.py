@@ -1,4 +1,4 @@
-"""The images and compose.yaml agree with the tree, the settings, the commands and the version."""
+"""Images and compose.yaml match the files, settings, commands and version of the project."""
 
 import re
 import shutil
@@ -64,7 +64,7 @@ def is_tracked(path: str) -> bool:
 
 
 def is_allowed(path: str) -> bool:
-    """Whether .dockerignore, a list of what may pass, has it or what lies above it."""
+    """Return whether .dockerignore, an allow list, includes the path or a parent of it."""
     lines = (CHECKOUT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     allowed = [line[1:] for line in lines if line.startswith("!")]
     above = [path, *map(str, Path(path).parents)]

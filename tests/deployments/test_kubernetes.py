@@ -1,4 +1,4 @@
-"""The manifests: true to the API's schemas and to one another."""
+"""The Kubernetes manifests are valid against the API's schemas and consistent."""
 
 import json
 import os
@@ -103,7 +103,7 @@ def test_kustomize_makes_the_same_of_it(name: str, tmp_path: Path) -> None:
 
 
 def sort_lists(value: Any, field: str = "") -> Any:
-    """What is merged by name is in no order."""
+    """Sort lists that Kubernetes merges by name, in which the order has no meaning."""
     if isinstance(value, dict):
         return {key: sort_lists(one, str(key)) for key, one in value.items()}
     if isinstance(value, list) and field in MERGED_BY:
@@ -128,7 +128,7 @@ def test_selectors_find_their_pods(objects: Objects) -> None:
             selector = spec["podSelector"]["matchLabels"]
         else:
             continue
-        # Its own, and nobody else's.
+        # A selector finds its own pods and no others.
         of = name.removesuffix("-metrics")
         assert [one for one in pods if is_part(selector, labels[one])] == [of]
 
@@ -221,6 +221,6 @@ def test_what_is_written_to_is_a_volume_with_room(objects: Objects) -> None:
             if "emptyDir" in volume:
                 medium = volume["emptyDir"].get("medium", "")
                 room[medium] += read_quantity(volume["emptyDir"]["sizeLimit"])
-        # Beyond it the pod is evicted, however much its volumes may hold.
+        # A pod above this is evicted, even if its volumes have room.
         assert room[""] <= read_quantity(asked["ephemeral-storage"])
         assert room["Memory"] <= read_quantity(most["memory"]) / 4

@@ -1,4 +1,4 @@
-"""The manifests agree with our settings, commands, recipes and versions, and with the gpu pool."""
+"""The manifests match settings, commands, recipes, versions and the gpu pool's template."""
 
 import json
 import re
@@ -34,7 +34,7 @@ POOL: dict[str, Any] = {
 }
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SETTINGS = {f"INTENT_{name.upper()}" for name in Settings.model_fields}
-# Of two vLLM processes on one GPU.
+# For each of two vLLM processes on one GPU.
 MOST_OF_A_GPU = 0.45
 
 
@@ -58,7 +58,7 @@ def test_variables_are_settings(objects: Objects) -> None:
 def test_services_set_no_setting_by_their_names(objects: Objects) -> None:
     for container, pod in containers_of(objects):
         assert pod["enableServiceLinks"] is False, container["name"]
-    # Jobs of the gpu pool have the links.
+    # Service links stay enabled in jobs of the gpu pool.
     for kind, name in objects:
         if kind == "Service":
             prefix = name.upper().replace("-", "_")
@@ -132,7 +132,7 @@ def test_the_gpu_pool_finds_what_it_names() -> None:
     for kind, name in objects:
         if kind not in ("Namespace",):
             assert objects[kind, name]["metadata"]["namespace"] == NAMESPACE
-    # Its jobs get these from the worker that makes them.
+    # Jobs get these variables from the worker that creates them.
     taken = set(re.findall(r"\{\{ \$(\w+) \}\}", json.dumps(POOL["env"])))
     worker = environment_of(container_of(objects, "intent-gpu-worker"), objects)
     assert taken
@@ -162,7 +162,7 @@ def test_a_replica_is_turned_to_when_it_serves(name: str) -> None:
     assert environment["INTENT_GATEWAY_PORT"] == str(port["containerPort"])
     assert environment["INTENT_HOST"] == "0.0.0.0"
     assert serve["readinessProbe"]["httpGet"]["path"] == "/gateway/ready"
-    # These kill, and a replica that waits for its first model must not die of it.
+    # These probes restart a replica, which must not happen while it waits for its first model.
     for probe in ("startupProbe", "livenessProbe"):
         assert serve[probe]["httpGet"]["path"] == "/gateway/health"
     live = serve["livenessProbe"]
@@ -223,7 +223,7 @@ def test_prometheus_is_let_in_where_it_scrapes() -> None:
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     (port,), (endpoint,) = service["spec"]["ports"], monitor["endpoints"]
     assert endpoint["port"] == port["name"]
-    # The alerts and the dashboard know this job.
+    # Alerts and dashboard use this job name.
     assert service["metadata"]["labels"][monitor["jobLabel"]] == "intent"
     references = [
         variable["valueFrom"]["secretKeyRef"]
@@ -243,7 +243,7 @@ def test_the_autoscaler_alone_says_how_many() -> None:
     deployment = objects[target["kind"], target["name"]]
     assert deployment["apiVersion"] == target["apiVersion"]
     assert "replicas" not in deployment["spec"]
-    # A drain may take one: with one alone nobody would answer.
+    # A drain can evict one replica; another must remain to answer.
     assert 2 <= scaler["minReplicas"] <= scaler["maxReplicas"]
     (metric,) = scaler["metrics"]
     adapter = CHECKOUT / "deployments" / "monitoring" / "prometheus-adapter.yaml"

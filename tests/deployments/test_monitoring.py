@@ -1,4 +1,4 @@
-"""The dashboard and the alerts: whole, and about metrics that there are."""
+"""Dashboard and alerts are valid and use existing metrics."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.support.servers.fake_vllm import Serving
 
 @pytest.fixture
 def ours(tmp_path: Path) -> set[str]:
-    """What our middleware shows before anybody has asked anything."""
+    """Metrics of our middleware before the first request."""
     return shown_by(generate_latest(Serving(tmp_path).registry).decode())
 
 
@@ -37,7 +37,7 @@ def test_names_are_found_in_expressions() -> None:
 
 
 def test_what_is_asked_of_us_is_there(ours: set[str]) -> None:
-    """vLLM's part is asked of a real server, in tests/tasks/serving/test_promotion_adapter.py."""
+    """vLLM's metrics are checked on a real server in tests/tasks/serving/test_promotion_adapter.py."""
     named = {name for one in expressions() for name in metrics_of(one)}
     assert {name for name in named if name.startswith("vllm:")}
     assert {name for name in named if not name.startswith("vllm:")} <= ours

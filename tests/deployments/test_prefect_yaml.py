@@ -1,4 +1,4 @@
-"""`prefect.yaml`: every entrypoint is a flow, every parameter one it takes, every schedule off."""
+"""`prefect.yaml`: entrypoints are flows, parameters exist, schedules are disabled."""
 
 import inspect
 from pathlib import Path

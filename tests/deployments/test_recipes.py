@@ -1,4 +1,4 @@
-"""The recipes load, and those of the reference model say what the documents recommend (table 2)."""
+"""The recipes load, and those of the reference model have the PAI guide's settings (table 2)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The systemd units start commands that exist, and let them stop by themselves."""
+"""The systemd units start existing commands and let them shut down cleanly."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What keeps dependencies quiet is set wherever one is started without our settings, too."""
+"""Telemetry of dependencies is disabled, also where they start without our settings."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.support.deployments.kustomize import pods_of
 
 
 def test_every_command_and_whatever_it_starts_has_it(tmp_path: Path) -> None:
-    """Nothing of it comes from this test's own environment; what a person has set stays."""
+    """The variables are set without help of the test's environment; users' values are kept."""
     clean = {"PATH": os.environ["PATH"], "VLLM_NO_USAGE_STATS": "0"}
     code = "import os; from tasks.settings import get_settings as g; g(); print(dict(os.environ))"
     shown = subprocess.run(
@@ -39,7 +39,7 @@ def test_the_images_have_it() -> None:
     stage = last_stage(FOLDER / "worker.Dockerfile")
     words = {word for one in stage if one.name == "ENV" for word in one.words}
     assert {f"{name}={value}" for name, value in QUIET.items()} <= words
-    # The others are made of it, or have nothing of Python.
+    # The other images extend this one or contain no Python package.
     assert {one.text for one in last_stage(FOLDER / "serve.Dockerfile") if one.name == "FROM"} == {
         "${WORKER}"
     }

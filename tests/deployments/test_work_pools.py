@@ -1,4 +1,4 @@
-"""The base job templates: consistent in themselves, understood by people, taken by the server."""
+"""The base job templates are consistent, have readable fields, and the server accepts them."""
 
 import asyncio
 import json
@@ -28,8 +28,8 @@ KNOWN_TYPES = (
     / "server/api/collections_data/views/aggregate-worker-metadata.json"
 )
 TYPES = ("process", "docker", "kubernetes")
-# What Prefect's own templates have and ours leave out. A GPU needs no privilege, a training no end
-# of time, and swap follows the memory limit.
+# Fields of Prefect's templates that ours leave out: a GPU needs no privileged container, a training
+# no time limit, and swap follows the memory limit.
 LEFT_OUT = {"docker": {"privileged", "container_wait_timeout", "memswap_limit"}}
 FLOW = """
 import json, os
@@ -45,7 +45,7 @@ def look_around(answer: str) -> None:
 
 
 class JobConfiguration(BaseJobConfiguration, extra="allow"):
-    """What a worker of any type gets, its package installed or not."""
+    """Job configuration of any worker type, without the worker's package."""
 
 
 def read_template(kind: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def read_template(kind: str) -> dict[str, Any]:
 
 
 def fill_in(kind: str, **job_variables: Any) -> dict[str, Any]:
-    """The template with its defaults and a deployment's variables, by Prefect's own code."""
+    """Fill in the template with its defaults and job variables, with Prefect's code."""
     filling: Any = JobConfiguration.from_template_and_values(
         base_job_template=read_template(kind), values=job_variables
     )
@@ -68,7 +68,7 @@ def pod_of(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_prefects_own(kind: str) -> dict[str, Any]:
-    """From the file the server falls back on: asked, it looks on the internet first."""
+    """Read Prefect's template from its file; the server would query the internet first."""
     types = json.loads(KNOWN_TYPES.read_text(encoding="utf-8"))
     (found,) = [package[kind] for package in types.values() if kind in package]
     template: dict[str, Any] = found["default_base_job_configuration"]
@@ -95,7 +95,7 @@ def flow_id(client: SyncPrefectClient) -> Iterator[UUID]:
 
 @pytest.fixture
 def pool(client: SyncPrefectClient, kind: str) -> Iterator[WorkPool]:
-    """A pool of that type, made from the file as `--base-job-template` does."""
+    """Create a pool of that type from the file, as `--base-job-template` does."""
     name = f"from-{kind}-template"
     made = WorkPoolCreate(name=name, type=kind, base_job_template=read_template(kind))
     yield client.create_work_pool(made)
@@ -116,9 +116,9 @@ def test_what_prefects_own_template_takes_ours_takes(kind: str) -> None:
 def test_variables_and_placeholders_are_the_same(kind: str) -> None:
     template = read_template(kind)
     placeholders = {p.name for p in find_placeholders(template["job_configuration"])}
-    # Prefect drops in silence what no placeholder refers to.
+    # Prefect silently drops variables without a placeholder.
     assert placeholders == set(template["variables"]["properties"])
-    # In a manifest its name alone would do for that, but a worker reads it here.
+    # A worker reads `env` here, not only in the manifest.
     assert template["job_configuration"]["env"] == "{{ env }}"
 
 
@@ -153,7 +153,7 @@ def test_no_placeholder_is_left_over(kind: str, monkeypatch: pytest.MonkeyPatch)
     assert find_placeholders(job) == set()
     assert job["env"]["INTENT_FINETUNE_DEPLOYMENT"] == "finetune/gpu"
     assert job["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30", "added to, not replaced"
-    if kind != "process":  # whose runs have the worker's environment
+    if kind != "process":  # its runs have the worker's environment
         assert job["env"]["INTENT_MLFLOW_URL"] == "http://mlflow.example:5000"
 
 
@@ -173,7 +173,7 @@ def test_docker_keeps_what_must_outlive_a_container() -> None:
     store = Path(job["env"]["INTENT_STORE"].removeprefix("file://"))
     assert any(store.is_relative_to(folder) for folder in folders)
     assert {Path(job["env"]["INTENT_HOME"]) / name for name in ("work", "cache")} <= set(folders)
-    # With it on, the worker takes a killed container for a good end: it is gone before its code.
+    # If enabled, the container is deleted before the worker reads its exit code.
     assert job["auto_remove"] is False
 
 
@@ -271,7 +271,7 @@ def test_a_process_worker_runs_a_deployment(
 
     async def work_once() -> None:
         async with ProcessWorker(work_pool_name=pool.name) as worker:
-            await worker.get_and_submit_flow_runs()  # leaving waits for the run
+            await worker.get_and_submit_flow_runs()  # leaving the block waits for the run
 
     asyncio.run(work_once())
     state = client.read_flow_run(run.id).state

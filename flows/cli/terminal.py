@@ -36,7 +36,7 @@ EXIT_CODES = {
     5: "internal error (bug)",
     130: "stopped with Ctrl-C",
 }
-"""Of every command. The reference pages list them, too."""
+"""Exit codes of all commands; also listed in the reference pages."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Recipe = Annotated[

@@ -37,7 +37,7 @@ def test_names_are_found_in_expressions() -> None:
 
 
 def test_what_is_asked_of_us_is_there(ours: set[str]) -> None:
-    """vLLM's metrics are checked on a real server in tests/tasks/serving/test_promotion_adapter.py."""
+    """vLLM's metrics are tested in tests/tasks/serving/test_promotion_adapter.py."""
     named = {name for one in expressions() for name in metrics_of(one)}
     assert {name for name in named if name.startswith("vllm:")}
     assert {name for name in named if not name.startswith("vllm:")} <= ours

@@ -8,12 +8,14 @@ MLflow, and one utterance on the page of `intent try`.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,10 @@ IMAGES = CHECKOUT / "docs" / "en" / "images"
 PROJECT = "quickstart"
 _COLOURS = 64
 _MOST_BYTES = 150_000
-# Pixels of MLflow's menu on the left and of its assistant on the right, which are cut off.
-_MENU, _ASSISTANT = 196, 374
+# MLflow's menu on the left, in pixels, and its assistant on the right, as a fraction, are cut off.
+_MENU, _ASSISTANT = 196, 0.262
+# Charts that fit into the picture.
+_CHARTS = 9
 
 
 def main() -> None:
@@ -85,30 +89,43 @@ def take_report(settings: Settings, project: str, path: Path) -> None:
 
 
 def take_comparison(settings: Settings, project: str, path: Path) -> None:
-    newest = find_runs(settings, project, least=2)[0]
-    experiment = f"{settings.mlflow_tracking_url}/#/experiments/{newest.info.experiment_id}"
-    shoot(f"{experiment}/runs?compareRunsMode=CHART", path, 2000, 1390)
+    runs = find_runs(settings, project, least=2)
+    experiment = f"{settings.mlflow_tracking_url}/#/experiments/{runs[0].info.experiment_id}"
+    with drive("--window-size=2000,1390") as browser:
+        browser.open_when_up(f"{experiment}/runs?compareRunsMode=CHART", 60)
+        # A chart has one bar for each run; they are drawn one after the other.
+        bars = f"document.querySelectorAll('.barlayer .point').length >= {_CHARTS * len(runs)}"
+        browser.wait_for(bars, 120)
+        path.write_bytes(browser.take_picture())
     with Image.open(path) as picture:
-        page = picture.crop((_MENU, 0, picture.width - _ASSISTANT, picture.height))
+        width = picture.width - round(_ASSISTANT * picture.width)
+        page = picture.crop((_MENU, 0, width, picture.height))
     page.save(path)
 
 
 def take_try(settings: Settings, project: str, path: Path) -> None:
     port = choose_free_port(LOOPBACK)
     command = [sys.executable, "-m", "flows", "try", "--port", str(port)]
-    driven = importlib.import_module("tests.support.browser.chromium_session")
     with subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL) as process:
         try:
-            with (
-                tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
-                driven.driven_browser(Path(profile), "--window-size=1100,700") as browser,
-            ):
+            with drive("--window-size=1100,700") as browser:
                 browser.open_when_up(f"http://{LOOPBACK}:{port}/", 120)
                 browser.write("#utterance textarea, #utterance input", QUESTION)
                 browser.wait_for("!!document.querySelector('.confidence')", 120)
                 path.write_bytes(browser.take_picture())
         finally:
             process.send_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def drive(*flags: str) -> Iterator[Any]:
+    """Open a browser that can be driven."""
+    session = importlib.import_module("tests.support.browser.chromium_session")
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+        session.driven_browser(Path(profile), *flags) as browser,
+    ):
+        yield browser
 
 
 def shoot(url: str, path: Path, width: int, height: int) -> None:

@@ -69,7 +69,6 @@ from intent_core.recipe.loader import load_config
 from intent_core.training.methods import device_name
 
 HOME = Path(__file__).resolve().parents[1]
-DOCUMENTS = HOME.parent / "shared" / "baselines" / "seed_evaluate.py"
 BATCH = 16
 
 
@@ -175,7 +174,7 @@ def find_contenders(
 ) -> dict[str, AnswerMethod]:
     prompt, most = served.system_prompt, config.evaluate.max_new_tokens
     contenders = {"ours": make_ours(served, config)}
-    if options.documents.is_file():
+    if options.documents:
         contenders["documents"] = make_documents(options.documents, model, prompt, folder)
     else:
         contenders["documents"] = make_transformers(model, "auto", prompt, most, batch=1)
@@ -213,7 +212,7 @@ def measure(
         utterances = test[: options.utterances]
         constrained = constrain(served, config, utterances, rows, options.turns)
         dtype = served.dtype
-    script = options.documents if options.documents.is_file() else None
+    script = options.documents
     start = served.start_seconds
     start /= start + statistics.median(turn.seconds for turn in taken["ours"])
     chatml = reads_chatml(model, served.system_prompt, test[0].instruction)
@@ -253,7 +252,7 @@ def main() -> None:
     )
     parser.add_argument("--model", type=Path, help="folder of a merged model; default: train one")
     parser.add_argument(
-        "--documents", type=Path, default=DOCUMENTS, help="evaluation script of the PAI guide"
+        "--documents", type=Path, help="evaluation script of the PAI guide; default: a loop like it"
     )
     parser.add_argument("--recipe", default="quickstart", help="name or YAML file")
     parser.add_argument(

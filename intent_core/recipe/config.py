@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 
 class Template(Section):
-    """The questions of a labelling template that asks for the intent and for each slot."""
+    """The questions of a labelling template with one question for the intent and one for each slot."""
 
     intent: str
     """Title of the question that has the name of the intent."""
@@ -48,7 +48,7 @@ class DataConfig(Section):
     format: Annotated[ExportFormat, Field(exclude_if=lambda name: name == "auto")] = "auto"
     """The format of the rows; `auto` detects it from each row."""
     template: Annotated[Template | None, Field(exclude_if=lambda template: template is None)] = None
-    """Questions of a template that asks for intent and slots separately, e.g.
+    """Questions of a template that has intent and slots in separate questions, e.g.
     {intent: intent, slots: [city]}. Not set: one question has the calls."""
     stages: tuple[Stage, ...] = ("verify", "check", "label", "system")
     """Order of preference when several stages have an answer; the first one wins."""

@@ -35,7 +35,7 @@ _BATCH_ROWS = 500
 _SNIFF_LINES = 20
 _MAX_CELL = 1 << 20
 _SHOWN = 40
-# What training rows have beside text.
+# What training rows have in addition to text.
 _JSON_COLUMNS = {"history", "alternatives", "tags"}
 # An object with one of these is a row, although it contains a list of objects.
 _ROW_KEYS = {"instruction", "messages", "conversations", "conversation", "annotations", "text"}

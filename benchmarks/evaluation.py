@@ -68,7 +68,6 @@ from intent_core.recipe.config import PipelineConfig
 from intent_core.recipe.loader import load_config
 from intent_core.training.methods import device_name
 
-HOME = Path(__file__).resolve().parents[1]
 BATCH = 16
 
 

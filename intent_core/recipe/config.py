@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 
 class Template(Section):
-    """The questions of a labelling template with one question for the intent and one for each slot."""
+    """The questions of a labelling template: one for the intent, one for each slot."""
 
     intent: str
     """Title of the question that has the name of the intent."""

@@ -26,7 +26,7 @@ COLUMNS: dict[Language, dict[str, str]] = {
         "commands": "命令|作用",
         "parameters": "参数或选项|默认值|作用",
         "exit_codes": "退出码|含义",
-        "metrics": "指标|含义|更好",
+        "metrics": "指标|含义|取值方向",
         "required": "必填",
         "higher": "越高越好",
         "lower": "越低越好",

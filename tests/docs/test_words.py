@@ -68,7 +68,8 @@ def test_the_site_builds_with_search_and_no_broken_link(
 ) -> None:
     for name in ("mkdocs.yml", "mkdocs.zh.yml"):
         shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "docs" / language, tmp_path / "docs" / language)
+    for folder in (language, "theme"):
+        shutil.copytree(ROOT / "docs" / folder, tmp_path / "docs" / folder)
     built = subprocess.run(
         [Path(sys.executable).with_name("zensical"), "build", "--strict", "-f", config],
         cwd=tmp_path,
@@ -82,3 +83,5 @@ def test_the_site_builds_with_search_and_no_broken_link(
     pages = {path.stem for path in (ROOT / "docs" / language).glob("*.md")}
     assert pages <= {path.stem for path in site.glob("*.html")}
     assert "vLLM" in (site / "search.json").read_text(encoding="utf-8")
+    page = (site / "training.html").read_text(encoding="utf-8")
+    assert all(f'href="../{other}/training.html" hreflang' in page for other in ("en", "zh"))

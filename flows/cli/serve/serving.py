@@ -25,7 +25,7 @@ def serve(
         ),
     ] = False,
 ) -> None:
-    """Serve the promoted model until Ctrl-C, and restart servers that die.
+    """Serve the promoted model until Ctrl-C, and restart servers that exit.
 
     Needs neither Prefect nor MLflow. Promotions and rollbacks work while it runs. Replicas of a
     fleet (`--follow`) are promoted and rolled back from any machine with the same store and

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from intent_core.exports.records import Record
+from intent_core.language.invisible import fold_invisible
 from intent_core.language.utterances import normalise_utterance
 from intent_core.recipe.config import DataConfig
 
@@ -30,11 +31,12 @@ def deduplicate(records: Iterable[Record], config: DataConfig) -> Deduplication:
     for normalised, group in sorted(groups.items()):
         # The bytes written must not depend on the order of the export.
         group.sort(key=lambda r: (r.utterance, r.output, r.source, r.byte_offset))
-        outputs = Counter(record.output for record in group)
+        outputs = Counter(fold_invisible(record.output) for record in group)
         num_duplicates += len(group) - len(outputs)
         kept = group[0] if len(outputs) == 1 else _resolve(group, outputs, config)
         if kept:
-            same = [record for record in group if record.output == kept.output]
+            label = fold_invisible(kept.output)
+            same = [record for record in group if fold_invisible(record.output) == label]
             unique.kept[normalised] = same if config.duplicates == "keep" else [kept]
         if len(outputs) > 1:
             unique.conflicts.append(_describe(group, kept))
@@ -46,7 +48,7 @@ def _resolve(group: Sequence[Record], outputs: Counter[str], config: DataConfig)
         return max(group, key=lambda r: (r.version or 0, r.source, r.byte_offset))
     (winner, most), (_, next_most) = outputs.most_common(2)
     if config.conflicts == "majority" and most > next_most:
-        return next(record for record in group if record.output == winner)
+        return next(record for record in group if fold_invisible(record.output) == winner)
     return None
 
 

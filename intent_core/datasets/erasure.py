@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from intent_core.exports.reader import find_utterance
 from intent_core.exports.records import Record, Rejection
 from intent_core.language.utterances import normalise_utterance
+from intent_core.recipe.config import DataConfig
 
 MESSAGE = "excluded because of an erasure request; the text is not stored"
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -78,8 +80,9 @@ class ErasureList:
 
     def _find_in_raw(self, raw: str) -> str | None:
         """Like `find`, for an unusable row: compare every text in it."""
-        for text in (raw, *_STRING.findall(raw)):
-            if name := self._utterances.get(self.digest(_unquote(text))):
+        whole = find_utterance(_parse(raw), DataConfig())
+        for text in (whole or "", raw, *map(_unquote, _STRING.findall(raw))):
+            if name := self._utterances.get(self.digest(text)):
                 return name
         held = (name for mark_result, name in self._mark_results.items() if mark_result in raw)
         return next(held, None)
@@ -96,11 +99,15 @@ def _refuse(item: Record | Rejection) -> Rejection:
     )
 
 
-def _unquote(text: str) -> str:
+def _parse(text: str) -> object:
     try:
-        value = orjson.loads(text)
+        return orjson.loads(text)
     except ValueError:
-        value = text
+        return text
+
+
+def _unquote(text: str) -> str:
+    value = _parse(text)
     return value if isinstance(value, str) else text
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from intent_core.datasets.manifest import Example
 from intent_core.errors import CallSyntaxError, DataError
 from intent_core.language.calls import parse_calls
+from intent_core.language.invisible import strip_invisible
 
 PREDICTIONS_FILE = "predictions.jsonl"
 MOST_NAMED = 5
@@ -44,10 +45,10 @@ def read_answer(example_id: str, text: str, latency_ms: float | None = None) -> 
 
     Args:
         example_id: id of the example.
-        text: the answer; surrounding whitespace is removed.
+        text: the answer; surrounding whitespace and invisible characters are removed.
         latency_ms: duration of the request in milliseconds, if measured.
     """
-    text, error = text.strip(), None
+    text, error = strip_invisible(text).strip(), None
     try:
         parse_calls(text)
     except CallSyntaxError as fault:

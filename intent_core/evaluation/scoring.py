@@ -18,6 +18,7 @@ from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import FailureReason
 from intent_core.evaluation.value_normalization import normalise_value
 from intent_core.language.calls import Call, is_plain, parse_calls
+from intent_core.language.invisible import fold_invisible, may_have_invisible, strip_invisible
 from intent_core.recipe.choices import Normalisation
 from intent_core.recipe.config import EvaluateConfig
 
@@ -146,7 +147,7 @@ def _parse(text: str) -> Calls:
     """Parse like `parse_calls`, but cache calls, because labels repeat them."""
     if is_plain(text):  # then every ; separates two calls
         return tuple(_parse_call(call) for call in text.split(";"))
-    return parse_calls(text)
+    return parse_calls(strip_invisible(text))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -169,13 +170,17 @@ def _nearness(comparison: CallComparison) -> tuple[bool, bool, bool, int]:
 
 
 def _normalise(calls: Calls, kinds: Sequence[Normalisation]) -> Calls:
-    if not kinds:
+    """The calls with values as they are compared: never by what a reader cannot see."""
+    values = (argument.value for call in calls for argument in call.arguments)
+    if not kinds and not any(map(may_have_invisible, values)):
         return calls
     return tuple(
         call.model_copy(
             update={
                 "arguments": tuple(
-                    argument.model_copy(update={"value": normalise_value(argument.value, kinds)})
+                    argument.model_copy(
+                        update={"value": normalise_value(fold_invisible(argument.value), kinds)}
+                    )
                     for argument in call.arguments
                 )
             }

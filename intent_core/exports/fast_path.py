@@ -185,10 +185,7 @@ def _make_reader(
             or "\0" in utterance
             or utterance.strip() != utterance
             or (not utterance.isascii() and may_have_invisible(utterance))
-            or (
-                ("'" in output or not output.isascii())
-                and (may_have_typed_quotes(output) or may_have_invisible(output))
-            )
+            or (("'" in output or not output.isascii()) and may_have_typed_quotes(output))
         ):
             return None
         return Record(

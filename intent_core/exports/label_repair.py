@@ -5,7 +5,7 @@ from typing import NamedTuple
 from intent_core.errors import CallSyntaxError
 from intent_core.exports.typed_quotes import may_have_typed_quotes, rewrite_typed_quotes
 from intent_core.language.calls import Call, format_calls, is_plain, parse_calls
-from intent_core.language.invisible import may_have_invisible, strip_invisible
+from intent_core.language.invisible import fold_invisible, may_have_invisible, strip_invisible
 from intent_core.recipe.choices import Leniency
 
 
@@ -39,6 +39,8 @@ def read_label(text: str) -> LabelReading:
         if repaired is None:
             raise
         calls = repaired
+    if may_have_invisible(text):
+        calls = tuple(map(_fold_intent, calls))
     canonical = format_calls(calls)
     if stripped.endswith((";", "；")):
         slips.append("trailing-semicolon")
@@ -49,13 +51,18 @@ def read_label(text: str) -> LabelReading:
     return LabelReading(calls, canonical, tuple(slips))
 
 
+def _fold_intent(call: Call) -> Call:
+    """The call with a name that differs from others in what a reader sees."""
+    return call.model_copy(update={"intent": fold_invisible(call.intent)})
+
+
 def canonicalise_label(text: str) -> str:
     """Return a label in canonical form; a text that is not a list of calls is only stripped.
 
     Args:
         text: the label as the annotator typed it.
     """
-    if is_plain(text) and not may_have_typed_quotes(text) and not may_have_invisible(text):
+    if is_plain(text) and not may_have_typed_quotes(text):
         return text
     try:
         return read_label(text).canonical

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from intent_core.exports.files.json_rows import RowRefused, name_type, parse_json, refuse_row
+from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.choices import Leniency
 
 _MAX_RESULTS = 1000
@@ -108,14 +109,14 @@ def _read_result(result: object) -> Iterator[QuestionAnswer]:
     if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
         result = {"data": marked, **result}
     if "data" in result:
-        title = question if isinstance(question, str) else ""
+        title = strip_invisible(question) if isinstance(question, str) else ""
         answer = _read_data(title, result["data"], version)
         yield answer._replace(answer=answer.answer._replace(mark_result=mark_result))
         return
     for annotation in _annotations(marked):
         labels = annotation.get("labels") if isinstance(annotation, dict) else None
         for title, value in labels.items() if isinstance(labels, dict) else ():
-            answer = _read_data(title, value, version)
+            answer = _read_data(strip_invisible(title), value, version)
             given = answer.answer._replace(mark_result=mark_result)
             if not isinstance(marked, str):
                 given = given._replace(slips=("object-mark-result", *given.slips))
@@ -155,9 +156,9 @@ def join_choices(names: Sequence[str]) -> GivenAnswer:
     Args:
         names: the chosen labels, in the order of the row.
     """
-    texts = [name.strip() for name in names if name.strip()]
-    calls = [text if text.endswith((")", "）")) else f"{text}()" for text in texts]
-    is_bare = any(text != call for text, call in zip(texts, calls, strict=True))
+    texts = [name.strip() for name in names if strip_invisible(name).strip()]
+    calls = [text if strip_invisible(text).endswith((")", "）")) else f"{text}()" for text in texts]
+    is_bare = calls != texts
     return GivenAnswer(";".join(calls), None, ("choice-answer",) if is_bare else ())
 
 

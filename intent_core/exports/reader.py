@@ -11,7 +11,7 @@ becomes one record or one rejection, which is checked for each block.
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from intent_core.errors import DataError
 from intent_core.exports.fast_path import UsualRows
@@ -30,6 +30,7 @@ from intent_core.exports.files.sources import RowBatch, read_parts
 from intent_core.exports.formats import detect_format
 from intent_core.exports.records import ExportReading, Record, Rejection
 from intent_core.exports.row_answer import Note, RowAnswer, tolerate
+from intent_core.language.invisible import fold_keys
 from intent_core.recipe.choices import Leniency
 from intent_core.recipe.config import DataConfig
 
@@ -86,6 +87,7 @@ def read_answer(
     try:
         if not isinstance(row, dict):
             refuse_row("not-an-object", f"a row must be a JSON object, not {name_type(row)}")
+        row = _fold_keys(row)
         answer = detect_format(row, config).read(row, config, notes)
         for kind, message in slips:
             tolerate(kind, message, config, notes)
@@ -93,6 +95,30 @@ def read_answer(
         reason, message = refused.args
         return RowFault(reason=reason, message=message)
     return answer.model_copy(update={"notes": tuple(notes)}) if notes else answer
+
+
+def find_utterance(row: object, config: DataConfig) -> str | None:
+    """Return the utterance of a row, also of one that is rejected; None without one.
+
+    Args:
+        row: the parsed JSON value.
+        config: the `data` section of the recipe.
+    """
+    if not isinstance(row, dict):
+        return None
+    try:
+        row = _fold_keys(row)
+        utterance = detect_format(row, config).find_utterance(row, config)
+    except RowRefused:
+        return None
+    return utterance if isinstance(utterance, str) and utterance.strip() else None
+
+
+def _fold_keys(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its keys, and those of `data`, without invisible characters."""
+    row = fold_keys(row)
+    data = row.get("data")
+    return {**row, "data": fold_keys(data)} if isinstance(data, dict) else row
 
 
 class BlockItems(NamedTuple):

@@ -81,7 +81,7 @@ def read_utterance(fields: object, key: str, notes: list[Note]) -> str:
             f"the row has no text under the key {key!r}; it has {there}. Set "
             "data.utterance_field to the key of the utterance",
         )
-    _refuse_unusable(utterance, _UNUSABLE_CHARACTER)
+    refuse_unusable(utterance)
     visible = remove_invisible(utterance, "utterance", notes).strip()
     if not visible:
         refuse_row("empty-utterance", f"the utterance under the key {key!r} is empty")
@@ -104,8 +104,13 @@ def remove_invisible(text: str, what: str, notes: list[Note]) -> str:
     return visible
 
 
-def _refuse_unusable(text: str, pattern: re.Pattern[str]) -> None:
-    match = pattern.search(text)
+def refuse_unusable(text: str) -> None:
+    """Reject a row whose utterance or label cannot be stored.
+
+    Args:
+        text: the utterance or the label.
+    """
+    match = _UNUSABLE_CHARACTER.search(text)
     if not match:
         return
     if _BROKEN_BYTE.match(match[0]):
@@ -135,7 +140,7 @@ def choose_answer(
             "empty-answer",
             "the answer is empty: label the row"
             if stage == "given"
-            else f"the answer of the stage {stage} to the question {config.question_title!r} is "
+            else f"the answer of the stage {stage} to the question {_name_question(config)!r} is "
             "empty: label the row",
         )
     if answers.faults:
@@ -155,6 +160,10 @@ def choose_answer(
     return next(answer for answer in given if canonicalise_label(answer.text) == winner)
 
 
+def _name_question(config: DataConfig) -> str:
+    return config.template.intent if config.template else config.question_title
+
+
 def _show_votes(votes: Counter[str]) -> str:
     shown = [f"{shorten(text)} x{count}" for text, count in votes.most_common(_MOST_SHOWN)]
     more = len(votes) - len(shown)
@@ -164,7 +173,7 @@ def _show_votes(votes: Counter[str]) -> str:
 def finish_answer(
     utterance: str, given: GivenAnswer, stage: AnswerStage, config: DataConfig, notes: list[Note]
 ) -> RowAnswer:
-    _refuse_unusable(given.text, _UNUSABLE_CHARACTER)
+    refuse_unusable(given.text)
     given = given._replace(text=remove_invisible(given.text, "label", notes))
     for slip in given.slips:
         tolerate(slip, f"the answer was read as {shorten(given.text)}", config, notes)
@@ -172,6 +181,7 @@ def finish_answer(
         label = read_label(given.text)
     except CallSyntaxError as error:
         refuse_row("bad-calls", str(error))
+    refuse_unusable("".join(argument.value for call in label.calls for argument in call.arguments))
     for slip in label.slips:
         message = f"{shorten(given.text)} was read as {shorten(label.canonical)}"
         tolerate(slip, message, config, notes)
@@ -231,7 +241,7 @@ def pick_tags(fields: Mapping[str, object], names: Iterable[str]) -> Tags:
     for name in sorted(names):
         value = fields.get(name)
         if isinstance(value, str | int | float | bool):
-            tags.append((name, str(value)))
+            tags.append((strip_invisible(name), strip_invisible(str(value))))
         elif value is not None:
             refuse_row("not-an-object", f"tag {shorten(name)} must be text, not {name_type(value)}")
     return tuple(tags)

@@ -6,7 +6,9 @@ from pydantic import ValidationError
 
 from intent_core.exports.files.json_rows import refuse_row, shorten
 from intent_core.exports.label_results import GivenAnswer, QuestionAnswer
+from intent_core.exports.row_answer import refuse_unusable
 from intent_core.language.calls import Argument, Call, format_calls
+from intent_core.language.invisible import find_invisible, strip_invisible
 from intent_core.recipe.config import Template
 
 
@@ -32,17 +34,17 @@ def _compose(
     by_title: Mapping[str, list[QuestionAnswer]],
     template: Template,
 ) -> GivenAnswer:
-    arguments = [
-        Argument(value=text.strip())
-        for title in template.slots
-        for text in _nth(by_title.get(title, ()), number)
-        if text.strip()
-    ]
-    name = "".join(intent.texts).strip()
+    texts = [text for title in template.slots for text in _nth(by_title.get(title, ()), number)]
+    typed = "".join([*intent.texts, *texts])
+    refuse_unusable(typed)
+    values = [visible for text in texts if (visible := strip_invisible(text).strip())]
+    name = strip_invisible("".join(intent.texts)).strip()
     if not name:
         return intent.answer._replace(text="")
     try:
-        text = format_calls([Call(intent=name, arguments=tuple(arguments))])
+        arguments = tuple(Argument(value=value) for value in values)
+        # At the end, where they have no meaning: they are removed and reported with the label's.
+        text = format_calls([Call(intent=name, arguments=arguments)]) + find_invisible(typed)
     except ValidationError:
         refuse_row(
             "bad-calls",

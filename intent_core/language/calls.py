@@ -16,6 +16,10 @@ Whitespace around every part is dropped. Outside quotes the full-width （ ） �
 the same width). `format_calls` quotes every value whose plain form could be misread, so
 `parse_calls(format_calls(calls)) == calls`. An empty list of calls is formatted as the empty text,
 which does not parse: an empty answer is not valid.
+
+Invisible characters that carry no meaning (`invisible.py`) are part of the text here: who reads a
+label or an answer removes them first. `format_calls` writes those in a value as escapes, such as
+`"\\u200b"`.
 """
 
 import re
@@ -25,6 +29,7 @@ from typing import NoReturn, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from intent_core.errors import CallSyntaxError
+from intent_core.language.invisible import may_have_invisible, replace_invisible, strip_invisible
 
 _INTENT = re.compile(r'[^\s\x00-\x1f\x7f-\x9f,;()="\\，；（）]+')
 _SLOT = re.compile(r"[^\W\d][\w.\-]*")
@@ -118,19 +123,24 @@ def is_plain(text: str) -> bool:
     Args:
         text: calls as text.
     """
-    return _PLAIN_CALLS.fullmatch(text) is not None
+    return _PLAIN_CALLS.fullmatch(text) is not None and not may_have_invisible(text)
 
 
 def _format_argument(argument: Argument) -> str:
     value = argument.value
-    if not value or value != value.strip() or _NEEDS_QUOTES.search(value):
+    if not value or value != strip_invisible(value).strip() or _NEEDS_QUOTES.search(value):
         value = f'"{_NEEDS_ESCAPE.sub(_escape, value)}"'
+        value = replace_invisible(value, _escape_character)
     return value if argument.name is None else f"{argument.name}={value}"
 
 
 def _escape(match: re.Match[str]) -> str:
-    character = match[0]
-    return _ESCAPED.get(character) or f"\\u{ord(character):04x}"
+    return _ESCAPED.get(match[0]) or _escape_character(match[0])
+
+
+def _escape_character(character: str) -> str:
+    # The escape has four digits. Others remain as they are.
+    return f"\\u{ord(character):04x}" if character <= "\uffff" else character
 
 
 class _Reader:

@@ -14,8 +14,10 @@ def normalise_utterance(utterance: str) -> str:
     Args:
         utterance: any text; equal results mean the same utterance.
     """
-    folded = unicodedata.normalize("NFKC", fold_invisible(utterance)).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    # Twice: of what NFKC and casefold write, more can be folded.
+    for _ in range(2):
+        utterance = fold_invisible(unicodedata.normalize("NFKC", utterance)).casefold()
+    return " ".join(unicodedata.normalize("NFKC", utterance).split())
 
 
 def hash_text(*parts: str) -> str:

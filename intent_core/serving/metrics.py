@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from intent_core.errors import CallSyntaxError
 from intent_core.language.calls import is_plain, parse_calls
+from intent_core.language.invisible import strip_invisible
 from intent_core.serving.protocol.errors import Cause
 
 _MOST_MODELS = 1000
@@ -91,7 +92,7 @@ class Metrics:
         if is_plain(text):
             return
         try:
-            parse_calls(text)
+            parse_calls(strip_invisible(text))
         except CallSyntaxError:
             self._parse_failures.labels(alias, version).inc()
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from intent_core.errors import DataError, ServiceError
 from intent_core.exports.files.json_rows import parse_line
-from intent_core.exports.reader import iter_export
+from intent_core.exports.reader import find_utterance, iter_export
 from intent_core.exports.records import Record
+from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.config import DataConfig
 from tasks.datasets.fetch import fetch_export
 from tasks.datasets.row_index import TracedRow, find_examples, list_datasets
@@ -58,10 +59,6 @@ def _read_refused(raw: str, config: DataConfig) -> set[Person]:
     """Return the utterance of a rejected row, such as an abandoned one."""
     people = set()
     for row in parse_line(raw.encode("utf-8", "replace"), 1, 0):
-        fields = row.value if isinstance(row.value, dict) else {}
-        inner = fields.get("data")
-        inner = inner if isinstance(inner, dict) else fields
-        text = inner.get(config.utterance_field) or inner.get("instruction")
-        if isinstance(text, str) and text.strip():
-            people.add(Person(text.strip(), ""))
+        if utterance := find_utterance(row.value, config):
+            people.add(Person(strip_invisible(utterance).strip(), ""))
     return people

@@ -24,6 +24,7 @@ from intent_core.errors import CallSyntaxError, ConfigError, DataError, ServingE
 from intent_core.evaluation.abstention import OUT_OF_SCOPE
 from intent_core.evaluation.prediction import measure_confidence
 from intent_core.language.calls import Call, parse_calls
+from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.config import EvaluateConfig
 
 MAX_COMPLETION_TOKENS = EvaluateConfig().max_new_tokens
@@ -297,7 +298,7 @@ def _check_base_url(base_url: str) -> None:
 
 def _read_calls(text: str, *, is_cut: bool) -> tuple[tuple[Call, ...] | None, str | None]:
     try:
-        return parse_calls(text), None
+        return parse_calls(strip_invisible(text)), None
     except CallSyntaxError as error:
         hint = " (the answer was cut off: raise max_completion_tokens)" if is_cut else ""
         return None, f"{error}{hint}"

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from intent_core.errors import CallSyntaxError, ServingError
 from intent_core.language.calls import Call, parse_calls
+from intent_core.language.invisible import strip_invisible
 from tasks.evaluation.inference import stream_answer
 from tasks.serving.state import ServedModel
 from tasks.serving.targets import open_target
@@ -40,7 +41,7 @@ def ask(settings: Settings, utterance: str, console: Console | None) -> AskedUtt
     written, response_id = asyncio.run(_collect(settings, served, utterance, console))
     text = written.strip()
     try:
-        calls, error = parse_calls(text), None
+        calls, error = parse_calls(strip_invisible(text)), None
     except CallSyntaxError as problem:
         calls, error = None, str(problem)
     if console:

@@ -29,6 +29,7 @@ from intent_core.exports.files.containers import Member, open_members, peek, rea
 from intent_core.exports.files.json_rows import MAX_RAW, Row, RowFault, list_some, shorten
 from intent_core.exports.files.json_stream import iter_values
 from intent_core.language.conversation import begins_with_speaker, split_line
+from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.config import DataConfig
 
 _BATCH_ROWS = 500
@@ -158,7 +159,10 @@ def _detect_table(start: bytes, name: str, config: DataConfig) -> str:
 
 def _split_header(line: str, delimiter: str) -> list[str]:
     try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        return [
+            strip_invisible(cell).strip()
+            for cell in next(csv.reader([line], delimiter=delimiter), [])
+        ]
     except csv.Error:
         return []
 
@@ -224,7 +228,7 @@ def _read_table(stream: IO[bytes], delimiter: str, name: str, config: DataConfig
                 if columns:
                     yield _make_row(columns, row, (line, offset, raw.rstrip("\r\n")), config)
                 else:
-                    columns = _check_header([cell.strip() for cell in row], name)
+                    columns = _check_header([strip_invisible(cell).strip() for cell in row], name)
             line = lines.number + 1
     except csv.Error as error:
         raise DataError(

@@ -100,8 +100,9 @@ def _read_history(history: object) -> Iterator[str]:
 
 
 def _is_turn(turn: object) -> bool:
-    is_pair = isinstance(turn, list) and len(turn) == 2
-    return is_pair and all(isinstance(text, str | None) for text in turn)
+    if not isinstance(turn, list) or len(turn) != 2:
+        return False
+    return all(isinstance(text, str | None) for text in turn)
 
 
 def _read_alternatives(

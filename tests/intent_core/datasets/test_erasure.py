@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from intent_core.datasets.erasure import MESSAGE, ErasedRow, ErasureList
 from intent_core.errors import DataError
-from intent_core.exports.reader import iter_export
+from intent_core.exports.reader import iter_export, read_answer
 from intent_core.exports.records import ExportReading, Record, Rejection, check_rejections
+from intent_core.exports.row_answer import RowAnswer
 from intent_core.recipe.config import DataConfig
 from tests.support.builders.export_rows import read, row, survey
+from tests.support.builders.invisible import INVISIBLE
 from tests.support.builders.records import DATA, build, many, record, say
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,6 +43,8 @@ def take_out(some: ErasureList, *items: Record | Rejection) -> tuple[list[Any], 
         ("Call Gwen Carter", "call  gwen　ＣＡＲＴＥＲ "),
         ("给王小明打电话", "给王小明打电话"),
         ("导航到Ｋ１１", "导航到k11"),
+        ("给王小明打电话", "给王\u200b小明打电话\ufeff"),
+        ("给王小明\u2060打电话", "给王小明打电话"),
     ],
 )
 def test_any_spelling_is_recognised_and_no_text_is_kept(said: str, again: str) -> None:
@@ -52,6 +58,35 @@ def test_any_spelling_is_recognised_and_no_text_is_kept(said: str, again: str) -
         raw="",
     )
     assert taken == {"u0"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "打给\u200b王小明", "output": "打电话"},
+        row("打给王小明\u200b", label_1=survey("打 电话")),
+        {"instruction": "打给", "input": "王小明", "output": "x y"},
+        {"instruction": "王小明", "history": [["打给", "谁?"]], "output": "x y"},
+        {"messages": [{"role": "user", "content": "打给王小明"}, {"role": "assistant"}]},
+    ],
+)
+def test_a_forgotten_text_is_found_in_rows_that_are_rejected(
+    row: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = "打给\n王小明" if "input" in row else "打给王小明"
+    (rejection,) = read(tmp_path, row).rejections
+    [refused], taken = take_out(forget(whole), rejection)
+    assert (refused.reason, refused.raw, taken) == ("forgotten", "", {"u0"})
+
+
+@given(st.integers(0, 5), st.sampled_from(INVISIBLE))
+def test_a_forgotten_utterance_does_not_train_again(position: int, character: str) -> None:
+    typed = "打给王小明"[:position] + character + "打给王小明"[position:]
+    row = {"instruction": typed, "output": "打电话()"}
+    answer = read_answer(row, DataConfig())
+    assert isinstance(answer, RowAnswer)
+    [refused], _ = take_out(forget("打给王小明"), record(answer.utterance))
+    assert refused.reason == "forgotten"
 
 
 def test_others_stay_as_they_are() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from intent_core.datasets.manifest import Example
 from intent_core.errors import DataError
 from intent_core.evaluation.evaluate import evaluate
-from intent_core.evaluation.prediction import Prediction
+from intent_core.evaluation.prediction import Prediction, read_answer
 from intent_core.evaluation.report import (
     ConfusionCell,
     EvaluationReport,
@@ -155,6 +155,23 @@ def test_an_error_is_wrong_whatever_its_text() -> None:
 def test_no_slot_expected_and_none_found_is_no_slot_wrong() -> None:
     assert score({"1": "f()"}, {"1": "g()"}).slots.f1 == 1.0
     assert score({"1": "f()"}, {"1": "f(a)"}).slots.f1 == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("a(x)", "\u200ba(x\u2060)"),
+        ("\ufeffa(x)", "a(x)"),
+        ("a(x\u00ad)", "a\u200b(x)"),
+        (r'a("x\u200by")', "a(xy)"),
+        ("a(❤️)", "a(❤)"),
+        ("out_of_scope()", "out_of\u200b_scope()"),
+    ],
+)
+def test_what_prints_alike_is_right(gold: str, answer: str) -> None:
+    assert score_one(gold, answer) == (True, True, True, None)
+    report = evaluate(examples_of({"x": gold}), [read_answer("x", answer)])
+    assert report.exact_match.successes == 1
 
 
 def test_latency_is_nearest_rank_of_those_measured() -> None:

@@ -13,6 +13,8 @@ def test_an_answer_that_does_not_parse_is_kept_with_its_error() -> None:
     assert bad.error
     assert not bad.is_absent
     assert read_answer("a", " ").is_absent
+    assert read_answer("a", "\u200b").is_absent
+    assert read_answer("a", "\ufeffplay\u200b(x)").text == "play(x)"
 
 
 def test_confidence_is_the_probability_of_all_tokens_together() -> None:

@@ -20,7 +20,7 @@ INTENTS = st.text(min_size=1).filter(
         and not set(s) & set(',;()="\\，；（）')
     )
 )
-SPICY = st.text(alphabet="ab ,;()=\"\\，；（）\n\t\u3000\u2028\x00'")
+SPICY = st.text(alphabet="ab ,;()=\"\\，；（）\n\t\u3000\u2028\x00'\u200b\u200d\ufe0f❤")
 ARGUMENTS = st.builds(Argument, value=st.text() | SPICY, name=st.none() | SLOTS)
 CALLS = st.lists(
     st.builds(Call, intent=INTENTS, arguments=st.lists(ARGUMENTS, max_size=4).map(tuple)),
@@ -103,6 +103,8 @@ def test_where_it_stops_being_calls(text: str, column: int, expected: str) -> No
         ("a\u3000", 'f("a\u3000")'),
         ("a\nb\u2028\x00", r'f("a\nb\u2028\u0000")'),
         ("C:\\x", r'f("C:\\x")'),
+        ("a\u200bb", r'f("a\u200bb")'),
+        ("❤️", "f(❤️)"),
     ],
 )
 def test_quotes_only_where_needed(value: str, written: str) -> None:

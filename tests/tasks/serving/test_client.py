@@ -169,6 +169,11 @@ def test_answer_says_who_gave_it(call: Asking, server: Server) -> None:
     assert (nameless.model, nameless.version) == (None, None)
 
 
+def test_an_answer_is_read_as_it_prints(call: Asking, server: Server) -> None:
+    server.replies = [Reply("\ufeffout_of\u200b_scope()\u2060")]
+    assert call("recognize", "weather?") == OUT_OF_SCOPE
+
+
 def test_abstains_when_unsure(call: Asking, server: Server) -> None:
     server.replies = [Reply(confidence=0.49), Reply("broken(", 0.49), Reply(confidence=0.51)]
     assert call("recognize", "weather?", abstain_below=0.5) == OUT_OF_SCOPE

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
 from intent_core.errors import DataError
 
 if TYPE_CHECKING:
+    from msgspec import Struct
     from pydantic import BaseModel
 
 ModelT = TypeVar("ModelT", bound="BaseModel")
@@ -107,25 +108,28 @@ def file_lock(path: Path, *, shared: bool = False, blocking: bool = True) -> Ite
         yield file
 
 
-def write_jsonl(rows: "Iterable[BaseModel | dict[str, Any]]", path: Path) -> None:
+def write_jsonl(rows: "Iterable[BaseModel | Struct | dict[str, Any]]", path: Path) -> None:
     """Write rows as JSON lines, atomically.
 
     Args:
-        rows: pydantic models or dictionaries.
+        rows: pydantic models, msgspec structs or dictionaries.
         path: final path; an existing file is replaced.
     """
     write_atomically(path, to_jsonl(rows))
 
 
-def to_jsonl(rows: "Iterable[BaseModel | dict[str, Any]]") -> bytes:
+def to_jsonl(rows: "Iterable[BaseModel | Struct | dict[str, Any]]") -> bytes:
     """Return rows as JSON lines (UTF-8); NaN and infinity become null.
 
     Args:
-        rows: pydantic models or dictionaries.
+        rows: pydantic models, msgspec structs or dictionaries.
     """
     from pydantic_core import to_json
 
-    return b"".join(to_json(row, inf_nan_mode="null") + b"\n" for row in rows)
+    def list_fields(row: Any) -> dict[str, Any]:
+        return {name: getattr(row, name) for name in row.__struct_fields__}
+
+    return b"".join(to_json(row, inf_nan_mode="null", fallback=list_fields) + b"\n" for row in rows)
 
 
 def read_jsonl(path: Path, kind: type[ModelT], what: str, remedy: str) -> list[ModelT]:

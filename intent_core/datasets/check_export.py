@@ -87,7 +87,7 @@ def check_export(
     return ExportCheck(
         objects=reading.tally.num_objects,
         records=len(reading.records),
-        rejections=len(reading.rejections),
+        rejections=reading.tally.num_rejections,
         reasons=dict(reading.tally.reasons),
         reports=dict(reading.tally.reports),
         utterances=len(records),

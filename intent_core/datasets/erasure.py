@@ -9,6 +9,7 @@ import hmac
 import re
 from collections.abc import Iterable, Iterator
 
+import msgspec
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -74,7 +75,7 @@ class ErasureList:
                 yield _refuse(item)
             elif isinstance(item, Rejection):
                 # A text that is cut off at the end cannot be compared, so remove it.
-                yield item.model_copy(update={"raw": _cut_half_text(item.raw)})
+                yield msgspec.structs.replace(item, raw=_cut_half_text(item.raw))
             else:
                 yield item
 

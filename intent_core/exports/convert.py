@@ -17,8 +17,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple
 
+import msgspec
 import orjson
 
 from intent_core.errors import ConfigError, DataError
@@ -29,6 +30,7 @@ from intent_core.exports.records import (
     Record,
     Rejection,
     RowReport,
+    RowT,
     Tally,
     check_rejections,
     report_notes,
@@ -39,8 +41,6 @@ from intent_core.recipe.config import DataConfig
 # 2 MiB. One process reads a smaller file faster than a second process starts.
 _SPAN_BYTES = 2 << 20
 _PR_SET_PDEATHSIG = 1
-
-RowT = TypeVar("RowT", Rejection, RowReport)
 
 
 class _Converted(NamedTuple):
@@ -113,7 +113,8 @@ def convert_export(
 
 def _write_lines(file: BinaryIO | None, rows: Iterable[Rejection] | Iterable[RowReport]) -> None:
     if file:
-        file.writelines(row.model_dump_json().encode() + b"\n" for row in rows)
+        encode = msgspec.json.Encoder().encode
+        file.writelines(encode(row) + b"\n" for row in rows)
 
 
 def _check_places(source: Path, targets: list[Path]) -> None:
@@ -240,4 +241,4 @@ def _make_row(record: Record) -> dict[str, object]:
 
 def _move(row: RowT, num_lines: int) -> RowT:
     """Return the row with its line number moved down by `num_lines`."""
-    return row.model_copy(update={"line": row.line + num_lines}) if num_lines else row
+    return msgspec.structs.replace(row, line=row.line + num_lines) if num_lines else row

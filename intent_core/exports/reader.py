@@ -18,13 +18,13 @@ from intent_core.exports.fast_path import UsualRows
 from intent_core.exports.files.blocks import Block
 from intent_core.exports.files.json_rows import (
     MAX_RAW,
+    TYPE_NAMES,
     Row,
     RowFault,
     RowRefused,
     name_type,
     parse_line,
     refuse_cut,
-    refuse_row,
 )
 from intent_core.exports.files.sources import RowBatch, read_parts
 from intent_core.exports.formats import detect_format
@@ -33,6 +33,16 @@ from intent_core.exports.row_answer import Note, RowAnswer, tolerate
 from intent_core.language.invisible import fold_keys
 from intent_core.recipe.choices import Leniency
 from intent_core.recipe.config import DataConfig
+
+# Prepared, because these rows are the shortest and a file may have millions of them.
+_NOT_OBJECTS = {
+    name: RowFault(
+        "not-an-object",
+        f"a row must be a JSON object, not {name}: export the labelled data as objects with 'data'",
+    )
+    for name in TYPE_NAMES
+}
+_EMPTY = RowFault("no-utterance", "the row is an empty object: remove it, or export the data again")
 
 
 def iter_export(path: Path, config: DataConfig) -> Iterator[Record | Rejection]:
@@ -52,7 +62,7 @@ def iter_export(path: Path, config: DataConfig) -> Iterator[Record | Rejection]:
             reader = BlockReader(source, config)
         records, rejections = reader.read(rows)
         items: list[Record | Rejection] = [*records, *rejections]
-        if rejections:
+        if records and rejections:
             items.sort(key=lambda item: item.byte_offset)
         is_empty = is_empty and not items
         yield from items
@@ -83,17 +93,18 @@ def read_answer(
         config: the `data` section of the recipe.
         slips: deviations from the format found while parsing the row: (kind, message).
     """
+    if not isinstance(row, dict):
+        return _NOT_OBJECTS[name_type(row)]
+    if not row:
+        return _EMPTY
     notes: list[Note] = []
     try:
-        if not isinstance(row, dict):
-            refuse_row("not-an-object", f"a row must be a JSON object, not {name_type(row)}")
         row = _fold_keys(row)
         answer = detect_format(row, config).read(row, config, notes)
         for kind, message in slips:
             tolerate(kind, message, config, notes)
     except RowRefused as refused:
-        reason, message = refused.args
-        return RowFault(reason=reason, message=message)
+        return RowFault(*refused.args)
     return answer.model_copy(update={"notes": tuple(notes)}) if notes else answer
 
 
@@ -145,7 +156,7 @@ class BlockReader:
             else self._read_batch(rows, items)
         )
         if len(items.records) + len(items.rejections) != num_objects:
-            raise AssertionError(f"{num_objects} objects became {items}")
+            raise AssertionError(f"{num_objects} objects became {[*map(len, items)]} items")
         return items
 
     def _read_batch(self, batch: RowBatch, items: BlockItems) -> int:
@@ -179,14 +190,11 @@ class BlockReader:
         """Add one object to the items; return its answer, or None if it was rejected."""
         answer = row.fault or read_answer(row.value, self._config, row.slips)
         if isinstance(answer, RowFault):
-            rejection = Rejection(
-                source=self.source,
-                line=row.line,
-                byte_offset=row.offset,
-                reason=answer.reason,
-                message=answer.message,
-                raw=row.raw[:MAX_RAW].encode("utf-8", "replace").decode("utf-8"),
-            )
+            reason, message = answer
+            raw = row.raw
+            if not raw.isascii() or len(raw) > MAX_RAW:
+                raw = raw[:MAX_RAW].encode("utf-8", "replace").decode("utf-8")
+            rejection = Rejection(self.source, row.line, row.offset, reason, message, raw)
             items.rejections.append(rejection)
             return None
         record = Record(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +13,8 @@ from intent_core.exports.files.json_rows import RejectionReason
 from intent_core.exports.row_answer import AnswerStage, Note, Tags
 
 MOST_REASONS = 10
+MOST_LISTED = 20_000
+"""Of the rejections of an export that is read into memory, and of its notes."""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -36,10 +39,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """iTAG's id of the used answer (`MarkResultId`); "" if the export does not state it."""
 
 
-class Rejection(BaseModel):
-    """A rejected row, with its place and the reason."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Rejection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A rejected row, with its place and the reason. A struct, because a file may have millions."""
 
     source: str
     line: int
@@ -51,16 +52,17 @@ class Rejection(BaseModel):
     """The first 2000 characters of the row."""
 
 
-class RowReport(BaseModel):
+class RowReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A note about a usable row, with its place."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
     line: int
     byte_offset: int
     kind: str
     message: str
+
+
+RowT = TypeVar("RowT", Rejection, RowReport)
 
 
 class Tally(BaseModel):
@@ -85,37 +87,59 @@ class Tally(BaseModel):
     ) -> None:
         """Add rows to the counts."""
         self.num_records += num_records
-        self.reports.update(report.kind for report in reports)
+        for report in reports:
+            self.reports[report.kind] += 1
         for rejection in rejections:
-            self.num_rejections += 1
-            self.reasons[rejection.reason] += 1
+            self.count_rejection(rejection)
+
+    def count_rejection(self, rejection: Rejection) -> None:
+        """Add one rejected row to the counts."""
+        self.num_rejections += 1
+        self.reasons[rejection.reason] += 1
+        if rejection.reason not in self.examples:
             place = f"{rejection.source}:{rejection.line}: {rejection.message}"
-            self.examples.setdefault(rejection.reason, place)
+            self.examples[rejection.reason] = place
 
 
 class ExportReading:
-    """All records, rejections and notes of one export."""
+    """All records of one export, its first rejections and notes, and the counts of all."""
 
     def __init__(self, items: Iterable[Record | Rejection]) -> None:
         records: list[Record] = []
         rejections: list[Rejection] = []
-        for item in items:
-            if isinstance(item, Record):
-                records.append(item)
-            else:
-                rejections.append(item)
-        self.records = tuple(records)
-        self.rejections = tuple(rejections)
-        self.reports = tuple(report for record in records for report in report_notes(record))
-        """The notes of all records, each with its place."""
+        reports: list[RowReport] = []
         self.tally = Tally()
-        self.tally.count(len(records), rejections, self.reports)
+        for item in items:
+            if isinstance(item, Rejection):
+                self.tally.count_rejection(item)
+                if len(rejections) < MOST_LISTED:
+                    rejections.append(item)
+                continue
+            records.append(item)
+            if item.notes:
+                self.tally.reports.update(note.kind for note in item.notes)
+                if len(reports) < MOST_LISTED:
+                    reports += report_notes(item)
+        self.tally.num_records = len(records)
+        self.records = tuple(records)
+        self.rejections = tuple(_mention_more(rejections, self.tally.num_rejections))
+        """At most `MOST_LISTED`; then the last one says how many more there are."""
+        self.reports = tuple(_mention_more(reports, self.tally.reports.total()))
+        """The notes of the records, each with its place, as many as of the rejections."""
+
+
+def _mention_more(rows: list[RowT], total: int) -> list[RowT]:
+    if not rows or total <= len(rows):
+        return rows
+    more = f"{total - len(rows)} more after this one are not listed here; `intent convert` has all"
+    last = rows[-1]
+    return [*rows[:-1], msgspec.structs.replace(last, message=f"{last.message} ({more})")]
 
 
 def report_notes(record: Record) -> list[RowReport]:
     """Return the notes of a record, each with its place."""
-    place = {"source": record.source, "line": record.line, "byte_offset": record.byte_offset}
-    return [RowReport(**place, kind=n.kind, message=n.message) for n in record.notes]
+    place = (record.source, record.line, record.byte_offset)
+    return [RowReport(*place, note.kind, note.message) for note in record.notes]
 
 
 def check_rejections(tally: Tally, path: Path, max_rate: float) -> None:

@@ -1,20 +1,22 @@
 """Parse the JSON objects of a line or of an array into rows; unparsable text becomes a fault."""
 
+import functools
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import orjson
-from pydantic import BaseModel, ConfigDict
 
 from intent_core.exports.files.blocks import BOM, MAX_LINE_BYTES
 from intent_core.recipe.choices import Leniency
 
 MAX_RAW = 2000
-# A brace that starts a line or follows an object: where reading continues after a broken one.
-NEXT_OBJECT = re.compile(r"\}\s*,?\s*(?=\{)|\n\s*(?=\{)")
+_SHORT_LINE = 8
+# An error this close to the end of a piece of text may come from the cut.
+_TAIL = 16
+_PIECE = 4096
+_LINE_ENDS = frozenset("\r\n")
 _BLANKS = " \t\r\n\ufeff"
 # Python raises on longer integers (limit 4300 digits). Such values are never used: read infinity.
 _MAX_DIGITS = 4000
@@ -44,12 +46,14 @@ RejectionReason = Literal[
 ]
 
 Slips = tuple[tuple[Leniency, str], ...]
+_TYPE_NAMES = {dict: "an object", list: "an array", str: "text", type(None): "null"}
+_OTHER_TYPE = "a number or boolean"
+TYPE_NAMES = (*_TYPE_NAMES.values(), _OTHER_TYPE)
+_NOT_FIRST: Slips = (("several-objects", "this is not the first object on its line"),)
 
 
-class RowFault(BaseModel):
+class RowFault(NamedTuple):
     """The reason why a row is rejected."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: RejectionReason
     message: str
@@ -83,6 +87,15 @@ def parse_line(line: bytes, number: int, offset: int) -> Iterator[Row]:
     if not body:
         return
     offset += line.find(body)
+    is_last = not line.endswith(b"\n")
+    if len(body) > _SHORT_LINE:
+        yield from _parse_body(body, number, offset, is_last)
+        return
+    for row in _parse_short(body, is_last):
+        yield Row(number, offset + row.offset, *row[2:])
+
+
+def _parse_body(body: bytes, number: int, offset: int, is_last: bool) -> Iterator[Row]:
     raw = body[: MAX_RAW * 4].decode("utf-8", "replace")
     try:
         yield Row(number, offset, raw, orjson.loads(body))
@@ -91,7 +104,13 @@ def parse_line(line: bytes, number: int, offset: int) -> Iterator[Row]:
         pass
     # An invalid byte becomes a surrogate, which is an error only in the fields that we read.
     text = body.decode("utf-8", "surrogateescape")
-    yield from _parse_values(text, number, offset, is_last=not line.endswith(b"\n"))
+    yield from _parse_values(text, number, offset, is_last)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_short(body: bytes, is_last: bool) -> tuple[Row, ...]:
+    """The rows of a line such as `{}`, placed at 0: a file may have millions of such lines."""
+    return tuple(_parse_body(body, 0, 0, is_last))
 
 
 def refuse_cut(line: bytes, number: int, offset: int) -> Row:
@@ -130,8 +149,77 @@ def list_some(names: Iterable[str], limit: int = 10) -> str:
 
 
 def name_type(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "text", type(None): "null"}
-    return names.get(type(value), "a number or boolean")
+    return _TYPE_NAMES.get(type(value), _OTHER_TYPE)
+
+
+def decode_value(text: str, start: int) -> tuple[Any, int]:
+    """Parse the JSON value at a position; return it and where it ends.
+
+    Args:
+        text: any text.
+        start: where the value starts.
+
+    Raises:
+        JSONDecodeError: there is no value; the error's `doc` starts where the value does.
+        RecursionError: the value is nested too deeply.
+    """
+    # An error counts the lines before it. In a long text that would cost more than the parsing.
+    size = _PIECE
+    while True:
+        piece = text[start : start + size]
+        is_whole = start + size >= len(text)
+        try:
+            value, end = DECODER.raw_decode(piece)
+        except json.JSONDecodeError as error:
+            if is_whole or not may_be_cut(error):
+                raise
+        else:
+            if is_whole or end < len(piece) or isinstance(value, dict):
+                return value, start + end
+        size *= 8
+
+
+def may_be_cut(error: json.JSONDecodeError) -> bool:
+    """Return whether a value may only lack its end.
+
+    Args:
+        error: why it could not be parsed.
+    """
+    return error.msg.startswith("Unterminated string") or error.pos >= len(error.doc) - _TAIL
+
+
+class ObjectSeeker:
+    """Finds where reading continues after a broken row: the next brace that starts a line or
+    follows an object. The text may come in pieces."""
+
+    def __init__(self, first: str) -> None:
+        self._before, self._last = "", first
+        self._is_new_line = False
+
+    def find(self, text: str, start: int) -> int:
+        """Return the position of the brace; -1 if there is none yet.
+
+        Args:
+            text: any text.
+            start: the first position that was not passed yet.
+        """
+        while True:
+            brace = text.find("{", start)
+            self._pass(text[start:brace] if brace >= 0 else text[start:])
+            if brace < 0:
+                return -1
+            if self._is_new_line or (self._before if self._last == "," else self._last) == "}":
+                return brace
+            self._before, self._last = self._last, "{"
+            start = brace + 1
+
+    def _pass(self, piece: str) -> None:
+        filled = piece.rstrip()
+        if filled:
+            self._before = filled[:-1].rstrip()[-1:] or self._last
+            self._last = filled[-1]
+            self._is_new_line = False
+        self._is_new_line |= not _LINE_ENDS.isdisjoint(piece[len(filled) :])
 
 
 def _parse_values(text: str, line: int, offset: int, is_last: bool) -> Iterator[Row]:
@@ -140,16 +228,15 @@ def _parse_values(text: str, line: int, offset: int, is_last: bool) -> Iterator[
     slips: Slips = ()
     while start < len(text):
         try:
-            value, end = DECODER.raw_decode(text, start)
+            value, end = decode_value(text, start)
         except (ValueError, RecursionError) as error:
-            # Reading continues where the next object starts.
-            match = NEXT_OBJECT.search(text, start + 1)
-            end = match.end() if match else len(text)
-            fault = _json_fault(error, is_last and not match)
+            following = ObjectSeeker(text[start]).find(text, start + 1)
+            end = following if following >= 0 else len(text)
+            fault = _json_fault(error, is_last and following < 0)
             yield Row(line, offset, text[start : min(end, start + MAX_RAW)], fault=fault)
         else:
-            yield Row(line, offset, text[start:end][:MAX_RAW], value, slips=slips)
-        slips = (("several-objects", "this is not the first object on its line"),)
+            yield Row(line, offset, text[start : min(end, start + MAX_RAW)], value, slips=slips)
+        slips = _NOT_FIRST
         following = _skip_blanks(text, end)
         offset += len(text[start:following].encode("utf-8", "surrogateescape"))
         start = following

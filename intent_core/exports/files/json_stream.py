@@ -12,12 +12,18 @@ from collections.abc import Iterator
 from typing import IO
 
 from intent_core.exports.files.blocks import MAX_LINE_BYTES
-from intent_core.exports.files.json_rows import DECODER, MAX_RAW, NEXT_OBJECT, Row, RowFault, Slips
+from intent_core.exports.files.json_rows import (
+    MAX_RAW,
+    ObjectSeeker,
+    Row,
+    RowFault,
+    Slips,
+    decode_value,
+    may_be_cut,
+)
 
 _CHUNK_BYTES = 1 << 17
 _BLANKS = re.compile(r"[ \t\r\n\ufeff\u2028\u2029]*")
-# An error this close to the end of the text may be a value that is not read to its end yet.
-_TAIL = 16
 
 
 class _Window:
@@ -26,6 +32,7 @@ class _Window:
     def __init__(self, file: IO[bytes], line: int = 1, offset: int = 0) -> None:
         self.text = ""
         self.at_end = False
+        self.num_dropped = 0
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._line, self._offset, self._position = line, offset, 0
@@ -38,6 +45,8 @@ class _Window:
 
     def skip_blanks(self, position: int) -> int:
         """Return where the next character that is not blank is, or the end of the stream."""
+        if "\x20" < self.text[position : position + 1] < "\x7f":
+            return position
         while True:
             match = _BLANKS.match(self.text, position)
             position = match.end() if match else position
@@ -49,16 +58,19 @@ class _Window:
         """Return line and byte offset of a position that only moves forward."""
         passed = self.text[self._position : position]
         self._line += passed.count("\n")
-        self._offset += len(passed.encode("utf-8", "surrogateescape"))
+        is_ascii = passed.isascii()
+        self._offset += len(passed if is_ascii else passed.encode("utf-8", "surrogateescape"))
         self._position = position
         return self._line, self._offset
 
     def drop(self, position: int) -> int:
         """Forget the text before a position, if it is much; return the position's new value."""
-        if position < _CHUNK_BYTES:
+        # Half of the text at least, so that the rest is not copied again and again.
+        if position < max(_CHUNK_BYTES, len(self.text) // 2):
             return position
         self.locate(position)
         self.text = self.text[position:]
+        self.num_dropped += position
         self._position = 0
         return 0
 
@@ -85,7 +97,7 @@ def iter_values(file: IO[bytes], *, is_array: bool) -> Iterator[Row]:
         slips = ()
         if row.fault is None and is_array:
             position, more = _read_separator(text, position)
-            row = row._replace(slips=(*row.slips, *more))
+            row = row._replace(slips=(*row.slips, *more)) if more else row
         elif row.fault is None:
             position = text.skip_blanks(position)
         yield row
@@ -97,30 +109,26 @@ def _read_value(text: _Window, start: int, slips: Slips) -> tuple[Row, int]:
     line, offset = text.locate(start)
     while True:
         try:
-            value, end = DECODER.raw_decode(text.text, start)
+            value, end = decode_value(text.text, start)
         except json.JSONDecodeError as error:
-            if _may_be_cut(error, text) and len(text.text) - start < MAX_LINE_BYTES:
+            is_open = may_be_cut(error) and not text.at_end
+            if is_open and len(text.text) - start < MAX_LINE_BYTES:
                 # As much again: parsing from the start costs twice the value at most.
                 text.fill(max(_CHUNK_BYTES, len(text.text) - start))
                 continue
-            fault = _fault(error, text)
+            fault = _fault(error, text, is_open)
         except RecursionError:
-            fault = RowFault(reason="not-json", message="The row is nested too deeply to be read.")
+            fault = RowFault("not-json", "the row is nested too deeply to be parsed")
         else:
             if end == len(text.text) and not text.at_end and not isinstance(value, dict):
                 text.fill()  # a number may continue
                 continue
-            return Row(
-                line, offset, text.text[start : min(end, start + MAX_RAW)], value, slips=slips
-            ), end
+            raw = text.text[start : min(end, start + MAX_RAW)]
+            return Row(line, offset, raw, value, slips=slips), end
         raw = text.text[start : start + MAX_RAW]
+        before = text.num_dropped + start
         end = _find_next(text, start)
-        return Row(line, offset, raw[: end - start], fault=fault), end
-
-
-def _may_be_cut(error: json.JSONDecodeError, text: _Window) -> bool:
-    is_open_string = error.msg.startswith("Unterminated string")
-    return not text.at_end and (is_open_string or error.pos >= len(text.text) - _TAIL)
+        return Row(line, offset, raw[: text.num_dropped + end - before], fault=fault), end
 
 
 def _read_separator(text: _Window, position: int) -> tuple[int, Slips]:
@@ -137,19 +145,24 @@ def _read_separator(text: _Window, position: int) -> tuple[int, Slips]:
 
 def _find_next(text: _Window, start: int) -> int:
     """Where the next value after a broken one starts; the end of the text if there is none."""
+    seeker = ObjectSeeker(text.text[start])
     searched = start + 1
     while True:
-        match = NEXT_OBJECT.search(text.text, searched)
-        if match:
-            return match.end()
+        position = seeker.find(text.text, searched)
+        if position >= 0:
+            return position
+        searched = text.drop(len(text.text))
         if text.at_end:
-            return len(text.text)
-        searched = text.drop(max(searched, len(text.text) - _TAIL))
+            return searched
         text.fill()
 
 
-def _fault(error: json.JSONDecodeError, text: _Window) -> RowFault:
-    is_open_string = error.msg.startswith("Unterminated string")
-    if text.at_end and (is_open_string or error.pos >= len(text.text.rstrip()) - 1):
-        return RowFault(reason="truncated", message=f"The file ends inside a row: {error.msg}.")
-    return RowFault(reason="not-json", message=f"Not JSON: {error.msg}.")
+def _fault(error: json.JSONDecodeError, text: _Window, is_open: bool) -> RowFault:
+    if is_open:
+        message = f"the row is longer than {MAX_LINE_BYTES >> 20} MiB: shorten it"
+        return RowFault("too-long", message)
+    is_cut = error.msg.startswith("Unterminated string") or error.pos >= len(error.doc.rstrip()) - 1
+    if text.at_end and is_cut:
+        message = f"the file ends inside this row ({error.msg}): export or download it again"
+        return RowFault("truncated", message)
+    return RowFault("not-json", f"the row is not valid JSON: {error.msg}")

@@ -192,4 +192,4 @@ def test_rejections_read_back(tmp_path: Path) -> None:
     )
     write_jsonl([rejection, rejection], tmp_path / "rejections.jsonl")
     lines = (tmp_path / "rejections.jsonl").read_bytes().splitlines()
-    assert [Rejection.model_validate_json(line) for line in lines] == [rejection, rejection]
+    assert [msgspec.json.decode(line, type=Rejection) for line in lines] == [rejection, rejection]

@@ -156,7 +156,10 @@ class BlockReader:
             else self._read_batch(rows, items)
         )
         if len(items.records) + len(items.rejections) != num_objects:
-            raise AssertionError(f"{num_objects} objects became {[*map(len, items)]} items")
+            raise AssertionError(
+                f"{num_objects} objects became {len(items.records)} records and "
+                f"{len(items.rejections)} rejections"
+            )
         return items
 
     def _read_batch(self, batch: RowBatch, items: BlockItems) -> int:

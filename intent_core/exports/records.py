@@ -132,8 +132,8 @@ def _mention_more(rows: list[RowT], total: int) -> list[RowT]:
     if not rows or total <= len(rows):
         return rows
     more = f"{total - len(rows)} more after this one are not listed here; `intent convert` has all"
-    last = rows[-1]
-    return [*rows[:-1], msgspec.structs.replace(last, message=f"{last.message} ({more})")]
+    rows[-1] = msgspec.structs.replace(rows[-1], message=f"{rows[-1].message} ({more})")
+    return rows
 
 
 def report_notes(record: Record) -> list[RowReport]:

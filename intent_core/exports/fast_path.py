@@ -185,7 +185,10 @@ def _make_reader(
             or "\0" in utterance
             or utterance.strip() != utterance
             or (not utterance.isascii() and may_have_invisible(utterance))
-            or (("'" in output or not output.isascii()) and may_have_typed_quotes(output))
+            or (
+                (not output.isascii() or "'" in output or '"' in output or "`" in output)
+                and may_have_typed_quotes(output)
+            )
         ):
             return None
         return Record(

@@ -11,7 +11,9 @@ from intent_core.errors import CallSyntaxError
 from intent_core.exports.files.json_rows import list_some, name_type, refuse_row, shorten
 from intent_core.exports.label_repair import canonicalise_label, read_label
 from intent_core.exports.label_results import GivenAnswer, StageAnswers
+from intent_core.language.calls import Argument, Call, format_calls
 from intent_core.language.invisible import list_invisible, strip_invisible
+from intent_core.language.utterances import normalise_utterance
 from intent_core.recipe.choices import Leniency, Stage
 from intent_core.recipe.config import DataConfig
 
@@ -23,6 +25,7 @@ ReportKind = Literal[
     "rewritten",
     "invisible-characters",
     "unread-field",
+    "named-value",
 ]
 AnswerStage = Stage | Literal["given"]
 
@@ -185,6 +188,7 @@ def finish_answer(
     for slip in label.slips:
         message = f"{shorten(given.text)} was read as {shorten(label.canonical)}"
         tolerate(slip, message, config, notes)
+    _note_named_values(utterance, label.calls, notes)
     if label.canonical != given.text and not label.slips:
         message = f"{shorten(given.text)} was rewritten as {shorten(label.canonical)}"
         notes.append(Note(kind="rewritten", message=message))
@@ -226,6 +230,23 @@ def _has_text(value: object) -> bool:
         if isinstance(item, list | dict):
             pending.extend(item.values() if isinstance(item, dict) else item)
     return False
+
+
+def _note_named_values(utterance: str, calls: Iterable[Call], notes: list[Note]) -> None:
+    """Note values that were split at an equals sign and were probably meant as one."""
+    for argument in (argument for call in calls for argument in call.arguments):
+        name, value = argument.name, argument.value
+        if name and (name[0].isupper() or _join(f"{name}={value}") in _join(utterance)):
+            whole = format_calls([Call(intent="x", arguments=(Argument(value=f"{name}={value}"),))])
+            message = (
+                f"{shorten(value)} was read as the value of the slot {shorten(name)}; if both are "
+                f"one value, write it in quotes: {whole[2:-1]}"
+            )
+            notes.append(Note(kind="named-value", message=message))
+
+
+def _join(text: str) -> str:
+    return normalise_utterance(text).replace(" ", "")
 
 
 def tolerate(kind: Leniency, message: str, config: DataConfig, notes: list[Note]) -> None:

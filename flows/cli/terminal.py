@@ -16,6 +16,7 @@ from flows.cli.completion import complete_recipes
 from flows.parameters import load_recipe
 from intent_core.errors import ConfigError, DataError, IntentError
 from intent_core.json_logs import writes_json_lines
+from intent_core.recipe.choices import ExportFormat
 from intent_core.recipe.config import PipelineConfig
 
 console = Console()
@@ -51,6 +52,14 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         help="Override one recipe key, e.g. `--set data.utterance_field=text` (repeatable).",
+    ),
+]
+
+RowFormat = Annotated[
+    ExportFormat | None,
+    typer.Option(
+        "--format",
+        help="Format of the rows; default: `data.format` of the recipe, which detects it.",
     ),
 ]
 
@@ -114,12 +123,22 @@ def split_overrides(texts: list[str], option: str = "--set") -> dict[str, str]:
 
 
 def read_config(
-    recipe: str | None, overrides: list[str] | None, max_rejection_rate: float | None
+    recipe: str | None,
+    overrides: list[str] | None,
+    *,
+    max_rejection_rate: float | None = None,
+    row_format: ExportFormat | None = None,
+    field: str | None = None,
 ) -> PipelineConfig:
     """Load the recipe (None: the defaults) with the options of the command line applied."""
-    changes = split_overrides(overrides or [])
-    if max_rejection_rate is not None:
-        changes["data.max_rejection_rate"] = str(max_rejection_rate)
+    options = {
+        "data.max_rejection_rate": max_rejection_rate,
+        "data.format": row_format,
+        # Quoted: the text of an option is not YAML.
+        "data.utterance_field": None if field is None else json.dumps(field),
+    }
+    changes: dict[str, Any] = dict(split_overrides(overrides or []))
+    changes |= {key: value for key, value in options.items() if value is not None}
     return load_recipe(recipe, changes)
 
 

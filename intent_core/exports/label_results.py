@@ -5,6 +5,7 @@ exports, `{"MarkResult": {"annotations": [{"labels": {title: answer}}]}}` in new
 `MarkResult` is JSON text, an object or a list. An answer is found by the title of its question.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -169,6 +170,19 @@ def read_value(value: object, version: int | None) -> GivenAnswer:
     if not isinstance(value, str | None):
         refuse_row("bad-label", f"an answer must be text, not {name_type(value)}")
     return GivenAnswer(value or "", version, slips)
+
+
+def show_answer(value: object) -> str:
+    """Return a model's answer as text, whatever it is: it is scored, not repaired.
+
+    Args:
+        value: the value in a file of answers.
+    """
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str | None):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def read_version(value: object) -> int | None:

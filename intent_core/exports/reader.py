@@ -99,7 +99,7 @@ def read_answer(
         return _EMPTY
     notes: list[Note] = []
     try:
-        row = _fold_keys(row)
+        row = fold_row(row)
         answer = detect_format(row, config).read(row, config, notes)
         for kind, message in slips:
             tolerate(kind, message, config, notes)
@@ -118,18 +118,37 @@ def find_utterance(row: object, config: DataConfig) -> str | None:
     if not isinstance(row, dict):
         return None
     try:
-        row = _fold_keys(row)
+        row = fold_row(row)
         utterance = detect_format(row, config).find_utterance(row, config)
     except RowRefused:
         return None
     return utterance if isinstance(utterance, str) and utterance.strip() else None
 
 
-def _fold_keys(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with its keys, and those of `data`, without invisible characters."""
+def fold_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its keys, and those of `data`, without invisible characters.
+
+    Args:
+        row: one JSON object.
+    """
     row = fold_keys(row)
     data = row.get("data")
     return {**row, "data": fold_keys(data)} if isinstance(data, dict) else row
+
+
+def reject(source: str, row: Row, fault: RowFault) -> Rejection:
+    """Return the rejection of a row.
+
+    Args:
+        source: name of the file.
+        row: the row with its place.
+        fault: why it is rejected.
+    """
+    reason, message = fault
+    raw = row.raw
+    if not raw.isascii() or len(raw) > MAX_RAW:
+        raw = raw[:MAX_RAW].encode("utf-8", "replace").decode("utf-8")
+    return Rejection(source, row.line, row.offset, reason, message, raw)
 
 
 class BlockItems(NamedTuple):
@@ -193,12 +212,7 @@ class BlockReader:
         """Add one object to the items; return its answer, or None if it was rejected."""
         answer = row.fault or read_answer(row.value, self._config, row.slips)
         if isinstance(answer, RowFault):
-            reason, message = answer
-            raw = row.raw
-            if not raw.isascii() or len(raw) > MAX_RAW:
-                raw = raw[:MAX_RAW].encode("utf-8", "replace").decode("utf-8")
-            rejection = Rejection(self.source, row.line, row.offset, reason, message, raw)
-            items.rejections.append(rejection)
+            items.rejections.append(reject(self.source, row, answer))
             return None
         record = Record(
             utterance=answer.utterance,

@@ -71,7 +71,16 @@ class RowAnswer(BaseModel):
 
 
 def read_utterance(fields: object, key: str, notes: list[Note]) -> str:
-    """Return the utterance without the invisible characters that carry no meaning; note them."""
+    """Return the utterance without the invisible characters that carry no meaning; note them.
+
+    Args:
+        fields: the object that contains the utterance.
+        key: the key of the utterance.
+        notes: the notes of the row.
+
+    Raises:
+        RowRefused: there is no utterance, or it is not usable text.
+    """
     if not isinstance(fields, dict):
         refuse_row("no-utterance", f"'data' must be an object, not {name_type(fields)}")
     utterance = fields.get(key)
@@ -108,10 +117,13 @@ def remove_invisible(text: str, what: str, notes: list[Note]) -> str:
 
 
 def refuse_unusable(text: str) -> None:
-    """Reject a row whose utterance or label cannot be stored.
+    """Refuse a text with a NUL character, a surrogate or a byte that is not UTF-8.
 
     Args:
-        text: the utterance or the label.
+        text: an utterance or a label.
+
+    Raises:
+        RowRefused: the text has one.
     """
     match = _UNUSABLE_CHARACTER.search(text)
     if not match:

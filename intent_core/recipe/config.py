@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self, get_args
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from intent_core.language.conversation import DEFAULT_SPEAKERS, Speakers
 from intent_core.language.prompt import DEFAULT_SYSTEM_PROMPT
 from intent_core.recipe.choices import ExportFormat, Leniency, Normalisation, Rule, Stage
 
@@ -50,6 +51,11 @@ class DataConfig(Section):
     template: Annotated[Template | None, Field(exclude_if=lambda template: template is None)] = None
     """Questions of a template that has intent and slots in separate questions, e.g.
     {intent: intent, slots: [city]}. Not set: one question has the calls."""
+    speakers: Annotated[Speakers, Field(exclude_if=lambda names: names == DEFAULT_SPEAKERS)] = (
+        DEFAULT_SPEAKERS
+    )
+    """Names of the speakers in conversations: {user: [...], agent: [...]}. A list replaces the
+    default names. Turns of an agent are never an utterance."""
     stages: tuple[Stage, ...] = ("verify", "check", "label", "system")
     """Order of preference when several stages have an answer; the first one wins."""
     fixed_flag: Literal["prefer", "ignore"] = "prefer"

@@ -14,6 +14,7 @@ from flows.cli.terminal import (
     AsJson,
     Overrides,
     Recipe,
+    RowFormat,
     console,
     print_json,
     read_config,
@@ -25,7 +26,9 @@ from tasks.settings import get_settings
 
 export_app = typer.Typer()
 
-Export = typer.Argument(help="iTAG export, training JSON or JSONL.", autocompletion=complete_files)
+Export = typer.Argument(
+    help="Export: JSON, JSONL, CSV or TSV; gzip or zip.", autocompletion=complete_files
+)
 
 MaxRejectionRate = Annotated[
     float | None,
@@ -61,13 +64,15 @@ def convert(
         ),
     ] = None,
     max_rejection_rate: MaxRejectionRate = None,
+    row_format: RowFormat = None,
     recipe: Recipe = None,
     override: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Convert an iTAG export to training data.
+    """Convert an export to training data.
 
-    Reads both iTAG formats, JSONL and training JSON, gzipped or not. A row that cannot be used is
+    Reads iTAG, Label Studio, doccano, Alpaca and chat rows as JSON, JSONL, CSV or TSV, plain or in
+    gzip or zip. A row that cannot be used is
     rejected with its reason. If more rows are rejected than `--max-rejection-rate` allows, the
     most frequent reasons are printed, and `--out` is not written (exit code 3).
 
@@ -78,7 +83,9 @@ def convert(
     from intent_core.exports.convert import convert_export
 
     with reported("nothing was written"):
-        config = read_config(recipe, override, max_rejection_rate).data
+        config = read_config(
+            recipe, override, max_rejection_rate=max_rejection_rate, row_format=row_format
+        ).data
         with show_progress(export) as on_progress:
             tally = convert_export(
                 export, out, config, rejected=rejected, reported=reports, on_progress=on_progress
@@ -107,6 +114,7 @@ def convert(
 def check(
     export: Annotated[Path, Export],
     max_rejection_rate: MaxRejectionRate = None,
+    row_format: RowFormat = None,
     tokens: Annotated[
         bool, typer.Option(help="Count tokens with the recipe's base model (slower).")
     ] = True,
@@ -136,7 +144,9 @@ def check(
     from intent_core.quality.findings import stop_on_findings
 
     with reported():
-        config = read_config(recipe, override, max_rejection_rate)
+        config = read_config(
+            recipe, override, max_rejection_rate=max_rejection_rate, row_format=row_format
+        )
         with Console(stderr=True).status("checking the export"):
             outcome = check_export(
                 export, config, count_tokens=count_sample_tokens if tokens else None, out=out
@@ -159,13 +169,17 @@ def manifest(
     source: Annotated[
         Path | None,
         typer.Argument(
-            help="File of utterances: text, JSONL, JSON, CSV or a manifest.",
+            help="File of utterances: text, JSON, JSONL, CSV, TSV or an export; gzip or zip.",
             autocompletion=complete_files,
         ),
     ] = None,
     field: Annotated[
-        str, typer.Option(help="Key or column of the utterance, and its key in the manifest.")
-    ] = "instruction",
+        str | None,
+        typer.Option(
+            help="Key or column of the utterance, and its key in the manifest; default: "
+            "`data.utterance_field` of the recipe."
+        ),
+    ] = None,
     rejected: Annotated[
         Path | None,
         typer.Option(
@@ -195,15 +209,18 @@ def manifest(
         ),
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of utterances.")] = 200,
+    row_format: RowFormat = None,
+    recipe: Recipe = None,
+    override: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Write an iTAG input manifest with the next utterances to label.
 
-    Reads a file of utterances. A conversation (`User:` and `Assistant:` turns) becomes one
-    instruction, and duplicates are written once. With `--least-certain`, only the utterances that
-    the served model is least certain of are written. With `--from-predictions`, no file of
-    utterances is needed: the failures of an evaluation are written, then its least certain
-    answers. Both options skip near-duplicates.
+    Reads a file of utterances. A conversation (`User:` and `Agent:` turns; see `data.speakers`)
+    becomes one instruction, and duplicates are written once. With `--least-certain`, only the
+    utterances that the served model is least certain of are written. With `--from-predictions`,
+    no file of utterances is needed: the failures of an evaluation are written, then its least
+    certain answers. Both options skip near-duplicates.
 
     Example:
 
@@ -216,6 +233,7 @@ def manifest(
     from intent_core.files import write_jsonl
 
     with reported():
+        config = read_config(recipe, override, row_format=row_format, field=field).data
         counts: dict[str, int] = {}
         if from_predictions:
             if source or least_certain or not examples:
@@ -226,14 +244,14 @@ def manifest(
         elif source is None:
             raise ConfigError("no input: give a file of utterances, or --from-predictions FILE")
         else:
-            reading = read_utterances(source, field)
+            reading = read_utterances(source, config)
             if rejected:
                 write_jsonl(reading.rejections, rejected)
             chosen = list(reading.utterances)
-            counts = {"rejected": len(reading.rejections), "repeated": reading.num_duplicates}
+            counts = {"rejected": reading.num_rejections, "repeated": reading.num_duplicates}
             if least_certain:
                 chosen = choose_by_asking(get_settings(), reading.utterances, limit)
-        written = write_manifest(chosen, out, field)
+        written = write_manifest(chosen, out, config.utterance_field)
         if as_json:
             print_json({"written": written, **counts})
             return

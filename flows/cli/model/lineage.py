@@ -117,7 +117,7 @@ def forget(
             return
         with Console(stderr=True).status("searching for the text"):
             if row:
-                config = read_config(recipe, override, None).data
+                config = read_config(recipe, override).data
                 forgotten = erase.forget_row(settings, row, config)
             elif utterance:
                 forgotten = erase.forget_utterance(settings, utterance)

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from flows.cli.completion import complete_files
-from flows.cli.terminal import AsJson, console, print_json, reported
+from flows.cli.terminal import (
+    AsJson,
+    Overrides,
+    Recipe,
+    RowFormat,
+    console,
+    print_json,
+    read_config,
+    reported,
+)
 from intent_core.errors import TrackingError
 from tasks.settings import get_settings
 
@@ -70,20 +79,28 @@ def score(
     gold: Annotated[
         Path,
         typer.Option(
-            help="Test set: a JSON array of {instruction, output}.", autocompletion=complete_files
+            help="Test set: labelled rows of any format that `intent convert` reads.",
+            autocompletion=complete_files,
         ),
     ],
     predictions: Annotated[
         Path,
         typer.Option(
-            help="Answers: a JSON array of {instruction, output}.", autocompletion=complete_files
+            help="Answers: rows with the utterance and the answer as `output`, or LLaMA-Factory's "
+            "generated_predictions.jsonl.",
+            autocompletion=complete_files,
         ),
     ],
+    row_format: RowFormat = None,
+    recipe: Recipe = None,
+    override: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Score answers against a test set, without a server.
 
-    Prints the same metrics as an evaluation. A missing answer counts as wrong.
+    Prints the same metrics as an evaluation. A missing answer counts as wrong, and so does an
+    answer that is not a list of calls. `--format` is the format of the test set; that of the
+    answers is detected.
 
     Example:
 
@@ -93,7 +110,9 @@ def score(
     from intent_core.evaluation.score_files import score_files
 
     with reported():
-        report = score_files(gold, predictions)
+        report = score_files(
+            gold, predictions, read_config(recipe, override, row_format=row_format)
+        )
         if as_json:
             print_json(report)
         else:

@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli.terminal import show_counts
 from intent_core.evaluation.metrics import METRICS
 
 
@@ -21,6 +22,14 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
     if report["num_missing_predictions"] > 0:
         console.print(
             f"{report['num_missing_predictions']} utterances without an answer count as wrong"
+        )
+    show_counts(report["rejections"], report["reports"])
+    for reason, count in report["rejected_predictions"].items():
+        console.print(f"  rejected answers {count} x {reason}")
+    if report["num_unscored_predictions"]:
+        console.print(
+            f"{report['num_unscored_predictions']} answers to rejected rows of the test set are "
+            "not scored"
         )
     for reason, count in sorted(report["failures"].items(), key=lambda item: -item[1]):
         console.print(f"  {count:5d} {reason}")

@@ -150,7 +150,7 @@ def is_array(start: bytes) -> bool:
         start: the first bytes of the file.
     """
     body = start.removeprefix(BOM).strip()
-    if not body.startswith(b"[") or body[1:].lstrip()[:1] not in (b"{", b"]", b""):
+    if not body.startswith(b"[") or body[1:].lstrip()[:1] not in (b"{", b"]", b'"', b""):
         return False
     first, _, rest = body.partition(b"\n")
     return not rest or not is_json(first)

@@ -129,6 +129,15 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def refuse_row(reason: RejectionReason, message: str) -> NoReturn:
+    """Refuse the row that is being read.
+
+    Args:
+        reason: the kind of the rejection.
+        message: what is wrong, the value, and what to do.
+
+    Raises:
+        RowRefused: always.
+    """
     raise RowRefused(reason, message)
 
 
@@ -149,6 +158,11 @@ def list_some(names: Iterable[str], limit: int = 10) -> str:
 
 
 def name_type(value: object) -> str:
+    """Name the JSON type of a value for a message.
+
+    Args:
+        value: a parsed JSON value.
+    """
     return _TYPE_NAMES.get(type(value), _OTHER_TYPE)
 
 

@@ -7,10 +7,9 @@ JSON lines, an array, pretty-printed JSON, a table (CSV or TSV) or, for utteranc
 import contextlib
 import csv
 import io
-import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -26,13 +25,21 @@ from intent_core.exports.files.blocks import (
     read_span,
 )
 from intent_core.exports.files.containers import Member, open_members, peek, reading
-from intent_core.exports.files.json_rows import MAX_RAW, Row, RowFault, list_some, shorten
+from intent_core.exports.files.json_rows import (
+    MAX_RAW,
+    Row,
+    RowFault,
+    list_some,
+    parse_line,
+    refuse_cut,
+    shorten,
+)
 from intent_core.exports.files.json_stream import iter_values
-from intent_core.language.conversation import begins_with_speaker, split_line
+from intent_core.language.conversation import Speakers, begins_with_speaker, split_line
 from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.config import DataConfig
 
-_BATCH_ROWS = 500
+_BATCH_ROWS, _BATCH_BYTES = 500, 1 << 20
 _SNIFF_LINES = 20
 _MAX_CELL = 1 << 20
 _SHOWN = 40
@@ -40,6 +47,9 @@ _SHOWN = 40
 _JSON_COLUMNS = {"history", "alternatives", "tags"}
 # An object with one of these is a row, although it contains a list of objects.
 _ROW_KEYS = {"instruction", "messages", "conversations", "conversation", "annotations", "text"}
+_MAX_CONVERSATION = 1 << 20
+_JSON_NAMES = (".json", ".jsonl", ".ndjson", ".manifest")
+_ROW_START = re.compile(rb'\{\s*["}]')
 Kind = Literal["lines", "array", "values", "table", "text"]
 
 
@@ -81,11 +91,43 @@ def read_parts(
                 yield Part(member.name, rows)
 
 
+def iter_rows(
+    path: Path, config: DataConfig, *, with_text: bool = False
+) -> Iterator[tuple[str, Row]]:
+    """Read a file row by row, each with the name of its source.
+
+    Args:
+        path: as for `read_parts`.
+        config: the `data` section of the recipe; it names the columns of a table.
+        with_text: read what is none of these as lines of text, one utterance each.
+
+    Raises:
+        DataError: the file cannot be read, or is none of these.
+    """
+    for source, part in read_parts(path, config, with_text=with_text):
+        rows = _parse_block(part) if isinstance(part, Block) else part.rows
+        yield from ((source, row) for row in rows)
+
+
+def _parse_block(block: Block) -> Iterator[Row]:
+    number, offset = block.line, block.offset
+    cut_at = offset + len(block.content) if block.is_cut else -1
+    for line in io.BytesIO(block.content):
+        if cut_at == offset + len(line):
+            yield refuse_cut(line, number, offset)
+        else:
+            yield from parse_line(line, number, offset)
+        number += 1
+        offset += len(line)
+
+
 def _read_member(member: Member, config: DataConfig, with_text: bool) -> Iterator[Block | RowBatch]:
     stream = member.stream
     start = peek(stream)
     delimiter = _detect_table(start, member.name, config)
     kind = detect_kind(start)
+    if with_text and kind in ("lines", "text"):
+        kind = "text" if _is_text(start, member.name) else "lines"
     if kind in ("array", "values"):
         yield from _batch(_unwrap(iter_values(stream, is_array=kind == "array")))
     elif kind == "lines":
@@ -93,7 +135,7 @@ def _read_member(member: Member, config: DataConfig, with_text: bool) -> Iterato
     elif delimiter:
         yield from _batch(_read_table(stream, delimiter, member.name, config))
     elif with_text:
-        yield from _batch(_read_text(stream, member.name))
+        yield from _batch(_read_text(stream, member.name, config.speakers))
     else:
         raise DataError(_describe_unknown(start, member.name, config))
 
@@ -114,6 +156,17 @@ def detect_kind(start: bytes) -> Kind:
     if not body or body[:1] == b"{" or any(is_json(line) for line in lines):
         return "lines"
     return "text"
+
+
+def _is_text(start: bytes, name: str) -> bool:
+    """Whether a file is text in spite of lines that are JSON by chance, such as `12306`."""
+    body = start.removeprefix(BOM).lstrip()
+    lines = body.splitlines()[:_SNIFF_LINES]
+    if not body or name.lower().removesuffix(".gz").endswith(_JSON_NAMES):
+        return False
+    if _ROW_START.match(body) or any(line[:1] == b"{" and is_json(line) for line in lines):
+        return False
+    return not all(line[:1] in b'"[' and is_json(line) for line in lines if line.strip())
 
 
 def _unwrap(rows: Iterable[Row]) -> Iterator[Row]:
@@ -138,8 +191,9 @@ def _find_wrapped(value: object) -> list[object] | None:
 
 def _detect_table(start: bytes, name: str, config: DataConfig) -> str:
     """The delimiter, if the first line is a header with the utterance's column; else nothing."""
-    header = start.removeprefix(BOM).lstrip(b"\r\n").splitlines()[:1]
-    text = header[0].decode("utf-8", "replace") if header else ""
+    lines = start.removeprefix(BOM).splitlines()
+    header = next((line for line in lines if line.strip(b" \t,;|")), b"")
+    text = header.decode("utf-8", "replace")
     for delimiter in ("\t", ",", ";", "|"):
         columns = _split_header(text, delimiter)
         if _find_column(columns, _name_utterances(config)) and (
@@ -177,12 +231,15 @@ def _find_column(columns: Iterable[str], names: Iterable[str]) -> str:
 
 
 def _batch(rows: Iterable[Row]) -> Iterator[RowBatch]:
-    iterator = iter(rows)
+    batch: list[Row] = []
     offset = 0
-    while batch := list(itertools.islice(iterator, _BATCH_ROWS)):
-        end = batch[-1].offset
-        yield RowBatch(batch, max(end - offset, 0))
-        offset = end
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _BATCH_ROWS or row.offset - offset > _BATCH_BYTES:
+            yield RowBatch(batch, max(row.offset - offset, 0))
+            batch, offset = [], row.offset
+    if batch:
+        yield RowBatch(batch, max(batch[-1].offset - offset, 0))
 
 
 class _Lines:
@@ -279,21 +336,42 @@ def _read_cell(column: str, cell: str) -> object:
     return cell
 
 
-def _read_text(stream: IO[bytes], name: str) -> Iterator[Row]:
+def _read_text(stream: IO[bytes], name: str, speakers: Speakers) -> Iterator[Row]:
     """One utterance per line; lines up to a blank one are one conversation if a speaker starts."""
     lines = _Lines(stream, name)
-    numbered = ((lines.number, *lines.take_raw()) for _ in lines)
-    stripped = ((n, offset, raw.strip().removeprefix("\ufeff")) for n, offset, raw in numbered)
-    for is_filled, group in groupby(stripped, key=lambda line: line[2] != ""):
-        if not is_filled:
-            continue
-        block = list(group)
-        number, offset, first = block[0]
-        if begins_with_speaker(first) and any(len(split_line(line)) < 2 for *_, line in block):
-            whole = "\n".join(line for *_, line in block)
-            yield Row(number, offset, whole[:MAX_RAW], whole)
+    conversation: list[Row] = []
+    is_first, num_characters = True, 0
+    for _ in lines:
+        offset, raw = lines.take_raw()
+        line = raw.strip().removeprefix("\ufeff").strip()
+        row = Row(lines.number, offset, line[:MAX_RAW], line)
+        if not line:
+            yield from _end_conversation(conversation, num_characters, speakers)
+            conversation, num_characters = [], 0
+        elif conversation or (is_first and begins_with_speaker(line, speakers)):
+            num_characters += len(line)
+            if num_characters <= _MAX_CONVERSATION:
+                conversation.append(row)
         else:
-            yield from (Row(n, at, line[:MAX_RAW], line) for n, at, line in block)
+            yield row
+        is_first = not line
+    yield from _end_conversation(conversation, num_characters, speakers)
+
+
+def _end_conversation(lines: list[Row], num_characters: int, speakers: Speakers) -> Iterator[Row]:
+    texts = [str(row.value) for row in lines]
+    if all(len(split_line(text, speakers)) > 1 for text in texts):
+        yield from lines
+        return
+    whole = "\n".join(texts)
+    row = lines[0]._replace(raw=whole[:MAX_RAW], value=whole)
+    if num_characters > _MAX_CONVERSATION:
+        message = (
+            f"the conversation has {num_characters} characters; the maximum is "
+            f"{_MAX_CONVERSATION}: write a blank line after each conversation"
+        )
+        row = row._replace(fault=RowFault(reason="too-long", message=message))
+    yield row
 
 
 def _describe_unknown(start: bytes, name: str, config: DataConfig) -> str:

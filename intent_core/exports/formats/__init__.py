@@ -5,23 +5,37 @@ from typing import Any, NamedTuple
 
 from intent_core.exports.files.json_rows import list_some, refuse_row
 from intent_core.exports.formats.alpaca import (
+    find_alpaca_answer,
     find_alpaca_utterance,
     is_alpaca_row,
     read_alpaca_row,
 )
-from intent_core.exports.formats.chat import find_chat_utterance, is_chat_row, read_chat_row
+from intent_core.exports.formats.chat import (
+    find_chat_answer,
+    find_chat_utterance,
+    is_chat_row,
+    read_chat_row,
+)
 from intent_core.exports.formats.doccano import (
+    find_doccano_answer,
     find_doccano_utterance,
     is_doccano_row,
     read_doccano_row,
 )
-from intent_core.exports.formats.itag import find_itag_utterance, is_itag_row, read_itag_row
+from intent_core.exports.formats.itag import (
+    find_itag_answer,
+    find_itag_utterance,
+    is_itag_row,
+    read_itag_row,
+)
 from intent_core.exports.formats.label_studio import (
+    find_label_studio_answer,
     find_label_studio_utterance,
     is_label_studio_row,
     read_label_studio_row,
 )
 from intent_core.exports.formats.predictions import (
+    find_predicted_answer,
     find_prompt,
     is_prediction_row,
     read_prediction_row,
@@ -41,15 +55,37 @@ class Format(NamedTuple):
     """Read a row and append to the notes. Raises `RowRefused`."""
     find_utterance: Callable[[Mapping[str, Any], DataConfig], object]
     """Return what is to be labelled, whether or not the row has a label. Raises `RowRefused`."""
+    find_answer: Callable[[Mapping[str, Any], DataConfig], str]
+    """Return the text of an answer that is scored, without repairs. Raises `RowRefused`."""
+    is_prepared: bool = False
+    """Whether the rows are from a labelling task, which has its conversations in final form."""
 
 
 FORMATS = (
-    Format("label-studio", is_label_studio_row, read_label_studio_row, find_label_studio_utterance),
-    Format("itag", is_itag_row, read_itag_row, find_itag_utterance),
-    Format("predictions", is_prediction_row, read_prediction_row, find_prompt),
-    Format("alpaca", is_alpaca_row, read_alpaca_row, find_alpaca_utterance),
-    Format("chat", is_chat_row, read_chat_row, find_chat_utterance),
-    Format("doccano", is_doccano_row, read_doccano_row, find_doccano_utterance),
+    Format(
+        "label-studio",
+        is_label_studio_row,
+        read_label_studio_row,
+        find_label_studio_utterance,
+        find_label_studio_answer,
+        is_prepared=True,
+    ),
+    Format(
+        "itag",
+        is_itag_row,
+        read_itag_row,
+        find_itag_utterance,
+        find_itag_answer,
+        is_prepared=True,
+    ),
+    Format(
+        "predictions", is_prediction_row, read_prediction_row, find_prompt, find_predicted_answer
+    ),
+    Format("alpaca", is_alpaca_row, read_alpaca_row, find_alpaca_utterance, find_alpaca_answer),
+    Format("chat", is_chat_row, read_chat_row, find_chat_utterance, find_chat_answer),
+    Format(
+        "doccano", is_doccano_row, read_doccano_row, find_doccano_utterance, find_doccano_answer
+    ),
 )
 """A row is read with the first format that detects it, unless `data.format` names one."""
 

@@ -16,7 +16,7 @@ from intent_core.exports.files.json_rows import (
     refuse_row,
     shorten,
 )
-from intent_core.exports.label_results import GivenAnswer, StageAnswers, read_value
+from intent_core.exports.label_results import GivenAnswer, StageAnswers, read_value, show_answer
 from intent_core.exports.row_answer import (
     Note,
     RowAnswer,
@@ -69,6 +69,15 @@ def find_alpaca_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
     question = "\n".join(part for part in parts if part.strip())
     history = list(_read_history(row.get("history")))
     return join_turns([*history, question]) if history else question
+
+
+def find_alpaca_answer(row: Mapping[str, Any], config: DataConfig) -> str:
+    """Return the text of the label, or of `predict` where a model's answers are called so."""
+    key = _choose_key(row, config.question_title, "output")
+    key = key if key in row else "predict"
+    if key not in row:
+        refuse_row("unlabelled", f"the row has no 'output'; it has {list_some(row)}")
+    return show_answer(row[key])
 
 
 def _choose_key(row: Mapping[str, Any], named: str, usual: str) -> str:

@@ -16,10 +16,12 @@ from intent_core.exports.row_answer import (
     finish_answer,
     read_utterance,
 )
-from intent_core.language.conversation import AGENTS, USERS, join_turns
+from intent_core.language.conversation import Speakers, join_turns
 from intent_core.recipe.config import DataConfig
 
 _KEYS = ("messages", "conversations", "conversation")
+# The formats' own names, whatever `data.speakers` is.
+_ROLES = {"user": "user", "human": "user", "assistant": "agent", "gpt": "agent"}
 _IGNORED = {"system", "developer", "tool", "function", "observation", "function_call", "tool_call"}
 
 
@@ -33,8 +35,24 @@ def is_chat_row(row: Mapping[str, Any]) -> bool:
 
 
 def read_chat_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
-    turns = _read_turns(row)
+    turns = _read_turns(row, config)
     utterance = read_utterance({"instruction": _join_user(turns)}, "instruction", notes)
+    answers = StageAnswers([GivenAnswer(_find_last_answer(turns), None)], [], [])
+    given = choose_answer(answers, config, notes)
+    return finish_answer(utterance, given, "given", config, notes)
+
+
+def find_chat_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
+    """Return the user's turns of a conversation, joined."""
+    return _join_user(_read_turns(row, config))
+
+
+def find_chat_answer(row: Mapping[str, Any], config: DataConfig) -> str:
+    """Return the assistant's turn after the user's last one."""
+    return _find_last_answer(_read_turns(row, config))
+
+
+def _find_last_answer(turns: list[_Turn]) -> str:
     last_user = max((n for n, turn in enumerate(turns) if turn.is_user), default=-1)
     answers = [turn.text for turn in turns[last_user + 1 :] if not turn.is_user]
     if not answers:
@@ -43,20 +61,14 @@ def read_chat_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note])
             "the conversation has no turn of the assistant after the user's last one: its text is "
             "the label",
         )
-    given = choose_answer(StageAnswers([GivenAnswer(answers[-1], None)], [], []), config, notes)
-    return finish_answer(utterance, given, "given", config, notes)
-
-
-def find_chat_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
-    """Return the user's turns of a conversation, joined."""
-    return _join_user(_read_turns(row))
+    return answers[-1]
 
 
 def _join_user(turns: list[_Turn]) -> str:
     return join_turns(line for turn in turns if turn.is_user for line in turn.text.splitlines())
 
 
-def _read_turns(row: Mapping[str, Any]) -> list[_Turn]:
+def _read_turns(row: Mapping[str, Any], config: DataConfig) -> list[_Turn]:
     messages = next((row[key] for key in _KEYS if isinstance(row.get(key), list)), None)
     if messages is None:
         refuse_row(
@@ -64,22 +76,25 @@ def _read_turns(row: Mapping[str, Any]) -> list[_Turn]:
             f"the row has no list of messages under 'messages'; it has {list_some(row) or 'no key'}"
             ". Check data.format",
         )
-    return [turn for message in messages if (turn := _read_turn(message)) is not None]
+    turns = (_read_turn(message, config.speakers) for message in messages)
+    return [turn for turn in turns if turn is not None]
 
 
-def _read_turn(message: object) -> _Turn | None:
+def _read_turn(message: object, speakers: Speakers) -> _Turn | None:
     if not isinstance(message, dict):
         refuse_row("not-an-object", f"a message must be an object, not {name_type(message)}")
     role = message.get("role", message.get("from"))
     if not isinstance(role, str):
         refuse_row("no-utterance", "a message has no 'role' (or 'from') that names the speaker")
     speaker = role.strip().casefold()
-    if speaker in _IGNORED:
+    known = speakers.find_role(speaker) or _ROLES.get(speaker)
+    if known is None and speaker in _IGNORED:
         return None
-    if speaker not in USERS | AGENTS:
+    if known is None:
         refuse_row(
             "no-utterance",
-            f"the speaker {shorten(role)} is not known: use 'user' or 'assistant'",
+            f"the speaker {shorten(role)} is not known: add it to data.speakers.user or "
+            "data.speakers.agent",
         )
     content = message.get("content", message.get("value"))
     parts = content if isinstance(content, list) else [content]
@@ -87,4 +102,4 @@ def _read_turn(message: object) -> _Turn | None:
     wrong = next((text for text in texts if not isinstance(text, str | None)), None)
     if wrong is not None:
         refuse_row("no-utterance", f"a message must be text, not {name_type(wrong)}")
-    return _Turn(speaker in USERS, "\n".join(text for text in texts if text))
+    return _Turn(known == "user", "\n".join(text for text in texts if text))

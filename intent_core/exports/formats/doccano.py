@@ -23,6 +23,22 @@ def is_doccano_row(row: Mapping[str, Any]) -> bool:
 
 def read_doccano_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
     utterance = read_utterance(row, "text", notes)
+    answers = StageAnswers([join_choices(_read_labels(row))], [], [])
+    given = choose_answer(answers, config, notes)
+    return finish_answer(utterance, given, "given", config, notes)
+
+
+def find_doccano_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
+    """Return the text of a row."""
+    return row.get("text")
+
+
+def find_doccano_answer(row: Mapping[str, Any], config: DataConfig) -> str:
+    """Return the labels of a row as calls."""
+    return join_choices(_read_labels(row)).text
+
+
+def _read_labels(row: Mapping[str, Any]) -> list[str]:
     key = next((key for key in _LABELS if key in row), _LABELS[0])
     labels = row.get(key) or []
     labels = [labels] if isinstance(labels, str) else labels
@@ -32,11 +48,4 @@ def read_doccano_row(row: Mapping[str, Any], config: DataConfig, notes: list[Not
             f"{key!r} marks spans of text (entities), not intents. Label the call of each "
             "utterance, or its intent, as text",
         )
-    answer = join_choices(labels)
-    given = choose_answer(StageAnswers([answer], [], []), config, notes)
-    return finish_answer(utterance, given, "given", config, notes)
-
-
-def find_doccano_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
-    """Return the text of a row."""
-    return row.get("text")
+    return labels

@@ -5,7 +5,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from intent_core.exports.files.json_rows import RowRefused, list_some, refuse_row, shorten
+from intent_core.exports.files.json_rows import (
+    RowRefused,
+    list_some,
+    name_type,
+    refuse_row,
+    shorten,
+)
 from intent_core.exports.label_repair import canonicalise_label
 from intent_core.exports.label_results import (
     GivenAnswer,
@@ -49,7 +55,21 @@ def read_itag_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note])
 def find_itag_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
     """Return what is to be labelled: the text in `data`."""
     data = row.get("data")
-    return data.get(config.utterance_field) if isinstance(data, dict) else None
+    if not isinstance(data, dict):
+        refuse_row("no-utterance", f"'data' must be an object, not {name_type(data)}")
+    if config.utterance_field not in data:
+        refuse_row(
+            "no-utterance",
+            f"the row has no key {config.utterance_field!r} under 'data'; it has "
+            f"{list_some(data) or 'nothing'}. Set data.utterance_field to the key of the utterance",
+        )
+    return data[config.utterance_field]
+
+
+def find_itag_answer(row: Mapping[str, Any], config: DataConfig) -> str:
+    """Return the answer of the latest job, from its preferred stage."""
+    stage, answers = _choose_stage(_choose_job(row, config, []), config, [])
+    return choose_answer(answers, config, [], stage).text
 
 
 @functools.lru_cache(maxsize=256)

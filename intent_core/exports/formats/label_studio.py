@@ -7,7 +7,7 @@ questions (`from_name`) of an intent and its slots, where they are several.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from intent_core.exports.files.json_rows import name_type, refuse_row, shorten
+from intent_core.exports.files.json_rows import list_some, name_type, refuse_row, shorten
 from intent_core.exports.label_results import (
     GivenAnswer,
     QuestionAnswer,
@@ -37,15 +37,7 @@ def read_label_studio_row(
 ) -> RowAnswer:
     fields = _read_fields(row)
     utterance = read_utterance(fields, _find_key(fields, config), notes)
-    answers = [
-        answer
-        for annotation in _list_annotations(row)
-        if isinstance(annotation, dict) and not annotation.get("was_cancelled")
-        for answer in _read_results(annotation.get("result"))
-    ]
-    if not answers:
-        refuse_row("unlabelled", "the task has no annotation: label it, then export again")
-    given = choose_answer(StageAnswers(_choose_question(answers, config), [], []), config, notes)
+    given = choose_answer(_read_answers(row, config), config, notes)
     answer = finish_answer(utterance, given, "given", config, notes)
     return answer.model_copy(update={"tags": pick_tags(fields, config.tag_fields)})
 
@@ -53,7 +45,20 @@ def read_label_studio_row(
 def find_label_studio_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
     """Return the text of a task."""
     fields = _read_fields(row)
-    return fields.get(_find_key(fields, config))
+    key = _find_key(fields, config)
+    if key not in fields:
+        there = list_some(fields) or "nothing"
+        refuse_row(
+            "no-utterance",
+            f"the task has no key {key!r} under 'data'; it has {there}. Set data.utterance_field "
+            "to the key of the utterance",
+        )
+    return fields[key]
+
+
+def find_label_studio_answer(row: Mapping[str, Any], config: DataConfig) -> str:
+    """Return the answer that the annotations give."""
+    return choose_answer(_read_answers(row, config), config, []).text
 
 
 def _read_fields(row: Mapping[str, Any]) -> dict[str, object]:
@@ -66,9 +71,17 @@ def _read_fields(row: Mapping[str, Any]) -> dict[str, object]:
     return fields
 
 
-def _list_annotations(row: Mapping[str, Any]) -> list[Any]:
+def _read_answers(row: Mapping[str, Any], config: DataConfig) -> StageAnswers:
     annotations = row.get("annotations")
-    return annotations if isinstance(annotations, list) else []
+    answers = [
+        answer
+        for annotation in (annotations if isinstance(annotations, list) else ())
+        if isinstance(annotation, dict) and not annotation.get("was_cancelled")
+        for answer in _read_results(annotation.get("result"))
+    ]
+    if not answers:
+        refuse_row("unlabelled", "the task has no annotation: label it, then export again")
+    return StageAnswers(_choose_question(answers, config), [], [])
 
 
 def _find_key(fields: Mapping[str, object], config: DataConfig) -> str:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from intent_core.exports.label_results import StageAnswers, read_value
+from intent_core.exports.files.json_rows import list_some, refuse_row
+from intent_core.exports.label_results import StageAnswers, read_value, show_answer
 from intent_core.exports.row_answer import (
     Note,
     RowAnswer,
@@ -37,6 +38,15 @@ def read_prediction_row(row: Mapping[str, Any], config: DataConfig, notes: list[
 def find_prompt(row: Mapping[str, Any], config: DataConfig) -> object:
     """Return the user's turn of a prompt; a prompt without a chat template as it is."""
     prompt = row.get("prompt")
+    if prompt is None:
+        refuse_row("no-utterance", f"the row has no 'prompt'; it has {list_some(row) or 'nothing'}")
     if isinstance(prompt, str) and (turn := _USER_TURN.match(prompt)):
         return turn[1].strip()
     return prompt
+
+
+def find_predicted_answer(row: Mapping[str, Any], config: DataConfig) -> str:
+    """Return what the model answered: `predict`."""
+    if "predict" not in row:
+        refuse_row("unlabelled", f"the row has no 'predict'; it has {list_some(row)}")
+    return show_answer(row["predict"])

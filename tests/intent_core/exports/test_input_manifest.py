@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from intent_core.errors import DataError
 from intent_core.exports.input_manifest import UtteranceReading, read_utterances, write_manifest
+from intent_core.language.invisible import strip_invisible
 from intent_core.language.utterances import normalise_utterance
+from intent_core.recipe.config import DataConfig
 from tests.support.builders.conversations import (
     CHINESE,
     CHINESE_INSTRUCTION,
@@ -105,23 +107,23 @@ def test_a_short_row_and_its_line(tmp_path: Path) -> None:
     reading = read(tmp_path, 'id,instruction\n1,"a\nb"\n\n"2\n"\n3,c\n', "a.csv")
     assert reading.utterances == ("a\nb", "c")
     [bad] = reading.rejections
-    assert (bad.line, bad.raw) == (5, '"2\n"\n')
+    assert (bad.line, bad.raw) == (5, '"2\n"')
     assert bad.reason.startswith("empty")
 
 
 def test_a_table_that_is_none_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a column 'instruction'; its columns are 'id', 'text'"):
+    with pytest.raises(DataError, match=r"no column 'instruction' \(it has 'id', 'text'\)"):
         read(tmp_path, "id,text\n1,a\n", "a.csv")
-    with pytest.raises(DataError, match=r"a\.csv:3: unexpected end of data: correct the quotes"):
+    with pytest.raises(DataError, match=r"a\.csv:3: .*unexpected end of data.*Close the quotes"):
         read(tmp_path, 'instruction\na\n"b\nc\nd\n', "a.csv")
 
 
 def test_the_field_is_a_parameter(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a"}\n{"data": {"text": "b"}, "text": "c"}\n{"instruction": "d"}\n')
-    reading = read_utterances(path, "text")
-    assert reading.utterances == ("a", "b")
-    assert refused(reading) == [(3, "the row has no key 'text'; it has 'instruction'")]
+    reading = read_utterances(path, DataConfig(utterance_field="text"))
+    assert reading.utterances == ("a", "b", "d")
+    assert not reading.rejections
     write_manifest(["a"], path, "text")
     assert path.read_text() == '{"data":{"text":"a"}}\n'
 
@@ -141,9 +143,9 @@ def test_a_chat_log_becomes_the_users_turns(tmp_path: Path) -> None:
     assert reading.utterances == (ENGLISH_INSTRUCTION,)
     assert refused(reading) == [
         (2, "empty, or a conversation without a turn of the user"),
-        (3, "a message must be an object with 'role' and 'content'"),
-        (4, "an utterance must be text, not null"),
-        (5, "an utterance must be text, not a number or boolean"),
+        (3, "a message must be an object, not a number or boolean"),
+        (4, "empty, or a conversation without a turn of the user"),
+        (5, "a message must be text, not a number or boolean"),
     ]
 
 
@@ -157,26 +159,26 @@ def test_conversations_are_flattened_except_in_a_manifest(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        ("{", "not JSON: "),
-        ("[" * 100_000, "not JSON: "),
-        ("9" * 5000, "not JSON: "),
+        ("{", "the row is not valid JSON: "),
+        ("[" * 100_000, "the row is nested too deeply"),
+        ("9" * 5000, "a row must be text or an object, not a number or boolean"),
         ("7", "a row must be text or an object, not a number or boolean"),
         ("[]", "a row must be text or an object, not an array"),
         ("null", "a row must be text or an object, not null"),
-        ("{}", "the row has no key 'instruction'; it has nothing"),
-        (r'{"\ud800": 1, "b": 2}', r"the row has no key 'instruction'; it has '\ud800', 'b'"),
-        ('{"data": {"text": "a"}}', "the row has no key 'instruction'; it has 'text'"),
+        ("{}", "the row has neither 'data' nor 'instruction'; it has no key. "),
         (
-            '{"data": "a", "messages": "b"}',
-            "the row has no key 'instruction'; it has 'data', 'messages'",
+            r'{"\ud800": 1, "b": 2}',
+            r"the row has neither 'data' nor 'instruction'; it has '\ud800', 'b'",
         ),
+        ('{"data": {"text": "a"}}', "the row has no key 'instruction' under 'data'; it has 'text'"),
+        ('{"data": "a", "messages": "b"}', "'data' must be an object, not text"),
         ('{"instruction": 7}', "an utterance must be text, not a number or boolean"),
         ('{"data": {"instruction": null}}', "an utterance must be text, not null"),
         ('{"data": {"instruction": " \\n"}}', "empty"),
         ('""', "empty"),
         ('"Assistant: hi"', "empty, or a conversation without a turn of the user"),
-        (r'"a\u0000b"', "the utterance contains a NUL character or an unpaired UTF-16"),
-        (r'{"instruction": "a\ud800"}', "the utterance contains a NUL character or an unpaired"),
+        (r'"a\u0000b"', r"'a\x00b' contains a NUL character or an unpaired UTF-16"),
+        (r'{"instruction": "a\ud800"}', r"'a\ud800' contains a NUL character or an unpaired"),
     ],
 )
 def test_a_bad_row_costs_no_other(tmp_path: Path, bad: str, reason: str) -> None:
@@ -201,7 +203,7 @@ def test_an_array_keeps_what_comes_before_a_fault(tmp_path: Path) -> None:
     reading = read(tmp_path, "\n" + json.dumps(rows, indent=1)[:-10], "a.json")
     assert reading.utterances == ("a", "b")
     assert [one.line for one in reading.rejections] == [4, 8]
-    assert reading.rejections[1].reason.startswith("not JSON from here on: ")
+    assert reading.rejections[1].reason.startswith("the file ends inside this row ")
     assert reading.rejections[1].raw == '{\n  "instruction"'
 
 
@@ -226,13 +228,19 @@ def test_a_file_without_utterances_is_an_error(tmp_path: Path, name: str, conten
         read(tmp_path, content, name)
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["a\n你好".encode("gb18030"), b"a\n\xed\xa0\x80", "a\n你".encode("utf-16") + b"\x00"],
-)
-def test_another_encoding_is_an_error(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(DataError, match=r"a\.txt:2 is not UTF-8: save the file as UTF-8"):
-        read(tmp_path, content)
+@pytest.mark.parametrize("content", ["a\n你好".encode("gb18030"), b"a\n\xed\xa0\x80"])
+def test_a_line_in_another_encoding_is_rejected(tmp_path: Path, content: bytes) -> None:
+    reading = read(tmp_path, content)
+    assert reading.utterances == ("a",)
+    [(line, reason)] = refused(reading)
+    assert (line, reason.endswith("is not UTF-8: save the file as UTF-8")) == (2, True)
+    with pytest.raises(DataError, match=r"line 1: .* is not UTF-8: save the file as UTF-8"):
+        read(tmp_path, content.removeprefix(b"a\n"))
+
+
+def test_damaged_utf_16_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.txt is damaged UTF-16 .*Save it as UTF-8"):
+        read(tmp_path, "a\n你".encode("utf-16") + b"\x00")
 
 
 def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
@@ -264,7 +272,7 @@ def test_what_cannot_be_labelled_is_not_written(tmp_path: Path, bad: str) -> Non
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 UTTERANCES = st.lists(
-    TEXTS.filter(str.strip) | st.sampled_from([ENGLISH, CHINESE]),
+    TEXTS.filter(lambda text: strip_invisible(text).strip()) | st.sampled_from([ENGLISH, CHINESE]),
     unique_by=normalise_utterance,
     min_size=1,
     max_size=5,

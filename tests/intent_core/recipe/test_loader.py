@@ -115,3 +115,13 @@ def test_fingerprints_name_content() -> None:
     assert fingerprint(one) != fingerprint(load_config(None, ["train.seed=1"]))
     assert fingerprint("a", "b") != fingerprint("ab")
     assert len(fingerprint(one)) == 16
+
+
+def test_the_usual_speakers_are_not_part_of_a_recipes_name() -> None:
+    usual = PipelineConfig()
+    assert "speakers" not in usual.model_dump(mode="json")["data"]
+    named = load_config(None, ["data.speakers.user=[Kunde]"])
+    assert named.model_dump(mode="json")["data"]["speakers"]["user"] == ["Kunde"]
+    assert PipelineConfig.model_validate(named.model_dump(mode="json")) == named
+    with pytest.raises(ConfigError, match=r"data\.speakers: 'agent' is a user and an agent"):
+        load_config(None, ["data.speakers.user=[Agent]"])

@@ -114,7 +114,7 @@ def test_a_lock_says_more_than_silence(scene: Scene, tmp_path: Path) -> None:
     kinds = [scene.read(run).state_type for run in (alive, dead, elsewhere)]
     assert kinds == [StateType.RUNNING, StateType.CRASHED, StateType.RUNNING]
     state = scene.read(dead).state
-    assert state is not None and "the process of this machine" in str(state.message)
+    assert state is not None and "process on this machine is gone" in str(state.message)
 
 
 def test_a_run_of_another_flow_is_ignored(scene: Scene) -> None:

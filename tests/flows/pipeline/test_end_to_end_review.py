@@ -52,7 +52,7 @@ def test_mlflow_down_stops_no_promotion_and_the_next_run_records_it(
     another_verdict = "gate.max_regression=0.29"
     nowhere = f"http://127.0.0.1:{closed_port}"
     done = run_walk(walk, another_verdict, INTENT_MLFLOW_URL=nowhere)
-    assert done.stderr.count("Trying again") >= len(platform.retry_delays_s)
+    assert done.stderr.count("Retrying") >= len(platform.retry_delays_s)
     assert "could not record the run in MLflow" in done.stderr
     assert f"MLflow at {nowhere} failed" in done.stderr
     outcome = outcome_of(done)

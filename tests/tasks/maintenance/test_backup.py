@@ -305,7 +305,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(tmp_path / "state.tar.gz")
     assert "MB" in intent("one", "backup", path)
     told = intent("two", "restore", path)
-    assert "bring the folder `secrets`" in told and "INTENT_HOME" in told
+    assert "copy the folder `secrets`" in told and "INTENT_HOME" in told
     assert read_state(tmp_path / "two") == {"old"}
     assert "--replace" in intent("two", "restore", path, code=2)
     assert "no backup at" in intent("three", "restore", str(tmp_path / "none"), code=3)

@@ -172,11 +172,11 @@ def test_a_half_written_folder_goes_unless_its_upload_is_new(s3: Settings, serve
     store.put(f"{NAME}/weights", b"x")
     store.put(f"{OTHER}/weights", b"a base model that somebody has put there")
     store.put("models/intent-ba9876543210/manifest.json", b"{}")
-    time.sleep(1.1)
-    old = s3.model_copy(update={"left_after_hours": 1 / 3600})
+    time.sleep(3.1)
+    old = s3.model_copy(update={"left_after_hours": 3 / 3600})
     begin_parts(server)(f"upkeep/{NAME}/more")
     assert look(old, "half-written") == []  # an upload is still in progress
-    time.sleep(1.1)
+    time.sleep(3.1)
     assert look(s3, "half-written") == []
     (found,) = look(old, "half-written")
     assert found.outcome == "repaired" and NAME in found.what

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 
@@ -27,6 +28,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [n for n in os.environ if n.startswith(("INTENT_", "PREFECT_", "MLFLOW_"))]:
         del os.environ[name]
+    # A busy machine draws examples slowly; that is not a fault of the test.
+    hypothesis.settings.register_profile(
+        "any-speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any-speed")
     home = Path(tempfile.mkdtemp(prefix="intent-test-"))
     prefect, mlflow, gateway = free_ports(3)
     os.environ.update(

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
+import orjson
+
 from intent_core.errors import DataError
 from intent_core.exports.files.blocks import (
     BOM,
@@ -49,6 +51,9 @@ _JSON_COLUMNS = {"history", "alternatives", "tags"}
 _ROW_KEYS = {"instruction", "messages", "conversations", "conversation", "annotations", "text"}
 _MAX_CONVERSATION = 1 << 20
 _JSON_NAMES = (".json", ".jsonl", ".ndjson", ".manifest")
+_WRAPPER = re.compile(
+    rb'\{\s*"(?!instruction"|messages"|conversations?"|annotations"|text")[^"]{1,64}"\s*:\s*\[\s*\{'
+)
 _ROW_START = re.compile(rb'\{\s*["}]')
 Kind = Literal["lines", "array", "values", "table", "text"]
 
@@ -149,13 +154,24 @@ def detect_kind(start: bytes) -> Kind:
     body = start.removeprefix(BOM).lstrip()
     if is_array(start):
         return "array"
-    if is_pretty(body):
+    if is_pretty(body) or _is_wrapper(body):
         return "values"
     lines = body.splitlines()[:_SNIFF_LINES]
     # A broken row among JSON lines is a rejection: one line of JSON is enough.
     if not body or body[:1] == b"{" or any(is_json(line) for line in lines):
         return "lines"
     return "text"
+
+
+def _is_wrapper(body: bytes) -> bool:
+    """Whether a file is one object on one line that wraps a list of rows."""
+    line = body.rstrip()
+    if b"\n" in line or not line.startswith(b"{"):
+        return False
+    # A longer line is not complete yet: its start must do.
+    return bool(_WRAPPER.match(line)) or (
+        is_json(line) and _find_wrapped(orjson.loads(line)) is not None
+    )
 
 
 def _is_text(start: bytes, name: str) -> bool:

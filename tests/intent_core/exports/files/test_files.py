@@ -205,3 +205,24 @@ def test_an_endless_line_costs_a_rejection_not_the_memory(
     assert reading.records[1].byte_offset == len(good) + len(endless) + 2
     at_the_end = read(tmp_path, good, endless)
     assert reasons(at_the_end) == ["too-long"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("more", [{}, {"version": 2, "name": "labels"}])
+def test_an_object_that_wraps_the_rows_is_unwrapped(
+    tmp_path: Path, indent: int | None, more: dict[str, Any]
+) -> None:
+    rows = [{"instruction": f"u{n}", "output": f"f({n})"} for n in range(3)]
+    (tmp_path / "wrapped.json").write_text(json.dumps({**more, "data": rows}, indent=indent))
+    assert outputs(read_export(tmp_path / "wrapped.json", DataConfig())) == [
+        "f(0)",
+        "f(1)",
+        "f(2)",
+    ]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_one_conversation_is_a_row(tmp_path: Path, indent: int | None) -> None:
+    turns = [{"role": "user", "content": "stop"}, {"role": "assistant", "content": "off()"}]
+    (tmp_path / "chat.json").write_text(json.dumps({"messages": turns}, indent=indent))
+    assert outputs(read_export(tmp_path / "chat.json", DataConfig())) == ["off()"]

@@ -44,7 +44,7 @@ def build_dataset(
     *,
     uri: str,
     source: ExportSource,
-    num_rejections: int,
+    rejections: Mapping[str, int],
     external_test: Sequence[Record] | None,
     test_source: ExportSource | None = None,
     forgotten: Sequence[str] = (),
@@ -57,7 +57,7 @@ def build_dataset(
         out_dir: folder to write to; created if missing.
         uri: URI of the dataset, for the manifest.
         source: the export.
-        num_rejections: number of rejected rows, for the manifest.
+        rejections: number of rejected rows by reason, for the manifest.
         external_test: records of a fixed test set. They become the test split unchanged, and their
             utterances are removed from the other splits. None: hold out a part of `records`.
         test_source: the file of the fixed test set.
@@ -100,7 +100,9 @@ def build_dataset(
         splits=written,
         intents=list_intents(parse_calls(e.output) for e in splits["train"]),
         num_records=len(records),
-        num_rejections=num_rejections,
+        num_rejections=sum(rejections.values()),
+        rejections=dict(rejections),
+        max_rejection_rate=config.max_rejection_rate,
         num_duplicates=unique.num_duplicates,
         num_conflicts=len(unique.conflicts),
         num_near_duplicates=placement.num_near_duplicates,

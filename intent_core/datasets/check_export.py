@@ -1,8 +1,9 @@
 """The data check of an export, without a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import orjson
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.datasets.build import describe_suspicions, make_corpus
@@ -14,20 +15,29 @@ from intent_core.datasets.manifest import (
     REJECTIONS_FILE,
     REPORTS_FILE,
 )
+from intent_core.datasets.sample_length import judge_length
 from intent_core.datasets.splits import place_utterances
+from intent_core.exports.files.json_rows import MAX_RAW, RowFault
 from intent_core.exports.reader import read_export
-from intent_core.exports.records import ExportReading, check_rejections
+from intent_core.exports.records import (
+    ExportReading,
+    Record,
+    Rejection,
+    Tally,
+    check_rejections,
+)
 from intent_core.files import write_jsonl
 from intent_core.language.calls import parse_calls
 from intent_core.language.intent_schema import list_intents
+from intent_core.models.base_model import SampleTokens
 from intent_core.quality.coverage import check_quality
 from intent_core.quality.findings import Corpus, Finding, render_findings
 from intent_core.recipe.config import PipelineConfig, TrainConfig
 
 Sample = tuple[str, str]
 """(utterance, output)"""
-TokenCounter = Callable[[list[Sample], TrainConfig], list[int]]
-"""Returns the tokens of each sample, prompt and answer, for the recipe's base model."""
+TokenCounter = Callable[[list[Sample], TrainConfig], SampleTokens]
+"""Counts the tokens of each sample, prompt and answer, for the recipe's base model."""
 
 
 class ExportCheck(BaseModel):
@@ -67,7 +77,14 @@ def check_export(
     reading = read_export(path, config.data)
     check_rejections(reading.tally, path, config.data.max_rejection_rate)
     unique = deduplicate(reading.records, config.data)
-    records = [record for group in unique.kept.values() for record in group]
+    lengths: list[int] = []
+    rejections = reading.rejections
+    if count_tokens:
+        lengths, too_long = _take_out_long(unique, config.train, count_tokens, reading.tally)
+        check_rejections(reading.tally, path, config.data.max_rejection_rate)
+        # First, because the last one of the others may state how many are not listed.
+        rejections = (*too_long, *rejections)
+    records = _list_kept(unique)
     # Do not hold out anything: all utterances are in the training split.
     whole = config.data.model_copy(update={"test_fraction": 0.0, "validation_fraction": 0.0})
     labels = [parse_calls(record.output) for record in records]
@@ -75,18 +92,16 @@ def check_export(
     utterances = [record.utterance for record in records]
     corpus = make_corpus(utterances, labels, unique, placement)
     fixed = config.train.seq_length
-    corpus = corpus._replace(seq_length=None if fixed == "auto" else fixed)
-    if count_tokens:
-        samples = [(record.utterance, record.output) for record in records]
-        corpus = corpus._replace(lengths=count_tokens(samples, config.train))
+    # The lengths include those of rejected samples, because a value for all is recommended.
+    corpus = corpus._replace(seq_length=None if fixed == "auto" else fixed, lengths=lengths)
     findings = check_quality(corpus)
     if out:
-        _write_rows(out, reading, unique, corpus)
+        _write_rows(out, reading, rejections, unique, corpus)
         text = render_findings(findings, f"Data check of {path.name}")
         (out / FINDINGS_FILE).write_text(text, encoding="utf-8")
     return ExportCheck(
         objects=reading.tally.num_objects,
-        records=len(reading.records),
+        records=reading.tally.num_records,
         rejections=reading.tally.num_rejections,
         reasons=dict(reading.tally.reasons),
         reports=dict(reading.tally.reports),
@@ -96,9 +111,51 @@ def check_export(
     )
 
 
-def _write_rows(out: Path, reading: ExportReading, unique: Deduplication, corpus: Corpus) -> None:
+def _list_kept(unique: Deduplication) -> list[Record]:
+    return [record for group in unique.kept.values() for record in group]
+
+
+def _take_out_long(
+    unique: Deduplication, config: TrainConfig, count_tokens: TokenCounter, tally: Tally
+) -> tuple[list[int], list[Rejection]]:
+    """Remove the samples that are too long to be trained; return all lengths and the rejections."""
+    records = _list_kept(unique)
+    tokens = count_tokens([(r.utterance, r.output) for r in records], config)
+    faults = {
+        record: fault
+        for record, num_tokens in zip(records, tokens.counts, strict=True)
+        if (fault := judge_length(num_tokens, config, tokens.positions))
+    }
+    for name, group in list(unique.kept.items()):
+        unique.kept[name] = [record for record in group if record not in faults]
+        if not unique.kept[name]:
+            del unique.kept[name]
+    for record, fault in faults.items():
+        tally.withdraw(fault.reason, f"{record.source}:{record.line}: {fault.message}")
+    return tokens.counts, [_reject(record, fault) for record, fault in faults.items()]
+
+
+def _reject(record: Record, fault: RowFault) -> Rejection:
+    row = orjson.dumps({"instruction": record.utterance, "output": record.output}).decode()
+    return Rejection(
+        source=record.source,
+        line=record.line,
+        byte_offset=record.byte_offset,
+        reason=fault.reason,
+        message=fault.message,
+        raw=row[:MAX_RAW],
+    )
+
+
+def _write_rows(
+    out: Path,
+    reading: ExportReading,
+    rejections: Sequence[Rejection],
+    unique: Deduplication,
+    corpus: Corpus,
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    write_jsonl(reading.rejections, out / REJECTIONS_FILE)
+    write_jsonl(rejections, out / REJECTIONS_FILE)
     write_jsonl(reading.reports, out / REPORTS_FILE)
     write_jsonl(unique.conflicts, out / CONFLICTS_FILE)
     write_jsonl(describe_suspicions(corpus), out / LABEL_ERRORS_FILE)

@@ -68,6 +68,11 @@ class DatasetManifest(BaseModel):
     """Intent schema of the training split."""
     num_records: int
     num_rejections: int
+    rejections: dict[str, int] = {}
+    """Number of rejected rows by reason."""
+    max_rejection_rate: float = 0.05
+    """`data.max_rejection_rate` of the recipe; samples that are too long to be trained also count.
+    """
     num_duplicates: int
     """Number of records that repeat another record."""
     num_conflicts: int

@@ -100,6 +100,13 @@ class Tally(BaseModel):
             place = f"{rejection.source}:{rejection.line}: {rejection.message}"
             self.examples[rejection.reason] = place
 
+    def withdraw(self, reason: RejectionReason, example: str) -> None:
+        """Count a row as rejected that was counted as a record."""
+        self.num_records -= 1
+        self.num_rejections += 1
+        self.reasons[reason] += 1
+        self.examples.setdefault(reason, example)
+
 
 class ExportReading:
     """All records of one export, its first rejections and notes, and the counts of all."""
@@ -142,14 +149,14 @@ def report_notes(record: Record) -> list[RowReport]:
     return [RowReport(*place, note.kind, note.message) for note in record.notes]
 
 
-def check_rejections(tally: Tally, path: Path, max_rate: float) -> None:
+def check_rejections(tally: Tally, path: Path | str, max_rate: float) -> None:
     """Raise an error if too many rows were rejected.
 
     Rows that the erasure list excludes do not count.
 
     Args:
         tally: the counts of the export.
-        path: the export, for the message.
+        path: path or URI of the export, for the message.
         max_rate: maximum fraction of rejected rows, 0 to 1.
 
     Raises:
@@ -161,7 +168,7 @@ def check_rejections(tally: Tally, path: Path, max_rate: float) -> None:
     if rate <= max_rate:
         return
     listed = [
-        f"  {count} x {reason}, e.g. {tally.examples[reason]}"
+        f"  {count} x {reason}{_cite(tally, reason)}"
         for reason, count in tally.reasons.most_common(MOST_REASONS)
         if reason != "forgotten"
     ]
@@ -171,3 +178,7 @@ def check_rejections(tally: Tally, path: Path, max_rate: float) -> None:
         "Correct these rows in the labelling task and export again, or raise "
         "data.max_rejection_rate."
     )
+
+
+def _cite(tally: Tally, reason: str) -> str:
+    return f", e.g. {tally.examples[reason]}" if reason in tally.examples else ""

@@ -3,6 +3,7 @@ the tokens of samples with their tokenizers."""
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,13 @@ from typing import Any, NamedTuple
 
 from intent_core.errors import ConfigError
 from intent_core.files import file_lock
-from intent_core.language.prompt import encode_completion, encode_prompt, find_end_token
+from intent_core.language.prompt import (
+    ChatTokenizer,
+    encode_completion,
+    encode_prompt,
+    find_end_token,
+)
+from intent_core.models.tokenizer_cache import LightTokenizer, load_tokenizer, name_copy
 from intent_core.recipe.config import TrainConfig
 
 EMBEDDED = "smollm2-135m-instruct"
@@ -27,6 +34,14 @@ class BaseModelSource(NamedTuple):
     name: str
     path: Path
     digest: str
+
+
+class SampleTokens(NamedTuple):
+    """The number of tokens of each sample, and the maximum that the base model supports."""
+
+    counts: list[int]
+    positions: int | None
+    """None: not stated."""
 
 
 def locate_base_model(name: str) -> BaseModelSource:
@@ -109,33 +124,49 @@ def read_licence(source: BaseModelSource) -> str:
 
 
 def count_tokens(
-    samples: Iterable[tuple[str, str]], config: TrainConfig, base_model: Path
-) -> list[int]:
+    samples: Iterable[tuple[str, str]], config: TrainConfig, base: BaseModelSource, cache_dir: Path
+) -> SampleTokens:
     """Return the number of tokens of each sample in training: prompt, answer and end token.
 
     Args:
         samples: pairs of utterance and output.
         config: the `train` section of the recipe.
-        base_model: a GGUF file or a model folder.
+        base: the base model.
+        cache_dir: folder for converted tokenizers.
 
     Raises:
         ConfigError: the model has no usable chat template.
     """
-    tokenizer = _load_tokenizer(base_model)
+    tokenizer, positions = _open_tokenizer(base, cache_dir)
     end = find_end_token(tokenizer, config.system_prompt)
-    return [
+    counts = [
         len(encode_prompt(tokenizer, config.system_prompt, utterance))
         + len(encode_completion(tokenizer, output, end))
         for utterance, output in samples
     ]
+    return SampleTokens(counts, positions)
 
 
-def _load_tokenizer(path: Path) -> Any:
+def _open_tokenizer(base: BaseModelSource, cache_dir: Path) -> tuple[ChatTokenizer, int | None]:
+    """Return the tokenizer, and the maximum tokens that the model supports."""
+    if base.path.is_file():
+        content = load_tokenizer(base.path, cache_dir / name_copy(base.digest))
+        return LightTokenizer(content), content.positions
     from transformers import AutoTokenizer
 
-    if path.is_dir():
-        return AutoTokenizer.from_pretrained(path)
-    return AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base.path)
+    return tokenizer, read_positions(base.path)
+
+
+def read_positions(folder: Path) -> int | None:
+    """Return the maximum tokens that a base model supports; None if it does not state them.
+
+    Args:
+        folder: the model in transformers format.
+    """
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    positions = settings.get("max_position_embeddings")
+    return positions if isinstance(positions, int) else None
 
 
 def _dequantise(gguf: Path, target: Path) -> None:

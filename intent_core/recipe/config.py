@@ -115,8 +115,8 @@ class TrainConfig(Section):
     """Sets the samples per step as the PAI guide does: devices x per_device_train_batch_size x this
     value. Not set: derived from `global_batch_size`."""
     seq_length: Annotated[int, Field(ge=16, le=32768)] | Literal["auto"] = 128
-    """Maximum tokens of a sample; a longer sample stops the run before training. `auto`: the
-    smallest power of two that fits all samples."""
+    """Maximum tokens of a sample; a longer sample is rejected and not trained. `auto`: the smallest
+    power of two that fits all samples that the base model supports."""
     lora_dim: Annotated[int, Field(ge=0, le=512)] = 32
     """Rank of the adapters; ignored with `full`."""
     lora_alpha: Annotated[int, Field(ge=0)] = 32

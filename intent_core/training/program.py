@@ -11,13 +11,22 @@ import torch
 from transformers import AutoTokenizer, EarlyStoppingCallback, set_seed
 
 from intent_core.datasets.manifest import read_split
+from intent_core.datasets.splits import SplitName
 from intent_core.errors import ConfigError, DataError, TrainingError
 from intent_core.files import write_atomically
 from intent_core.language.prompt import encode_completion, encode_prompt, find_end_token
-from intent_core.models.base_model import unpack_base_model
+from intent_core.models.base_model import read_positions, unpack_base_model
 from intent_core.recipe.batch_size import BatchPlan, plan_batches, recommend_seq_length
 from intent_core.recipe.config import TrainConfig
 from intent_core.training.callbacks import JudgeLastStep, ProgressWriter, StopOnSignal
+from intent_core.training.long_samples import (
+    LongSample,
+    Sample,
+    check_long,
+    find_long,
+    place_in_export,
+    write_long,
+)
 from intent_core.training.methods import compute_dtype, device_name, prepare_model
 from intent_core.training.packed_attention import isolates_samples
 from intent_core.training.packing import (
@@ -32,6 +41,7 @@ from intent_core.training.protocol import (
     FAULT_FILE,
     RESULT_FILE,
     TENSORBOARD_FOLDER,
+    TOO_LONG_FILE,
     Progress,
     TrainingJob,
     TrainingResult,
@@ -54,10 +64,11 @@ _LOW_LOSS = 0.5
 
 
 class Splits(NamedTuple):
-    """The encoded samples of a run."""
+    """The encoded samples of a run, and those that are too long to be trained."""
 
     train: list[EncodedExample]
     validation: list[EncodedExample]
+    too_long: list[LongSample]
 
     @property
     def longest(self) -> int:
@@ -84,7 +95,9 @@ def run(job: TrainingJob) -> TrainingResult:
     base = unpack_base_model(source, job.cache_dir)
     tokenizer = AutoTokenizer.from_pretrained(base)
     preflight(base, tokenizer, config)
-    splits = encode_splits(tokenizer, job)
+    splits = encode_splits(tokenizer, job, read_positions(base), writes=is_first)
+    if splits.too_long:
+        progress.report(Progress(phase="loading", message=describe_long(splits.too_long)))
     plan = plan_batches(config, len(splits.train), int(os.environ.get("WORLD_SIZE", "1")))
     progress.samples_per_step = min(plan.samples_per_step, len(splits.train))
     started = time.monotonic()
@@ -103,7 +116,7 @@ def run(job: TrainingJob) -> TrainingResult:
         if is_first:
             progress.report(Progress(phase="saving", message="saving the model"))
             save(model, tokenizer, base, job.output_dir, config)
-            write_probe(tokenizer, job)
+            write_probe(tokenizer, job, {sample.id for sample in splits.too_long})
             write_card(job, source, len(splits.train))
     result = TrainingResult(
         status="finished" if finished else "stopped",
@@ -112,6 +125,7 @@ def run(job: TrainingJob) -> TrainingResult:
         steps=state.global_step,
         best_step=state.best_global_step,
         num_examples=len(splits.train),
+        num_too_long=len(splits.too_long),
         samples_per_step=progress.samples_per_step,
         per_device_train_batch_size=plan.per_device,
         gradient_accumulation_steps=plan.accumulation,
@@ -227,49 +241,79 @@ def choose_collator(model: Any, splits: Splits) -> RowCollator | PaddedCollator:
     return PaddedCollator()
 
 
-def encode_splits(tokenizer: Any, job: TrainingJob) -> Splits:
-    """Return both splits as token ids.
+def encode_splits(
+    tokenizer: Any, job: TrainingJob, positions: int | None, *, writes: bool
+) -> Splits:
+    """Return both splits as token ids, without the samples that are too long.
+
+    Args:
+        tokenizer: the base model's tokenizer.
+        job: the training job.
+        positions: maximum tokens that the base model supports; None: not stated.
+        writes: write the samples that are too long to a file.
 
     Raises:
-        DataError: the training split is empty, or a sample exceeds `seq_length`.
+        DataError: too many samples are too long, or the training split is empty.
         ConfigError: the recipe requires a validation split, and there is none.
     """
-    train = encode_file(tokenizer, job.train_file, job.train)
-    if not train:
+    files: dict[SplitName, Path | None] = {
+        "train": job.train_file,
+        "validation": job.validation_file,
+    }
+    kept: dict[SplitName, list[EncodedExample]] = {}
+    too_long: list[LongSample] = []
+    num_samples = 0
+    for split, path in files.items():
+        samples = encode_file(tokenizer, path, job.train) if path else []
+        long = find_long(samples, split, path, job.train, positions) if path else []
+        lines = {sample.line for sample in long}
+        kept[split] = [s.encoded for line, s in enumerate(samples, 1) if line not in lines]
+        too_long += long
+        num_samples += len(samples)
+    too_long = place_in_export(job, too_long)
+    if writes:
+        write_long(job.output_dir, too_long)
+    check_long(job, too_long, num_samples)
+    splits = Splits(kept["train"], kept["validation"], too_long)
+    require_samples(splits, job.train)
+    return splits
+
+
+def require_samples(splits: Splits, config: TrainConfig) -> None:
+    """Raise `DataError` or `ConfigError` if a split that the recipe requires is empty."""
+    num_long = len(splits.too_long)
+    also = f" ({num_long} sample(s) are too long: raise train.seq_length)" if num_long else ""
+    if not splits.train:
         raise DataError(
-            "the training split is empty: label more utterances or lower data.test_fraction"
+            "the training split is empty: label more utterances or lower data.test_fraction" + also
         )
-    file = job.validation_file
-    validation = encode_file(tokenizer, file, job.train) if file else []
-    if job.train.best_checkpoint != "last" and not validation:
+    if config.best_checkpoint != "last" and not splits.validation:
         raise ConfigError(
-            f"train.best_checkpoint={job.train.best_checkpoint} requires a validation split: raise "
-            "data.validation_fraction, or set train.best_checkpoint to last"
+            f"train.best_checkpoint={config.best_checkpoint} requires a validation split: raise "
+            f"data.validation_fraction, or set train.best_checkpoint to last{also}"
         )
-    return Splits(train, validation)
 
 
-def encode_file(tokenizer: Any, path: Path, config: TrainConfig) -> list[EncodedExample]:
-    """Return a split as token ids.
-
-    Raises:
-        DataError: a sample exceeds `seq_length`.
-    """
+def encode_file(tokenizer: Any, path: Path, config: TrainConfig) -> list[Sample]:
+    """Return a split as token ids."""
     end = find_end_token(tokenizer, config.system_prompt)
-    encoded = [
-        EncodedExample(
-            encode_prompt(tokenizer, config.system_prompt, example.instruction),
-            encode_completion(tokenizer, example.output, end),
+    return [
+        Sample(
+            example,
+            EncodedExample(
+                encode_prompt(tokenizer, config.system_prompt, example.instruction),
+                encode_completion(tokenizer, example.output, end),
+            ),
         )
         for example in read_split(path)
     ]
-    longest = max((len(e) for e in encoded), default=0)
-    if config.seq_length != "auto" and longest > config.seq_length:
-        raise DataError(
-            f"{path.name}: the longest sample has {longest} tokens, but train.seq_length is "
-            f"{config.seq_length}. Set train.seq_length to {recommend_seq_length(longest)} or auto"
-        )
-    return encoded
+
+
+def describe_long(samples: list[LongSample]) -> str:
+    return (
+        f"{len(samples)} sample(s) are too long and are not trained ({TOO_LONG_FILE}), e.g. "
+        f"{samples[0]}"
+    )
 
 
 def require_learning(losses: tuple[tuple[int, float], ...]) -> None:

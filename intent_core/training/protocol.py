@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from intent_core.datasets.manifest import DatasetManifest
 from intent_core.models.base_model import BaseModelSource
 from intent_core.recipe.config import TrainConfig
 
@@ -15,6 +16,8 @@ PROGRAM_VERSION = 2
 PROGRESS_FILE = "progress.jsonl"
 RESULT_FILE = "result.json"
 FAULT_FILE = "fault.json"
+TOO_LONG_FILE = "too_long.jsonl"
+"""Samples that were not trained because they are too long."""
 CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
 ADAPTER_FOLDER = "adapter"
@@ -46,6 +49,9 @@ class TrainingJob(BaseModel):
     cache_dir: Path
     """Folder in which base models are unpacked, named by digest."""
     dataset_fingerprint: str = ""
+    dataset: DatasetManifest | None = None
+    """The dataset next to `train_file`: the places and the number of its rows. None: the files of
+    the splits are all there is."""
     num_processes: int = 0
     """Number of processes on this machine; 0 means one per GPU, or one without GPUs."""
     log_fields: dict[str, str] | None = None
@@ -90,6 +96,8 @@ class TrainingResult(BaseModel):
     best_step: int | None = None
     """Step of the kept checkpoint; None means the last step."""
     num_examples: int
+    num_too_long: int = 0
+    """Samples of both splits that were not trained because they are too long."""
     samples_per_step: int
     per_device_train_batch_size: int
     """Samples per row, after halving to fit into memory."""

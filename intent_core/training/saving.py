@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +58,14 @@ def save(model: Any, tokenizer: Any, base: Path, output_dir: Path, config: Train
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def write_probe(tokenizer: Any, job: TrainingJob) -> None:
-    """Write a few prompts with their token ids, to check that a server tokenizes them equally."""
+def write_probe(tokenizer: Any, job: TrainingJob, too_long: Collection[str]) -> None:
+    """Write a few prompts with their token ids, to check that a server tokenizes them equally.
+
+    Examples that are `too_long` (ids) are not used, because the server may refuse them.
+    """
     prompt = job.train.system_prompt
-    utterances = [example.instruction for example in read_split(job.train_file)[:_PROBES]]
+    examples = (row for row in read_split(job.train_file) if row.id not in too_long)
+    utterances = [example.instruction for example in islice(examples, _PROBES)]
     ids = (encode_prompt(tokenizer, prompt, text) for text in utterances)
     probe = PromptProbe(utterances=tuple(utterances), token_ids=tuple(tuple(i) for i in ids))
     path = job.output_dir / MODEL_FOLDER / PROMPT_PROBE_FILE

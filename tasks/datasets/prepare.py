@@ -66,7 +66,7 @@ def prepare_dataset(
         folder,
         uri=DATASETS.name,
         source=export.source,
-        num_rejections=reading.tally.num_rejections,
+        rejections=reading.tally.reasons,
         external_test=tested,
         test_source=test.source if test else None,
         forgotten=sorted(taken),

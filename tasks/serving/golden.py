@@ -16,6 +16,10 @@ _ASKED, _KEPT = 6, 4
 _TIMEOUT_S = 60
 
 
+class RefusedError(ServingError):
+    """The server refuses the request itself, e.g. because the utterance is too long for it."""
+
+
 class GoldenAnswer(BaseModel):
     """A model's answer to an utterance that it was not trained on."""
 
@@ -36,15 +40,24 @@ class GoldenAnswers(BaseModel):
 def ask_golden(
     base_url: str, key: str, artifact: ModelArtifact, utterances: Sequence[str]
 ) -> GoldenAnswers:
-    """Return a candidate's most confident answers to the first few utterances.
+    """Return a candidate's most confident answers to the first few utterances that it accepts.
 
     Rounding depends on how a server batches requests and can change an answer only when two tokens
     are almost equally likely; confident answers avoid that.
     """
-    answers = []
-    for utterance in utterances[:_ASKED]:
-        text, confidence = _ask(base_url, key, artifact.name, artifact, utterance)
+    answers: list[tuple[float, GoldenAnswer]] = []
+    refused: RefusedError | None = None
+    for utterance in utterances:
+        if len(answers) == _ASKED:
+            break
+        try:
+            text, confidence = _ask(base_url, key, artifact.name, artifact, utterance)
+        except RefusedError as error:
+            refused = error
+            continue
         answers.append((confidence, GoldenAnswer(utterance=utterance, text=text)))
+    if refused and not answers:
+        raise refused
     answers.sort(key=lambda pair: -pair[0])
     return GoldenAnswers(answers=tuple(answer for _, answer in answers[:_KEPT]))
 
@@ -81,6 +94,11 @@ def _ask(
         answer.raise_for_status()
         choice: dict[str, Any] = answer.json()["choices"][0]
     except (httpx.HTTPError, ValueError, LookupError) as error:
-        raise ServingError(f"request to {model} at {base_url} failed: {error}") from error
+        is_refused = (
+            isinstance(error, httpx.HTTPStatusError)
+            and error.response.status_code == httpx.codes.BAD_REQUEST
+        )
+        kind = RefusedError if is_refused else ServingError
+        raise kind(f"request to {model} at {base_url} failed: {error}") from error
     tokens = (choice.get("logprobs") or {}).get("content") or []
     return choice["message"]["content"] or "", math.fsum(token["logprob"] for token in tokens)

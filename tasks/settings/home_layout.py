@@ -44,6 +44,8 @@ class HomeLayout:
         self.models: Final = root / "models"
         self.adapters: Final = root / "adapters"
         self.base_models: Final = root / "cache" / "base-models"
+        self.tokenizers: Final = root / "cache" / "tokenizers"
+        """Tokenizers of base models, converted for `intent check`."""
 
         self.work: Final = root / "work"
         """Scratch space of the steps; the folders have the same names as in the store."""

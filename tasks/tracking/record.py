@@ -22,7 +22,7 @@ from intent_core.recipe.config import PipelineConfig, fingerprint
 from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.page import render_review
 from intent_core.reporting.review import Review
-from intent_core.training.protocol import RESULT_FILE, TrainingResult
+from intent_core.training.protocol import RESULT_FILE, TOO_LONG_FILE, TrainingResult
 from tasks.models.local_cache import fetch_model
 from tasks.orchestration.retries import retried_task
 from tasks.orchestration.run_liveness import current_root_run
@@ -157,6 +157,7 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 gather_dataset(store, dataset, folder)
+                gather_long_samples(store, artifact, folder)
                 client.log_artifacts(run_id, name, "dataset")
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
@@ -225,6 +226,13 @@ def gather_dataset(store: ObjectStore, dataset: DatasetManifest, folder: Path) -
         # Origins have a line per row: too large for MLflow, and `intent trace` reads the store.
         if name not in splits and not name.startswith(f"{ORIGINS_FOLDER}/"):
             store.download(entry.key, folder / name)
+
+
+def gather_long_samples(store: ObjectStore, artifact: ModelArtifact, folder: Path) -> None:
+    """Download the samples that were too long to be trained, if there are any."""
+    if read_training_result(store, artifact).num_too_long:
+        key = TRAININGS.key(artifact.train_fingerprint, TOO_LONG_FILE)
+        store.download(key, folder / TOO_LONG_FILE)
 
 
 def read_training_result(store: ObjectStore, artifact: ModelArtifact) -> TrainingResult:

@@ -17,6 +17,7 @@ from intent_core.training.protocol import (
     PROGRAM_VERSION,
     RESULT_FILE,
     TENSORBOARD_FOLDER,
+    TOO_LONG_FILE,
     TrainingJob,
     TrainingResult,
     library_versions,
@@ -86,6 +87,8 @@ def finetune_model(
     artifact = upload_model(store, folder, dataset, config, result)
     for curve in sorted((folder / TENSORBOARD_FOLDER).glob("events.*")):
         store.upload(curve, f"{prefix}/{TENSORBOARD_FOLDER}/{curve.name}")
+    if result.num_too_long:
+        store.upload(folder / TOO_LONG_FILE, f"{prefix}/{TOO_LONG_FILE}")
     store.put(f"{prefix}/{RESULT_FILE}", (folder / RESULT_FILE).read_bytes())
     write_finished(store, prefix, artifact)
     mirror.forget()
@@ -142,6 +145,7 @@ def write_job(
         train=config,
         base_model=base,
         dataset_fingerprint=dataset.fingerprint,
+        dataset=dataset,
         train_file=data / dataset.splits["train"].file,
         validation_file=data / validation.file if validation and validation.num_examples else None,
         output_dir=folder,

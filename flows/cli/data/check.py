@@ -8,15 +8,17 @@ from rich.text import Text
 
 from flows.cli.terminal import show_counts
 from intent_core.datasets.check_export import ExportCheck, Sample
-from intent_core.models.base_model import count_tokens
+from intent_core.models.base_model import SampleTokens, count_tokens
 from intent_core.recipe.config import TrainConfig
 from tasks.models.base_models import fetch_base_model
 from tasks.settings import get_settings
 
 
-def count_sample_tokens(samples: list[Sample], train: TrainConfig) -> list[int]:
+def count_sample_tokens(samples: list[Sample], train: TrainConfig) -> SampleTokens:
     """Return the number of tokens of each sample; downloads the base model if needed."""
-    return count_tokens(samples, train, fetch_base_model(get_settings(), train.base_model).path)
+    settings = get_settings()
+    base = fetch_base_model(settings, train.base_model)
+    return count_tokens(samples, train, base, settings.layout.tokenizers)
 
 
 def show_check(console: Console, path: Path, check: ExportCheck) -> None:

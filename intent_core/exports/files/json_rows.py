@@ -42,6 +42,7 @@ RejectionReason = Literal[
     "empty-answer",
     "annotators-disagree",
     "bad-calls",
+    "too-many-tokens",
     "forgotten",
 ]
 

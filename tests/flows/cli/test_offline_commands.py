@@ -109,6 +109,34 @@ def test_check_finds_and_recommends(tmp_path: Path) -> None:
     }
 
 
+def test_check_rejects_what_the_training_rejects(tmp_path: Path) -> None:
+    export, out = write_export(tmp_path / "e.manifest"), tmp_path / "details"
+    long = {"instruction": "play " + "la " * 140, "output": "play_music(la)"}
+    with export.open("a", encoding="utf-8") as file:
+        file.write(to_itag(long) + "\n")
+    done = intent("check", export, "--json", "--out", out)
+    assert done.exit_code == 0, done.output
+    check, count = json.loads(done.stdout), len(labelled_rows())
+    assert (check["objects"], check["records"], check["utterances"]) == (count + 1, count, count)
+    assert (check["rejections"], check["reasons"]) == (1, {"too-many-tokens": 1})
+    (row,) = (out / "rejections.jsonl").read_text(encoding="utf-8").splitlines()
+    rejection = json.loads(row)
+    assert (rejection["source"], rejection["line"]) == ("e.manifest", count + 1)
+    assert json.loads(rejection["raw"]) == long
+    assert "train.seq_length is 128: raise it to 256" in rejection["message"]
+    found = {finding["rule"]: finding for finding in check["findings"]}
+    assert found["seq-length"]["numbers"]["num_too_long"] == 1
+    assert found["seq-length"]["numbers"]["recommended"] == 256
+    strict = intent("check", export, "--max-rejection-rate", "0")
+    assert strict.exit_code == 3
+    assert f"e.manifest:{count + 1}: the sample has " in strict.stderr.replace("\n", " ")
+    roomy = intent(
+        "check", export, "--json", "--max-rejection-rate", "0", "--set", "train.seq_length=auto"
+    )
+    assert roomy.exit_code == 0, roomy.output
+    assert json.loads(roomy.stdout)["rejections"] == 0
+
+
 def test_check_stops_where_the_recipe_says_so(tmp_path: Path) -> None:
     export = write_export(tmp_path / "e.manifest")
     command = ("check", export, "--no-tokens", "--set")

@@ -38,7 +38,7 @@ def test_alternatives_and_tags_reach_the_test_split(tmp_path: Path) -> None:
         tmp_path / "out",
         uri="",
         source=ExportSource(uri="", sha256=""),
-        num_rejections=0,
+        rejections={},
         external_test=test,
     )
     examples = {e.instruction: e for e in read_split(tmp_path / "out" / "test.jsonl")}

@@ -101,14 +101,15 @@ def test_the_program_dies_with_its_parent(tiny_model: Path, tmp_path: Path) -> N
         assert not child.is_running()
 
 
-def test_a_sample_longer_than_seq_length_is_refused_with_the_remedy(
+def test_too_many_samples_longer_than_seq_length_are_refused_with_the_remedy(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     job = write_job(tmp_path, tiny_model, *FULL, "train.seq_length=16")
     assert start(job).wait(60) == 3
     fault = Fault.model_validate_json((tmp_path / "out" / FAULT_FILE).read_bytes())
     assert fault.kind == "DataError"
-    assert "Set train.seq_length to 64" in fault.message
+    assert "30 of 30 rows of train.jsonl were rejected" in fault.message
+    assert "train.seq_length is 16: raise it to " in fault.message
 
 
 def test_what_it_says_is_json_where_that_is_wanted(tiny_model: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from intent_core.models.artifact import PROMPT_PROBE_FILE, PromptProbe
 from intent_core.recipe.loader import load_config
 from intent_core.training import program
 from intent_core.training.methods import evaluating, prepare_model
-from intent_core.training.protocol import PROGRESS_FILE
+from intent_core.training.protocol import PROGRESS_FILE, TOO_LONG_FILE
 from intent_core.training.trainer import RowTrainer
 from tests.support.builders.training_jobs import FULL, read_job, read_result, write_job
 
@@ -194,6 +194,27 @@ def test_a_best_checkpoint_needs_validation_rows(tiny_model: Path, tmp_path: Pat
     job = read_job(write_job(tmp_path, tiny_model, *SHORT, "train.best_checkpoint=exact_match"))
     with pytest.raises(ConfigError, match="requires a validation split"):
         program.run(job.model_copy(update={"validation_file": None}))
+
+
+def test_a_sample_that_is_too_long_does_not_end_the_run(tiny_model: Path, tmp_path: Path) -> None:
+    job = write_job(tmp_path, tiny_model, *SHORT)
+    lines = (tmp_path / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    long = {"id": "long", "instruction": "play " + "la " * 140, "output": "play_music(la)"}
+    content = json.dumps(long) + "\n" + "".join(lines)
+    (tmp_path / "train.jsonl").write_text(content, encoding="utf-8")
+    result = program.run(read_job(job))
+    assert (result.num_examples, result.num_too_long, result.seq_length) == (24, 1, 64)
+    (row,) = (tmp_path / "out" / TOO_LONG_FILE).read_text(encoding="utf-8").splitlines()
+    assert json.loads(row)["id"] == "long"
+    assert json.loads(row)["reason"] == "too-many-tokens"
+    assert any("1 sample(s) are too long and are not trained" in m for m in messages(job))
+    probe = (tmp_path / "out" / "model" / PROMPT_PROBE_FILE).read_bytes()
+    assert long["instruction"] not in PromptProbe.model_validate_json(probe).utterances
+    # The same training without the sample gives the same weights.
+    plain = write_job(tmp_path / "plain", tiny_model, *SHORT)
+    assert program.run(read_job(plain)).num_too_long == 0
+    for name, weight in weights(plain).items():
+        assert torch.equal(weights(job)[name], weight), name
 
 
 def test_an_empty_training_split_is_named(tiny_model: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def build(
         out_dir,
         uri="file:///dataset",
         source=ExportSource(uri="file:///export.manifest", sha256="0" * 64),
-        num_rejections=3,
+        rejections={"bad-calls": 2, "forgotten": 1},
         external_test=external_test,
         test_source=test_source,
         forgotten=forgotten,

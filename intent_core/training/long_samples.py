@@ -38,7 +38,7 @@ class LongSample(BaseModel):
         return f"{self.source}:{self.line}: {self.message}"
 
 
-class Sample(NamedTuple):
+class EncodedSample(NamedTuple):
     """A sample before and after its encoding."""
 
     example: Example
@@ -46,7 +46,7 @@ class Sample(NamedTuple):
 
 
 def find_long(
-    samples: Iterable[Sample],
+    samples: Iterable[EncodedSample],
     split: SplitName,
     file: Path,
     config: TrainConfig,

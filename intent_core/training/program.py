@@ -20,8 +20,8 @@ from intent_core.recipe.batch_size import BatchPlan, plan_batches, recommend_seq
 from intent_core.recipe.config import TrainConfig
 from intent_core.training.callbacks import JudgeLastStep, ProgressWriter, StopOnSignal
 from intent_core.training.long_samples import (
+    EncodedSample,
     LongSample,
-    Sample,
     check_long,
     find_long,
     place_in_export,
@@ -294,11 +294,11 @@ def require_samples(splits: Splits, config: TrainConfig) -> None:
         )
 
 
-def encode_file(tokenizer: Any, path: Path, config: TrainConfig) -> list[Sample]:
+def encode_file(tokenizer: Any, path: Path, config: TrainConfig) -> list[EncodedSample]:
     """Return a split as token ids."""
     end = find_end_token(tokenizer, config.system_prompt)
     return [
-        Sample(
+        EncodedSample(
             example,
             EncodedExample(
                 encode_prompt(tokenizer, config.system_prompt, example.instruction),

@@ -16,7 +16,7 @@ _ASKED, _KEPT = 6, 4
 _TIMEOUT_S = 60
 
 
-class RefusedError(ServingError):
+class RequestRefusedError(ServingError):
     """The server refuses the request itself, e.g. because the utterance is too long for it."""
 
 
@@ -46,13 +46,13 @@ def ask_golden(
     are almost equally likely; confident answers avoid that.
     """
     answers: list[tuple[float, GoldenAnswer]] = []
-    refused: RefusedError | None = None
+    refused: RequestRefusedError | None = None
     for utterance in utterances:
         if len(answers) == _ASKED:
             break
         try:
             text, confidence = _ask(base_url, key, artifact.name, artifact, utterance)
-        except RefusedError as error:
+        except RequestRefusedError as error:
             refused = error
             continue
         answers.append((confidence, GoldenAnswer(utterance=utterance, text=text)))
@@ -98,7 +98,7 @@ def _ask(
             isinstance(error, httpx.HTTPStatusError)
             and error.response.status_code == httpx.codes.BAD_REQUEST
         )
-        kind = RefusedError if is_refused else ServingError
+        kind = RequestRefusedError if is_refused else ServingError
         raise kind(f"request to {model} at {base_url} failed: {error}") from error
     tokens = (choice.get("logprobs") or {}).get("content") or []
     return choice["message"]["content"] or "", math.fsum(token["logprob"] for token in tokens)

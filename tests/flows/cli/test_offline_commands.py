@@ -111,7 +111,7 @@ def test_check_finds_and_recommends(tmp_path: Path) -> None:
 
 def test_check_rejects_what_the_training_rejects(tmp_path: Path) -> None:
     export, out = write_export(tmp_path / "e.manifest"), tmp_path / "details"
-    long = {"instruction": "play " + "la " * 140, "output": "play_music(la)"}
+    long = {"instruction": "play" + " la" * 140, "output": "play_music(la)"}
     with export.open("a", encoding="utf-8") as file:
         file.write(to_itag(long) + "\n")
     done = intent("check", export, "--json", "--out", out)
@@ -130,9 +130,8 @@ def test_check_rejects_what_the_training_rejects(tmp_path: Path) -> None:
     strict = intent("check", export, "--max-rejection-rate", "0")
     assert strict.exit_code == 3
     assert f"e.manifest:{count + 1}: the sample has " in strict.stderr.replace("\n", " ")
-    roomy = intent(
-        "check", export, "--json", "--max-rejection-rate", "0", "--set", "train.seq_length=auto"
-    )
+    strictly = ("check", export, "--json", "--max-rejection-rate", "0")
+    roomy = intent(*strictly, "--set", "train.seq_length=auto")
     assert roomy.exit_code == 0, roomy.output
     assert json.loads(roomy.stdout)["rejections"] == 0
 

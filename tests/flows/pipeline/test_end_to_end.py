@@ -27,6 +27,7 @@ from tasks.settings import Settings
 from tasks.storage.layout import release_prefix
 from tasks.storage.step_results import get_store, require_finished, write_finished
 from tests.support.scenarios.pipeline_runs import (
+    add_long_rows,
     intent,
     outcome_of,
     prepare_walk,
@@ -41,7 +42,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 @pytest.fixture(scope="module")
 def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with export and recipe; the platform is running."""
-    return prepare_walk(tmp_path_factory.mktemp("walk"), tiny_model)
+    walk = prepare_walk(tmp_path_factory.mktemp("walk"), tiny_model)
+    add_long_rows(walk)
+    return walk
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +237,9 @@ def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform:
     assert dataset.digest == served["artifact"]["dataset_fingerprint"]
     assert json.loads(dataset.source)["uri"].endswith("export.manifest")
     told = {f.path for f in client.list_artifacts(accepted.info.run_id, "dataset")}
+    long = client.download_artifacts(accepted.info.run_id, "dataset/too_long.jsonl")
+    splits = [json.loads(line)["split"] for line in Path(long).read_text("utf-8").splitlines()]
+    assert splits == ["train", "validation"], "longer than the server accepts, and no failure"
     assert {
         *("dataset/data_check.md", "dataset/rejections.jsonl", "dataset/reports.jsonl"),
         *("dataset/conflicts.jsonl", "dataset/left_out.jsonl", "dataset/label_errors.jsonl"),

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from prefect.client.orchestration import get_client
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from tests.support.builders.labeled_export import write_export
+from intent_core.datasets.splits import place_utterances
+from intent_core.language.utterances import normalise_utterance
+from intent_core.recipe.config import DataConfig
+from tests.support.builders.labeled_export import to_itag, write_export
 
 
 def recipe_for(model: Path) -> dict[str, Any]:
@@ -52,6 +57,26 @@ def prepare_walk(folder: Path, model: Path) -> Path:
     recipe = yaml.safe_dump(recipe_for(model), allow_unicode=True)
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     return folder
+
+
+def add_long_rows(walk: Path) -> None:
+    """Add a row to the training split and one to the validation split that no server accepts."""
+    recipe = yaml.safe_load((walk / "recipe.yaml").read_text(encoding="utf-8"))
+    data = DataConfig(**recipe["data"])
+    with (walk / "export.manifest").open("a", encoding="utf-8") as export:
+        for split in ("train", "validation"):
+            text = next(text for text in _say_long() if _place(text, data) == split)
+            export.write(to_itag({"instruction": text, "output": "music_exit()"}) + "\n")
+
+
+def _place(utterance: str, config: DataConfig) -> str:
+    splits = place_utterances([normalise_utterance(utterance)], config).splits
+    return next(name for name, some in splits.items() if some)
+
+
+def _say_long() -> Iterator[str]:
+    """Yield long utterances of different letters: near-duplicates would be left out."""
+    return (" ".join([chr(ord("a") + n % 26) * 5 + str(n)] * 150) for n in count())
 
 
 def intent(*arguments: str, code: int = 0) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from intent_core.errors import ServingError
 from intent_core.models.artifact import ModelArtifact
-from tasks.serving.golden import RefusedError, ask_golden
+from tasks.serving.golden import RequestRefusedError, ask_golden
 from tests.support.alibaba.pai_environment import describe_artifact
 
 ARTIFACT: ModelArtifact = describe_artifact("intent-0123456789ab")
@@ -54,11 +54,11 @@ def test_no_more_utterances_are_sent_than_needed(url: str) -> None:
 
 
 def test_a_server_that_refuses_everything_is_a_failure(url: str) -> None:
-    with pytest.raises(RefusedError, match="400"):
+    with pytest.raises(RequestRefusedError, match="400"):
         ask_golden(url, "key", ARTIFACT, ["la " * MOST_LETTERS] * 3)
 
 
 def test_a_failing_server_is_not_skipped(url: str) -> None:
     with pytest.raises(ServingError, match="500") as caught:
         ask_golden(url, "key", ARTIFACT, ["", "play"])
-    assert not isinstance(caught.value, RefusedError)
+    assert not isinstance(caught.value, RequestRefusedError)

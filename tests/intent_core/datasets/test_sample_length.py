@@ -1,5 +1,7 @@
 """Which samples are too long to be trained, and what the user can do about it."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def test_the_message_has_both_numbers_and_the_remedy() -> None:
     positions=st.none() | st.integers(16, 50_000),
 )
 def test_a_sample_is_too_long_above_the_limit(
-    tokens: int, seq_length: int, positions: int | None
+    tokens: int, seq_length: int | Literal["auto"], positions: int | None
 ) -> None:
     limit = positions if seq_length == "auto" else seq_length
     fault = judge_length(tokens, TrainConfig(seq_length=seq_length), positions)

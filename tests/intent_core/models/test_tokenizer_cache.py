@@ -138,10 +138,12 @@ def test_readers_see_whole_copies_while_others_write(tmp_path: Path) -> None:
     path = tmp_path / "copy"
     write_copy(path, SMALL)
     seen: list[TokenizerContent | None] = []
-    writers = [
-        threading.Thread(target=lambda: [write_copy(path, SMALL) for _ in range(30)])
-        for _ in range(3)
-    ]
+
+    def write_often() -> None:
+        for _ in range(30):
+            write_copy(path, SMALL)
+
+    writers = [threading.Thread(target=write_often) for _ in range(3)]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):

@@ -28,7 +28,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [n for n in os.environ if n.startswith(("INTENT_", "PREFECT_", "MLFLOW_"))]:
         del os.environ[name]
-    # A busy machine draws examples slowly; that is not a fault of the test.
+    # A busy machine draws examples slowly, which says nothing about the code.
     hypothesis.settings.register_profile(
         "any-speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )

@@ -10,12 +10,11 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
 
 from intent_core.errors import DataError
 
 if TYPE_CHECKING:
-    from msgspec import Struct
     from pydantic import BaseModel
 
 ModelT = TypeVar("ModelT", bound="BaseModel")
@@ -108,7 +107,13 @@ def file_lock(path: Path, *, shared: bool = False, blocking: bool = True) -> Ite
         yield file
 
 
-def write_jsonl(rows: "Iterable[BaseModel | Struct | dict[str, Any]]", path: Path) -> None:
+class _Struct(Protocol):
+    """A msgspec struct; the package itself is not in vLLM's environment."""
+
+    __struct_fields__: ClassVar[tuple[str, ...]]
+
+
+def write_jsonl(rows: "Iterable[BaseModel | _Struct | dict[str, Any]]", path: Path) -> None:
     """Write rows as JSON lines, atomically.
 
     Args:
@@ -118,7 +123,7 @@ def write_jsonl(rows: "Iterable[BaseModel | Struct | dict[str, Any]]", path: Pat
     write_atomically(path, to_jsonl(rows))
 
 
-def to_jsonl(rows: "Iterable[BaseModel | Struct | dict[str, Any]]") -> bytes:
+def to_jsonl(rows: "Iterable[BaseModel | _Struct | dict[str, Any]]") -> bytes:
     """Return rows as JSON lines (UTF-8); NaN and infinity become null.
 
     Args:

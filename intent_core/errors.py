@@ -30,6 +30,11 @@ class DataError(IntentError, ValueError):
 class CallSyntaxError(DataError):
     """A text is not a list of calls; the message gives the column of the syntax error."""
 
+    def __init__(self, message: str, *, is_at_end: bool = False) -> None:
+        super().__init__(message)
+        self.is_at_end = is_at_end
+        """Whether the text is right as far as it goes."""
+
 
 class TrainingError(IntentError, RuntimeError):
     """The training program failed. The message contains its last log lines."""

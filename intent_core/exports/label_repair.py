@@ -1,5 +1,7 @@
 """Parse labels as annotators type them: repair slips that can be read in only one way."""
 
+import functools
+import re
 from typing import NamedTuple
 
 from intent_core.errors import CallSyntaxError
@@ -7,6 +9,8 @@ from intent_core.exports.typed_quotes import may_have_typed_quotes, rewrite_type
 from intent_core.language.calls import Call, format_calls, is_plain, parse_calls
 from intent_core.language.invisible import fold_invisible, may_have_invisible, strip_invisible
 from intent_core.recipe.choices import Leniency
+
+_MAY_BE_NAME = re.compile(r"[^()（）;；]+")
 
 
 class LabelReading(NamedTuple):
@@ -26,6 +30,23 @@ def read_label(text: str) -> LabelReading:
     Raises:
         CallSyntaxError: the text is not a list of calls, or can be read in several ways.
     """
+    reading = _read_label(text)
+    if isinstance(reading, str):
+        raise CallSyntaxError(reading)
+    return reading
+
+
+# A row's label is read again for its votes, its stages and its result. Few, because one may be long.
+@functools.lru_cache(maxsize=4)
+def _read_label(text: str) -> LabelReading | str:
+    """The label, or the message of the syntax error."""
+    try:
+        return _repair(text)
+    except CallSyntaxError as error:
+        return str(error)
+
+
+def _repair(text: str) -> LabelReading:
     slips: list[Leniency] = []
     text = strip_invisible(text)
     rewritten = rewrite_typed_quotes(text)
@@ -34,9 +55,12 @@ def read_label(text: str) -> LabelReading:
     stripped = text.strip()
     try:
         calls = parse_calls(text)
-    except CallSyntaxError:
-        repaired = _close(stripped, slips) or _add_parentheses(stripped, slips)
-        if repaired is None:
+    except CallSyntaxError as error:
+        # Only what is missing at the end can be added.
+        repaired = error.is_at_end and (
+            _add_parentheses(stripped, slips) or _close(stripped, slips)
+        )
+        if not repaired:
             raise
         calls = repaired
     if may_have_invisible(text):
@@ -87,6 +111,8 @@ def _close(text: str, slips: list[Leniency]) -> tuple[Call, ...] | None:
 
 
 def _add_parentheses(text: str, slips: list[Leniency]) -> tuple[Call, ...] | None:
+    if not _MAY_BE_NAME.fullmatch(text):
+        return None
     try:
         calls = parse_calls(text + "()")
     except CallSyntaxError:

@@ -76,7 +76,7 @@ def read_questions(label: object, faults: list[str]) -> list[QuestionAnswer]:
         return []
     if not isinstance(results, list):
         refuse_row("bad-label", f"'results' must be a list, not {name_type(results)}")
-    _bound(results, "results")
+    bound_items(results, "results")
     answers = []
     for result in results:
         try:
@@ -86,11 +86,21 @@ def read_questions(label: object, faults: list[str]) -> list[QuestionAnswer]:
     return answers
 
 
-def _bound(items: list[Any], name: str) -> None:
+def bound_items(items: list[Any], name: str) -> None:
+    """Refuse a row with so many items that reading each would take too long.
+
+    Args:
+        items: a list in the row.
+        name: what the items are, for the message.
+
+    Raises:
+        RowRefused: there are more than a row can have.
+    """
     if len(items) > _MAX_RESULTS:
         refuse_row(
             "bad-label",
-            f"the label has {len(items)} {name}; the maximum is {_MAX_RESULTS}: is this an export?",
+            f"the row has {len(items)} {name}; the maximum is {_MAX_RESULTS}: remove those that are "
+            "not labels",
         )
 
 
@@ -127,7 +137,7 @@ def _read_result(result: object) -> Iterator[QuestionAnswer]:
 def _read_data(title: str, value: object, version: int | None) -> QuestionAnswer:
     """Read an answer that is text, or the chosen options of a choice question."""
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        _bound(value, "choices")
+        bound_items(value, "choices")
         names = [item.get("data", item.get("value")) for item in value]
         texts = [name for name in names if isinstance(name, str)]
         if len(texts) < len(names):
@@ -147,7 +157,7 @@ def _annotations(marked: object) -> list[Any]:
         marked = marked.get("annotations")
     if not isinstance(marked, list):
         return []
-    _bound(marked, "annotations")
+    bound_items(marked, "annotations")
     return marked
 
 

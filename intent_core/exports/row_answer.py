@@ -161,10 +161,11 @@ def choose_answer(
     if answers.faults:
         more = f" (and {len(answers.faults) - 1} more)" if len(answers.faults) > 1 else ""
         notes.append(Note(kind="unreadable-result", message=answers.faults[0] + more))
-    votes = Counter(canonicalise_label(answer.text) for answer in given)
+    labels = [canonicalise_label(answer.text) for answer in given]
+    votes = Counter(labels)
     (winner, most), *others = votes.most_common()
     if not others or config.annotators == "first":
-        winner = canonicalise_label(given[0].text)
+        winner = labels[0]
     elif config.annotators == "reject" or others[0][1] == most:
         refuse_row(
             "annotators-disagree", f"the annotators gave {_show_votes(votes)}: agree on one answer"
@@ -172,7 +173,7 @@ def choose_answer(
     if others:
         message = f"the annotators gave {_show_votes(votes)}; used: {shorten(winner)}"
         notes.append(Note(kind="annotators-disagree", message=message))
-    return next(answer for answer in given if canonicalise_label(answer.text) == winner)
+    return given[labels.index(winner)]
 
 
 def _name_question(config: DataConfig) -> str:

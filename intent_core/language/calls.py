@@ -143,6 +143,9 @@ def _escape_character(character: str) -> str:
     return f"\\u{ord(character):04x}" if character <= "\uffff" else character
 
 
+_Argument = tuple[str, str | None]
+
+
 class _Reader:
     """Reads calls from a text and advances a position in it."""
 
@@ -160,9 +163,13 @@ class _Reader:
             calls.append(self._read_call())
         if not self._at_end():
             self._fail("';' or the end")
-        return tuple(calls)
+        # Models are built only now: a text that fails, and a long one may, costs a fraction.
+        return tuple(
+            Call(intent=intent, arguments=tuple(Argument(value=v, name=n) for v, n in arguments))
+            for intent, arguments in calls
+        )
 
-    def _read_call(self) -> Call:
+    def _read_call(self) -> tuple[str, list[_Argument]]:
         self._skip_blanks()
         intent = _INTENT.match(self._text, self._position)
         if not intent:
@@ -171,15 +178,15 @@ class _Reader:
         if not self._take("(（"):
             self._fail("'('")
         if self._take(")）"):
-            return Call(intent=intent[0])
+            return intent[0], []
         arguments = [self._read_argument()]
         while self._take(",，"):
             arguments.append(self._read_argument())
         if not self._take(")）"):
             self._fail("',' or ')'")
-        return Call(intent=intent[0], arguments=tuple(arguments))
+        return intent[0], arguments
 
-    def _read_argument(self) -> Argument:
+    def _read_argument(self) -> _Argument:
         self._skip_blanks()
         slot = _SLOT_SIGN.match(self._text, self._position)
         if slot:
@@ -187,7 +194,7 @@ class _Reader:
             self._skip_blanks()
         quoted = self._text.startswith('"', self._position)
         value = self._read_quoted() if quoted else self._read_plain()
-        return Argument(value=value, name=slot[1] if slot else None)
+        return value, slot[1] if slot else None
 
     def _read_quoted(self) -> str:
         quoted = _QUOTED.match(self._text, self._position)
@@ -230,14 +237,18 @@ class _Reader:
             self._fail("a closing parenthesis of the same width as the opening one")
 
     def _skip_blanks(self) -> None:
+        if not self._text[self._position : self._position + 1].isspace():
+            return
         blanks = _BLANKS.match(self._text, self._position)
         self._position = blanks.end() if blanks else self._position
 
     def _take(self, characters: str) -> bool:
         self._skip_blanks()
-        taken = not self._at_end() and self._text[self._position] in characters
-        self._position += taken
-        return taken
+        sign = self._text[self._position : self._position + 1]
+        if not sign or sign not in characters:
+            return False
+        self._position += 1
+        return True
 
     def _at_end(self) -> bool:
         self._skip_blanks()
@@ -247,6 +258,5 @@ class _Reader:
         rest = self._text[self._position :]
         actual = repr(rest[:12]) if rest else "the end"
         near = repr(self._text if len(self._text) <= 120 else self._text[:117] + "...")
-        raise CallSyntaxError(
-            f"column {self._position + 1}: expected {expected}, found {actual} in {near}"
-        )
+        message = f"column {self._position + 1}: expected {expected}, found {actual} in {near}"
+        raise CallSyntaxError(message, is_at_end=not rest)

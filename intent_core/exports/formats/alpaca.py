@@ -16,7 +16,13 @@ from intent_core.exports.files.json_rows import (
     refuse_row,
     shorten,
 )
-from intent_core.exports.label_results import GivenAnswer, StageAnswers, read_value, show_answer
+from intent_core.exports.label_results import (
+    GivenAnswer,
+    StageAnswers,
+    bound_items,
+    read_value,
+    show_answer,
+)
 from intent_core.exports.row_answer import (
     Note,
     RowAnswer,
@@ -125,6 +131,7 @@ def _read_alternatives(
             "bad-calls",
             "'alternatives' must be a list of calls, each as text: correct it, or remove the key",
         )
+    bound_items(texts, "alternatives")
     for text in texts:
         try:
             answers = StageAnswers([GivenAnswer(text, None)], [], [])

@@ -12,6 +12,7 @@ from intent_core.exports.label_results import (
     GivenAnswer,
     QuestionAnswer,
     StageAnswers,
+    bound_items,
     join_choices,
 )
 from intent_core.exports.row_answer import (
@@ -72,10 +73,12 @@ def _read_fields(row: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _read_answers(row: Mapping[str, Any], config: DataConfig) -> StageAnswers:
-    annotations = row.get("annotations")
+    given = row.get("annotations")
+    annotations = given if isinstance(given, list) else []
+    bound_items(annotations, "annotations")
     answers = [
         answer
-        for annotation in (annotations if isinstance(annotations, list) else ())
+        for annotation in annotations
         if isinstance(annotation, dict) and not annotation.get("was_cancelled")
         for answer in _read_results(annotation.get("result"))
     ]
@@ -92,6 +95,7 @@ def _find_key(fields: Mapping[str, object], config: DataConfig) -> str:
 def _read_results(results: object) -> Iterator[QuestionAnswer]:
     if not isinstance(results, list):
         refuse_row("bad-label", f"'result' must be a list, not {name_type(results)}")
+    bound_items(results, "results")
     for result in results:
         value = result.get("value") if isinstance(result, dict) else None
         if not isinstance(value, dict):
@@ -101,12 +105,12 @@ def _read_results(results: object) -> Iterator[QuestionAnswer]:
         if "choices" not in value and ("labels" in value or "start" in value):
             refuse_row(
                 "bad-label",
-                f"the question {title!r} marks spans of text (entities), not calls. Ask for the "
-                "intent in a choice and for each slot in a text area; see data.template",
+                f"the question {shorten(title)} marks spans of text (entities), not calls. Ask for "
+                "the intent in a choice and for each slot in a text area; see data.template",
             )
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            refuse_row("bad-label", f"the answer to {title!r} must be text")
+            refuse_row("bad-label", f"the answer to {shorten(title)} must be text")
         is_choice = "choices" in value
         answer = join_choices(texts) if is_choice else GivenAnswer("\n".join(texts), None)
         yield QuestionAnswer(title, tuple(texts), answer)
@@ -120,10 +124,10 @@ def _choose_question(answers: list[QuestionAnswer], config: DataConfig) -> list[
     if not title and len(titles) == 1:
         (title,) = titles
     if not title:
-        there = ", ".join(map(shorten, titles))
         refuse_row(
             "no-answer",
-            f"no question is named {config.question_title!r}; the questions are {there}. Set "
+            f"no question is named {config.question_title!r}; the questions are "
+            f"{list_some(titles)}. Set "
             "data.question_title, or name the intent's and the slots' in data.template",
         )
     return [answer.answer for answer in answers if answer.title == title]

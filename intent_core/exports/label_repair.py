@@ -36,7 +36,7 @@ def read_label(text: str) -> LabelReading:
     return reading
 
 
-# A row's label is read again for its votes, its stages and its result. Few, because one may be long.
+# A row's label is read again for its votes and its stages. Few, because each may be long.
 @functools.lru_cache(maxsize=4)
 def _read_label(text: str) -> LabelReading | str:
     """The label, or the message of the syntax error."""
@@ -57,10 +57,8 @@ def _repair(text: str) -> LabelReading:
         calls = parse_calls(text)
     except CallSyntaxError as error:
         # Only what is missing at the end can be added.
-        repaired = error.is_at_end and (
-            _add_parentheses(stripped, slips) or _close(stripped, slips)
-        )
-        if not repaired:
+        repaired = _complete(stripped, slips) if error.is_at_end else None
+        if repaired is None:
             raise
         calls = repaired
     if may_have_invisible(text):
@@ -92,6 +90,10 @@ def canonicalise_label(text: str) -> str:
         return read_label(text).canonical
     except CallSyntaxError:
         return text.strip()
+
+
+def _complete(text: str, slips: list[Leniency]) -> tuple[Call, ...] | None:
+    return _add_parentheses(text, slips) or _close(text, slips)
 
 
 def _close(text: str, slips: list[Leniency]) -> tuple[Call, ...] | None:

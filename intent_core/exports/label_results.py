@@ -99,8 +99,8 @@ def bound_items(items: list[Any], name: str) -> None:
     if len(items) > _MAX_RESULTS:
         refuse_row(
             "bad-label",
-            f"the row has {len(items)} {name}; the maximum is {_MAX_RESULTS}: remove those that are "
-            "not labels",
+            f"the row has {len(items)} {name}; the maximum is {_MAX_RESULTS}: remove those that "
+            "are not labels",
         )
 
 

@@ -145,6 +145,7 @@ def reject(source: str, row: Row, fault: RowFault) -> Rejection:
         fault: why it is rejected.
     """
     reason, message = fault
+    message = message if len(message) <= MAX_RAW else f"{message[:MAX_RAW]}..."
     raw = row.raw
     if not raw.isascii() or len(raw) > MAX_RAW:
         raw = raw[:MAX_RAW].encode("utf-8", "replace").decode("utf-8")

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from intent_core.errors import CallSyntaxError
@@ -63,7 +64,7 @@ def _repair(text: str) -> LabelReading:
         calls = repaired
     if may_have_invisible(text):
         calls = tuple(map(_fold_intent, calls))
-    canonical = format_calls(calls)
+    canonical = _write(calls)
     if stripped.endswith((";", "；")):
         slips.append("trailing-semicolon")
     # Full-width characters inside values are not a slip.
@@ -71,6 +72,16 @@ def _repair(text: str) -> LabelReading:
     if _count_full_width(stripped) > in_values:
         slips.append("full-width")
     return LabelReading(calls, canonical, tuple(slips))
+
+
+def _write(calls: Iterable[Call]) -> str:
+    """The calls in a form that is read as the same calls again."""
+    canonical = format_calls(calls)
+    try:
+        is_stable = rewrite_typed_quotes(canonical) == canonical
+    except CallSyntaxError:
+        is_stable = False
+    return canonical if is_stable else format_calls(calls, quoted=True)
 
 
 def _fold_intent(call: Call) -> Call:

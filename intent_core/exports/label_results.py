@@ -2,11 +2,12 @@
 
 The `results` of a label have one entry per question and annotator: `{"markTitle", "data"}` in older
 exports, `{"MarkResult": {"annotations": [{"labels": {title: answer}}]}}` in newer ones, where
-`MarkResult` is JSON text, an object or a list. An answer is found by the title of its question.
+`MarkResult` is JSON text, an object or a list. An answer is found by the title of its question. It
+is text, or the chosen options of a choice; `data` can also be a list of further questions.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from intent_core.exports.files.json_rows import RowRefused, name_type, parse_json, refuse_row
@@ -16,6 +17,11 @@ from intent_core.recipe.choices import Leniency
 _MAX_RESULTS = 1000
 _OFF = (0, "0", False, None, "", "false", "False", "no", "No")
 _LONGEST_ID = 64
+_MAX_DEPTH = 8
+_ENTITIES = (
+    "the result is an entity result: it marks spans of text, not calls. Ask for the intent in a "
+    "single-choice question and for each slot in a text field; see data.template"
+)
 
 
 class GivenAnswer(NamedTuple):
@@ -28,6 +34,9 @@ class GivenAnswer(NamedTuple):
     """iTAG's id of the answer; "" if the export does not state it."""
 
 
+_NO_ANSWER = GivenAnswer("", None)
+
+
 class QuestionAnswer(NamedTuple):
     """One annotator's answer to one question."""
 
@@ -36,12 +45,22 @@ class QuestionAnswer(NamedTuple):
     """The text, or the names of the chosen options."""
     answer: GivenAnswer
     """The same as calls."""
+    annotator: int | None = None
+    """Equal for answers that were given together; None if the export does not state it."""
+    fault: str = ""
+    """Why the answer cannot be read."""
+
+    @property
+    def has_text(self) -> bool:
+        return any(strip_invisible(text).strip() for text in self.texts)
 
 
 class StageAnswers(NamedTuple):
     given: list[GivenAnswer]
     titles: list[str]
     faults: list[str]
+    unread: tuple[str, ...] = ()
+    """Titles of questions with an answer that is not read, although several are."""
 
 
 def read_stage(label: object, title: str) -> StageAnswers:
@@ -51,39 +70,61 @@ def read_stage(label: object, title: str) -> StageAnswers:
         label: the value under a `label-<id>` key.
         title: the title of the question.
     """
-    answers = StageAnswers([], [], [])
-    untitled = []
-    for answer in read_questions(label, answers.faults):
-        answers.titles.append(answer.title)
-        if answer.title == title:
-            answers.given.append(answer.answer)
-        elif not answer.title:
-            untitled.append(answer.answer)
-    if untitled and not any(answers.titles):
-        answers.given.extend(untitled)
-    return answers
+    answers = read_questions(label)
+    titles = list_titles(answers)
+    chosen = [answer for answer in answers if answer.title == (title if titles else "")]
+    given = [answer.answer for answer in chosen if not answer.fault]
+    return StageAnswers(given, titles, find_faults(answers, [title], is_answered=bool(given)))
 
 
-def read_questions(label: object, faults: list[str]) -> list[QuestionAnswer]:
+def list_titles(answers: Iterable[QuestionAnswer]) -> list[str]:
+    """List the titles of questions, each once.
+
+    Args:
+        answers: the answers of one stage.
+    """
+    return list(dict.fromkeys(answer.title for answer in answers if answer.title))
+
+
+def find_faults(
+    answers: Sequence[QuestionAnswer], titles: Iterable[str], *, is_answered: bool
+) -> list[str]:
+    """List why answers to some questions cannot be read.
+
+    Args:
+        answers: the answers of one stage.
+        titles: the titles of the questions. A fault in another question is of no interest.
+        is_answered: whether there are answers; marked spans of text are a fault only without.
+    """
+    chosen = {"", *titles}
+    faults = [answer.fault for answer in answers if answer.fault and answer.title in chosen]
+    others = [fault for fault in faults if fault != _ENTITIES]
+    return others if others or is_answered or list_titles(answers) else faults[:1]
+
+
+def read_questions(label: object) -> list[QuestionAnswer]:
     """Read the answers to all questions of one stage, in the order of the row.
 
     Args:
         label: the value under a `label-<id>` key.
-        faults: takes why a result cannot be read.
     """
     results = label.get("results") if isinstance(label, dict) else label
     if results is None:
         return []
     if not isinstance(results, list):
-        refuse_row("bad-label", f"'results' must be a list, not {name_type(results)}")
+        refuse_row(
+            "bad-label",
+            f"'results' must be a list, not {name_type(results)}: export the labelled data again",
+        )
     bound_items(results, "results")
-    answers = []
-    for result in results:
-        try:
-            answers += list(_read_result(result))
-        except RowRefused as refused:
-            faults.append(refused.args[1])
-    return answers
+    return [answer for number, result in enumerate(results) for answer in _read(result, number)]
+
+
+def _read(result: object, annotator: int, depth: int = 0) -> Iterator[QuestionAnswer]:
+    try:
+        yield from _read_result(result, annotator, depth)
+    except RowRefused as refused:
+        yield QuestionAnswer("", (), _NO_ANSWER, fault=refused.args[1])
 
 
 def bound_items(items: list[Any], name: str) -> None:
@@ -104,47 +145,102 @@ def bound_items(items: list[Any], name: str) -> None:
         )
 
 
-def _read_result(result: object) -> Iterator[QuestionAnswer]:
+def _read_result(result: object, annotator: int, depth: int) -> Iterator[QuestionAnswer]:
     if not isinstance(result, dict):
-        refuse_row("bad-label", f"a result must be an object, not {name_type(result)}")
-    if "objects" in result:
         refuse_row(
             "bad-label",
-            "the result is an entity result: it marks spans of text, not calls. Ask for the intent "
-            "in a single-choice question and for each slot in a text field; see data.template",
+            f"a result must be an object, not {name_type(result)}: export the labelled data again",
         )
-    version = read_version(result.get("Version"))
-    mark_result = read_mark_result(result.get("MarkResultId"))
-    question = result.get("markTitle", result.get("MarkTitle"))
+    if "objects" in result and "data" not in result:
+        refuse_row("bad-label", _ENTITIES)
+    origin = GivenAnswer(
+        "",
+        read_version(result.get("Version")),
+        mark_result=read_mark_result(result.get("MarkResultId")),
+    )
     marked = result.get("MarkResult")
     if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
         result = {"data": marked, **result}
     if "data" in result:
-        title = strip_invisible(question) if isinstance(question, str) else ""
-        answer = _read_data(title, result["data"], version)
-        yield answer._replace(answer=answer.answer._replace(mark_result=mark_result))
+        yield from _read_data(_find_title(result), result["data"], origin, annotator, depth)
         return
+    if not isinstance(marked, str):
+        origin = origin._replace(slips=("object-mark-result",))
     for annotation in _annotations(marked):
         labels = annotation.get("labels") if isinstance(annotation, dict) else None
+        if _marks_span(annotation):
+            refuse_row("bad-label", _ENTITIES)
         for title, value in labels.items() if isinstance(labels, dict) else ():
-            answer = _read_data(strip_invisible(title), value, version)
-            given = answer.answer._replace(mark_result=mark_result)
-            if not isinstance(marked, str):
-                given = given._replace(slips=("object-mark-result", *given.slips))
-            yield answer._replace(answer=given)
+            answer = _read_answer(strip_invisible(title), value, origin)
+            yield answer._replace(annotator=annotator)
 
 
-def _read_data(title: str, value: object, version: int | None) -> QuestionAnswer:
+def _find_title(result: Mapping[str, object]) -> str:
+    title = result.get("markTitle", result.get("MarkTitle"))
+    return strip_invisible(title) if isinstance(title, str) else ""
+
+
+def _marks_span(annotation: object) -> bool:
+    """Whether an annotation labels a part of the text."""
+    if not isinstance(annotation, dict):
+        return False
+    exif = annotation.get("exif")
+    places = (annotation, exif if isinstance(exif, dict) else {})
+    return any({"start", "end"} <= place.keys() for place in places)
+
+
+def _read_data(
+    title: str, value: object, origin: GivenAnswer, annotator: int, depth: int
+) -> Iterator[QuestionAnswer]:
+    """Read an answer, or the questions of a group, which have titles of their own."""
+    items = value if isinstance(value, list) else []
+    if items and all(isinstance(item, dict) for item in items) and any(map(_find_title, items)):
+        if depth == _MAX_DEPTH:
+            refuse_row(
+                "bad-label", f"questions are nested more than {_MAX_DEPTH} deep: is this an export?"
+            )
+        bound_items(items, "questions")
+        for item in items:
+            for answer in _read(item, annotator, depth + 1):
+                yield answer._replace(annotator=annotator)
+    else:
+        yield _read_answer(title, value, origin)
+
+
+def _read_answer(title: str, value: object, origin: GivenAnswer) -> QuestionAnswer:
     """Read an answer that is text, or the chosen options of a choice question."""
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        bound_items(value, "choices")
-        names = [item.get("data", item.get("value")) for item in value]
-        texts = [name for name in names if isinstance(name, str)]
-        if len(texts) < len(names):
-            refuse_row("bad-label", "a choice must have its name as text under 'data'")
-        return QuestionAnswer(title, tuple(texts), join_choices(texts)._replace(version=version))
-    answer = read_value(value, version)
-    return QuestionAnswer(title, (answer.text,), answer)
+    try:
+        names = _pick_names(value)
+        given = read_value(value, None) if names is None else join_choices(names)
+    except RowRefused as refused:
+        return QuestionAnswer(title, (), _NO_ANSWER, fault=refused.args[1])
+    texts = (given.text,) if names is None else tuple(names)
+    slips = (*origin.slips, *given.slips)
+    return QuestionAnswer(title, texts, origin._replace(text=given.text, slips=slips))
+
+
+def _pick_names(value: object) -> list[str] | None:
+    """The names of the chosen options, of a tree the innermost ones; None for an answer in text."""
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        return None
+    if value and all(isinstance(item, str) and ("(" in item or "（" in item) for item in value):
+        return None
+    names: list[str] = []
+    pending = value[::-1]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            # An object with another content stays one, and is refused.
+            item = item.get("children") or item.get("data", item.get("value", item or None))
+        if isinstance(item, list) and len(item) + len(pending) <= _MAX_RESULTS:
+            pending += item[::-1]
+        elif isinstance(item, str):
+            names.append(item)
+        elif item is not None:
+            refuse_row("bad-label", "a choice must have its name as text under 'data' or 'value'")
+    return names
 
 
 def _annotations(marked: object) -> list[Any]:
@@ -152,7 +248,9 @@ def _annotations(marked: object) -> list[Any]:
         try:
             marked = parse_json(marked)
         except (ValueError, RecursionError) as error:
-            refuse_row("bad-label", f"'MarkResult' is not JSON: {error}")
+            refuse_row(
+                "bad-label", f"'MarkResult' is not JSON ({error}): export the labelled data again"
+            )
     if isinstance(marked, dict):
         marked = marked.get("annotations")
     if not isinstance(marked, list):
@@ -169,8 +267,8 @@ def join_choices(names: Sequence[str]) -> GivenAnswer:
     """
     texts = [name.strip() for name in names if strip_invisible(name).strip()]
     calls = [text if strip_invisible(text).endswith((")", "）")) else f"{text}()" for text in texts]
-    is_bare = calls != texts
-    return GivenAnswer(";".join(calls), None, ("choice-answer",) if is_bare else ())
+    is_choice = calls != texts or len(calls) > 1
+    return GivenAnswer(";".join(calls), None, ("choice-answer",) if is_choice else ())
 
 
 def read_value(value: object, version: int | None) -> GivenAnswer:
@@ -178,7 +276,10 @@ def read_value(value: object, version: int | None) -> GivenAnswer:
     if isinstance(value, list) and len(value) == 1:
         value, slips = value[0], ("list-answer",)
     if not isinstance(value, str | None):
-        refuse_row("bad-label", f"an answer must be text, not {name_type(value)}")
+        refuse_row(
+            "bad-label",
+            f"an answer must be text, not {name_type(value)}: write the calls as text",
+        )
     return GivenAnswer(value or "", version, slips)
 
 

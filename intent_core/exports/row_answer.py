@@ -31,6 +31,8 @@ AnswerStage = Stage | Literal["given"]
 
 _MOST_SHOWN = 5
 _MAX_ANSWER = 20_000
+# So that a long label with a long utterance does not take time for each pair of them.
+_MOST_NAMED = 50
 _UNUSABLE_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
 # A byte that is not valid UTF-8 was decoded to one of these (`surrogateescape`).
 _BROKEN_BYTE = re.compile(r"[\udc80-\udcff]")
@@ -155,12 +157,15 @@ def choose_answer(
             "empty-answer",
             "the answer is empty: label the row"
             if stage == "given"
-            else f"the answer of the stage {stage} to the question {_name_question(config)!r} is "
+            else f"the answer of the stage {stage} to the question {name_question(config)!r} is "
             "empty: label the row",
         )
     if answers.faults:
         more = f" (and {len(answers.faults) - 1} more)" if len(answers.faults) > 1 else ""
         notes.append(Note(kind="unreadable-result", message=answers.faults[0] + more))
+    if answers.unread:
+        message = f"answers to {list_some(answers.unread)} are not read; see data.template"
+        notes.append(Note(kind="unread-field", message=message))
     labels = [canonicalise_label(answer.text) for answer in given]
     votes = Counter(labels)
     (winner, most), *others = votes.most_common()
@@ -176,7 +181,12 @@ def choose_answer(
     return given[labels.index(winner)]
 
 
-def _name_question(config: DataConfig) -> str:
+def name_question(config: DataConfig) -> str:
+    """Return the title of the question that has the calls, or the intent.
+
+    Args:
+        config: the `data` section of the recipe.
+    """
     return config.template.intent if config.template else config.question_title
 
 
@@ -247,9 +257,11 @@ def _has_text(value: object) -> bool:
 
 def _note_named_values(utterance: str, calls: Iterable[Call], notes: list[Note]) -> None:
     """Note values that were split at an equals sign and were probably meant as one."""
-    for argument in (argument for call in calls for argument in call.arguments):
-        name, value = argument.name, argument.value
-        if name and (name[0].isupper() or _join(f"{name}={value}") in _join(utterance)):
+    named = [argument for call in calls for argument in call.arguments if argument.name]
+    said = _join(utterance) if named else ""
+    for argument in named[:_MOST_NAMED]:
+        name, value = argument.name or "", argument.value
+        if name[0].isupper() or _join(f"{name}={value}") in said:
             whole = format_calls([Call(intent="x", arguments=(Argument(value=f"{name}={value}"),))])
             message = (
                 f"{shorten(value)} was read as the value of the slot {shorten(name)}; if both are "

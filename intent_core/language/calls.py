@@ -103,14 +103,16 @@ def parse_calls(text: str) -> tuple[Call, ...]:
     return _Reader(text).read_calls()
 
 
-def format_calls(calls: Iterable[Call]) -> str:
+def format_calls(calls: Iterable[Call], *, quoted: bool = False) -> str:
     """Return calls in canonical form; an empty list gives "".
 
     Args:
         calls: the calls, in order.
+        quoted: put every value in quotes, also where its plain form could not be misread.
     """
     return ";".join(
-        f"{call.intent}({','.join(_format_argument(a) for a in call.arguments)})" for call in calls
+        f"{call.intent}({','.join(_format_argument(a, quoted) for a in call.arguments)})"
+        for call in calls
     )
 
 
@@ -126,9 +128,14 @@ def is_plain(text: str) -> bool:
     return _PLAIN_CALLS.fullmatch(text) is not None and not may_have_invisible(text)
 
 
-def _format_argument(argument: Argument) -> str:
+def _format_argument(argument: Argument, quoted: bool) -> str:
     value = argument.value
-    if not value or value != strip_invisible(value).strip() or _NEEDS_QUOTES.search(value):
+    if (
+        quoted
+        or not value
+        or value != strip_invisible(value).strip()
+        or _NEEDS_QUOTES.search(value)
+    ):
         value = f'"{_NEEDS_ESCAPE.sub(_escape, value)}"'
         value = replace_invisible(value, _escape_character)
     return value if argument.name is None else f"{argument.name}={value}"

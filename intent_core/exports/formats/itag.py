@@ -25,6 +25,7 @@ from intent_core.exports.row_answer import (
     RowAnswer,
     choose_answer,
     finish_answer,
+    name_question,
     pick_tags,
     read_utterance,
     tolerate,
@@ -147,7 +148,7 @@ def _choose_stage(
     if titles:
         refuse_row(
             "no-answer",
-            f"no question has the title {config.question_title!r}; the titles are "
+            f"no question has the title {name_question(config)!r}; the titles are "
             f"{list_some(titles)}. Set data.question_title, or name the questions of the intent "
             "and of the slots in data.template",
         )
@@ -159,12 +160,9 @@ def _choose_stage(
 
 
 def _read_answers(label: object, config: DataConfig) -> StageAnswers:
-    if not config.template:
-        return read_stage(label, config.question_title)
-    faults: list[str] = []
-    answers = read_questions(label, faults)
-    given = compose_answers(answers, config.template)
-    return StageAnswers(given, [answer.title for answer in answers], faults)
+    if config.template:
+        return compose_answers(read_questions(label), config.template)
+    return read_stage(label, config.question_title)
 
 
 def _rank_stages(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, ...]:

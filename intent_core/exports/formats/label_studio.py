@@ -5,7 +5,7 @@ questions (`from_name`) of an intent and its slots, where they are several.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from intent_core.exports.files.json_rows import list_some, name_type, refuse_row, shorten
 from intent_core.exports.label_results import (
@@ -14,16 +14,19 @@ from intent_core.exports.label_results import (
     StageAnswers,
     bound_items,
     join_choices,
+    list_titles,
 )
 from intent_core.exports.row_answer import (
     Note,
     RowAnswer,
     choose_answer,
     finish_answer,
+    name_question,
     pick_tags,
     read_utterance,
 )
 from intent_core.exports.template import compose_answers
+from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.config import DataConfig
 
 _TEXT_KEYS = ("text", "instruction", "utterance", "dialogue")
@@ -78,13 +81,33 @@ def _read_answers(row: Mapping[str, Any], config: DataConfig) -> StageAnswers:
     bound_items(annotations, "annotations")
     answers = [
         answer
-        for annotation in annotations
+        for number, annotation in enumerate(annotations)
         if isinstance(annotation, dict) and not annotation.get("was_cancelled")
-        for answer in _read_results(annotation.get("result"))
+        for answer in _read_results(annotation.get("result"), number)
     ]
     if not answers:
         refuse_row("unlabelled", "the task has no annotation: label it, then export again")
-    return StageAnswers(_choose_question(answers, config), [], [])
+    if config.template:
+        composed = compose_answers(answers, config.template)
+        if not composed.given and not composed.faults:
+            _refuse_titles(answers, config)
+        return composed
+    titles = list_titles(answers)
+    title = titles[0] if len(titles) == 1 else config.question_title
+    chosen = [answer for answer in answers if answer.title == title]
+    if not chosen:
+        _refuse_titles(answers, config)
+    given = [answer.answer for answer in chosen if not answer.fault]
+    return StageAnswers(given, titles, [answer.fault for answer in chosen if answer.fault])
+
+
+def _refuse_titles(answers: list[QuestionAnswer], config: DataConfig) -> NoReturn:
+    refuse_row(
+        "no-answer",
+        f"no question is named {name_question(config)!r}; the questions are "
+        f"{list_some(list_titles(answers))}. Set data.question_title, or name those of the intent "
+        "and the slots in data.template",
+    )
 
 
 def _find_key(fields: Mapping[str, object], config: DataConfig) -> str:
@@ -92,42 +115,40 @@ def _find_key(fields: Mapping[str, object], config: DataConfig) -> str:
     return next((key for key in keys if key in fields), config.utterance_field)
 
 
-def _read_results(results: object) -> Iterator[QuestionAnswer]:
+def _read_results(results: object, annotator: int) -> Iterator[QuestionAnswer]:
     if not isinstance(results, list):
-        refuse_row("bad-label", f"'result' must be a list, not {name_type(results)}")
+        refuse_row(
+            "bad-label",
+            f"'result' must be a list, not {name_type(results)}: export the labelled data again",
+        )
     bound_items(results, "results")
     for result in results:
         value = result.get("value") if isinstance(result, dict) else None
         if not isinstance(value, dict):
-            refuse_row("bad-label", "a result must be an object with a 'value'")
-        title = str(result.get("from_name", ""))
-        texts = value.get("choices", value.get("text"))
-        if "choices" not in value and ("labels" in value or "start" in value):
             refuse_row(
                 "bad-label",
-                f"the question {shorten(title)} marks spans of text (entities), not calls. Ask for "
-                "the intent in a choice and for each slot in a text area; see data.template",
+                "a result must be an object with a 'value': export the labelled data again",
             )
-        texts = [texts] if isinstance(texts, str) else texts
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            refuse_row("bad-label", f"the answer to {shorten(title)} must be text")
-        is_choice = "choices" in value
-        answer = join_choices(texts) if is_choice else GivenAnswer("\n".join(texts), None)
-        yield QuestionAnswer(title, tuple(texts), answer)
+        title = strip_invisible(str(result.get("from_name", "")))
+        answer = _read_value(title, value)
+        yield answer._replace(annotator=annotator)
 
 
-def _choose_question(answers: list[QuestionAnswer], config: DataConfig) -> list[GivenAnswer]:
-    if config.template:
-        return compose_answers(answers, config.template)
-    titles = dict.fromkeys(answer.title for answer in answers)
-    title = config.question_title if config.question_title in titles else ""
-    if not title and len(titles) == 1:
-        (title,) = titles
-    if not title:
-        refuse_row(
-            "no-answer",
-            f"no question is named {config.question_title!r}; the questions are "
-            f"{list_some(titles)}. Set "
-            "data.question_title, or name the intent's and the slots' in data.template",
+def _read_value(title: str, value: Mapping[str, Any]) -> QuestionAnswer:
+    nothing = QuestionAnswer(title, (), GivenAnswer("", None))
+    if "choices" not in value and ("labels" in value or "start" in value):
+        fault = (
+            f"the question {shorten(title)} marks spans of text (entities), not calls. Ask for the "
+            "intent in a choice and for each slot in a text area; see data.template"
         )
-    return [answer.answer for answer in answers if answer.title == title]
+        return nothing._replace(fault=fault)
+    texts = value.get("choices", value.get("text"))
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        fault = (
+            f"the answer to {shorten(title)} must be text: ask for it in a text area or a choice"
+        )
+        return nothing._replace(fault=fault)
+    is_choice = "choices" in value
+    answer = join_choices(texts) if is_choice else GivenAnswer("\n".join(texts), None)
+    return nothing._replace(texts=tuple(texts), answer=answer)

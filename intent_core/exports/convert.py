@@ -1,8 +1,8 @@
 """Convert an export to the training file of the PAI guide, as a stream that needs little memory.
 
 The training file is `[{"instruction", "output"}, ...]`. It is created only if the whole export was
-read and not too many rows were rejected; rejections and reports are written in any case. A JSON
-array is read at once. A large export of lines is divided into spans for several processes.
+read and not too many rows were rejected; rejections and reports are written in any case. A large
+export of lines is divided into spans for several processes.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import msgspec
 import orjson
 
 from intent_core.errors import ConfigError, DataError
-from intent_core.exports.files.blocks import Block, Span, read_span, split_lines
+from intent_core.exports.files.blocks import Block, Span, split_lines
 from intent_core.exports.files.sources import RowBatch, read_parts
 from intent_core.exports.reader import BlockReader
 from intent_core.exports.records import (
@@ -40,6 +40,8 @@ from intent_core.recipe.config import DataConfig
 
 # 2 MiB. One process reads a smaller file faster than a second process starts.
 _SPAN_BYTES = 2 << 20
+# Of rejections and reports that a worker hands over; a span may have a million.
+_MOST_HANDED = 50_000
 _PR_SET_PDEATHSIG = 1
 
 
@@ -146,14 +148,18 @@ def _convert_parts(
             if source != reader.source:
                 reader = BlockReader(source, config)
             # Without spans, the line numbers are already those of the file.
-            yield _convert(reader, [rows])._replace(num_lines=0)
+            yield _convert(reader, rows)._replace(num_lines=0)
         return
     context = multiprocessing.get_context("fork")
     try:
         with ProcessPoolExecutor(
             num_processes, context, _start_worker, (path, config, os.getpid())
         ) as pool:
-            yield from _share(pool, chain(first, spans), num_processes)
+            for span, converted in _share(pool, chain(first, spans), num_processes):
+                if converted is None:
+                    yield from _convert_slowly(path, config, span)
+                else:
+                    yield converted
     except BrokenProcessPool as error:
         raise DataError(
             f"{path}: a converting process was killed, often by the OOM killer: free memory and "
@@ -161,21 +167,35 @@ def _convert_parts(
         ) from error
 
 
+def _convert_slowly(path: Path, config: DataConfig, span: Span) -> Iterator[_Converted]:
+    """Convert a span with too many rejections for a worker, part by part."""
+    reader = BlockReader(path.name, config)
+    num_lines = 0
+    for part in read_parts(path, config, span=span):
+        converted = _convert(reader, part.rows)
+        # Lines count from the start of the span, so they are passed only at its end.
+        num_lines += converted.num_lines
+        yield converted._replace(num_lines=0)
+    yield _Converted(b"", [], [], 0, num_lines, 0)
+
+
 def _share(
     pool: ProcessPoolExecutor, spans: Iterable[Span], num_processes: int
-) -> Iterator[_Converted]:
+) -> Iterator[tuple[Span, _Converted | None]]:
     """Yield the results of the spans in order, with a few spans in progress at any time."""
-    pending: deque[Future[_Converted]] = deque()
+    pending: deque[tuple[Span, Future[_Converted | None]]] = deque()
     try:
         for span in spans:
             with _undisturbed():
-                pending.append(pool.submit(_convert_span, span))
+                pending.append((span, pool.submit(_convert_span, span)))
             if len(pending) > num_processes + 1:
-                yield pending.popleft().result()
+                span, future = pending.popleft()
+                yield span, future.result()
         while pending:
-            yield pending.popleft().result()
+            span, future = pending.popleft()
+            yield span, future.result()
     finally:
-        for future in pending:
+        for _, future in pending:
             future.cancel()
 
 
@@ -189,45 +209,60 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_path = Path()
+_path, _config = Path(), DataConfig()
 _reader: BlockReader | None = None
 
 
 def _start_worker(path: Path, config: DataConfig, parent: int) -> None:
-    global _path, _reader
+    global _path, _config, _reader
     # The parent handles Ctrl-C. The kernel kills the worker when the parent dies.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    _path, _reader = path, BlockReader(path.name, config)
+    _path, _config, _reader = path, config, BlockReader(path.name, config)
 
 
-def _convert_span(span: Span) -> _Converted:
+def _convert_span(span: Span) -> _Converted | None:
+    """The converted span; None if it has too many rejections to hand over."""
     if _reader is None:
         raise RuntimeError("the worker was not started")
-    return _convert(_reader, read_span(_path, span))
+    pieces = []
+    num_handed = 0
+    for part in read_parts(_path, _config, span=span):
+        pieces.append(_convert(_reader, part.rows))
+        num_handed += len(pieces[-1].rejections) + len(pieces[-1].reports)
+        if num_handed > _MOST_HANDED:
+            return None
+    return _join(pieces)
 
 
-def _convert(reader: BlockReader, parts: Iterable[Block | RowBatch]) -> _Converted:
-    training: list[bytes] = []
-    rejected: list[Rejection] = []
-    reported: list[RowReport] = []
-    num_records = num_lines = num_bytes = 0
-    for part in parts:
-        records, rejections = reader.read(part)
-        rows = [_make_row(record) for record in records]
-        if rows:
-            training.append(orjson.dumps(rows, option=orjson.OPT_INDENT_2)[2:-2])
-        rejected += rejections
-        reported += [report for r in records if r.notes for report in report_notes(r)]
-        num_records += len(records)
-        if isinstance(part, Block):
-            num_lines += part.content.count(b"\n") + part.is_cut
-            num_bytes += len(part.content)
-        else:
-            num_bytes += part.num_bytes
-    return _Converted(b",\n".join(training), rejected, reported, num_records, num_lines, num_bytes)
+def _join(pieces: list[_Converted]) -> _Converted:
+    return _Converted(
+        b",\n".join(piece.training for piece in pieces if piece.training),
+        [rejection for piece in pieces for rejection in piece.rejections],
+        [report for piece in pieces for report in piece.reports],
+        sum(piece.num_records for piece in pieces),
+        sum(piece.num_lines for piece in pieces),
+        sum(piece.num_bytes for piece in pieces),
+    )
+
+
+def _convert(reader: BlockReader, part: Block | RowBatch) -> _Converted:
+    records, rejections = reader.read(part)
+    rows = [_make_row(record) for record in records]
+    if isinstance(part, Block):
+        num_lines, num_bytes = part.content.count(b"\n") + part.is_cut, len(part.content)
+    else:
+        num_lines, num_bytes = part.num_lines, part.num_bytes
+    return _Converted(
+        orjson.dumps(rows, option=orjson.OPT_INDENT_2)[2:-2] if rows else b"",
+        rejections,
+        [report for r in records if r.notes for report in report_notes(r)],
+        len(records),
+        num_lines,
+        num_bytes,
+    )
 
 
 def _make_row(record: Record) -> dict[str, object]:

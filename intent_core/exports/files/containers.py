@@ -24,6 +24,8 @@ BUFFER_BYTES = 1 << 17
 # More is no text: deflate makes at most 1,032 bytes out of one.
 MAX_EXPANSION = 200
 _FREE_BYTES = 64 << 20
+# A gzip file ends with its size.
+_SIZE_BYTES = 4
 _OFFICE = {"[Content_Types].xml", "xl/workbook.xml", "word/document.xml"}
 _MAX_MEMBERS = 1000
 _FOREIGN = (
@@ -53,9 +55,11 @@ class Member(NamedTuple):
 class _BoundedStream(io.RawIOBase):
     """A decompressed stream that ends in a `DataError` when it grows out of proportion."""
 
-    def __init__(self, name: str, stream: IO[bytes], num_compressed: int) -> None:
+    def __init__(self, name: str, stream: IO[bytes], num_compressed: int, stated: int = 0) -> None:
         self._name, self._stream = name, stream
         self._left = _FREE_BYTES + MAX_EXPANSION * num_compressed
+        # The stated size may lie, so that the bytes are counted as well.
+        self._refuse_if(stated > self._left)
 
     def readable(self) -> bool:
         return True
@@ -63,13 +67,16 @@ class _BoundedStream(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         content = self._stream.read(len(buffer))
         self._left -= len(content)
-        if self._left < 0:
+        self._refuse_if(self._left < 0)
+        buffer[: len(content)] = content
+        return len(content)
+
+    def _refuse_if(self, is_too_long: bool) -> None:
+        if is_too_long:
             raise DataError(
                 f"{self._name} expands to more than {MAX_EXPANSION} times its size: it is damaged, "
                 "or not labelled data. Decompress it and look at the content."
             )
-        buffer[: len(content)] = content
-        return len(content)
 
 
 class _Recoded(io.RawIOBase):
@@ -153,8 +160,23 @@ def _buffer(raw: io.RawIOBase) -> IO[bytes]:
 
 def _unzip(name: str, file: IO[bytes], num_bytes: int) -> Member:
     unzipped = cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    if file.seekable() and num_bytes > _SIZE_BYTES:
+        _try_size(name, file, num_bytes)
     stream = _buffer(_BoundedStream(name, unzipped, num_bytes))
     return _decode(name, stream, peek(stream)[:_MAGIC_BYTES])
+
+
+def _try_size(name: str, file: IO[bytes], num_bytes: int) -> None:
+    """Refuse a file that grows out of proportion before its rows are parsed, which takes longer."""
+    file.seek(-_SIZE_BYTES, io.SEEK_END)
+    stated = int.from_bytes(file.read(_SIZE_BYTES), "little")
+    file.seek(0)
+    if stated > _FREE_BYTES + MAX_EXPANSION * num_bytes:
+        # Or it is cut off: then these bytes are not its size, and reading it says so.
+        bounded = _BoundedStream(name, cast(IO[bytes], gzip.GzipFile(fileobj=file)), num_bytes)
+        while bounded.read(BUFFER_BYTES):
+            pass
+        file.seek(0)
 
 
 def _open_archive(name: str, file: IO[bytes]) -> Iterator[Member]:
@@ -174,7 +196,7 @@ def _open_archive(name: str, file: IO[bytes]) -> Iterator[Member]:
             raise DataError(f"{name}: {info.filename} is encrypted. Unpack the archive first.")
         inner = f"{name}/{info.filename}"
         with archive.open(info) as stream:
-            bounded = _buffer(_BoundedStream(inner, stream, info.compress_size))
+            bounded = _buffer(_BoundedStream(inner, stream, info.compress_size, info.file_size))
             start = peek(bounded)[:_MAGIC_BYTES]
             if start.startswith(GZIP):
                 yield _unzip(inner, bounded, info.file_size)

@@ -112,9 +112,10 @@ def _read_value(text: _Window, start: int, slips: Slips) -> tuple[Row, int]:
             value, end = decode_value(text.text, start)
         except json.JSONDecodeError as error:
             is_open = may_be_cut(error) and not text.at_end
-            if is_open and len(text.text) - start < MAX_LINE_BYTES:
+            length = len(text.text) - start
+            if is_open and length < MAX_LINE_BYTES:
                 # As much again: parsing from the start costs twice the value at most.
-                text.fill(max(_CHUNK_BYTES, len(text.text) - start))
+                text.fill(min(max(_CHUNK_BYTES, length), MAX_LINE_BYTES - length))
                 continue
             fault = _fault(error, text, is_open)
         except RecursionError:

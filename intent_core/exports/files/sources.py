@@ -7,6 +7,7 @@ JSON lines, an array, pretty-printed JSON, a table (CSV or TSV) or, for utteranc
 import contextlib
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -42,6 +43,7 @@ from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.config import DataConfig
 
 _BATCH_ROWS, _BATCH_BYTES = 500, 1 << 20
+_LONG_BLOCK = 1 << 20
 _SNIFF_LINES = 20
 _MAX_CELL = 1 << 20
 _SHOWN = 40
@@ -64,6 +66,8 @@ class RowBatch(NamedTuple):
     rows: list[Row]
     num_bytes: int = 0
     """Bytes read since the previous batch; 0 if unknown."""
+    num_lines: int = 0
+    """Lines that end with this batch, if they were cut from a block."""
 
 
 class Part(NamedTuple):
@@ -88,7 +92,7 @@ def read_parts(
         DataError: the file cannot be read, or is none of these.
     """
     if span:
-        yield from (Part(path.name, block) for block in read_span(path, span))
+        yield from (Part(path.name, rows) for rows in _split_long(read_span(path, span)))
         return
     with reading(path):
         for member in open_members(path):
@@ -114,6 +118,18 @@ def iter_rows(
         yield from ((source, row) for row in rows)
 
 
+def _split_long(blocks: Iterable[Block]) -> Iterator[Block | RowBatch]:
+    """The blocks; one with a very long line, which may have millions of rows, in batches."""
+    for block in blocks:
+        if len(block.content) < _LONG_BLOCK:
+            yield block
+            continue
+        rows = _parse_block(block)
+        while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+            yield RowBatch(batch)
+        yield RowBatch([], len(block.content), block.content.count(b"\n") + block.is_cut)
+
+
 def _parse_block(block: Block) -> Iterator[Row]:
     number, offset = block.line, block.offset
     cut_at = offset + len(block.content) if block.is_cut else -1
@@ -136,7 +152,7 @@ def _read_member(member: Member, config: DataConfig, with_text: bool) -> Iterato
     if kind in ("array", "values"):
         yield from _batch(_unwrap(iter_values(stream, is_array=kind == "array")))
     elif kind == "lines":
-        yield from cut_lines(stream)
+        yield from _split_long(cut_lines(stream))
     elif delimiter:
         yield from _batch(_read_table(stream, delimiter, member.name, config))
     elif with_text:

@@ -4,8 +4,6 @@ A file is opened (`containers.py`), its kind is detected from the first bytes, a
 JSON lines, an array, pretty-printed JSON, a table (CSV or TSV) or, for utterances only, text.
 """
 
-import contextlib
-import csv
 import io
 import itertools
 import json
@@ -32,23 +30,19 @@ from intent_core.exports.files.json_rows import (
     MAX_RAW,
     Row,
     RowFault,
-    list_some,
     parse_line,
     refuse_cut,
     shorten,
 )
 from intent_core.exports.files.json_stream import iter_values
+from intent_core.exports.files.tables import TextLines, detect_table, read_table
 from intent_core.language.conversation import Speakers, begins_with_speaker, split_line
-from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.config import DataConfig
 
 _BATCH_ROWS, _BATCH_BYTES = 500, 1 << 20
 _LONG_BLOCK = 1 << 20
 _SNIFF_LINES = 20
-_MAX_CELL = 1 << 20
 _SHOWN = 40
-# What training rows have in addition to text.
-_JSON_COLUMNS = {"history", "alternatives", "tags"}
 # An object with one of these is a row, although it contains a list of objects.
 _ROW_KEYS = {"instruction", "messages", "conversations", "conversation", "annotations", "text"}
 _MAX_CONVERSATION = 1 << 20
@@ -145,7 +139,7 @@ def _parse_block(block: Block) -> Iterator[Row]:
 def _read_member(member: Member, config: DataConfig, with_text: bool) -> Iterator[Block | RowBatch]:
     stream = member.stream
     start = peek(stream)
-    delimiter = _detect_table(start, member.name, config)
+    delimiter = detect_table(start, member.name, config)
     kind = detect_kind(start)
     if with_text and kind in ("lines", "text"):
         kind = "text" if _is_text(start, member.name) else "lines"
@@ -154,7 +148,7 @@ def _read_member(member: Member, config: DataConfig, with_text: bool) -> Iterato
     elif kind == "lines":
         yield from _split_long(cut_lines(stream))
     elif delimiter:
-        yield from _batch(_read_table(stream, delimiter, member.name, config))
+        yield from _batch(read_table(stream, delimiter, member.name, config))
     elif with_text:
         yield from _batch(_read_text(stream, member.name, config.speakers))
     else:
@@ -221,47 +215,6 @@ def _find_wrapped(value: object) -> list[object] | None:
     return lists[0] if all(isinstance(item, dict) for item in lists[0]) else None
 
 
-def _detect_table(start: bytes, name: str, config: DataConfig) -> str:
-    """The delimiter, if the first line is a header with the utterance's column; else nothing."""
-    lines = start.removeprefix(BOM).splitlines()
-    header = next((line for line in lines if line.strip(b" \t,;|")), b"")
-    text = header.decode("utf-8", "replace")
-    for delimiter in ("\t", ",", ";", "|"):
-        columns = _split_header(text, delimiter)
-        if _find_column(columns, _name_utterances(config)) and (
-            len(columns) > 1 or delimiter == ","
-        ):
-            return delimiter
-    named = name.lower().removesuffix(".gz")
-    if named.endswith((".csv", ".tsv")) and text:
-        delimiter = "\t" if named.endswith(".tsv") else ","
-        there = list_some(_split_header(text, delimiter))
-        raise DataError(
-            f"{name} has no column {config.utterance_field!r} (it has {there}). Name the "
-            "utterances' column in data.utterance_field, or rename it."
-        )
-    return ""
-
-
-def _split_header(line: str, delimiter: str) -> list[str]:
-    try:
-        return [
-            strip_invisible(cell).strip()
-            for cell in next(csv.reader([line], delimiter=delimiter), [])
-        ]
-    except csv.Error:
-        return []
-
-
-def _name_utterances(config: DataConfig) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((config.utterance_field, "instruction")))
-
-
-def _find_column(columns: Iterable[str], names: Iterable[str]) -> str:
-    there = set(columns)
-    return next((name for name in names if name in there), "")
-
-
 def _batch(rows: Iterable[Row]) -> Iterator[RowBatch]:
     batch: list[Row] = []
     offset = 0
@@ -274,103 +227,9 @@ def _batch(rows: Iterable[Row]) -> Iterator[RowBatch]:
         yield RowBatch(batch, max(batch[-1].offset - offset, 0))
 
 
-class _Lines:
-    """The lines of a stream as text, with the number and the byte offset of the next one."""
-
-    def __init__(self, stream: IO[bytes], name: str) -> None:
-        self.number, self.offset = 0, 0
-        self.end = 0
-        self.raw: list[str] = []
-        self._name = name
-        self._file = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
-
-    def __iter__(self) -> Iterator[str]:
-        try:
-            for line in self._file:
-                self.number += 1
-                self.end += len(line.encode("utf-8", "surrogateescape"))
-                self.raw.append(line)
-                yield line
-        finally:
-            # The stream is not ours to close. ValueError: it was closed already.
-            with contextlib.suppress(ValueError):
-                self._file.detach()
-
-    def take_raw(self) -> tuple[int, str]:
-        """The offset and the text of the lines since the last call."""
-        offset, self.offset = self.offset, self.end
-        raw, self.raw = "".join(self.raw), []
-        return offset, raw
-
-
-def _read_table(stream: IO[bytes], delimiter: str, name: str, config: DataConfig) -> Iterator[Row]:
-    csv.field_size_limit(_MAX_CELL)
-    lines = _Lines(stream, name)
-    # Strict: a quote that is never closed would swallow every row after it.
-    cells = csv.reader(iter(lines), delimiter=delimiter, strict=True)
-    columns: list[str] = []
-    line = 1
-    try:
-        for row in cells:
-            offset, raw = lines.take_raw()
-            if any(map(str.strip, row)):
-                if columns:
-                    yield _make_row(columns, row, (line, offset, raw.rstrip("\r\n")), config)
-                else:
-                    columns = _check_header([strip_invisible(cell).strip() for cell in row], name)
-            line = lines.number + 1
-    except csv.Error as error:
-        raise DataError(
-            f"{name}:{line}: the row cannot be read ({error}). Close the quotes of this row."
-        ) from error
-
-
-def _check_header(columns: list[str], name: str) -> list[str]:
-    repeated = [column for column in dict.fromkeys(columns) if columns.count(column) > 1 and column]
-    if repeated:
-        raise DataError(
-            f"{name}: the column {repeated[0]!r} occurs {columns.count(repeated[0])} times in the "
-            "header. Rename or remove one of them."
-        )
-    return [column or f"column {number}" for number, column in enumerate(columns, 1)]
-
-
-def _make_row(
-    columns: list[str], cells: list[str], place: tuple[int, int, str], config: DataConfig
-) -> Row:
-    line, offset, raw = place
-    if len(cells) > len(columns):
-        message = (
-            f"The row has {len(cells)} cells for {len(columns)} column(s). "
-            "Put quotes around a text that contains the separator."
-        )
-        fault = RowFault(reason="wrong-cells", message=message)
-        return Row(line, offset, raw[:MAX_RAW], fault=fault)
-    named = {column: cell for column, cell in zip(columns, cells, strict=False) if cell.strip()}
-    value = {column: _read_cell(column, cell) for column, cell in named.items()}
-    for column in (_find_column(columns, _name_utterances(config)), _find_label(columns, config)):
-        if column:
-            value.setdefault(column, "")
-    return Row(line, offset, raw[:MAX_RAW], value)
-
-
-def _find_label(columns: Iterable[str], config: DataConfig) -> str:
-    return _find_column(columns, (config.question_title, "output"))
-
-
-def _read_cell(column: str, cell: str) -> object:
-    """A cell as text; columns of training rows that are lists or objects as JSON."""
-    if column in _JSON_COLUMNS:
-        try:
-            return json.loads(cell)
-        except (ValueError, RecursionError):
-            pass
-    return cell
-
-
 def _read_text(stream: IO[bytes], name: str, speakers: Speakers) -> Iterator[Row]:
     """One utterance per line; lines up to a blank one are one conversation if a speaker starts."""
-    lines = _Lines(stream, name)
+    lines = TextLines(stream, name)
     conversation: list[Row] = []
     is_first, num_characters = True, 0
     for _ in lines:

@@ -19,7 +19,7 @@ from intent_core.exports.files.json_rows import RowRefused
 from intent_core.exports.formats.itag import split_label_key
 from intent_core.exports.label_results import read_mark_result, read_stage, read_version
 from intent_core.exports.records import Record
-from intent_core.exports.row_answer import RowAnswer
+from intent_core.exports.row_answer import ALPACA_KEYS, RowAnswer
 from intent_core.exports.typed_quotes import may_have_typed_quotes
 from intent_core.language.calls import is_plain
 from intent_core.language.invisible import may_have_invisible
@@ -38,6 +38,7 @@ _BRACE = ord("{")
 ReadRow = Callable[[bytes, int, int], Record | None]
 
 _Flag = int | bool | None
+_NoText = Literal[""] | None
 _ORIGIN = (("version", str | int | None, None), ("mark_result", str | int | None, None))
 _ORIGIN_KEYS = {"version": "Version", "mark_result": "MarkResultId"}
 
@@ -104,7 +105,10 @@ class UsualRows:
             gc=False,
         )
         names = {"utterance": self._config.utterance_field}
-        data = msgspec.defstruct("Data", [("utterance", str)], rename=names, gc=False)
+        # Text under these keys is reported, so such a row is not a usual one.
+        noted = ALPACA_KEYS if self._config.utterance_field == "instruction" else ()
+        inner: list[Any] = [("utterance", str), *((key, _NoText, None) for key in noted)]
+        data = msgspec.defstruct("Data", inner, rename=names, gc=False)
         fields: list[Any] = [("data", data), ("abandonFlag", _Flag, None)]
         fields += [(f"label_{stage}", label | None, None) for stage in labels]
         keys = {f"label_{stage}": key for stage, key in labels.items()}

@@ -192,7 +192,10 @@ def _find_utterance(row: Row, config: DataConfig) -> object:
     if isinstance(row.value, str):
         return flatten_turns(row.value, config.speakers)
     if not isinstance(row.value, dict):
-        refuse_row("not-an-object", f"a row must be text or an object, not {name_type(row.value)}")
+        refuse_row(
+            "not-an-object",
+            f"a row must be text or an object, not {name_type(row.value)}: correct it",
+        )
     fields = fold_row(row.value)
     detected = detect_format(fields, config)
     utterance = detected.find_utterance(fields, config)
@@ -203,8 +206,12 @@ def _find_utterance(row: Row, config: DataConfig) -> object:
 
 def _check(utterance: object) -> str:
     if not isinstance(utterance, str):
-        refuse_row("no-utterance", f"an utterance must be text, not {name_type(utterance)}")
+        refuse_row(
+            "no-utterance", f"an utterance must be text, not {name_type(utterance)}: correct it"
+        )
     refuse_unusable(utterance)
     if not strip_invisible(utterance).strip():
-        refuse_row("empty-utterance", "empty, or a conversation without a turn of the user")
+        refuse_row(
+            "empty-utterance", "empty, or a conversation without a turn of the user: remove it"
+        )
     return utterance

@@ -197,7 +197,7 @@ def _read_data(
     if items and all(isinstance(item, dict) for item in items) and any(map(_find_title, items)):
         if depth == _MAX_DEPTH:
             refuse_row(
-                "bad-label", f"questions are nested more than {_MAX_DEPTH} deep: is this an export?"
+                "bad-label", f"questions are nested more than {_MAX_DEPTH} deep: use fewer groups"
             )
         bound_items(items, "questions")
         for item in items:
@@ -239,7 +239,10 @@ def _pick_names(value: object) -> list[str] | None:
         elif isinstance(item, str):
             names.append(item)
         elif item is not None:
-            refuse_row("bad-label", "a choice must have its name as text under 'data' or 'value'")
+            refuse_row(
+                "bad-label",
+                "a choice must have its name as text under 'data' or 'value': correct it",
+            )
     return names
 
 

@@ -8,7 +8,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import CallSyntaxError
-from intent_core.exports.files.json_rows import list_some, name_type, refuse_row, shorten
+from intent_core.exports.files.json_rows import (
+    EXPORT_AGAIN,
+    list_some,
+    name_type,
+    refuse_row,
+    shorten,
+)
 from intent_core.exports.label_repair import canonicalise_label, read_label
 from intent_core.exports.label_results import GivenAnswer, StageAnswers
 from intent_core.language.calls import Argument, Call, format_calls
@@ -36,6 +42,7 @@ _MOST_NAMED = 50
 _UNUSABLE_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
 # A byte that is not valid UTF-8 was decoded to one of these (`surrogateescape`).
 _BROKEN_BYTE = re.compile(r"[\udc80-\udcff]")
+ALPACA_KEYS = ("input", "history", "system")
 # A number, a date or nothing: no text for a model.
 _NUMBER = re.compile(r"[\d\s.,:+\-/TZ]*")
 
@@ -84,10 +91,14 @@ def read_utterance(fields: object, key: str, notes: list[Note]) -> str:
         RowRefused: there is no utterance, or it is not usable text.
     """
     if not isinstance(fields, dict):
-        refuse_row("no-utterance", f"'data' must be an object, not {name_type(fields)}")
+        refuse_row(
+            "no-utterance", f"'data' must be an object, not {name_type(fields)}: {EXPORT_AGAIN}"
+        )
     utterance = fields.get(key)
     if key in fields and not isinstance(utterance, str):
-        refuse_row("no-utterance", f"{key!r} must be text, not {name_type(utterance)}")
+        refuse_row(
+            "no-utterance", f"{key!r} must be text, not {name_type(utterance)}: {EXPORT_AGAIN}"
+        )
     if not isinstance(utterance, str):
         there = list_some(fields) or "nothing"
         refuse_row(
@@ -98,7 +109,9 @@ def read_utterance(fields: object, key: str, notes: list[Note]) -> str:
     refuse_unusable(utterance)
     visible = remove_invisible(utterance, "utterance", notes).strip()
     if not visible:
-        refuse_row("empty-utterance", f"the utterance under the key {key!r} is empty")
+        refuse_row(
+            "empty-utterance", f"the utterance under the key {key!r} is empty: remove the row"
+        )
     return visible
 
 
@@ -206,7 +219,7 @@ def finish_answer(
     try:
         label = read_label(given.text)
     except CallSyntaxError as error:
-        refuse_row("bad-calls", str(error))
+        refuse_row("bad-calls", f"{error}: correct the label")
     refuse_unusable("".join(argument.value for call in label.calls for argument in call.arguments))
     for slip in label.slips:
         message = f"{shorten(given.text)} was read as {shorten(label.canonical)}"
@@ -237,6 +250,19 @@ def note_unread(row: Mapping[str, object], read: Iterable[str], notes: list[Note
     if unread:
         message = f"text under {list_some(unread)} is not read, e.g. {_show(row[unread[0]])}"
         notes.append(Note(kind="unread-field", message=message))
+
+
+def note_alpaca_keys(fields: Mapping[str, object], config: DataConfig, notes: list[Note]) -> None:
+    """Note text that belongs to an Alpaca row's instruction, in the data of a labelling task.
+
+    Args:
+        fields: the data of the row.
+        config: the `data` section of the recipe.
+        notes: the notes of the row.
+    """
+    if config.utterance_field == "instruction":
+        there = {key: fields[key] for key in ALPACA_KEYS if key in fields}
+        note_unread(there, config.tag_fields, notes)
 
 
 def _show(value: object) -> str:
@@ -289,5 +315,8 @@ def pick_tags(fields: Mapping[str, object], names: Iterable[str]) -> Tags:
         if isinstance(value, str | int | float | bool):
             tags.append((strip_invisible(name), strip_invisible(str(value))))
         elif value is not None:
-            refuse_row("not-an-object", f"tag {shorten(name)} must be text, not {name_type(value)}")
+            refuse_row(
+                "not-an-object",
+                f"tag {shorten(name)} must be text, not {name_type(value)}: correct it",
+            )
     return tuple(tags)

@@ -24,6 +24,9 @@ DECODER = json.JSONDecoder(
     parse_int=lambda digits: int(digits) if len(digits) < _MAX_DIGITS else math.inf
 )
 
+TOO_DEEP = "the row is nested too deeply to be parsed: remove what is not the text or the label"
+EXPORT_AGAIN = "correct it, or export the labelled data again"
+
 RejectionReason = Literal[
     Leniency,
     "not-json",
@@ -265,8 +268,10 @@ def _skip_blanks(text: str, start: int) -> int:
 
 def _json_fault(error: Exception, is_last: bool) -> RowFault:
     if isinstance(error, RecursionError):
-        return RowFault(reason="not-json", message="the row is nested too deeply to be parsed")
+        return RowFault(reason="not-json", message=TOO_DEEP)
     if is_last:
         message = f"the file ends inside this row ({error}): export or download it again"
         return RowFault(reason="truncated", message=message)
-    return RowFault(reason="not-json", message=f"the row is not valid JSON: {error}")
+    return RowFault(
+        reason="not-json", message=f"the row is not valid JSON: {error}; {EXPORT_AGAIN}"
+    )

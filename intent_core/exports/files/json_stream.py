@@ -13,7 +13,9 @@ from typing import IO
 
 from intent_core.exports.files.blocks import MAX_LINE_BYTES
 from intent_core.exports.files.json_rows import (
+    EXPORT_AGAIN,
     MAX_RAW,
+    TOO_DEEP,
     ObjectSeeker,
     Row,
     RowFault,
@@ -119,7 +121,7 @@ def _read_value(text: _Window, start: int, slips: Slips) -> tuple[Row, int]:
                 continue
             fault = _fault(error, text, is_open)
         except RecursionError:
-            fault = RowFault("not-json", "the row is nested too deeply to be parsed")
+            fault = RowFault("not-json", TOO_DEEP)
         else:
             if end == len(text.text) and not text.at_end and not isinstance(value, dict):
                 text.fill()  # a number may continue
@@ -166,4 +168,4 @@ def _fault(error: json.JSONDecodeError, text: _Window, is_open: bool) -> RowFaul
     if text.at_end and is_cut:
         message = f"the file ends inside this row ({error.msg}): export or download it again"
         return RowFault("truncated", message)
-    return RowFault("not-json", f"the row is not valid JSON: {error.msg}")
+    return RowFault("not-json", f"the row is not valid JSON: {error.msg}; {EXPORT_AGAIN}")

@@ -82,7 +82,11 @@ def find_alpaca_answer(row: Mapping[str, Any], config: DataConfig) -> str:
     key = _choose_key(row, config.question_title, "output")
     key = key if key in row else "predict"
     if key not in row:
-        refuse_row("unlabelled", f"the row has no 'output'; it has {list_some(row)}")
+        refuse_row(
+            "unlabelled",
+            f"the row has no 'output'; it has {list_some(row)}. Set data.question_title to the key "
+            "of the answer",
+        )
     return show_answer(row[key])
 
 

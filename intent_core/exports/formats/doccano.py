@@ -10,6 +10,7 @@ from intent_core.exports.row_answer import (
     RowAnswer,
     choose_answer,
     finish_answer,
+    note_unread,
     read_utterance,
 )
 from intent_core.recipe.config import DataConfig
@@ -25,6 +26,7 @@ def read_doccano_row(row: Mapping[str, Any], config: DataConfig, notes: list[Not
     utterance = read_utterance(row, "text", notes)
     answers = StageAnswers([join_choices(_read_labels(row))], [], [])
     given = choose_answer(answers, config, notes)
+    note_unread(row, {"text", _find_key(row), "id"}, notes)
     return finish_answer(utterance, given, "given", config, notes)
 
 
@@ -38,8 +40,12 @@ def find_doccano_answer(row: Mapping[str, Any], config: DataConfig) -> str:
     return join_choices(_read_labels(row)).text
 
 
+def _find_key(row: Mapping[str, Any]) -> str:
+    return next((key for key in _LABELS if key in row), _LABELS[0])
+
+
 def _read_labels(row: Mapping[str, Any]) -> list[str]:
-    key = next((key for key in _LABELS if key in row), _LABELS[0])
+    key = _find_key(row)
     labels = row.get(key) or []
     labels = [labels] if isinstance(labels, str) else labels
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from intent_core.exports.files.json_rows import (
+    EXPORT_AGAIN,
     RowRefused,
     list_some,
     name_type,
@@ -26,6 +27,7 @@ from intent_core.exports.row_answer import (
     choose_answer,
     finish_answer,
     name_question,
+    note_alpaca_keys,
     pick_tags,
     read_utterance,
     tolerate,
@@ -44,6 +46,7 @@ def is_itag_row(row: Mapping[str, Any]) -> bool:
 def read_itag_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
     """Read the answer of the latest job, from its preferred stage."""
     utterance = read_utterance(row.get("data"), config.utterance_field, notes)
+    note_alpaca_keys(row["data"], config, notes)
     labels = _choose_job(row, config, notes)
     _refuse_abandoned(row, labels, config)
     stage, answers = _choose_stage(labels, config, notes)
@@ -57,7 +60,9 @@ def find_itag_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
     """Return what is to be labelled: the text in `data`."""
     data = row.get("data")
     if not isinstance(data, dict):
-        refuse_row("no-utterance", f"'data' must be an object, not {name_type(data)}")
+        refuse_row(
+            "no-utterance", f"'data' must be an object, not {name_type(data)}: {EXPORT_AGAIN}"
+        )
     if config.utterance_field not in data:
         refuse_row(
             "no-utterance",

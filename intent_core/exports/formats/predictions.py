@@ -4,13 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from intent_core.exports.files.json_rows import list_some, refuse_row
+from intent_core.exports.files.json_rows import EXPORT_AGAIN, list_some, refuse_row
 from intent_core.exports.label_results import StageAnswers, read_value, show_answer
 from intent_core.exports.row_answer import (
     Note,
     RowAnswer,
     choose_answer,
     finish_answer,
+    note_unread,
     read_utterance,
 )
 from intent_core.recipe.config import DataConfig
@@ -32,6 +33,7 @@ def read_prediction_row(row: Mapping[str, Any], config: DataConfig, notes: list[
     fields = {"prompt": find_prompt(row, config)}
     utterance = read_utterance(fields, "prompt", notes)
     answers = StageAnswers([read_value(row.get("label"), None)], [], [])
+    note_unread(row, {"prompt", "label", "predict", "id"}, notes)
     return finish_answer(utterance, choose_answer(answers, config, notes), "given", config, notes)
 
 
@@ -39,7 +41,10 @@ def find_prompt(row: Mapping[str, Any], config: DataConfig) -> object:
     """Return the user's turn of a prompt; a prompt without a chat template as it is."""
     prompt = row.get("prompt")
     if prompt is None:
-        refuse_row("no-utterance", f"the row has no 'prompt'; it has {list_some(row) or 'nothing'}")
+        refuse_row(
+            "no-utterance",
+            f"the row has no 'prompt'; it has {list_some(row) or 'nothing'}: {EXPORT_AGAIN}",
+        )
     if isinstance(prompt, str) and (turn := _USER_TURN.match(prompt)):
         return turn[1].strip()
     return prompt
@@ -48,5 +53,7 @@ def find_prompt(row: Mapping[str, Any], config: DataConfig) -> object:
 def find_predicted_answer(row: Mapping[str, Any], config: DataConfig) -> str:
     """Return what the model answered: `predict`."""
     if "predict" not in row:
-        refuse_row("unlabelled", f"the row has no 'predict'; it has {list_some(row)}")
+        refuse_row(
+            "unlabelled", f"the row has no 'predict'; it has {list_some(row)}: {EXPORT_AGAIN}"
+        )
     return show_answer(row["predict"])

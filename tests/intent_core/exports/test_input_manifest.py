@@ -142,10 +142,14 @@ def test_a_chat_log_becomes_the_users_turns(tmp_path: Path) -> None:
     reading = read(tmp_path, "\n".join(map(json.dumps, lines)), "a.jsonl")
     assert reading.utterances == (ENGLISH_INSTRUCTION,)
     assert refused(reading) == [
-        (2, "empty, or a conversation without a turn of the user"),
-        (3, "a message must be an object, not a number or boolean"),
-        (4, "empty, or a conversation without a turn of the user"),
-        (5, "a message must be text, not a number or boolean"),
+        (2, "empty, or a conversation without a turn of the user: remove it"),
+        (
+            3,
+            "a message must be an object, not a number or boolean: write it as "
+            '{"role": "user", "content": "..."}',
+        ),
+        (4, "empty, or a conversation without a turn of the user: remove it"),
+        (5, "the 'content' of a message must be text, not a number or boolean: correct it"),
     ]
 
 

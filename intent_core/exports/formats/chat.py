@@ -55,7 +55,7 @@ def read_chat_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note])
 
 
 def _note_unread(row: Mapping[str, Any], turns: list[_Turn], notes: list[Note]) -> None:
-    """Note what is neither the user's nor the label, except for answers that the user replies to."""
+    """Note what is neither the user's nor the label; earlier answers are no text for a model."""
     last_user = max((n for n, turn in enumerate(turns) if turn.is_user), default=-1)
     last = max((n for n, turn in enumerate(turns) if turn.speaker == "agent"), default=-1)
     others = [turn.text for turn in turns if turn.speaker == "other"]

@@ -10,7 +10,10 @@ from intent_core.evaluation.metrics import METRICS
 
 
 def show_report(console: Console, report: dict[str, Any]) -> None:
-    table = Table("metric", "value", "95 % interval", title=f"{report['num_examples']} utterances")
+    count = report["num_examples"]
+    table = Table(
+        "metric", "value", "95 % interval", title=f"{count} utterance{'s' * (count != 1)}"
+    )
     for name in filter(report.__contains__, METRICS):
         low, high = report[f"{name}_interval"]
         table.add_row(name, f"{report[name]:.3f}", f"{low:.3f} to {high:.3f}")

@@ -58,7 +58,7 @@ class _BoundedStream(io.RawIOBase):
     def __init__(self, name: str, stream: IO[bytes], num_compressed: int, stated: int = 0) -> None:
         self._name, self._stream = name, stream
         self._left = _FREE_BYTES + MAX_EXPANSION * num_compressed
-        # The stated size may be wrong, so the bytes are counted as well.
+        # The stated size can be wrong: the bytes are counted as well.
         self._refuse_if(stated > self._left)
 
     def readable(self) -> bool:

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from intent_core.exports.reader import find_utterance
 from intent_core.exports.records import Record, Rejection
-from intent_core.language.utterances import normalise_utterance
+from intent_core.language.utterances import normalise_as_typed, normalise_utterance
 from intent_core.recipe.config import DataConfig
 
 MESSAGE = "excluded because of an erasure request; the text is not stored"
@@ -47,12 +47,22 @@ class ErasureList:
 
     def digest(self, utterance: str) -> str:
         """Return the salted digest of an utterance."""
-        text = normalise_utterance(utterance).encode("utf-8", "surrogatepass")
-        return hmac.new(self._salt, text, hashlib.sha256).hexdigest()
+        return self._digest(normalise_utterance(utterance))
 
-    def find(self, utterance: str, mark_result: str = "") -> str | None:
-        """Return the name of the entry that excludes this row, or None."""
+    def _digest(self, text: str) -> str:
+        return hmac.new(
+            self._salt, text.encode("utf-8", "surrogatepass"), hashlib.sha256
+        ).hexdigest()
+
+    def find(self, utterance: str, mark_result: str = "", typed: str = "") -> str | None:
+        """Return the name of the entry that excludes this row, or None.
+
+        `typed` is the utterance with its invisible characters, if it had some: entries from before
+        they were folded have the digest of that text.
+        """
         name = self._utterances.get(self.digest(utterance))
+        if not name and not (typed or utterance).isascii():
+            name = self._utterances.get(self._digest(normalise_as_typed(typed or utterance)))
         return name or (self._mark_results.get(mark_result) if mark_result else None)
 
     def take_out(
@@ -67,7 +77,7 @@ class ErasureList:
                 yield item
                 continue
             if isinstance(item, Record):
-                name = self.find(item.utterance, item.mark_result)
+                name = self.find(item.utterance, item.mark_result, item.typed_utterance)
             else:
                 name = self._find_in_raw(item.raw)
             if name is not None:
@@ -83,8 +93,9 @@ class ErasureList:
         """Like `find`, for an unusable row: compare every text in it."""
         whole = find_utterance(_parse(raw), DataConfig())
         for text in (whole or "", raw, *map(_unquote, _STRING.findall(raw))):
-            if name := self._utterances.get(self.digest(text)):
-                return name
+            for digest in (self.digest(text), self._digest(normalise_as_typed(text))):
+                if name := self._utterances.get(digest):
+                    return name
         held = (name for mark_result, name in self._mark_results.items() if mark_result in raw)
         return next(held, None)
 

@@ -209,6 +209,11 @@ class BlockReader:
             offset += len(line)
         return num_objects
 
+    def _find_typed(self, row: object, answer: RowAnswer) -> str:
+        if not any(note.kind == "invisible-characters" for note in answer.notes):
+            return ""
+        return find_utterance(row, self._config) or ""
+
     def _judge(self, row: Row, items: BlockItems) -> RowAnswer | None:
         """Add one object to the items; return its answer, or None if it was rejected."""
         answer = row.fault or read_answer(row.value, self._config, row.slips)
@@ -227,6 +232,7 @@ class BlockReader:
             alternatives=answer.alternatives,
             tags=answer.tags,
             mark_result=answer.mark_result,
+            typed_utterance=self._find_typed(row.value, answer),
         )
         items.records.append(record)
         return answer

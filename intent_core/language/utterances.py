@@ -20,6 +20,16 @@ def normalise_utterance(utterance: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", utterance).split())
 
 
+def normalise_as_typed(utterance: str) -> str:
+    """Return an utterance as `normalise_utterance` did before it folded invisible characters.
+
+    Args:
+        utterance: any text.
+    """
+    folded = unicodedata.normalize("NFKC", utterance).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
 def hash_text(*parts: str) -> str:
     """Return the first 16 hex digits of the SHA-256 of some texts.
 

@@ -1,6 +1,9 @@
 """An erased row is recognised in any spelling, and its text is not stored anywhere."""
 
+import hashlib
+import hmac
 import json
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,9 @@ from hypothesis import strategies as st
 
 from intent_core.datasets.erasure import MESSAGE, ErasedRow, ErasureList
 from intent_core.errors import DataError
-from intent_core.exports.reader import iter_export, read_answer
+from intent_core.exports.files.json_rows import Row
+from intent_core.exports.files.sources import RowBatch
+from intent_core.exports.reader import BlockReader, iter_export, read_answer
 from intent_core.exports.records import ExportReading, Record, Rejection, check_rejections
 from intent_core.exports.row_answer import RowAnswer
 from intent_core.recipe.config import DataConfig
@@ -87,6 +92,20 @@ def test_a_forgotten_utterance_does_not_train_again(position: int, character: st
     assert isinstance(answer, RowAnswer)
     [refused], _ = take_out(forget("打给王小明"), record(answer.utterance))
     assert refused.reason == "forgotten"
+
+
+@given(st.integers(0, 5), st.sampled_from(INVISIBLE))
+def test_an_entry_from_before_invisible_characters_were_folded_still_excludes_its_row(
+    position: int, character: str
+) -> None:
+    typed = "打给王小明"[:position] + character + "打给王小明"[position:]
+    text = " ".join(unicodedata.normalize("NFKC", typed).casefold().split())
+    digest = hmac.new(SALT, text.encode(), hashlib.sha256).hexdigest()
+    entries = ErasureList(SALT, [ErasedRow(name="old", utterance=digest, since=NOW)])
+    row = {"instruction": typed, "output": "打电话()"}
+    items = BlockReader("e", DataConfig()).read(RowBatch([Row(1, 0, "", row)]))
+    [refused] = entries.take_out(items.records, set())
+    assert isinstance(refused, Rejection) and refused.reason == "forgotten"
 
 
 def test_others_stay_as_they_are() -> None:

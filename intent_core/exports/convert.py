@@ -250,7 +250,12 @@ def _join(pieces: list[_Converted]) -> _Converted:
 
 def _convert(reader: BlockReader, part: Block | RowBatch) -> _Converted:
     records, rejections = reader.read(part)
-    rows = [_make_row(record) for record in records]
+    rows = [
+        {"instruction": record.utterance, "output": record.output}
+        if not record.alternatives and not record.tags
+        else _make_row(record)
+        for record in records
+    ]
     if isinstance(part, Block):
         num_lines, num_bytes = part.content.count(b"\n") + part.is_cut, len(part.content)
     else:

@@ -21,7 +21,7 @@ from intent_core.exports.label_results import read_mark_result, read_stage, read
 from intent_core.exports.records import Record
 from intent_core.exports.row_answer import ALPACA_KEYS, RowAnswer
 from intent_core.exports.typed_quotes import may_have_typed_quotes
-from intent_core.language.calls import is_plain
+from intent_core.language.calls import is_ordinary, is_plain
 from intent_core.language.invisible import may_have_invisible
 from intent_core.recipe.choices import Stage
 from intent_core.recipe.config import DataConfig
@@ -32,6 +32,8 @@ _MAX_LESSONS = 32
 _PROBE = "probe()"
 # Characters that need no escape in JSON inside a JSON string.
 _UNESCAPED = re.compile(r'[^\x00-\x1f"\\]+')
+# Within a word, where no quote begins or ends.
+_APOSTROPHE = re.compile(r"(?<=\w)[’'](?=\w)")
 
 _BRACE = ord("{")
 
@@ -184,14 +186,14 @@ def _make_reader(
             return None
         utterance = data.utterance
         if (
-            not (text.startswith(before) and text.endswith(after) and is_plain(output))
+            not (text.startswith(before) and text.endswith(after))
             or not utterance
             or "\0" in utterance
             or utterance.strip() != utterance
             or (not utterance.isascii() and may_have_invisible(utterance))
-            or (
-                (not output.isascii() or "'" in output or '"' in output or "`" in output)
-                and may_have_typed_quotes(output)
+            or not (
+                is_ordinary(output)
+                or (is_plain(output) and not may_have_typed_quotes(_APOSTROPHE.sub("", output)))
             )
         ):
             return None

@@ -148,7 +148,8 @@ def reject(source: str, row: Row, fault: RowFault) -> Rejection:
     message = message if len(message) <= MAX_RAW else f"{message[:MAX_RAW]}..."
     raw = row.raw
     if not raw.isascii() or len(raw) > MAX_RAW:
-        raw = raw[:MAX_RAW].encode("utf-8", "replace").decode("utf-8")
+        # A broken byte is shown as U+FFFD.
+        raw = raw[:MAX_RAW].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return Rejection(source, row.line, row.offset, reason, message, raw)
 
 

@@ -48,6 +48,15 @@ _PLAIN_VALUE = r'(?![\s"])[^\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff,;()=\\，
 _PLAIN_CALL = rf"{_INTENT.pattern}+\((?:{_PLAIN_VALUE}(?:,{_PLAIN_VALUE})*+)?+\)"
 _PLAIN_CALLS = re.compile(rf"{_PLAIN_CALL}(?:;{_PLAIN_CALL})*+")
 
+# The same for most labels: nothing that may be a typed quote or invisible.
+_UNUSUAL = r"\"\x80-\xbf\u0250-\u4dff\ua000-\U0010ffff"
+_ORDINARY_VALUE = rf"(?![\s'`])[^\x00-\x1f\x7f,;()=\\{_UNUSUAL}]++(?<!\s)"
+_ORDINARY_CALL = (
+    rf"[^\s\x00-\x1f\x7f,;()=\\{_UNUSUAL}]++"
+    rf"\((?:{_ORDINARY_VALUE}(?:,{_ORDINARY_VALUE})*+)?+\)"
+)
+_ORDINARY_CALLS = re.compile(rf"{_ORDINARY_CALL}(?:;{_ORDINARY_CALL})*+")
+
 _CLOSER = {"(": ")", "（": "）"}
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 _ESCAPED = {character: f"\\{letter}" for letter, character in _UNESCAPED.items()}
@@ -125,7 +134,20 @@ def is_plain(text: str) -> bool:
     Args:
         text: calls as text.
     """
-    return _PLAIN_CALLS.fullmatch(text) is not None and not may_have_invisible(text)
+    if _PLAIN_CALLS.fullmatch(text) is None:
+        return False
+    return text.isascii() or not may_have_invisible(text)
+
+
+def is_ordinary(text: str) -> bool:
+    """Return True if a text is plain and has only Latin and Han, without a quote around a value.
+
+    Such a text has no typed quote and no invisible character either: it needs no further check.
+
+    Args:
+        text: calls as text.
+    """
+    return _ORDINARY_CALLS.fullmatch(text) is not None
 
 
 def _format_argument(argument: Argument, quoted: bool) -> str:

@@ -36,6 +36,7 @@ class _Window:
         self.at_end = False
         self.num_dropped = 0
         self._file = file
+        self._ends_with_cr: bool | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._line, self._offset, self._position = line, offset, 0
 
@@ -43,7 +44,10 @@ class _Window:
         """Append some bytes of the stream."""
         content = self._file.read(num_bytes)
         self.at_end = not content
-        self.text += self._decoder.decode(content, final=self.at_end)
+        text = self._decoder.decode(content, final=self.at_end)
+        if self._ends_with_cr is None and ("\n" in text or "\r" in text):
+            self._ends_with_cr = "\n" not in text
+        self.text += text.replace("\r", "\n") if self._ends_with_cr else text
 
     def skip_blanks(self, position: int) -> int:
         """Return where the next character that is not blank is, or the end of the stream."""

@@ -161,6 +161,8 @@ def detect_kind(start: bytes) -> Kind:
     Args:
         start: the first bytes of the file.
     """
+    if b"\n" not in start:
+        start = start.replace(b"\r", b"\n")
     body = start.removeprefix(BOM).lstrip()
     if is_array(start):
         return "array"

@@ -1,6 +1,7 @@
 """The fast path gives the same record as the normal reader, or none."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from intent_core.exports.fast_path import UsualRows
 from intent_core.exports.reader import read_answer
 from intent_core.exports.row_answer import RowAnswer
+from intent_core.exports.typed_quotes import may_have_typed_quotes, rewrite_typed_quotes
+from intent_core.language.calls import is_ordinary, is_plain
+from intent_core.language.invisible import may_have_invisible
 from intent_core.recipe.config import DataConfig
 
 DATA = Path(__file__).parents[2] / "data"
@@ -176,3 +180,29 @@ def test_a_label_under_a_key_never_seen_is_not_passed_over() -> None:
 def test_rows_that_never_look_alike_are_not_learned_for_ever() -> None:
     usual = taught(*(make_row("a()", **{f"key-{number}": 1}) for number in range(100)))
     assert not agrees(usual, json.dumps(make_row("a()", **{"key-99": 1})).encode())
+
+
+@given(
+    st.text("ab歌é'’`´“\"《\u200b\u00ad\ufe0f\u3000 ", max_size=6),
+    st.text("ab歌é'’`´“\"《\u200b\u00ad\ufe0f\u3000 ,", max_size=12),
+)
+def test_an_ordinary_label_needs_no_further_check(intent: str, values: str) -> None:
+    label = f"{intent}({values})"
+    if is_ordinary(label):
+        assert is_plain(label)
+        assert not may_have_typed_quotes(label)
+        assert not may_have_invisible(label)
+
+
+@given(st.text("ab歌'’“\"《` ,=", max_size=14))
+def test_an_apostrophe_within_a_word_is_no_quote(values: str) -> None:
+    label = f"f({values})"
+    within = re.sub(r"(?<=\w)[’'](?=\w)", "", label)
+    if is_plain(label) and not may_have_typed_quotes(within):
+        assert rewrite_typed_quotes(label) == label
+
+
+@given(st.text("ab歌\"\\'é ,()=;", max_size=16))
+def test_a_label_without_typed_quotes_is_not_rewritten(text: str) -> None:
+    if not may_have_typed_quotes(text):
+        assert rewrite_typed_quotes(text) == text

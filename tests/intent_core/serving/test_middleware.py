@@ -76,7 +76,8 @@ def test_access_is_logged_where_nobody_set_up_logging(
 def test_it_imports_what_vllms_environment_has() -> None:
     allowed = {*sys.stdlib_module_names, "pydantic", "prometheus_client"}
     ours = tuple(
-        f"intent_core.{name}" for name in ("serving.", "language.calls", "files", "errors")
+        f"intent_core.{name}"
+        for name in ("serving.", "language.calls", "language.invisible", "files", "errors")
     )
     folder = Path(intent_core.serving.__path__[0])
     for file in folder.rglob("*.py"):

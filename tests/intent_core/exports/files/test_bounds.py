@@ -169,6 +169,21 @@ def test_tiny_and_broken_rows_are_counted_in_little_memory(
     assert reasons in (None, outcome["reasons"])
 
 
+def test_an_array_of_60_mb_is_streamed(tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    rows = [{"instruction": f"u{n}", "output": "a()", "id": "x" * 2_000} for n in range(30_000)]
+    path.write_text(json.dumps(rows))
+    assert measure(path) == {"records": 30_000, "reasons": {}}
+
+
+@pytest.mark.slow  # minutes: 20 million rejections, read and converted
+@pytest.mark.timeout(900)
+def test_an_array_of_60_mb_of_empty_objects_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    path.write_bytes(b"[" + b"{}," * 20_000_000 + b"{}]")
+    assert measure(path) == {"records": 0, "reasons": {"no-utterance": 20_000_001}}
+
+
 def test_a_row_of_60_mb_is_read_and_a_longer_one_than_64_mib_refused(tmp_path: Path) -> None:
     path = tmp_path / "export.json"
     short = {"instruction": "x", "output": "a()"}

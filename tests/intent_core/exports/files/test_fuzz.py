@@ -149,7 +149,7 @@ def test_every_row_of_an_undamaged_file_comes_back(
 ) -> None:
     text = LAYOUTS[layout](pairs).replace("\n", ending)
     with pytest.MonkeyPatch.context() as patch:
-        # Values are then split at every place. Tables and kinds are told by the first bytes.
+        # Values are then split at every place. Tables and kinds are detected from the first bytes.
         patch.setattr(json_stream, "_CHUNK_BYTES", buffer_bytes)
         reading = read_bytes(CONTAINERS[container](text.encode()))
     assert not reading.rejections

@@ -176,7 +176,9 @@ def _wilson(successes: float, total: float, confidence: float) -> Interval:
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(successes, total, alpha=1 - confidence, method="wilson")
-    return float(low), float(high)
+    # Rounding must not put the rate outside of its interval.
+    rate = successes / total
+    return min(float(low), rate), max(float(high), rate)
 
 
 def _effective_size(values: FloatArray, codes: IntArray | None) -> float:

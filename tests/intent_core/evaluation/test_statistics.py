@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from intent_core.errors import DataError
@@ -114,6 +114,7 @@ def test_few_sources_of_a_clean_sheet_prove_less_than_many_utterances() -> None:
     assert high == pytest.approx(1.0)
 
 
+@example([(False, "a"), (False, "b"), (False, "c")])
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), min_size=1, max_size=12))
 def test_groups_never_narrow_an_interval(rows: list[tuple[bool, str]]) -> None:
     outcomes = [right for right, _ in rows]

@@ -30,9 +30,14 @@ def pytest_configure() -> None:
         del os.environ[name]
     # A busy machine draws examples slowly, which says nothing about the code.
     hypothesis.settings.register_profile(
-        "any-speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+        "tests",
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        # The same examples in each run, so that a failure belongs to the change that is tested;
+        # `--hypothesis-seed=N` draws others.
+        derandomize=True,
     )
-    hypothesis.settings.load_profile("any-speed")
+    hypothesis.settings.load_profile("tests")
     home = Path(tempfile.mkdtemp(prefix="intent-test-"))
     prefect, mlflow, gateway = free_ports(3)
     os.environ.update(

@@ -117,7 +117,11 @@ CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 utterances = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Mn", "Zs", "Zl", "Zp", "Cn")),
+    st.characters(
+        codec="utf-8",
+        exclude_categories=("Cc", "Cf", "Mn", "Zs", "Zl", "Zp", "Cn"),
+        exclude_characters="\u115f\u1160\u3164\uffa0",  # invisible, and removed
+    ),
     min_size=1,
     max_size=12,
 ).map(lambda text: f"play {text} now")
@@ -200,9 +204,13 @@ def list_lost(content: bytes, pairs: list[Pair], reading: ExportReading) -> Iter
 
 
 def points_at(content: bytes, rejection: Rejection) -> bool:
-    """Whether the row is where the rejection says, up to the first broken byte."""
-    start = rejection.raw[:12].partition("\ufffd")[0]
-    return content[rejection.byte_offset :].startswith(start.encode())
+    """Whether the row is where the rejection says, up to the first broken byte.
+
+    A file whose lines end with CR alone is read with LF in its place.
+    """
+    start = rejection.raw[:12].partition("\ufffd")[0].encode()
+    there = content[rejection.byte_offset :][: len(start)]
+    return there.replace(b"\r", b"\n") == start.replace(b"\r", b"\n")
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("csv", "tsv")])

@@ -77,7 +77,7 @@ def test_a_whole_walk_reaches_for_nothing_outside(tmp_path: Path, tiny_model: Pa
     look_at_lines(done.stderr, tmp_path / "home" / "processes")
     trace = collector.named("fine-tune").trace_id
     of_it = {(span.service, span.name) for span in collector.spans if span.trace_id == trace}
-    for name in ("recipe: export.manifest", "training program", "turn to", "finetune", "promote"):
+    for name in ("recipe: export.manifest", "training program", "finetune", "promote intent-"):
         assert [one for _, one in of_it if one.startswith(name)], name
     assert ("intent-vllm", "llm_request") in of_it, "the evaluation's requests"
 

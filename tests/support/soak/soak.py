@@ -208,7 +208,9 @@ class Soak:
         shown = subprocess.run(
             [sys.executable, "-m", "flows", "--help"], capture_output=True, text=True, check=True
         )
-        return [*commands, ["doctor"]] if " doctor " in shown.stdout else commands
+        return (
+            [*commands, ["doctor", "--set-lifecycle"]] if " doctor " in shown.stdout else commands
+        )
 
     def check(self) -> dict[str, object]:
         from tests.support.soak.invariants import check

@@ -256,16 +256,13 @@ def _convert(reader: BlockReader, part: Block | RowBatch) -> _Converted:
         else _make_row(record)
         for record in records
     ]
-    if isinstance(part, Block):
-        num_lines, num_bytes = part.content.count(b"\n") + part.is_cut, len(part.content)
-    else:
-        num_lines, num_bytes = part.num_lines, part.num_bytes
+    num_bytes = len(part.content) if isinstance(part, Block) else part.num_bytes
     return _Converted(
         orjson.dumps(rows, option=orjson.OPT_INDENT_2)[2:-2] if rows else b"",
         rejections,
         [report for r in records if r.notes for report in report_notes(r)],
         len(records),
-        num_lines,
+        part.num_lines,
         num_bytes,
     )
 

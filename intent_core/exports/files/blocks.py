@@ -32,6 +32,7 @@ class Block(NamedTuple):
     """Number of the first line; the first line of the file is 1."""
     offset: int
     """Start of the block in the (decompressed) file, in bytes."""
+    num_lines: int
     is_cut: bool = False
     """Whether the last line was too long and is incomplete."""
 
@@ -128,8 +129,9 @@ def cut_lines(stream: IO[bytes], span: Span | None = None) -> Iterator[Block]:
         skipped = 0
         if len(content) > MAX_LINE_BYTES and not content.endswith(b"\n"):
             skipped = _skip_line(stream)
-        yield Block(content, line, offset, is_cut=skipped > 0)
-        line += content.count(b"\n") + (skipped > 0)
+        num_lines = content.count(b"\n") + (skipped > 0)
+        yield Block(content, line, offset, num_lines, is_cut=skipped > 0)
+        line += num_lines
         offset += len(content) + skipped
 
 

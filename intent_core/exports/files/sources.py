@@ -121,7 +121,7 @@ def _split_long(blocks: Iterable[Block]) -> Iterator[Block | RowBatch]:
         rows = _parse_block(block)
         while batch := list(itertools.islice(rows, _BATCH_ROWS)):
             yield RowBatch(batch)
-        yield RowBatch([], len(block.content), block.content.count(b"\n") + block.is_cut)
+        yield RowBatch([], len(block.content), block.num_lines)
 
 
 def _parse_block(block: Block) -> Iterator[Row]:

@@ -62,6 +62,26 @@ _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 _ESCAPED = {character: f"\\{letter}" for letter, character in _UNESCAPED.items()}
 
 
+def check_intent_name(name: str) -> str:
+    """Return the name; raise `ValueError` if a call cannot have this intent."""
+    if not _INTENT.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not an intent name: remove whitespace, control characters and "
+            ', ; ( ) = " \\'
+        )
+    return name
+
+
+def check_slot_name(name: str) -> str:
+    """Return the name; raise `ValueError` if an argument cannot have it."""
+    if not _SLOT.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not a slot name: use letters, digits, '_', '-' and '.', "
+            "starting with a letter or '_'"
+        )
+    return name
+
+
 class Argument(BaseModel):
     """One value of a call, with its slot name if the label states it."""
 
@@ -74,11 +94,8 @@ class Argument(BaseModel):
     def _is_writable(self) -> Self:
         if _SURROGATE.search(self.value):
             raise ValueError(f"value {self.value!r} contains an unpaired UTF-16 surrogate")
-        if self.name is not None and not _SLOT.fullmatch(self.name):
-            raise ValueError(
-                f"{self.name!r} is not a slot name: use letters, digits, '_', '-' and '.', "
-                "starting with a letter or '_'"
-            )
+        if self.name is not None:
+            check_slot_name(self.name)
         return self
 
 
@@ -92,11 +109,7 @@ class Call(BaseModel):
 
     @model_validator(mode="after")
     def _intent_has_no_syntax(self) -> Self:
-        if not _INTENT.fullmatch(self.intent):
-            raise ValueError(
-                f"{self.intent!r} is not an intent name: remove whitespace, control characters and "
-                ', ; ( ) = " \\'
-            )
+        check_intent_name(self.intent)
         return self
 
 

@@ -1,15 +1,15 @@
 """Read a recipe from YAML, apply overrides, validate it and report all errors at once."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from intent_core.errors import ConfigError
 from intent_core.recipe.config import PipelineConfig
+from intent_core.recipe.explain_errors import explain, list_faults
 
 
 def load_config(
@@ -31,11 +31,10 @@ def load_config(
     try:
         config = PipelineConfig.model_validate(tree)
     except ValidationError as error:
-        faults += [_explain(e) for e in error.errors(include_url=False)]
+        faults += [explain(e, PipelineConfig, "recipe") for e in error.errors(include_url=False)]
     if faults:
         where = f"recipe {path}" if path else "recipe"
-        listed = "\n".join(f"  {i}. {fault}" for i, fault in enumerate(faults, 1))
-        raise ConfigError(f"{where} has {len(faults)} error(s):\n{listed}")
+        raise list_faults(where, faults)
     return config
 
 
@@ -95,29 +94,3 @@ def _set_dotted(tree: dict[str, Any], dotted: str, value: Any, faults: list[str]
             faults.append(f"override {dotted!r}: {section!r} is a value, not a section")
             return
     node[leaf] = value
-
-
-def _explain(error: Any) -> str:
-    """Describe one pydantic error, with the allowed values."""
-    location = ".".join(str(p) for p in error["loc"]) or "recipe"
-    if error["type"] == "extra_forbidden":
-        allowed = _allowed_keys(error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{location}: no such key.{hint} Allowed: {', '.join(allowed)}"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{location}: {message}"
-    return f"{location}: {error['input']!r} is not allowed: {message}"
-
-
-def _allowed_keys(location: Sequence[Any]) -> list[str]:
-    model: Any = PipelineConfig
-    for part in location:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        model = field.annotation if field else None
-        if get_origin(model) is not None:
-            model = next((a for a in get_args(model) if hasattr(a, "model_fields")), None)
-        if model is None:
-            return []
-    return sorted(model.model_fields)

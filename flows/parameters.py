@@ -10,6 +10,7 @@ from pydantic_core import CoreSchema
 from intent_core.errors import ConfigError
 from intent_core.recipe.config import PipelineConfig
 from intent_core.recipe.loader import load_config
+from intent_core.recipe.vocabulary_file import VOCABULARY_FILE
 from tasks.settings import CHECKOUT
 
 RECIPES = CHECKOUT / "deployments" / "recipes"
@@ -34,7 +35,8 @@ class OneOf:
 
 def list_recipes() -> list[str]:
     """Return the names of the recipes in `deployments/recipes`."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    names = (path for path in RECIPES.glob("*.yaml") if path.name != VOCABULARY_FILE)
+    return sorted(path.stem for path in names)
 
 
 def find_recipe(recipe: str) -> Path:

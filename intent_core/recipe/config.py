@@ -6,13 +6,14 @@ uses (`lora_dim`, `seq_length`, `load_in_4bit`, ...).
 """
 
 import hashlib
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from intent_core.language.conversation import DEFAULT_SPEAKERS, Speakers
 from intent_core.language.prompt import DEFAULT_SYSTEM_PROMPT
+from intent_core.language.vocabulary import Vocabulary
 from intent_core.recipe.choices import ExportFormat, Leniency, Normalisation, Rule, Stage
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -51,6 +52,9 @@ class DataConfig(Section):
     template: Annotated[Template | None, Field(exclude_if=lambda template: template is None)] = None
     """Questions of a template that has intent and slots in separate questions, e.g.
     {intent: intent, slots: [city]}. Not set: one question has the calls."""
+    vocabulary: Annotated[Vocabulary | None, Field(exclude_if=lambda known: known is None)] = None
+    """The label vocabulary: `intents.yaml` in the recipe's folder if there is one, or the file that
+    is named here (a path from that folder). `null`: none, whatever the folder has."""
     speakers: Annotated[Speakers, Field(exclude_if=lambda names: names == DEFAULT_SPEAKERS)] = (
         DEFAULT_SPEAKERS
     )
@@ -351,6 +355,18 @@ class PipelineConfig(Section):
                 f"evaluate.max_new_tokens: set it to {needed} or more"
             )
         return self
+
+
+def list_settings(config: PipelineConfig) -> dict[str, dict[str, Any]]:
+    """Return a recipe by section, as JSON values to show: its vocabulary only by its fingerprint.
+
+    Args:
+        config: the recipe.
+    """
+    sections = config.model_dump(mode="json", exclude={"project"})
+    if config.data.vocabulary:
+        sections["data"]["vocabulary"] = fingerprint(config.data.vocabulary)
+    return sections
 
 
 def fingerprint(*parts: object) -> str:

@@ -1,4 +1,8 @@
-"""Read a recipe from YAML, apply overrides, validate it and report all errors at once."""
+"""Read a recipe from YAML, apply overrides, validate it and report all errors at once.
+
+The label vocabulary is a file of its own; a loaded recipe contains it, so that it needs no other
+file on the machines it is sent to.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,24 +14,28 @@ from pydantic import ValidationError
 from intent_core.errors import ConfigError
 from intent_core.recipe.config import PipelineConfig
 from intent_core.recipe.explain_errors import explain, list_faults
+from intent_core.recipe.vocabulary_file import VOCABULARY_FILE, read_vocabulary
 
 
 def load_config(
     path: Path | None, overrides: Mapping[str, Any] | Sequence[str] = ()
 ) -> PipelineConfig:
-    """Read a recipe and apply overrides.
+    """Read a recipe with its vocabulary and apply overrides.
 
     Args:
-        path: a YAML file; None: the defaults.
+        path: a YAML file; None: the defaults. `intents.yaml` next to it is its vocabulary, unless
+            `data.vocabulary` names another file.
         overrides: values by dotted key, as `{"train.seed": 1}` or `["train.seed=1"]`.
 
     Raises:
-        ConfigError: the recipe or an override is wrong; lists every error with the allowed values.
+        ConfigError: the recipe, an override or the vocabulary is wrong; lists every error with the
+            allowed values.
     """
-    tree = _read_yaml(path) if path else {}
+    tree = _with_vocabulary_path(_read_yaml(path), path.parent) if path else {}
     faults: list[str] = []
     for key, value in _override_items(overrides, faults):
         _set_dotted(tree, key, value, faults)
+    _read_vocabulary_in(tree)
     try:
         config = PipelineConfig.model_validate(tree)
     except ValidationError as error:
@@ -51,6 +59,24 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"recipe {path} must be a mapping of sections, not {type(tree).__name__}")
     # An empty section (`train:`) is None in YAML and means the defaults.
     return {key: value for key, value in tree.items() if value is not None}
+
+
+def _with_vocabulary_path(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the recipe with the path of its vocabulary, if it has one."""
+    data = tree.get("data", {})
+    if not isinstance(data, dict):
+        return tree
+    name = data.get("vocabulary", VOCABULARY_FILE)
+    if not isinstance(name, str) or ("vocabulary" not in data and not (folder / name).is_file()):
+        return tree
+    return {**tree, "data": {**data, "vocabulary": str(folder / name)}}
+
+
+def _read_vocabulary_in(tree: dict[str, Any]) -> None:
+    """Replace the path of the vocabulary, if there is one, with its content."""
+    data = tree.get("data")
+    if isinstance(data, dict) and isinstance(data.get("vocabulary"), str):
+        data["vocabulary"] = read_vocabulary(Path(data["vocabulary"]))
 
 
 def _override_items(

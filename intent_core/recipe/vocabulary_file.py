@@ -14,6 +14,9 @@ from intent_core.errors import ConfigError
 from intent_core.language.vocabulary import Vocabulary
 from intent_core.recipe.explain_errors import explain, list_faults
 
+VOCABULARY_FILE = "intents.yaml"
+"""Its name in the folder of a recipe."""
+
 _Place = tuple[str, ...]
 
 

@@ -14,6 +14,7 @@ from intent_core.evaluation.report import (
     SliceScore,
 )
 from intent_core.gate.decision import CheckResult
+from intent_core.recipe import config as recipe
 from intent_core.recipe.config import PipelineConfig
 from intent_core.reporting.review import Review
 from intent_core.reporting.summary import intents_of, list_outputs
@@ -178,14 +179,13 @@ def list_slices(review: Review) -> list[ScoreRow]:
 
 def list_settings(config: PipelineConfig) -> dict[str, list[tuple[str, str, bool]]]:
     """Return the recipe by section as (key, value, whether it differs from the default)."""
-    usual = PipelineConfig().model_dump(mode="json")
-    sections = config.model_dump(mode="json", exclude={"project"})
+    usual = recipe.list_settings(PipelineConfig())
     return {
         section: [
-            (name, _show_setting(value), value != usual[section][name])
+            (name, _show_setting(value), value != usual[section].get(name))
             for name, value in settings.items()
         ]
-        for section, settings in sections.items()
+        for section, settings in recipe.list_settings(config).items()
     }
 
 

@@ -18,7 +18,7 @@ from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure, SliceScore
 from intent_core.gate.decision import GateDecision
 from intent_core.models.artifact import ModelArtifact
-from intent_core.recipe.config import PipelineConfig
+from intent_core.recipe.config import PipelineConfig, list_settings
 from intent_core.training.protocol import TrainingResult
 from tasks.settings import Settings
 
@@ -239,7 +239,7 @@ def _parameters(config: PipelineConfig) -> "list[Param]":
     from mlflow.entities import Param
 
     flat: dict[str, Any] = {"project": config.project}
-    for section, values in config.model_dump(mode="json", exclude={"project"}).items():
+    for section, values in list_settings(config).items():
         flat.update({f"{section}.{name}": value for name, value in values.items()})
     return [Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in flat.items()]
 

@@ -125,3 +125,62 @@ def test_the_usual_speakers_are_not_part_of_a_recipes_name() -> None:
     assert PipelineConfig.model_validate(named.model_dump(mode="json")) == named
     with pytest.raises(ConfigError, match=r"data\.speakers: 'agent' is a user and an agent"):
         load_config(None, ["data.speakers.user=[Agent]"])
+
+
+VOCABULARY = "intents:\n  weather_search:\n    slots: [{name: city}]\n"
+
+
+def write_recipe(folder: Path, text: str = "", vocabulary: str = VOCABULARY) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "recipe.yaml").write_text(text)
+    (folder / "intents.yaml").write_text(vocabulary)
+    return folder / "recipe.yaml"
+
+
+def list_known(config: PipelineConfig) -> list[str]:
+    return list(config.data.vocabulary.intents) if config.data.vocabulary else []
+
+
+@pytest.mark.parametrize("text", ["", "data:\n", "data:\n  split_seed: 1\n"])
+def test_the_vocabulary_next_to_a_recipe_is_part_of_it(tmp_path: Path, text: str) -> None:
+    path = write_recipe(tmp_path, text)
+    config = load_config(path, ["data.test_fraction=0.2"])
+    assert list_known(config) == ["weather_search"]
+    # It travels to workers as parameters and into records, where no file is next to it.
+    assert PipelineConfig.model_validate(config.model_dump(mode="json")) == config
+    (tmp_path / "intents.yaml").unlink()
+    plain = load_config(path, ["data.test_fraction=0.2"])
+    assert fingerprint(plain) != fingerprint(config)
+    assert "vocabulary" not in plain.model_dump(mode="json")["data"]
+
+
+def test_a_recipe_names_another_vocabulary_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_recipe(tmp_path / "recipes", "data: {vocabulary: music.yaml}")
+    (path.parent / "music.yaml").write_text("intents: {play_music: }")
+    assert list_known(load_config(path)) == ["play_music"]
+    assert list_known(load_config(path, {"data.vocabulary": None})) == []
+    assert list_known(load_config(path, ["data.vocabulary=null"])) == []
+    # A path on the command line is meant from where the command is typed.
+    monkeypatch.chdir(tmp_path)
+    chosen = load_config(path, ["data.vocabulary=recipes/intents.yaml"])
+    assert list_known(chosen) == ["weather_search"]
+    assert load_config(None, ["data.vocabulary=recipes/intents.yaml"]).data == chosen.data
+    path.write_text("data: {vocabulary: }")
+    assert list_known(load_config(path)) == []
+    path.write_text("data: {vocabulary: {intents: {greet: }}}")
+    assert list_known(load_config(path)) == ["greet"]
+
+
+def test_mistakes_in_the_vocabulary_are_named_with_its_path(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, vocabulary="intents:\n  greet: {slot: []}\n")
+    with pytest.raises(ConfigError, match=r"/intents\.yaml has 1 error.*\n.*line 2.*'slots'"):
+        load_config(path)
+    path.write_text("data: {vocabulary: missing.yaml}")
+    with pytest.raises(ConfigError, match=r"/missing\.yaml cannot be read"):
+        load_config(path)
+    path.write_text("data: {vocabulary: 7}")
+    with pytest.raises(ConfigError, match=r"data\.vocabulary"):
+        load_config(path)
+    assert "data" in faults(tmp_path, "data: 3\n")

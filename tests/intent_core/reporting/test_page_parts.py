@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intent_core.evaluation.report import ConfusionCell
-from intent_core.recipe.config import GateConfig
+from intent_core.recipe.config import GateConfig, PipelineConfig
 from intent_core.reporting import plot_style
 from intent_core.reporting.confusion import tabulate_confusion
 from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.number_format import p_value, percent, points
 from intent_core.reporting.summary import name_verdict, summarise
-from intent_core.reporting.tables import group_failures, is_link
+from intent_core.reporting.tables import group_failures, is_link, list_settings
 from intent_core.reporting.untrusted_text import TextPart, Texts, visible
 from tests.support.builders.reviews import (
     alone,
@@ -164,3 +164,13 @@ def test_chinese_is_compared_by_character() -> None:
         TextPart("北", True),
         TextPart("京)", False),
     )
+
+
+def test_a_page_shows_settings_without_a_default_and_the_vocabulary_in_short() -> None:
+    many = {f"intent_{i}": {"description": "long " * 50} for i in range(200)}
+    data = {"template": {"intent": "intent"}, "vocabulary": {"intents": many}}
+    shown = list_settings(PipelineConfig.model_validate({"data": data}))["data"]
+    values = {name: (value, is_set) for name, value, is_set in shown}
+    assert values["template"] == ("intent: intent, slots: []", True)
+    text, is_set = values["vocabulary"]
+    assert is_set and len(text) == 16

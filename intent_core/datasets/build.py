@@ -20,6 +20,7 @@ from intent_core.datasets.manifest import (
     DatasetManifest,
     Example,
     Split,
+    fingerprint_dataset,
 )
 from intent_core.datasets.provenance import ExportSource, Placed, write_origins
 from intent_core.datasets.splits import SPLITS, Placement, SplitName, place_utterances
@@ -29,6 +30,8 @@ from intent_core.files import to_jsonl, write_atomically, write_jsonl
 from intent_core.language.calls import Call, parse_calls
 from intent_core.language.intent_schema import list_intents
 from intent_core.language.utterances import hash_text, normalise_utterance
+from intent_core.language.vocabulary import Vocabulary
+from intent_core.language.vocabulary_copy import COPY_FILE, write_copy
 from intent_core.quality.coverage import check_quality
 from intent_core.quality.findings import Corpus, stop_on_findings
 from intent_core.quality.label_errors import find_label_errors
@@ -87,9 +90,10 @@ def build_dataset(
     tested_too = [(test_source, external_test)] if test_source and external_test else []
     sources, read = zip((source, records), *tested_too, strict=True)
     digests = {name: split.sha256 for name, split in written.items()}
+    vocabulary = _write_vocabulary(config.vocabulary, out_dir)
     manifest = DatasetManifest(
         uri=uri,
-        fingerprint=fingerprint(digests, *([sorted(forgotten)] if forgotten else [])),
+        fingerprint=fingerprint_dataset(digests, sorted(forgotten), vocabulary),
         test_fingerprint=fingerprint(written["test"].sha256),
         source=source.uri,
         source_sha256=source.sha256,
@@ -99,6 +103,7 @@ def build_dataset(
         forgotten=tuple(sorted(forgotten)),
         splits=written,
         intents=list_intents(parse_calls(e.output) for e in splits["train"]),
+        vocabulary=vocabulary,
         num_records=len(records),
         num_rejections=sum(rejections.values()),
         rejections=dict(rejections),
@@ -232,3 +237,13 @@ def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) ->
     write_atomically(out_dir / f"{name}.jsonl", content)
     digest = hashlib.sha256(content).hexdigest()
     return Split(file=f"{name}.jsonl", num_examples=len(ordered), sha256=digest)
+
+
+def _write_vocabulary(vocabulary: Vocabulary | None, out_dir: Path) -> str:
+    """Write the vocabulary, if there is one, and return its SHA-256."""
+    (out_dir / COPY_FILE).unlink(missing_ok=True)
+    if vocabulary is None:
+        return ""
+    content = write_copy(vocabulary)
+    write_atomically(out_dir / COPY_FILE, content)
+    return hashlib.sha256(content).hexdigest()

@@ -1,5 +1,6 @@
 """The files of a dataset: examples, splits and manifest."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -8,6 +9,7 @@ from intent_core.datasets.splits import SplitName
 from intent_core.files import read_jsonl
 from intent_core.language.intent_schema import IntentSchema
 from intent_core.quality.findings import Finding
+from intent_core.recipe.config import fingerprint
 
 REJECTIONS_FILE = "rejections.jsonl"
 REPORTS_FILE = "reports.jsonl"
@@ -50,7 +52,7 @@ class DatasetManifest(BaseModel):
 
     uri: str
     fingerprint: str
-    """Fingerprint of all three splits."""
+    """Fingerprint of all three splits and of the vocabulary."""
     test_fingerprint: str
     """Fingerprint of the test split; only reports with the same one can be compared."""
     source: str
@@ -66,6 +68,8 @@ class DatasetManifest(BaseModel):
     splits: dict[SplitName, Split]
     intents: tuple[IntentSchema, ...]
     """Intent schema of the training split."""
+    vocabulary: str = ""
+    """SHA-256 of the label vocabulary in `intents.json` next to the splits; "" without one."""
     num_records: int
     num_rejections: int
     rejections: dict[str, int] = {}
@@ -82,6 +86,29 @@ class DatasetManifest(BaseModel):
     num_left_out: int
     """Number of utterances with a near-duplicate in another split; lines of `left_out.jsonl`."""
     findings: tuple[Finding, ...]
+
+    @property
+    def text_fingerprint(self) -> str:
+        """Fingerprint of the splits without the vocabulary: what a model is trained on."""
+        if not self.vocabulary:
+            return self.fingerprint
+        digests = {name: split.sha256 for name, split in self.splits.items()}
+        return fingerprint_dataset(digests, self.forgotten)
+
+
+def fingerprint_dataset(
+    digests: Mapping[SplitName, str], forgotten: Sequence[str], vocabulary: str = ""
+) -> str:
+    """Return the fingerprint of a dataset.
+
+    Args:
+        digests: SHA-256 of each split.
+        forgotten: entries of the erasure list that excluded rows, sorted.
+        vocabulary: SHA-256 of the label vocabulary; "" without one.
+    """
+    more: list[object] = [list(forgotten)] if forgotten else []
+    more += [{"vocabulary": vocabulary}] if vocabulary else []
+    return fingerprint(dict(digests), *more)
 
 
 def read_split(path: Path) -> list[Example]:

@@ -14,6 +14,7 @@ from intent_core.exports.records import Record, Rejection
 from intent_core.files import write_jsonl
 from intent_core.language.intent_schema import IntentSchema
 from intent_core.language.utterances import normalise_utterance
+from intent_core.recipe.config import fingerprint
 from tests.support.builders.records import build, many, record, say, utterances
 
 DATA = Path(__file__).parents[2] / "data"
@@ -193,3 +194,30 @@ def test_rejections_read_back(tmp_path: Path) -> None:
     write_jsonl([rejection, rejection], tmp_path / "rejections.jsonl")
     lines = (tmp_path / "rejections.jsonl").read_bytes().splitlines()
     assert [msgspec.json.decode(line, type=Rejection) for line in lines] == [rejection, rejection]
+
+
+def test_the_vocabulary_is_part_of_the_dataset_and_not_of_its_texts(tmp_path: Path) -> None:
+    known = {"intents": {"a": {"slots": [{"name": "city"}]}}}
+    plain, first, again = (
+        build(tmp_path / name, many(100), vocabulary=vocabulary)
+        for name, vocabulary in (("0", None), ("1", known), ("2", known))
+    )
+    assert first == again
+    content = (tmp_path / "1" / "intents.json").read_bytes()
+    assert first.vocabulary == hashlib.sha256(content).hexdigest()
+    assert first.fingerprint != plain.fingerprint
+    assert first.splits == plain.splits and first.test_fingerprint == plain.test_fingerprint
+    texts = {name: split.sha256 for name, split in plain.splits.items()}
+    assert first.text_fingerprint == plain.text_fingerprint == fingerprint(texts)
+    known["intents"]["a"]["description"] = "the first letter"  # type: ignore[assignment,call-overload]
+    assert build(tmp_path / "3", many(100), vocabulary=known).fingerprint != first.fingerprint
+    forgotten = build(tmp_path / "4", many(100), vocabulary=known, forgotten=["b", "a"])
+    assert forgotten.text_fingerprint == fingerprint(texts, ["a", "b"])
+
+
+def test_a_dataset_built_again_without_a_vocabulary_has_none(tmp_path: Path) -> None:
+    build(tmp_path, many(100), vocabulary={"intents": {"a": {}}})
+    manifest = build(tmp_path, many(100))
+    assert manifest.vocabulary == "" and not (tmp_path / "intents.json").exists()
+    older = manifest.model_dump(mode="json", exclude={"vocabulary"})
+    assert DatasetManifest.model_validate(older) == manifest

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from intent_core.language.calls import check_intent_name, check_slot_name
+from intent_core.language.utterances import normalise_utterance
 
 SlotType = Literal["text", "number", "date", "one_of"]
 
@@ -68,6 +69,11 @@ class SlotEntry(_VocabularyPart):
     def spellings(self) -> dict[str, str]:
         """The value of each spelling: the values themselves, and their synonyms."""
         return {s: value for value, known in self.values.items() for s in (value, *known)}
+
+    @cached_property
+    def folded_spellings(self) -> frozenset[str]:
+        """The spellings without differences in width, case and whitespace."""
+        return frozenset(map(normalise_utterance, self.spellings))
 
 
 class IntentEntry(_VocabularyPart):

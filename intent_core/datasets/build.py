@@ -13,27 +13,24 @@ from pathlib import Path
 import orjson
 
 from intent_core.datasets.deduplicate import Deduplication, deduplicate
-from intent_core.datasets.manifest import (
-    CONFLICTS_FILE,
-    LABEL_ERRORS_FILE,
-    LEFT_OUT_FILE,
-    DatasetManifest,
-    Example,
-    Split,
-    fingerprint_dataset,
-)
+from intent_core.datasets.manifest import DatasetManifest, Example, Split, fingerprint_dataset
 from intent_core.datasets.provenance import ExportSource, Placed, write_origins
 from intent_core.datasets.splits import SPLITS, Placement, SplitName, place_utterances
 from intent_core.errors import DataError
-from intent_core.exports.records import Record
-from intent_core.files import to_jsonl, write_atomically, write_jsonl
-from intent_core.language.calls import Call, parse_calls
+from intent_core.exports.records import Record, describe_place
+from intent_core.files import to_jsonl, write_atomically
+from intent_core.language.calls import parse_calls
 from intent_core.language.intent_schema import list_intents
 from intent_core.language.utterances import hash_text, normalise_utterance
 from intent_core.language.vocabulary import Vocabulary
 from intent_core.language.vocabulary_copy import COPY_FILE, write_copy
 from intent_core.quality.coverage import check_quality
-from intent_core.quality.findings import Corpus, stop_on_findings
+from intent_core.quality.findings import (
+    Corpus,
+    FindingRow,
+    stop_on_findings,
+    write_finding_rows,
+)
 from intent_core.quality.label_errors import find_label_errors
 from intent_core.recipe.config import DataConfig, fingerprint
 
@@ -75,18 +72,13 @@ def build_dataset(
     placement = place_utterances(list(unique.kept), config, tested)
     splits = _make_examples(unique, placement, external_test)
     _check_not_empty(splits, external_test is not None, len(placement.left_out))
-    corpus = _gather(splits, unique, placement, tested)
-    findings = check_quality(corpus)
+    results = check_quality(_gather(splits["test"], unique, placement, external_test or ()))
+    findings = tuple(result.finding for result in results)
     stop_on_findings(findings, config.stop_on)
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / "manifest.json").unlink(missing_ok=True)
     written = {name: _write_split(splits[name], out_dir, name) for name in SPLITS}
-    write_jsonl(unique.conflicts, out_dir / CONFLICTS_FILE)
-    write_jsonl(describe_suspicions(corpus), out_dir / LABEL_ERRORS_FILE)
-    left_out = [
-        {**row._asdict(), "records": _locate(unique, row.utterance)} for row in placement.left_out
-    ]
-    write_jsonl(left_out, out_dir / LEFT_OUT_FILE)
+    write_finding_rows(results, out_dir)
     tested_too = [(test_source, external_test)] if test_source and external_test else []
     sources, read = zip((source, records), *tested_too, strict=True)
     digests = {name: split.sha256 for name, split in written.items()}
@@ -108,9 +100,9 @@ def build_dataset(
         num_rejections=sum(rejections.values()),
         rejections=dict(rejections),
         max_rejection_rate=config.max_rejection_rate,
-        num_duplicates=unique.num_duplicates,
+        num_duplicates=len(unique.duplicates),
         num_conflicts=len(unique.conflicts),
-        num_near_duplicates=placement.num_near_duplicates,
+        num_near_duplicates=len(placement.alike),
         num_left_out=len(placement.left_out),
         findings=findings,
     )
@@ -160,52 +152,56 @@ def _list_placed(splits: Mapping[SplitName, Sequence[Example]]) -> dict[str, Pla
 
 
 def _gather(
-    splits: Mapping[SplitName, Sequence[Example]],
+    test: Sequence[Example],
     unique: Deduplication,
     placement: Placement,
-    tested: Sequence[str],
+    external_test: Sequence[Record],
 ) -> Corpus:
-    checked = [example for name in SPLITS[:2] for example in splits[name]]
-    corpus = make_corpus(
-        [example.instruction for example in checked],
-        [parse_calls(example.output) for example in checked],
-        unique,
-        placement,
-    )
+    checked = [
+        record
+        for name in SPLITS[:2]
+        for utterance in placement.splits[name]
+        for record in unique.kept[utterance]
+    ]
+    corpus = make_corpus(checked, unique, placement)
+    tested = {normalise_utterance(record.utterance) for record in external_test}
     return corpus._replace(
-        test=[parse_calls(example.output) for example in splits["test"]],
-        num_left_out=len(placement.left_out),
-        num_overlap=len(set(tested) & unique.kept.keys()),
+        test=[parse_calls(example.output) for example in test],
+        left_out=[
+            {**row._asdict(), "records": [_describe(r) for r in unique.kept[row.utterance]]}
+            for row in placement.left_out
+        ],
+        overlap=[
+            _describe(record)
+            for utterance in unique.kept
+            if utterance in tested
+            for record in unique.kept[utterance]
+        ],
     )
 
 
-def make_corpus(
-    utterances: Sequence[str],
-    labels: Sequence[tuple[Call, ...]],
-    unique: Deduplication,
-    placement: Placement,
-) -> Corpus:
-    """Return the input of the data check for some utterances, with their likely label errors."""
+def make_corpus(records: Sequence[Record], unique: Deduplication, placement: Placement) -> Corpus:
+    """Return the input of the data check for some records, with their likely label errors."""
+    utterances = [record.utterance for record in records]
+    labels = [parse_calls(record.output) for record in records]
     names = [";".join(sorted({call.intent for call in calls})) for calls in labels]
     return Corpus(
         utterances=utterances,
         labels=labels,
-        num_duplicates=unique.num_duplicates,
-        num_near_duplicates=placement.num_near_duplicates,
-        num_conflicts=len(unique.conflicts),
-        num_unresolved=sum(conflict["kept"] is None for conflict in unique.conflicts),
+        places=[describe_place(record) for record in records],
+        duplicates=unique.duplicates,
+        near_duplicates=[
+            {**_describe(unique.kept[text][0]), "like": [_describe(r) for r in unique.kept[like]]}
+            for text, like in placement.alike.items()
+        ],
+        conflicts=unique.conflicts,
         suspicions=find_label_errors(utterances, names),
     )
 
 
-def describe_suspicions(corpus: Corpus) -> list[dict[str, object]]:
-    """Return the likely label errors of a corpus, each with its utterance."""
-    return [{"utterance": corpus.utterances[s.row], **s._asdict()} for s in corpus.suspicions]
-
-
-def _locate(unique: Deduplication, utterance: str) -> list[dict[str, object]]:
-    fields = ("utterance", "output", "source", "line")
-    return [{name: getattr(r, name) for name in fields} for r in unique.kept[utterance]]
+def _describe(record: Record) -> FindingRow:
+    row = {"utterance": record.utterance, "output": record.output}
+    return row | describe_place(record)
 
 
 def _check_not_empty(

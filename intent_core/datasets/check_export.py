@@ -6,15 +6,9 @@ from pathlib import Path
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from intent_core.datasets.build import describe_suspicions, make_corpus
+from intent_core.datasets.build import make_corpus
 from intent_core.datasets.deduplicate import Deduplication, deduplicate
-from intent_core.datasets.manifest import (
-    CONFLICTS_FILE,
-    FINDINGS_FILE,
-    LABEL_ERRORS_FILE,
-    REJECTIONS_FILE,
-    REPORTS_FILE,
-)
+from intent_core.datasets.manifest import FINDINGS_FILE, REJECTIONS_FILE, REPORTS_FILE
 from intent_core.datasets.sample_length import judge_length
 from intent_core.datasets.splits import place_utterances
 from intent_core.exports.files.json_rows import MAX_RAW, RowFault
@@ -27,11 +21,15 @@ from intent_core.exports.records import (
     check_rejections,
 )
 from intent_core.files import write_jsonl
-from intent_core.language.calls import parse_calls
 from intent_core.language.intent_schema import list_intents
 from intent_core.models.base_model import SampleTokens
 from intent_core.quality.coverage import check_quality
-from intent_core.quality.findings import Corpus, Finding, render_findings
+from intent_core.quality.findings import (
+    Finding,
+    RuleResult,
+    render_findings,
+    write_finding_rows,
+)
 from intent_core.recipe.config import PipelineConfig, TrainConfig
 
 Sample = tuple[str, str]
@@ -87,16 +85,14 @@ def check_export(
     records = _list_kept(unique)
     # Do not hold out anything: all utterances are in the training split.
     whole = config.data.model_copy(update={"test_fraction": 0.0, "validation_fraction": 0.0})
-    labels = [parse_calls(record.output) for record in records]
-    placement = place_utterances(list(unique.kept), whole)
-    utterances = [record.utterance for record in records]
-    corpus = make_corpus(utterances, labels, unique, placement)
+    corpus = make_corpus(records, unique, place_utterances(list(unique.kept), whole))
     fixed = config.train.seq_length
     # The lengths include those of rejected samples, because a value for all is recommended.
     corpus = corpus._replace(seq_length=None if fixed == "auto" else fixed, lengths=lengths)
-    findings = check_quality(corpus)
+    results = check_quality(corpus)
+    findings = tuple(result.finding for result in results)
     if out:
-        _write_rows(out, reading, rejections, unique, corpus)
+        _write_rows(out, reading, rejections, results)
         text = render_findings(findings, f"Data check of {path.name}")
         (out / FINDINGS_FILE).write_text(text, encoding="utf-8")
     return ExportCheck(
@@ -106,7 +102,7 @@ def check_export(
         reasons=dict(reading.tally.reasons),
         reports=dict(reading.tally.reports),
         utterances=len(records),
-        intents=len(list_intents(labels)),
+        intents=len(list_intents(corpus.labels)),
         findings=findings,
     )
 
@@ -151,11 +147,9 @@ def _write_rows(
     out: Path,
     reading: ExportReading,
     rejections: Sequence[Rejection],
-    unique: Deduplication,
-    corpus: Corpus,
+    results: Sequence[RuleResult],
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_jsonl(rejections, out / REJECTIONS_FILE)
     write_jsonl(reading.reports, out / REPORTS_FILE)
-    write_jsonl(unique.conflicts, out / CONFLICTS_FILE)
-    write_jsonl(describe_suspicions(corpus), out / LABEL_ERRORS_FILE)
+    write_finding_rows(results, out)

@@ -1,10 +1,10 @@
 """Reduce records to one per utterance: drop repeats and resolve conflicts as the recipe states."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from intent_core.exports.records import Record
+from intent_core.exports.records import Record, describe_place
 from intent_core.language.invisible import fold_invisible
 from intent_core.language.utterances import normalise_utterance
 from intent_core.recipe.config import DataConfig
@@ -15,9 +15,9 @@ class Deduplication(NamedTuple):
 
     kept: dict[str, list[Record]]
     """One record per utterance; with `data.duplicates: keep` also its repeats."""
-    num_duplicates: int
-    """Number of records that repeat another record."""
-    conflicts: list[dict[str, object]]
+    duplicates: list[dict[str, Any]]
+    """The records that repeat another record, each with its place and that of the other."""
+    conflicts: list[dict[str, Any]]
     """Utterances with different labels, each with all its records."""
 
 
@@ -26,13 +26,13 @@ def deduplicate(records: Iterable[Record], config: DataConfig) -> Deduplication:
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(normalise_utterance(record.utterance), []).append(record)
-    unique = Deduplication({}, 0, [])
-    num_duplicates = 0
+    unique = Deduplication({}, [], [])
     for normalised, group in sorted(groups.items()):
         # The bytes written must not depend on the order of the export.
         group.sort(key=lambda r: (r.utterance, r.output, r.source, r.byte_offset))
         outputs = Counter(fold_invisible(record.output) for record in group)
-        num_duplicates += len(group) - len(outputs)
+        if len(group) > len(outputs):
+            unique.duplicates.extend(_list_repeats(group))
         kept = group[0] if len(outputs) == 1 else _resolve(group, outputs, config)
         if kept:
             label = fold_invisible(kept.output)
@@ -40,7 +40,16 @@ def deduplicate(records: Iterable[Record], config: DataConfig) -> Deduplication:
             unique.kept[normalised] = same if config.duplicates == "keep" else [kept]
         if len(outputs) > 1:
             unique.conflicts.append(_describe(group, kept))
-    return unique._replace(num_duplicates=num_duplicates)
+    return unique
+
+
+def _list_repeats(group: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    first: dict[str, Record] = {}
+    for record in group:
+        other = first.setdefault(fold_invisible(record.output), record)
+        if other is not record:
+            row = {"utterance": record.utterance, "output": record.output}
+            yield {**row, **describe_place(record), "repeats": describe_place(other)}
 
 
 def _resolve(group: Sequence[Record], outputs: Counter[str], config: DataConfig) -> Record | None:
@@ -52,10 +61,13 @@ def _resolve(group: Sequence[Record], outputs: Counter[str], config: DataConfig)
     return None
 
 
-def _describe(group: Sequence[Record], kept: Record | None) -> dict[str, object]:
-    fields = ("utterance", "output", "source", "line", "stage", "version")
+def _describe(group: Sequence[Record], kept: Record | None) -> dict[str, Any]:
+    fields = ("utterance", "output", "stage", "version")
     return {
         "utterance": group[0].utterance,
         "kept": kept.output if kept else None,
-        "records": [{name: getattr(record, name) for name in fields} for record in group],
+        "records": [
+            {**{name: getattr(record, name) for name in fields}, **describe_place(record)}
+            for record in group
+        ],
     }

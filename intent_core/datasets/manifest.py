@@ -13,9 +13,6 @@ from intent_core.recipe.config import fingerprint
 
 REJECTIONS_FILE = "rejections.jsonl"
 REPORTS_FILE = "reports.jsonl"
-CONFLICTS_FILE = "conflicts.jsonl"
-LEFT_OUT_FILE = "left_out.jsonl"
-LABEL_ERRORS_FILE = "label_errors.jsonl"
 FINDINGS_FILE = "data_check.md"
 """Findings of the data check as a page for the user, next to the splits."""
 

@@ -45,8 +45,9 @@ class Placement(NamedTuple):
 
     splits: dict[SplitName, list[str]]
     left_out: list[LeftOut]
-    num_near_duplicates: int
-    """Number of utterances in the training and validation splits that have a near-duplicate."""
+    alike: dict[str, str]
+    """The utterances in the training and validation splits that have a near-duplicate there, each
+    with one of them."""
 
 
 def place_utterances(
@@ -69,11 +70,12 @@ def place_utterances(
     splits = {name: [u for u in placed if sides[u] == name] for name in SPLITS}
     if config.near_duplicates == "drop":
         train = splits["train"]
-        kept = keep_distinct(train, config.near_duplicate_similarity)
-        splits["train"] = [train[index] for index in kept]
-        alike -= set(train)
-    num_alike = sum(utterance in alike for name in SPLITS[:2] for utterance in splits[name])
-    return Placement(splits, sorted(left_out.values()), num_alike)
+        distinct = keep_distinct(train, config.near_duplicate_similarity)
+        splits["train"] = [train[index] for index in distinct]
+        for text in train:
+            alike.pop(text, None)
+    kept = {u: alike[u] for name in SPLITS[:2] for u in splits[name] if u in alike}
+    return Placement(splits, sorted(left_out.values()), kept)
 
 
 def _assign(utterance: str, test_fraction: float, config: DataConfig) -> SplitName:
@@ -88,18 +90,18 @@ def _assign(utterance: str, test_fraction: float, config: DataConfig) -> SplitNa
 
 def _compare_sides(
     sides: Mapping[str, SplitName], order: Sequence[SplitName], similarity: float
-) -> tuple[dict[str, LeftOut], set[str]]:
-    """Return the utterances to leave out, and those with a near-duplicate in their own split."""
+) -> tuple[dict[str, LeftOut], dict[str, str]]:
+    """Return the utterances to leave out, and near-duplicates within a split."""
     left_out: dict[str, LeftOut] = {}
     if similarity == 1:
-        return left_out, set()
+        return left_out, {}
     texts = list(sides)
     ranks = np.array([order.index(sides[text]) for text in texts])
-    has_like = np.zeros(len(texts), dtype=bool)
+    likes = np.full(len(texts), -1)
     for first, second, measured in iter_near_duplicates(texts, similarity):
         first_rank, second_rank = ranks[first], ranks[second]
         same = first_rank == second_rank
-        has_like[first[same]] = has_like[second[same]] = True
+        likes[first[same]], likes[second[same]] = second[same], first[same]
         goes = np.where(first_rank < second_rank, first, second)[~same]
         stays = np.where(first_rank < second_rank, second, first)[~same]
         for place, like, how in zip(goes, stays, measured[~same], strict=True):
@@ -108,4 +110,4 @@ def _compare_sides(
                 left_out[text] = LeftOut(
                     text, sides[text], other_text, sides[other_text], float(how)
                 )
-    return left_out, {texts[place] for place in np.flatnonzero(has_like)}
+    return left_out, {texts[place]: texts[likes[place]] for place in np.flatnonzero(likes >= 0)}

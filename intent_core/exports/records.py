@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
@@ -42,6 +42,16 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     made before they were removed are found by it."""
 
 
+def describe_place(record: Record) -> dict[str, Any]:
+    """Return the place of a record in its export, and who labelled it if the export states it.
+
+    Args:
+        record: a usable row.
+    """
+    place: dict[str, Any] = {name: getattr(record, name) for name in _PLACE}
+    return place | {name: value for name in _ORIGIN if (value := getattr(record, name))}
+
+
 class Rejection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A rejected row, with its place and the reason. A struct, because a file may have millions."""
 
@@ -64,6 +74,9 @@ class RowReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fals
     kind: str
     message: str
 
+
+_PLACE = ("source", "line", "byte_offset")
+_ORIGIN = ("mark_result",)
 
 RowT = TypeVar("RowT", Rejection, RowReport)
 

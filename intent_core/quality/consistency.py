@@ -5,13 +5,21 @@ from collections.abc import Iterable
 from intent_core.language.calls import Call
 from intent_core.language.intent_schema import list_intents
 from intent_core.language.utterances import normalise_utterance
-from intent_core.quality.findings import Corpus, Finding, count_intents, list_some, note, warn
+from intent_core.quality.findings import (
+    Corpus,
+    RuleResult,
+    count_intents,
+    describe_intents,
+    list_some,
+    note,
+    warn,
+)
 
 RARE = 3
 """A number of values that fewer calls of an intent have is rare for it."""
 
 
-def check_consistency(corpus: Corpus) -> Iterable[Finding]:
+def check_consistency(corpus: Corpus) -> Iterable[RuleResult]:
     """Yield the findings about contradictions in the data."""
     yield from _check_labels(corpus)
     yield from _check_repeats(corpus)
@@ -19,35 +27,40 @@ def check_consistency(corpus: Corpus) -> Iterable[Finding]:
     yield from _check_splits(corpus)
 
 
-def _check_repeats(corpus: Corpus) -> Iterable[Finding]:
-    if corpus.num_duplicates:
+def _check_repeats(corpus: Corpus) -> Iterable[RuleResult]:
+    if corpus.duplicates:
         yield note(
             "duplicates",
-            f"{corpus.num_duplicates} row(s) repeat another row",
+            f"{len(corpus.duplicates)} row(s) repeat another row",
             "No action needed: one of each is kept, unless data.duplicates is keep.",
-            num_rows=corpus.num_duplicates,
+            corpus.duplicates,
+            num_rows=len(corpus.duplicates),
         )
-    share = corpus.num_near_duplicates / max(len(corpus.utterances), 1)
-    if corpus.num_near_duplicates:
+    num_alike = len(corpus.near_duplicates)
+    share = num_alike / max(len(corpus.utterances), 1)
+    if num_alike:
         yield note(
             "near-duplicates",
-            f"{corpus.num_near_duplicates} utterance(s) ({share:.1%}) have a near-duplicate",
+            f"{num_alike} utterance(s) ({share:.1%}) have a near-duplicate",
             "Label other phrasings, or set data.near_duplicates to drop.",
-            num_utterances=corpus.num_near_duplicates,
+            corpus.near_duplicates,
+            num_utterances=num_alike,
             share=share,
         )
 
 
-def _check_labels(corpus: Corpus) -> Iterable[Finding]:
-    if corpus.num_conflicts:
+def _check_labels(corpus: Corpus) -> Iterable[RuleResult]:
+    if corpus.conflicts:
+        num_left_out = sum(conflict["kept"] is None for conflict in corpus.conflicts)
         yield warn(
             "conflicts",
-            f"{corpus.num_conflicts} utterance(s) have different labels in different rows; "
-            f"{corpus.num_unresolved} of them are left out of the dataset",
-            "Agree on one label for each (conflicts.jsonl lists them) and correct them in iTAG, or "
-            "set data.conflicts to latest or majority.",
-            num_utterances=corpus.num_conflicts,
-            num_left_out=corpus.num_unresolved,
+            f"{len(corpus.conflicts)} utterance(s) have different labels in different rows; "
+            f"{num_left_out} of them are left out of the dataset",
+            "Agree on one label for each and correct them in iTAG, or set data.conflicts to latest "
+            "or majority.",
+            corpus.conflicts,
+            num_utterances=len(corpus.conflicts),
+            num_left_out=num_left_out,
         )
     if corpus.suspicions:
         listed = list_some(
@@ -57,56 +70,69 @@ def _check_labels(corpus: Corpus) -> Iterable[Finding]:
         yield warn(
             "label-errors",
             f"{len(corpus.suspicions)} label(s) are probably wrong, e.g. {listed}",
-            "Check these rows (label_errors.jsonl lists them) and correct them in iTAG.",
+            "Check these rows and correct them in iTAG.",
+            [
+                corpus.describe(s.row, given=s.given, likely=s.likely, confidence=s.confidence)
+                for s in corpus.suspicions
+            ],
             num_utterances=len(corpus.suspicions),
         )
 
 
-def _check_values(corpus: Corpus) -> Iterable[Finding]:
+def _check_values(corpus: Corpus) -> Iterable[RuleResult]:
     foreign = [
-        (value, utterance)
-        for utterance, calls in zip(corpus.utterances, corpus.labels, strict=True)
+        corpus.describe(row, value=value)
+        for row, (utterance, calls) in enumerate(zip(corpus.utterances, corpus.labels, strict=True))
         for value in find_foreign_values(utterance, calls)
     ]
     if foreign:
-        listed = list_some(f"{value!r} in {utterance!r}" for value, utterance in foreign[:3])
+        listed = list_some(f"{row['value']!r} in {row['utterance']!r}" for row in foreign[:3])
         yield note(
             "foreign-values",
             f"{len(foreign)} value(s) do not occur in their utterance, e.g. {listed}",
             "Label values in the words of the utterance, unless they are translated on purpose.",
+            foreign,
             num_values=len(foreign),
         )
-    rare = [
-        f"{schema.intent} with {count} value(s) in {times} call(s)"
+    rare = {
+        (schema.intent, count): f"{schema.intent} with {count} value(s) in {times} call(s)"
         for schema in list_intents(corpus.labels)
         for count, times in schema.slot_counts.items()
         if times < RARE <= sum(schema.slot_counts.values()) - times
-    ]
+    }
     if rare:
+        rows = [
+            corpus.describe(row, intent=call.intent, num_values=len(call.arguments))
+            for row, calls in enumerate(corpus.labels)
+            for call in calls
+            if (call.intent, len(call.arguments)) in rare
+        ]
         yield note(
             "rare-slot-counts",
-            f"some calls have an unusual number of values: {list_some(rare)}",
+            f"some calls have an unusual number of values: {list_some(rare.values())}",
             "Check these labels for a missing value, or for a comma in a value without quotes.",
+            rows,
             num_shapes=len(rare),
         )
 
 
-def _check_splits(corpus: Corpus) -> Iterable[Finding]:
-    if corpus.num_left_out:
+def _check_splits(corpus: Corpus) -> Iterable[RuleResult]:
+    if corpus.left_out:
         yield note(
             "left-out",
-            f"{corpus.num_left_out} utterance(s) are left out because a near-duplicate is in "
+            f"{len(corpus.left_out)} utterance(s) are left out because a near-duplicate is in "
             "another split",
-            "No action needed: left_out.jsonl lists them. If they are too many, raise "
-            "data.near_duplicate_similarity.",
-            num_utterances=corpus.num_left_out,
+            "No action needed. If they are too many, raise data.near_duplicate_similarity.",
+            corpus.left_out,
+            num_utterances=len(corpus.left_out),
         )
-    if corpus.num_overlap:
+    if corpus.overlap:
         yield note(
             "test-overlap",
-            f"{corpus.num_overlap} utterance(s) of the fixed test set are also in the export",
+            f"{len(corpus.overlap)} utterance(s) of the fixed test set are also in the export",
             "No action needed: they are not used for training.",
-            num_utterances=corpus.num_overlap,
+            corpus.overlap,
+            num_utterances=len(corpus.overlap),
         )
     if corpus.test is None:
         return
@@ -116,6 +142,7 @@ def _check_splits(corpus: Corpus) -> Iterable[Finding]:
             "unseen-intents",
             f"in the test split, but not in the training split: {list_some(unseen)}",
             "Label more utterances with these intents.",
+            [{"intent": intent, "num_tested": tested[intent]} for intent in unseen],
             num_intents=len(unseen),
         )
     if untested := [intent for intent in trained if intent not in tested]:
@@ -123,6 +150,7 @@ def _check_splits(corpus: Corpus) -> Iterable[Finding]:
             "untested-intents",
             f"in the training split, but not in the test split: {list_some(untested)}",
             "Label more utterances with these intents, or raise data.test_fraction.",
+            describe_intents(corpus, untested),
             num_intents=len(untested),
         )
 

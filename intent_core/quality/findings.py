@@ -1,12 +1,19 @@
-"""Input and output of the data check: the corpus, and findings with a rule, message and remedy."""
+"""Input and output of the data check: the corpus, and findings with a rule, message and remedy.
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+A rule yields each finding with all rows behind it, and each row has its place in the export.
+"""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import DataError
-from intent_core.language.calls import Call
+from intent_core.files import write_jsonl
+from intent_core.language.calls import Call, format_calls
 from intent_core.language.intent_schema import list_intents
 from intent_core.quality.label_errors import LabelSuspicion
 from intent_core.recipe.choices import Rule
@@ -14,6 +21,10 @@ from intent_core.recipe.choices import Rule
 MOST_NAMED = 10
 
 Labels = Sequence[tuple[Call, ...]]
+FindingRow = dict[str, Any]
+"""A row behind a finding: its `utterance` or `intent`, what is wrong, and its place."""
+Place = dict[str, Any]
+"""`source`, `line`, `byte_offset`, and `mark_result` and `annotator` if the export states them."""
 
 
 class Finding(BaseModel):
@@ -28,31 +39,51 @@ class Finding(BaseModel):
     numbers: dict[str, float]
     is_broken: bool = True
     """False: the data complies with the rule, and the finding only makes a recommendation."""
+    places: str = ""
+    """The first rows behind the finding, in the form `export.manifest:3, 8-12`."""
+    file: str = ""
+    """The file with all rows behind the finding, next to the findings; "" without rows."""
 
     def __str__(self) -> str:
         return f"{self.severity} {self.rule}: {self.message}"
 
 
+class RuleResult(NamedTuple):
+    """A finding and all rows behind it."""
+
+    finding: Finding
+    rows: Sequence[FindingRow] = ()
+
+
 class Corpus(NamedTuple):
-    """The input of the data check: unique utterances with their calls, and counts of the rest."""
+    """The input of the data check: unique utterances with their calls, and the rows left out."""
 
     utterances: Sequence[str]
     labels: Labels
+    places: Sequence[Place] = ()
+    """The place of each utterance."""
     test: Labels | None = None
     """The calls of the test split; None if the data was not split."""
-    num_duplicates: int = 0
-    num_near_duplicates: int = 0
-    """Number of utterances that have a near-duplicate."""
-    num_conflicts: int = 0
-    num_unresolved: int = 0
-    """Number of conflicts without a decision; their utterances are left out."""
-    num_left_out: int = 0
-    num_overlap: int = 0
+    duplicates: Sequence[FindingRow] = ()
+    """The rows that repeat another row."""
+    near_duplicates: Sequence[FindingRow] = ()
+    """The utterances that have a near-duplicate."""
+    conflicts: Sequence[FindingRow] = ()
+    """The utterances with different labels; `kept` is None if they are left out."""
+    left_out: Sequence[FindingRow] = ()
+    overlap: Sequence[FindingRow] = ()
+    """The utterances that are also in the fixed test set."""
     suspicions: Sequence[LabelSuspicion] = ()
     lengths: Sequence[int] = ()
     """Tokens of each sample, prompt and answer; empty if no tokenizer was available."""
     seq_length: int | None = None
     """`train.seq_length`; None for `auto`."""
+
+    def describe(self, index: int, **details: object) -> FindingRow:
+        """Return the utterance at an index as a row behind a finding."""
+        place = self.places[index] if self.places else {}
+        output = format_calls(self.labels[index])
+        return {"utterance": self.utterances[index], "output": output, **details, **place}
 
 
 def stop_on_findings(findings: Iterable[Finding], rules: Sequence[Rule]) -> None:
@@ -81,24 +112,107 @@ def render_findings(findings: Sequence[Finding], title: str) -> str:
     if not findings:
         return f"# {title}\n\nNo findings: the data complies with every rule.\n"
     rows = "\n".join(
-        f"| {f.severity} | {f.rule} | {_escape(f.message)} | {_escape(f.remedy)} |"
+        f"| {f.severity} | {f.rule} | {_escape(f.message)} | {_escape(show_rows(f))} | "
+        f"{_escape(f.remedy)} |"
         for f in findings
     )
-    return f"# {title}\n\n| severity | rule | finding | what to do |\n|---|---|---|---|\n{rows}\n"
+    head = "| severity | rule | finding | rows | what to do |\n|---|---|---|---|---|"
+    return f"# {title}\n\n{head}\n{rows}\n"
+
+
+def show_rows(finding: Finding) -> str:
+    """Return the first rows behind a finding and the file with all; "" without rows.
+
+    Args:
+        finding: a finding of the data check.
+    """
+    return f"{finding.places}; all in {finding.file}".lstrip("; ") if finding.file else ""
+
+
+def write_finding_rows(results: Iterable[RuleResult], folder: Path) -> None:
+    """Write the rows behind each finding to a JSON lines file.
+
+    Files of an earlier check in the same folder are removed.
+
+    Args:
+        results: the results of the data check.
+        folder: an existing folder.
+    """
+    for rule in get_args(Rule):
+        (folder / _name_file(rule)).unlink(missing_ok=True)
+    for finding, rows in results:
+        if finding.file:
+            write_jsonl(rows, folder / finding.file)
+
+
+def _name_file(rule: Rule) -> str:
+    return f"{rule.replace('-', '_')}.jsonl"
+
+
+def _list_places(rows: Iterable[FindingRow]) -> str:
+    """Return the places of rows in a few words; "" for rows about intents."""
+    by_source: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
+    for row in rows:
+        for place in row.get("records", (row,)):
+            if "line" in place and "utterance" in row:
+                by_source[place["source"]].add((place["line"], place["byte_offset"]))
+    listed = [
+        f"{source}:{text}" if not number else text
+        for source, places in by_source.items()
+        for number, text in enumerate(_list_lines(places))
+    ]
+    return list_some(listed)
+
+
+def _list_lines(places: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """Yield line numbers and ranges of them; a line with several rows with its byte offsets."""
+    ordered = sorted(places)
+    num_rows = Counter(line for line, _ in ordered)
+    lines = [line for line in num_rows if num_rows[line] == 1]
+    # Consecutive lines have the same difference to their index.
+    runs = itertools.groupby(enumerate(lines), lambda item: item[1] - item[0])
+    for _, run in runs:
+        numbers = [line for _, line in run]
+        yield str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
+    yield from (f"{line} (byte {offset})" for line, offset in ordered if num_rows[line] > 1)
 
 
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
 
 
-def warn(rule: Rule, message: str, remedy: str, **numbers: float) -> Finding:
-    """Return a finding that should be fixed."""
-    return Finding(severity="warning", rule=rule, message=message, remedy=remedy, numbers=numbers)
+def warn(
+    rule: Rule, message: str, remedy: str, rows: Sequence[FindingRow] = (), **numbers: float
+) -> RuleResult:
+    """Return a finding that should be fixed, with the rows behind it."""
+    return _report("warning", rule, message, remedy, rows, numbers)
 
 
-def note(rule: Rule, message: str, remedy: str, **numbers: float) -> Finding:
-    """Return a finding for information."""
-    return Finding(severity="note", rule=rule, message=message, remedy=remedy, numbers=numbers)
+def note(
+    rule: Rule, message: str, remedy: str, rows: Sequence[FindingRow] = (), **numbers: float
+) -> RuleResult:
+    """Return a finding for information, with the rows behind it."""
+    return _report("note", rule, message, remedy, rows, numbers)
+
+
+def _report(
+    severity: Literal["warning", "note"],
+    rule: Rule,
+    message: str,
+    remedy: str,
+    rows: Sequence[FindingRow],
+    numbers: dict[str, float],
+) -> RuleResult:
+    finding = Finding(
+        severity=severity,
+        rule=rule,
+        message=message,
+        remedy=remedy,
+        numbers=numbers,
+        places=_list_places(rows),
+        file=_name_file(rule) if rows else "",
+    )
+    return RuleResult(finding, rows)
 
 
 def list_some(names: Iterable[str]) -> str:
@@ -121,3 +235,22 @@ def count_intents(labels: Labels) -> dict[str, int]:
         labels: the calls of each utterance.
     """
     return {schema.intent: schema.num_utterances for schema in list_intents(labels)}
+
+
+def describe_intents(corpus: Corpus, intents: Iterable[str]) -> list[FindingRow]:
+    """Return intents as rows behind a finding, each with the place of its first utterance.
+
+    Args:
+        corpus: the input of the data check.
+        intents: the intents, in order; all of them are in the corpus.
+    """
+    counts = count_intents(corpus.labels)
+    first: dict[str, Place] = {}
+    for place, calls in zip(corpus.places, corpus.labels, strict=False):
+        for call in calls:
+            other = first.setdefault(call.intent, place)
+            first[call.intent] = min(other, place, key=lambda its: its["byte_offset"])
+    return [
+        {"intent": intent, "num_utterances": counts[intent], **first.get(intent, {})}
+        for intent in intents
+    ]

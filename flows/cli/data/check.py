@@ -9,6 +9,7 @@ from rich.text import Text
 from flows.cli.terminal import show_counts
 from intent_core.datasets.check_export import ExportCheck, Sample
 from intent_core.models.base_model import SampleTokens, count_tokens
+from intent_core.quality.findings import show_rows
 from intent_core.recipe.config import TrainConfig
 from tasks.models.base_models import fetch_base_model
 from tasks.settings import get_settings
@@ -35,6 +36,9 @@ def show_check(console: Console, path: Path, check: ExportCheck) -> None:
     table.add_column("finding and remedy", overflow="fold")
     for finding in check.findings:
         colour = "yellow" if finding.severity == "warning" else "default"
-        said = Text.assemble(finding.message, "\n", (finding.remedy, "italic"))
+        rows = show_rows(finding)
+        said = Text.assemble(
+            finding.message, "\n", (finding.remedy, "italic"), f"\nRows: {rows}" if rows else ""
+        )
         table.add_row(f"[{colour}]{finding.rule}[/]\n{finding.severity}", said)
     console.print(table)

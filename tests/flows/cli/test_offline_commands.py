@@ -104,9 +104,10 @@ def test_check_finds_and_recommends(tmp_path: Path) -> None:
     assert found["seq-length"]["numbers"]["longest"] in range(50, 70)
     assert found["seq-length"]["numbers"]["recommended"] == 64
     assert "few-utterances" in (out / "data_check.md").read_text(encoding="utf-8")
-    assert {"rejections.jsonl", "conflicts.jsonl", "label_errors.jsonl"} < {
-        path.name for path in out.iterdir()
-    }
+    files = {finding["file"] for finding in check["findings"]} - {""}
+    assert "few_utterances.jsonl" in files
+    files |= {"rejections.jsonl", "reports.jsonl", "data_check.md"}
+    assert {path.name for path in out.iterdir()} == files
 
 
 def test_check_rejects_what_the_training_rejects(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_intents_differ_in_what_prints(intent: str) -> None:
 def test_a_variant_of_a_character_is_no_conflict() -> None:
     labels = (("去葛\U000e0100城", "go(葛\U000e0100城)"), ("去葛城", "go(葛城)"))
     unique = deduplicate((record(*label) for label in labels), DataConfig())
-    assert (len(unique.kept), unique.conflicts, unique.num_duplicates) == (1, [], 1)
+    assert (len(unique.kept), unique.conflicts, len(unique.duplicates)) == (1, [], 1)
 
 
 def test_a_tag_and_a_column(tmp_path: Path) -> None:

@@ -116,9 +116,9 @@ def test_an_answer_may_take_so_long_and_no_longer() -> None:
 
 def test_a_broken_rule_of_the_data_blocks_where_the_recipe_says_so() -> None:
     findings: Sequence[Finding] = (
-        warn("conflicts", "2 utterances have two labels", "settle them"),
-        warn("imbalance", "weather has 90 %", "label others"),
-        note("label-errors", "9 labels look wrong", "look at them").model_copy(
+        warn("conflicts", "2 utterances have two labels", "settle them").finding,
+        warn("imbalance", "weather has 90 %", "label others").finding,
+        note("label-errors", "9 labels look wrong", "look at them").finding.model_copy(
             update={"is_broken": False}
         ),
     )

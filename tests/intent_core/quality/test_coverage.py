@@ -12,6 +12,7 @@ from intent_core.quality.coverage import check_quality
 from intent_core.quality.findings import (
     Corpus,
     Finding,
+    RuleResult,
     count_intents,
     render_findings,
     stop_on_findings,
@@ -19,6 +20,7 @@ from intent_core.quality.findings import (
 from intent_core.quality.label_errors import LabelSuspicion
 from intent_core.recipe.batch_size import recommend_batch, recommend_seq_length
 
+ROW = {"utterance": "hi", "output": "a()"}
 DATA = Path(__file__).parents[2] / "data"
 
 
@@ -38,7 +40,14 @@ def make_corpus(labelled: list[tuple[Call, ...]], **more: Any) -> Corpus:
 
 def find(corpus: Corpus) -> dict[str, Finding]:
     """Return findings by rule, without the recommendation that every corpus gets."""
-    return {f.rule: f for f in check_quality(corpus) if f.rule != "batch-size"}
+    return {rule: result.finding for rule, result in check(corpus).items()}
+
+
+def check(corpus: Corpus) -> dict[str, RuleResult]:
+    """Return findings with their rows by rule, without the recommendation."""
+    results = {result.finding.rule: result for result in check_quality(corpus)}
+    del results["batch-size"]
+    return results
 
 
 @pytest.mark.parametrize(
@@ -73,7 +82,8 @@ def test_a_finding_names_the_worst_and_counts_the_rest() -> None:
 
 
 def test_warnings_come_first() -> None:
-    severities = [f.severity for f in check_quality(make_corpus(labels(a=60, b=3)))]
+    results = check_quality(make_corpus(labels(a=60, b=3)))
+    severities = [result.finding.severity for result in results]
     assert severities == sorted(severities, reverse=True)
 
 
@@ -113,12 +123,11 @@ def test_what_came_before_and_beside_the_corpus_is_told() -> None:
     found = find(
         make_corpus(
             labels(a=100),
-            num_duplicates=3,
-            num_near_duplicates=10,
-            num_conflicts=2,
-            num_unresolved=1,
-            num_left_out=4,
-            num_overlap=5,
+            duplicates=[ROW] * 3,
+            near_duplicates=[ROW] * 10,
+            conflicts=[{**ROW, "kept": None}, {**ROW, "kept": "a()"}],
+            left_out=[ROW] * 4,
+            overlap=[ROW] * 5,
             suspicions=[LabelSuspicion(7, "a", "b", 0.99)],
         )
     )
@@ -153,7 +162,8 @@ def test_recommendations() -> None:
 
 
 def test_markdown_holds_every_finding() -> None:
-    findings = check_quality(make_corpus(labels(a=1, b=2), num_conflicts=1))
+    corpus = make_corpus(labels(a=1, b=2), conflicts=[{**ROW, "kept": None}])
+    findings = [result.finding for result in check_quality(corpus)]
     text = render_findings(findings, "Data check")
     assert all(f"| {f.severity} | {f.rule} |" in text for f in findings)
     assert "complies with every rule" in render_findings((), "Data check")
@@ -162,7 +172,7 @@ def test_markdown_holds_every_finding() -> None:
 
 
 def test_only_named_rules_stop() -> None:
-    findings = check_quality(make_corpus(labels(a=1)))
+    findings = [result.finding for result in check_quality(make_corpus(labels(a=1)))]
     stop_on_findings(findings, ["imbalance", "batch-size"])
     with pytest.raises(DataError, match="few-utterances: 1 intent has fewer than 50"):
         stop_on_findings(findings, ["few-utterances"])

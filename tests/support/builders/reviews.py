@@ -65,7 +65,9 @@ def review(
         if champion
         else None
     )
-    findings = (warn("imbalance", "one intent has 9 times another's", "label more of the other"),)
+    findings = (
+        warn("imbalance", "one intent has 9 times another's", "label more of the other").finding,
+    )
     split = Split(file="test.jsonl", num_examples=len(examples), sha256="c" * 64)
     return Review(
         report=report,
@@ -129,7 +131,7 @@ def hostile() -> Review:
     scores = [s.model_copy(update={"intent": HOSTILE[0]}) for s in made.report.per_intent]
     slices = [s.model_copy(update={"value": HOSTILE[1]}) for s in made.report.slices]
     changed = {"confusion": tuple(cells), "per_intent": tuple(scores), "slices": tuple(slices)}
-    findings = (warn("imbalance", HOSTILE[3], HOSTILE[2]),)
+    findings = (warn("imbalance", HOSTILE[3], HOSTILE[2]).finding,)
     return replace(
         made,
         report=made.report.model_copy(update=changed),

@@ -252,8 +252,8 @@ def _convert(reader: BlockReader, part: Block | RowBatch) -> _Converted:
     records, rejections = reader.read(part)
     rows = [
         {"instruction": record.utterance, "output": record.output}
-        if not record.alternatives and not record.tags
-        else _make_row(record)
+        if not record.alternatives and not record.tags and not record.group
+        else _make_row(record, reader.config.group_by)
         for record in records
     ]
     num_bytes = len(part.content) if isinstance(part, Block) else part.num_bytes
@@ -267,12 +267,14 @@ def _convert(reader: BlockReader, part: Block | RowBatch) -> _Converted:
     )
 
 
-def _make_row(record: Record) -> dict[str, object]:
+def _make_row(record: Record, group_by: str | None) -> dict[str, object]:
     row: dict[str, object] = {"instruction": record.utterance, "output": record.output}
     if record.alternatives:
         row["alternatives"] = record.alternatives
     if record.tags:
         row["tags"] = dict(record.tags)
+    if group_by and record.group:
+        row.setdefault(group_by, record.group)
     return row
 
 

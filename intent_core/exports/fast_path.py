@@ -62,8 +62,8 @@ class UsualRows:
         """Learn the layout of a row; ignored if the row has notes."""
         if self._lessons == _MAX_LESSONS or answer.notes or not isinstance(row, dict):
             return
-        if self._config.tag_fields:
-            return  # only `read_answer` supports tags
+        if self._config.tag_fields or self._config.group_by:
+            return  # only `read_answer` supports them
         self._lessons += 1
         labels = self._learn_keys(row)
         if not labels or len(self._keys) > _MAX_KEYS or not _UNESCAPED.fullmatch(answer.output):

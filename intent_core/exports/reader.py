@@ -29,7 +29,7 @@ from intent_core.exports.files.json_rows import (
 from intent_core.exports.files.sources import RowBatch, read_parts
 from intent_core.exports.formats import detect_format
 from intent_core.exports.records import ExportReading, Record, Rejection
-from intent_core.exports.row_answer import Note, RowAnswer, tolerate
+from intent_core.exports.row_answer import Note, RowAnswer, find_group, tolerate
 from intent_core.language.invisible import fold_keys
 from intent_core.recipe.choices import Leniency
 from intent_core.recipe.config import DataConfig
@@ -101,11 +101,14 @@ def read_answer(
     try:
         row = fold_row(row)
         answer = detect_format(row, config).read(row, config, notes)
+        group = find_group(row, config)
         for kind, message in slips:
             tolerate(kind, message, config, notes)
     except RowRefused as refused:
         return RowFault(*refused.args)
-    return answer.model_copy(update={"notes": tuple(notes)}) if notes else answer
+    if not notes and not group:
+        return answer
+    return answer.model_copy(update={"notes": tuple(notes), "group": group})
 
 
 def find_utterance(row: object, config: DataConfig) -> str | None:
@@ -165,7 +168,7 @@ class BlockReader:
 
     def __init__(self, source: str, config: DataConfig) -> None:
         self.source = source
-        self._config = config
+        self.config = config
         self._usual = UsualRows(source, config)
 
     def read(self, rows: Block | RowBatch) -> BlockItems:
@@ -213,11 +216,11 @@ class BlockReader:
     def _find_typed(self, row: object, answer: RowAnswer) -> str:
         if not any(note.kind == "invisible-characters" for note in answer.notes):
             return ""
-        return find_utterance(row, self._config) or ""
+        return find_utterance(row, self.config) or ""
 
     def _judge(self, row: Row, items: BlockItems) -> RowAnswer | None:
         """Add one object to the items; return its answer, or None if it was rejected."""
-        answer = row.fault or read_answer(row.value, self._config, row.slips)
+        answer = row.fault or read_answer(row.value, self.config, row.slips)
         if isinstance(answer, RowFault):
             items.rejections.append(reject(self.source, row, answer))
             return None
@@ -233,6 +236,7 @@ class BlockReader:
             alternatives=answer.alternatives,
             tags=answer.tags,
             mark_result=answer.mark_result,
+            group=answer.group,
             typed_utterance=self._find_typed(row.value, answer),
         )
         items.records.append(record)

@@ -37,6 +37,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     tags: Tags = ()
     mark_result: str = ""
     """iTAG's id of the used answer (`MarkResultId`); "" if the export does not state it."""
+    group: str = ""
+    """The dialogue or the speaker, as `data.group_by` names it; "" if the row does not say."""
     typed_utterance: str = ""
     """The utterance with its invisible characters, if some were removed: erasure requests that were
     made before they were removed are found by it."""

@@ -77,6 +77,8 @@ class RowAnswer(BaseModel):
     tags: Tags = ()
     mark_result: str = ""
     """iTAG's id of the used answer; "" if the export does not state it."""
+    group: str = ""
+    """Value of the key that `data.group_by` names."""
 
 
 def read_utterance(fields: object, key: str, notes: list[Note]) -> str:
@@ -237,7 +239,7 @@ def finish_answer(
     )
 
 
-def note_unread(row: Mapping[str, object], read: Iterable[str], notes: list[Note]) -> None:
+def note_unread(row: Mapping[str, object], read: Iterable[str | None], notes: list[Note]) -> None:
     """Note the keys of a row that have text and are not read.
 
     Args:
@@ -262,7 +264,7 @@ def note_alpaca_keys(fields: Mapping[str, object], config: DataConfig, notes: li
     """
     if config.utterance_field == "instruction":
         there = {key: fields[key] for key in ALPACA_KEYS if key in fields}
-        note_unread(there, config.tag_fields, notes)
+        note_unread(there, (*config.tag_fields, config.group_by), notes)
 
 
 def _show(value: object) -> str:
@@ -305,6 +307,25 @@ def tolerate(kind: Leniency, message: str, config: DataConfig, notes: list[Note]
     if kind not in config.tolerate:
         refuse_row(kind, f"{message}: correct the row, or add {kind!r} to data.tolerate")
     notes.append(Note(kind=kind, message=message))
+
+
+def find_group(row: Mapping[str, object], config: DataConfig) -> str:
+    """Return the value of the key that `data.group_by` names; "" if the row does not have it.
+
+    Args:
+        row: one JSON object, with the key in it, in its `data` or in its `tags`.
+        config: the `data` section of the recipe.
+
+    Raises:
+        RowRefused: the value is not text or a number.
+    """
+    if config.group_by is None:
+        return ""
+    for fields in (row.get("data"), row, row.get("tags")):
+        if isinstance(fields, dict) and fields.get(config.group_by) is not None:
+            ((_, group),) = pick_tags(fields, [config.group_by])
+            return group.strip()
+    return ""
 
 
 def pick_tags(fields: Mapping[str, object], names: Iterable[str]) -> Tags:

@@ -45,6 +45,9 @@ class DataConfig(Section):
     """Other keys under `data`, e.g. `channel`; reports show scores by their values. (Rows of
     training JSON have them in an object `tags`, and can have a list `alternatives` of other correct
     outputs.)"""
+    group_by: Annotated[str | None, Field(exclude_if=lambda key: key is None)] = None
+    """Key under `data` that names the source of an utterance, e.g. `dialogue` or `speaker`. All
+    utterances of one source are in the same split."""
     question_title: str = "output"
     """Title of the question in the labelling template whose answer is the calls."""
     format: Annotated[ExportFormat, Field(exclude_if=lambda name: name == "auto")] = "auto"

@@ -59,7 +59,7 @@ def read_alpaca_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note
     answer = finish_answer(utterance, given, "given", config, notes)
     joined = {"input", "history"} if key == "instruction" else set()
     tags = {**_read_tags(row), **dict(pick_tags(row, config.tag_fields))}
-    note_unread(row, {key, title, *joined, *_READ, *config.tag_fields}, notes)
+    note_unread(row, {key, title, *joined, *_READ, *config.tag_fields, config.group_by}, notes)
     alternatives = tuple(_read_alternatives(row, config, notes))
     extras = {"alternatives": alternatives, "tags": tuple(sorted(tags.items()))}
     return answer.model_copy(update=extras)

@@ -50,11 +50,13 @@ def read_chat_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note])
     utterance = read_utterance({"instruction": _join_user(turns)}, "instruction", notes)
     answers = StageAnswers([GivenAnswer(_find_last_answer(turns), None)], [], [])
     given = choose_answer(answers, config, notes)
-    _note_unread(row, turns, notes)
+    _note_unread(row, turns, config, notes)
     return finish_answer(utterance, given, "given", config, notes)
 
 
-def _note_unread(row: Mapping[str, Any], turns: list[_Turn], notes: list[Note]) -> None:
+def _note_unread(
+    row: Mapping[str, Any], turns: list[_Turn], config: DataConfig, notes: list[Note]
+) -> None:
     """Note what is neither the user's nor the label; earlier answers are no text for a model."""
     last_user = max((n for n, turn in enumerate(turns) if turn.is_user), default=-1)
     last = max((n for n, turn in enumerate(turns) if turn.speaker == "agent"), default=-1)
@@ -62,7 +64,7 @@ def _note_unread(row: Mapping[str, Any], turns: list[_Turn], notes: list[Note]) 
     answers = [turn.text for turn in turns[last_user + 1 : last] if turn.speaker == "agent"]
     unread = {"messages of other roles": others, "answers before the last one": answers}
     rest = {key: value for key, value in row.items() if key not in _KEYS}
-    note_unread(unread | rest, ["id"], notes)
+    note_unread(unread | rest, ["id", config.group_by], notes)
 
 
 def find_chat_utterance(row: Mapping[str, Any], config: DataConfig) -> object:

@@ -26,7 +26,7 @@ def read_doccano_row(row: Mapping[str, Any], config: DataConfig, notes: list[Not
     utterance = read_utterance(row, "text", notes)
     answers = StageAnswers([join_choices(_read_labels(row))], [], [])
     given = choose_answer(answers, config, notes)
-    note_unread(row, {"text", _find_key(row), "id"}, notes)
+    note_unread(row, {"text", _find_key(row), "id", config.group_by}, notes)
     return finish_answer(utterance, given, "given", config, notes)
 
 

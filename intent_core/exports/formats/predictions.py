@@ -33,7 +33,7 @@ def read_prediction_row(row: Mapping[str, Any], config: DataConfig, notes: list[
     fields = {"prompt": find_prompt(row, config)}
     utterance = read_utterance(fields, "prompt", notes)
     answers = StageAnswers([read_value(row.get("label"), None)], [], [])
-    note_unread(row, {"prompt", "label", "predict", "id"}, notes)
+    note_unread(row, {"prompt", "label", "predict", "id", config.group_by}, notes)
     return finish_answer(utterance, choose_answer(answers, config, notes), "given", config, notes)
 
 

@@ -20,7 +20,17 @@ Leniency = Literal[
 ExportFormat = Literal["auto", "label-studio", "itag", "predictions", "alpaca", "chat", "doccano"]
 """How rows are read; `auto` detects it from each row."""
 """Deviations from the export format or the call syntax that can be read in only one way."""
-Normalisation = Literal["nfkc", "full-width", "case", "spaces", "numerals"]
+Normalisation = Literal[
+    "nfkc",
+    "full-width",
+    "case",
+    "traditional",
+    "spaces",
+    "mixed-spaces",
+    "times",
+    "numbers",
+    "numerals",
+]
 """Differences between two values that an evaluation can ignore."""
 Rule = Literal[
     "few-utterances",

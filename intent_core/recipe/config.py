@@ -237,7 +237,9 @@ class EvaluateConfig(Section):
     always requires the order.)"""
     normalise_values: tuple[Normalisation, ...] = ()
     """Differences between values to ignore: `nfkc`, `full-width` letters and digits, letter `case`,
-    `spaces`, `numerals` of another script (三 and 3)."""
+    `traditional` and Simplified Chinese, `spaces`, `mixed-spaces` (播放 ABC and 播放ABC), clock
+    `times` (八点一刻 and 8:15), `numbers` (5 and 5.0, 三万 and 30000, 20% and 百分之二十),
+    `numerals` of another script anywhere in a value (第三集 and 第3集)."""
     abstain_below: Rate | Literal["auto"] | None = None
     """Confidence below which an answer counts as `out_of_scope()`. `auto`: the value with the best
     exact match on the validation split."""

@@ -26,11 +26,13 @@ from intent_core.evaluation.report import (
     Failure,
     FailureReason,
     Latency,
+    NormalisedAnswer,
     Outcomes,
     RiskPoint,
 )
 from intent_core.evaluation.scoring import documents_score, score_answer
 from intent_core.evaluation.slices import Flags, score_intents, score_slices
+from intent_core.recipe.choices import Normalisation
 from intent_core.recipe.config import EvaluateConfig
 
 
@@ -96,6 +98,7 @@ def evaluate(
         ),
         confusion=_confusion(scorer.pairs),
         failures=tuple(scorer.failures),
+        normalised=tuple(scorer.normalised),
         outcomes=_outcomes(examples, scored),
         latency=_measure_latency(predictions, seconds),
         abstention=Abstention(
@@ -118,6 +121,7 @@ class _Scorer:
         self.rows: list[ScoredExample] = []
         self.pairs: Counter[Pair] = Counter()
         self.failures: list[Failure] = []
+        self.normalised: list[NormalisedAnswer] = []
 
     def add(self, example: Example, prediction: Prediction | None) -> None:
         scored = score_answer(example, prediction, self._config)
@@ -137,9 +141,11 @@ class _Scorer:
             )
         )
         self.pairs.update(scored.comparison.pairs)
+        answered = f"{OUT_OF_SCOPE}()" if abstained else raw
         if scored.comparison.reason is not None:
-            answered = f"{OUT_OF_SCOPE}()" if abstained else raw
             self.failures.append(_failure(example, answered, scored.comparison.reason))
+        if scored.kinds:
+            self.normalised.append(_normalised(example, answered, scored.kinds))
 
 
 def _failure(example: Example, answered: str, reason: FailureReason) -> Failure:
@@ -149,6 +155,18 @@ def _failure(example: Example, answered: str, reason: FailureReason) -> Failure:
         expected=example.output,
         predicted=answered,
         reason=reason,
+    )
+
+
+def _normalised(
+    example: Example, answered: str, kinds: tuple[Normalisation, ...]
+) -> NormalisedAnswer:
+    return NormalisedAnswer(
+        example_id=example.id,
+        instruction=example.instruction,
+        expected=example.output,
+        predicted=answered,
+        kinds=kinds,
     )
 
 

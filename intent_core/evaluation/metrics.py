@@ -12,6 +12,7 @@
 example make it more lenient.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ from intent_core.evaluation.scoring import CallComparison, Calls
 from intent_core.evaluation.slices import Flags, Rates, measure, measure_some
 from intent_core.evaluation.statistics import f1_interval, number_groups
 from intent_core.language.calls import parse_calls
+from intent_core.recipe.choices import Normalisation
 
 NO_NUMBER = "not a number"
 
@@ -36,6 +38,8 @@ class ScoredExample(NamedTuple):
     gold: Calls
     answer: Calls | None
     comparison: CallComparison
+    kinds: tuple[Normalisation, ...]
+    """Kinds of normalisation without which the answer would be less right."""
     abstained: bool
     right_unabstained: bool
     """Whether the answer matched exactly before abstention."""
@@ -147,10 +151,16 @@ def _measure_slots(scored: ScoredExamples) -> Estimate:
 
 
 def _measure_unknown(scored: ScoredExamples) -> Measure | None:
-    known = scored.known_intents
-    if known is None:
+    if scored.known_intents is None:
         return None
-    return scored.share(lambda row: any(call.intent not in known for call in row.answer or ()))
+    known = frozenset(map(_compose, scored.known_intents))
+    return scored.share(
+        lambda row: any(_compose(call.intent) not in known for call in row.answer or ())
+    )
+
+
+def _compose(intent: str) -> str:
+    return unicodedata.normalize("NFC", intent)
 
 
 def _wrong_intents(report: EvaluationReport) -> tuple[str, ...]:

@@ -1,11 +1,14 @@
 """The evaluation report, which the gate and the report page use."""
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-REPORT_VERSION = 2
+from intent_core.recipe.choices import Normalisation
+
+REPORT_VERSION = 3
 """Increase it when the same answers would give a different report: old ones are not reused."""
 
 FailureReason = Literal[
@@ -110,6 +113,19 @@ class Failure(Value):
     reason: FailureReason
 
 
+class NormalisedAnswer(Value):
+    """An answer that is right, or in the labelled order, only because of these kinds.
+
+    Each of the kinds is needed: the answer is less right without it.
+    """
+
+    example_id: str
+    instruction: str
+    expected: str
+    predicted: str
+    kinds: tuple[Normalisation, ...]
+
+
 class DocumentsScore(Value):
     """The two metrics of the PAI guide's evaluation script; see `documents_score`."""
 
@@ -194,6 +210,10 @@ class EvaluationReport(Value):
     slices: tuple[SliceScore, ...]
     confusion: tuple[ConfusionCell, ...]
     failures: tuple[Failure, ...]
+    normalised: Annotated[
+        tuple[NormalisedAnswer, ...], Field(exclude_if=lambda answers: not answers)
+    ] = ()
+    """The answers that are right only because of `evaluate.normalise_values`."""
     outcomes: Outcomes
     latency: Latency | None
     abstention: Abstention | None
@@ -206,6 +226,12 @@ class EvaluationReport(Value):
     def correct_ids(self) -> tuple[str, ...]:
         """The ids of the examples that were matched exactly."""
         return select_ids(self.outcomes.ids, self.outcomes.exact)
+
+    @property
+    def normalised_counts(self) -> dict[str, int]:
+        """The number of answers that are right only because of a kind, the largest first."""
+        counts = Counter(kind for answer in self.normalised for kind in answer.kinds)
+        return dict(counts.most_common())
 
 
 def select_ids(ids: Sequence[str], flags: str) -> tuple[str, ...]:

@@ -192,5 +192,6 @@ def summarise(report: EvaluationReport) -> dict[str, Any]:
         "slot_precision": report.slots.precision,
         "slot_recall": report.slots.recall,
         "documents": report.documents.model_dump(),
+        "normalised": report.normalised_counts,
         "failures": dict(Counter(failure.reason for failure in report.failures)),
     }

@@ -6,8 +6,9 @@ script for comparison, with its flaws: it compares the first call only and ignor
 repetition of values.
 """
 
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ from intent_core.errors import CallSyntaxError, DataError
 from intent_core.evaluation.call_matching import Pair, Slot, match_calls, slots_of
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import FailureReason
-from intent_core.evaluation.value_normalization import normalise_value
-from intent_core.language.calls import Call, is_plain, parse_calls
+from intent_core.evaluation.value_normalization import normalise_value, sort_kinds
+from intent_core.language.calls import Argument, Call, is_plain, parse_calls
 from intent_core.language.invisible import fold_invisible, may_have_invisible, strip_invisible
 from intent_core.recipe.choices import Normalisation
 from intent_core.recipe.config import EvaluateConfig
@@ -45,6 +46,8 @@ class ScoredAnswer(NamedTuple):
     gold: Calls
     answer: Calls | None
     comparison: CallComparison
+    kinds: tuple[Normalisation, ...] = ()
+    """Kinds of normalisation without which the answer would be less right."""
 
 
 def score_answer(
@@ -64,13 +67,38 @@ def score_answer(
     answer = _parse_answer(prediction)
     if answer is None:
         return ScoredAnswer(gold, None, _unusable(gold, "malformed"))
-    kinds = config.normalise_values
+    labels = (gold, *others)
+    comparison = _compare_best(labels, answer, (), config)
+    if comparison.exact or not config.normalise_values:
+        return ScoredAnswer(gold, answer, comparison)
+    lenient = _compare_best(labels, answer, config.normalise_values, config)
+    if _rightness(lenient) == _rightness(comparison):
+        return ScoredAnswer(gold, answer, lenient)
+    return ScoredAnswer(gold, answer, lenient, _find_needed(labels, answer, config))
+
+
+def _compare_best(
+    labels: Sequence[Calls], answer: Calls, kinds: Collection[Normalisation], config: EvaluateConfig
+) -> CallComparison:
     compared = _normalise(answer, kinds)
     comparisons = [
         compare_calls(_normalise(label, kinds), compared, ordered=config.ordered_calls)
-        for label in (gold, *others)
+        for label in labels
     ]
-    return ScoredAnswer(gold, answer, max(comparisons, key=_nearness))
+    return max(comparisons, key=_nearness)
+
+
+def _find_needed(
+    labels: Sequence[Calls], answer: Calls, config: EvaluateConfig
+) -> tuple[Normalisation, ...]:
+    """Return the kinds that are left after dropping, one by one, all that change nothing."""
+    needed = sort_kinds(config.normalise_values)
+    best = _rightness(_compare_best(labels, answer, needed, config))
+    for kind in needed:
+        fewer = tuple(other for other in needed if other != kind)
+        if _rightness(_compare_best(labels, answer, fewer, config)) == best:
+            needed = fewer
+    return needed
 
 
 def compare_calls(
@@ -161,31 +189,41 @@ def _unusable(gold: Calls, reason: FailureReason) -> CallComparison:
 
 
 def _nearness(comparison: CallComparison) -> tuple[bool, bool, bool, int]:
-    return (
-        comparison.exact,
-        comparison.parameters_right,
-        comparison.intents_right,
-        comparison.slot_hits,
+    return (*_rightness(comparison), comparison.intents_right, comparison.slot_hits)
+
+
+def _rightness(comparison: CallComparison) -> tuple[bool, bool]:
+    return comparison.exact, comparison.parameters_right
+
+
+def _normalise(calls: Calls, kinds: Collection[Normalisation]) -> Calls:
+    """The calls as they are compared: never by what a reader cannot see."""
+    if not kinds and all(map(_is_comparable, calls)):
+        return calls
+    return tuple(
+        Call.model_construct(
+            intent=unicodedata.normalize("NFC", call.intent),
+            arguments=tuple(
+                Argument.model_construct(
+                    value=_normalise_text(argument.value, kinds), name=argument.name
+                )
+                for argument in call.arguments
+            ),
+        )
+        for call in calls
     )
 
 
-def _normalise(calls: Calls, kinds: Sequence[Normalisation]) -> Calls:
-    """The calls with values as they are compared: never by what a reader cannot see."""
-    values = (argument.value for call in calls for argument in call.arguments)
-    if not kinds and not any(map(may_have_invisible, values)):
-        return calls
-    return tuple(
-        call.model_copy(
-            update={
-                "arguments": tuple(
-                    argument.model_copy(
-                        update={"value": normalise_value(fold_invisible(argument.value), kinds)}
-                    )
-                    for argument in call.arguments
-                )
-            }
-        )
-        for call in calls
+def _normalise_text(value: str, kinds: Collection[Normalisation]) -> str:
+    return normalise_value(unicodedata.normalize("NFC", fold_invisible(value)), kinds)
+
+
+def _is_comparable(call: Call) -> bool:
+    """Whether intent and values are composed, without an invisible character."""
+    texts = (call.intent, *(argument.value for argument in call.arguments))
+    return all(
+        text.isascii() or (unicodedata.is_normalized("NFC", text) and not may_have_invisible(text))
+        for text in texts
     )
 
 

@@ -65,13 +65,18 @@ _MIXED_BLANKS = re.compile(rf"(?<=[{_HAN}])\s+(?=[{_LATIN}])|(?<=[{_LATIN}])\s+(
 
 def normalise_value(value: str, kinds: Collection[Normalisation]) -> str:
     """Return the normalised value; normalising it again does not change it."""
-    steps = [step for kind, step in _STEPS.items() if kind in kinds]
+    steps = [_STEPS[kind] for kind in sort_kinds(kinds)]
     while True:
         before = value
         for step in steps:
             value = step(value)
         if value == before:
             return value
+
+
+def sort_kinds(kinds: Collection[Normalisation]) -> tuple[Normalisation, ...]:
+    """Return the kinds, each once, in the order in which they are applied."""
+    return tuple(kind for kind in _STEPS if kind in kinds)
 
 
 def _write_number(text: str) -> str | None:

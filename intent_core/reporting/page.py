@@ -54,6 +54,7 @@ def render_review(review: Review) -> str:
             intents=tables.list_intents(review),
             confusion=tabulate_confusion(review.report),
             failures=tables.group_failures(review.report, texts),
+            normalised=tables.list_normalised(review.report, texts),
             slices=tables.list_slices(review),
             findings=review.dataset.findings[: tables.MOST_FINDINGS],
             settings={

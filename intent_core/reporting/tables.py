@@ -71,6 +71,17 @@ class FailureGroup:
 
 
 @dataclass(frozen=True)
+class NormalisedRow:
+    """An answer that is right only because of some kinds of normalisation."""
+
+    example_id: str
+    kinds: str
+    instruction: Text
+    expected: Text
+    answer: Text
+
+
+@dataclass(frozen=True)
 class ScoreRow:
     """The rates of an intent or slice, and the difference in exact match to the champion."""
 
@@ -147,6 +158,20 @@ def group_failures(report: EvaluationReport, texts: Texts) -> list[FailureGroup]
             rows=tuple(_show_failure(failure, texts) for failure in shown[reason]),
         )
         for reason in sorted(groups, key=lambda reason: (-len(groups[reason]), reason))
+    ]
+
+
+def list_normalised(report: EvaluationReport, texts: Texts) -> list[NormalisedRow]:
+    """Return the first answers that are right only because of normalisation."""
+    return [
+        NormalisedRow(
+            example_id=answer.example_id,
+            kinds=", ".join(answer.kinds),
+            instruction=texts.show(answer.instruction),
+            expected=texts.show(answer.expected, answer.predicted),
+            answer=texts.show(answer.predicted, answer.expected),
+        )
+        for answer in report.normalised[:MOST_FAILURES]
     ]
 
 

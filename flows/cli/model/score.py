@@ -34,5 +34,7 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
             f"{report['num_unscored_predictions']} answers to rejected rows of the test set are "
             "not scored"
         )
+    for kind, count in report["normalised"].items():
+        console.print(f"  {count:5d} right only because of {kind}")
     for reason, count in sorted(report["failures"].items(), key=lambda item: -item[1]):
         console.print(f"  {count:5d} {reason}")

@@ -1,4 +1,4 @@
-"""`intent convert`, `check` and `manifest`: work on files of labelled data, without servers."""
+"""`intent convert`, `check`, `vocabulary` and `manifest`: files of labelled data, no servers."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -158,6 +158,65 @@ def check(
             if not out:
                 console.print("write the rows behind these findings with --out FOLDER")
         stop_on_findings(outcome.findings, config.data.stop_on)
+
+
+@export_app.command()
+def vocabulary(
+    export: Annotated[Path, Export],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File to write: the label vocabulary (YAML).", autocompletion=complete_files
+        ),
+    ] = Path("intents.yaml"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file if it exists.")
+    ] = False,
+    max_rejection_rate: MaxRejectionRate = None,
+    row_format: RowFormat = None,
+    recipe: Recipe = None,
+    override: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draft a label vocabulary from an export: its intents, their slots and values.
+
+    Reads intents and slot names from the labels. Types, lists of values and the slots of
+    values without names are guessed, and marked `# guessed` in the file: check them. A recipe
+    uses the `intents.yaml` in its folder, or the file that `data.vocabulary` names.
+
+    Example:
+
+        intent vocabulary music.manifest --out recipes/intents.yaml
+    """
+    from intent_core.datasets.draft_vocabulary import draft_vocabulary
+    from intent_core.files import write_atomically
+
+    with reported("nothing was written"):
+        config = read_config(
+            recipe, override, max_rejection_rate=max_rejection_rate, row_format=row_format
+        )
+        draft = draft_vocabulary(export, config.data)
+        if not write_atomically(out, draft.text, overwrite=force):
+            raise ConfigError(
+                f"{out} exists: choose another file with --out, or overwrite it with --force"
+            )
+        if as_json:
+            print_json(
+                {
+                    "intents": draft.num_intents,
+                    "slots": draft.num_slots,
+                    "guessed": draft.num_guessed,
+                }
+            )
+            return
+        console.print(
+            f"{draft.num_intents} intents and {draft.num_slots} slots written to {out}; "
+            f"{draft.num_guessed} places are marked `guessed`\n"
+            "next: check them, add the missing slots, and put the file next to your recipe as "
+            "intents.yaml; then run `intent check` with that recipe",
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 @export_app.command()

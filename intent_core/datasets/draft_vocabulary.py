@@ -1,4 +1,4 @@
-"""Draft a label vocabulary from an export, for a person to complete."""
+"""Draft a label vocabulary from an export, to be completed manually."""
 
 from pathlib import Path
 from typing import NamedTuple

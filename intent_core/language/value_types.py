@@ -88,22 +88,22 @@ _DATE_PART = re.compile(
 
 
 def is_number(value: str) -> bool:
-    """Return True for a number, and for nothing else: 3, 1,000, 20%, 三万, 百分之二十, two."""
+    """Return True if `value` is a number and nothing else: 3, 1,000, 20%, 三万, 百分之二十, two."""
     return _matches(_NUMBER, value)
 
 
 def is_date(value: str) -> bool:
-    """Return True for a date, and for nothing else: 2024-05-01, May 5, Friday, 明天, 下周一."""
+    """Return True if `value` is a date and nothing else: 2024-05-01, May 5, Friday, 明天."""
     return _matches(_DATE, value)
 
 
 def may_be_number(value: str) -> bool:
-    """Return False if nothing in a value suggests a number."""
+    """Return False if nothing in `value` suggests a number."""
     return len(value) > _LONGEST or _NUMBER_PART.search(_fold(value)) is not None
 
 
 def may_be_date(value: str) -> bool:
-    """Return False if nothing in a value suggests a date."""
+    """Return False if nothing in `value` suggests a date."""
     return len(value) > _LONGEST or _DATE_PART.search(_fold(value)) is not None
 
 

@@ -17,7 +17,7 @@ from intent_core.language.utterances import normalise_utterance
 from intent_core.language.value_types import is_date, is_number, may_be_date, may_be_number
 from intent_core.language.vocabulary import IntentEntry, SlotEntry, SlotType, Vocabulary
 from intent_core.quality.findings import Labels, count_intents, list_some
-from intent_core.recipe.vocabulary_file import Place
+from intent_core.recipe.vocabulary_file import KeyPath
 
 GUESSED = "guessed"
 _MOST_EXAMPLES = 3
@@ -35,7 +35,7 @@ class Guess(NamedTuple):
     """A vocabulary, and remarks for the person who completes it, by place in the file."""
 
     vocabulary: Vocabulary
-    remarks: dict[Place, str]
+    remarks: dict[KeyPath, str]
 
     @property
     def num_guessed(self) -> int:
@@ -58,7 +58,7 @@ def guess_vocabulary(utterances: Sequence[str], labels: Labels) -> Guess:
             calls[call.intent].append(call)
         if len(label) == 1:
             spoken[label[0].intent].append(utterance)
-    remarks: dict[Place, str] = {}
+    remarks: dict[KeyPath, str] = {}
     intents = {}
     for intent, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         slots = list(_guess_slots(calls[intent]))
@@ -151,9 +151,9 @@ def _remark_on_list(counts: Counter[str], listed: Sequence[str]) -> str:
     return f"{remark}; look alike: {list_some(alike)}" if alike else remark
 
 
-def _look_alike(one: str, other: str) -> bool:
+def _look_alike(value: str, other: str) -> bool:
     """Return True for 高档 and 高档型, or Play and play; not for 4 stars and 5 stars."""
-    first, second = (_letters(text) for text in (one, other))
+    first, second = (_letters(text) for text in (value, other))
     if first == second:
         return True
     matcher = difflib.SequenceMatcher(None, first, second, autojunk=False)

@@ -17,7 +17,7 @@ from intent_core.recipe.explain_errors import explain, list_faults
 VOCABULARY_FILE = "intents.yaml"
 """Its name in the folder of a recipe."""
 
-Place = tuple[str, ...]
+KeyPath = tuple[str, ...]
 """Keys from the root: ("intents", "weather_search", "slots", "0", "type")."""
 
 
@@ -72,10 +72,10 @@ class _Reading:
     """What was noticed while the nodes of a file are turned into values."""
 
     def __init__(self) -> None:
-        self.lines: dict[Place, int] = {}
+        self.lines: dict[KeyPath, int] = {}
         self.faults: list[tuple[int, str]] = []
 
-    def read(self, node: yaml.Node, place: Place) -> Any:
+    def read(self, node: yaml.Node, place: KeyPath) -> Any:
         self.lines.setdefault(place, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return self._read_mapping(node, place)
@@ -83,7 +83,7 @@ class _Reading:
             return [self.read(item, (*place, str(i))) for i, item in enumerate(node.value)]
         return self._read_scalar(node, place)
 
-    def _read_scalar(self, node: Any, place: Place) -> str | None:
+    def _read_scalar(self, node: Any, place: KeyPath) -> str | None:
         text = str(node.value)
         if any("\ud800" <= character <= "\udfff" for character in text):
             where = ".".join(place)
@@ -91,7 +91,7 @@ class _Reading:
             self.faults.append((node.start_mark.line + 1, fault))
         return None if not text and node.style is None else text
 
-    def _read_mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+    def _read_mapping(self, node: yaml.MappingNode, place: KeyPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1

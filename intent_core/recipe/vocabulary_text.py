@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from intent_core.language.vocabulary import IntentEntry, SlotEntry, Vocabulary
-from intent_core.recipe.vocabulary_file import Place
+from intent_core.recipe.vocabulary_file import KeyPath
 
 _PLAIN = re.compile(r"[^\W\d_][\w./-]*(?: [\w./-]+)*")
 _LONGEST_KEY = 200
@@ -21,7 +21,7 @@ _LONGEST_KEY = 200
 _RESOLVER: Any = yaml.resolver.Resolver()
 
 
-def render_vocabulary(vocabulary: Vocabulary, remarks: Mapping[Place, str], title: str) -> str:
+def render_vocabulary(vocabulary: Vocabulary, remarks: Mapping[KeyPath, str], title: str) -> str:
     """Return a vocabulary as YAML, with the remarks as comments.
 
     Args:
@@ -38,7 +38,9 @@ def render_vocabulary(vocabulary: Vocabulary, remarks: Mapping[Place, str], titl
     return "\n".join(lines) + "\n"
 
 
-def _write_intent(entry: IntentEntry, remarks: Mapping[Place, str], place: Place) -> Iterator[str]:
+def _write_intent(
+    entry: IntentEntry, remarks: Mapping[KeyPath, str], place: KeyPath
+) -> Iterator[str]:
     yield f"description: {_write(entry.description)}" + _comment(remarks, (*place, "description"))
     if entry.order != "appearance":
         yield f"order: {entry.order}" + _comment(remarks, (*place, "order"))
@@ -53,7 +55,7 @@ def _write_intent(entry: IntentEntry, remarks: Mapping[Place, str], place: Place
         yield from (sign + line for sign, line in zip(signs, lines, strict=False))
 
 
-def _write_slot(slot: SlotEntry, remarks: Mapping[Place, str], place: Place) -> Iterator[str]:
+def _write_slot(slot: SlotEntry, remarks: Mapping[KeyPath, str], place: KeyPath) -> Iterator[str]:
     yield f"name: {_write(slot.name)}" + _comment(remarks, (*place, "name"))
     yield f"description: {_write(slot.description)}" + _comment(remarks, (*place, "description"))
     yield f"type: {slot.type}" + _comment(remarks, (*place, "type"))
@@ -85,7 +87,7 @@ def _write(text: str) -> str:
     return f'"{_escape(json.dumps(text, ensure_ascii=False)[1:-1])}"' if text else '""'
 
 
-def _comment(remarks: Mapping[Place, str], place: Place) -> str:
+def _comment(remarks: Mapping[KeyPath, str], place: KeyPath) -> str:
     return f"  # {_escape(remarks[place])}" if place in remarks else ""
 
 

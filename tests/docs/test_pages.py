@@ -99,7 +99,8 @@ def _is_safe_command(words: list[str]) -> bool:
     if arguments is None:
         return words[0] in ("cat", "head")
     asks = {"--least-certain", "--from-predictions"} & set(arguments)
-    return arguments[0] in ("check", "convert", "manifest", "score", "--help") and not asks
+    safe = ("check", "convert", "manifest", "score", "vocabulary", "--help")
+    return arguments[0] in safe and not asks
 
 
 def list_runs() -> list[tuple[Path, list[tuple[str, str]]]]:

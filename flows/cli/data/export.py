@@ -210,8 +210,8 @@ def vocabulary(
             )
             return
         console.print(
-            f"{draft.num_intents} intents and {draft.num_slots} slots written to {out}; "
-            f"{draft.num_guessed} places are marked `guessed`\n"
+            f"{draft.num_intents} intent(s) and {draft.num_slots} slot(s) written to {out}, "
+            f"{draft.num_guessed} guess(es) marked in it\n"
             "next: check them, add the missing slots, and put the file next to your recipe as "
             "intents.yaml; then run `intent check` with that recipe",
             soft_wrap=True,

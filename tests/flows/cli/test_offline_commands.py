@@ -1,4 +1,4 @@
-"""Commands without servers: convert, check, manifest and score."""
+"""Commands without servers: convert, check, vocabulary, manifest and score."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flows.cli.main import app
+from intent_core.recipe.loader import load_config
+from intent_core.recipe.vocabulary_file import read_vocabulary
 from tests.support.builders.labeled_export import labelled_rows, to_itag, write_export
 
 DIRTY = Path(__file__).parents[2] / "data" / "snips_en" / "export-dirty.manifest"
@@ -24,7 +26,8 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
 @pytest.mark.parametrize(
     "command",
     [
-        *("up", "down", "run", "convert", "check", "manifest", "score", "ask"),
+        *("up", "down", "run", "convert", "check", "vocabulary", "manifest", "score"),
+        *("ask",),
         *("status", "rollback", "demo", "trace", "forget"),
         *("doctor", "clean", "backup", "restore"),
     ],
@@ -90,6 +93,43 @@ def test_convert_reads_as_the_recipe_says(tmp_path: Path) -> None:
     assert json.loads(out.read_text()) == [{"instruction": "stop", "output": "stop()"}]
     assert json.loads(reports.read_text())["kind"] == "bare-intent"
     assert intent("convert", export, "--out", out, "--set", "data.tolerat=[]").exit_code == 2
+
+
+def test_vocabulary_drafts_what_a_recipe_can_use(tmp_path: Path) -> None:
+    export, out = write_export(tmp_path / "e.manifest"), tmp_path / "recipes" / "intents.yaml"
+    done = intent("vocabulary", export, "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    entries = read_vocabulary(out).intents
+    counts = json.loads(done.stdout)
+    assert counts["intents"] == len(entries)
+    assert counts["slots"] == sum(len(entry.slots) for entry in entries.values()) > 0
+    text = out.read_text(encoding="utf-8")
+    assert text.count("  # guessed") == counts["guessed"] > 0
+    recipe = tmp_path / "recipes" / "music.yaml"
+    recipe.write_text("project: music\n", encoding="utf-8")
+    assert load_config(recipe).data.vocabulary == read_vocabulary(out)
+
+
+def test_vocabulary_overwrites_only_with_force(tmp_path: Path) -> None:
+    export, out = write_export(tmp_path / "e.manifest"), tmp_path / "intents.yaml"
+    out.write_text("mine", encoding="utf-8")
+    refused = intent("vocabulary", export, "--out", out)
+    assert refused.exit_code == 2
+    assert f"{out} exists" in refused.stderr.replace("\n", "") and out.read_text() == "mine"
+    done = intent("vocabulary", export, "--out", out, "--force")
+    assert done.exit_code == 0, done.output
+    assert f"slot(s) written to {out}" in done.stdout.replace("\n", "")
+    assert "next: " in done.stdout
+    assert read_vocabulary(out)
+
+
+def test_vocabulary_needs_usable_rows(tmp_path: Path) -> None:
+    export, out = write_rows(tmp_path / "e.json", [{"instruction": "a"}]), tmp_path / "intents.yaml"
+    assert intent("vocabulary", export, "--out", out).exit_code == 3
+    refused = intent("vocabulary", export, "--out", out, "--max-rejection-rate", "1")
+    assert refused.exit_code == 3
+    assert "no usable rows" in refused.stderr
+    assert not out.exists()
 
 
 def test_check_finds_and_recommends(tmp_path: Path) -> None:

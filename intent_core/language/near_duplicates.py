@@ -4,7 +4,8 @@ The similarity of two texts is the Jaccard index of their sets of bigrams and tr
 of shared grams divided by the number of all grams of both. Each text is padded with one space on
 both sides, so even the empty text has a gram. Trigrams alone are too strict for short Chinese
 texts, where one changed character removes three of few grams; bigrams alone ignore word order.
-Together they work for both languages.
+Together they work for both languages. In a short Chinese text `请` or `吧` is a large part of the
+grams, so such words are taken off first (`polite_words.py`).
 
 The search is exact but compares few pairs. Sort the grams of each text from rare to frequent: two
 texts that share at least `a` grams share `s` of them within their first `size - a + s` grams
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import scipy
 
 from intent_core.errors import ConfigError
+from intent_core.language.polite_words import strip_polite_words
 
 MAX_PAIRS = 20_000_000
 """About one minute of work. An export made from one template has many more pairs."""
@@ -58,7 +60,9 @@ class Pairs(NamedTuple):
 
 
 def find_near_duplicates(texts: Sequence[str], similarity: float) -> list[NearDuplicate]:
-    """Return all near-duplicate pairs, sorted by index; identical texts have similarity 1.
+    """Return all near-duplicate pairs, sorted by index.
+
+    Identical texts, and those that differ only in polite words, have similarity 1.
 
     Args:
         texts: the texts.
@@ -111,7 +115,7 @@ def iter_near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[Pa
         )
     if len(texts) < 2:
         return
-    grams = _gram_sets(texts)
+    grams = _gram_sets([strip_polite_words(text) for text in texts])
     by_size = np.argsort(np.diff(grams.indptr), kind="stable")
     num_pairs = 0
     for pairs in _join(grams[by_size], similarity):

@@ -88,7 +88,11 @@ def check_export(
     corpus = make_corpus(records, unique, place_utterances(list(unique.kept), whole))
     fixed = config.train.seq_length
     # The lengths include those of rejected samples, because a value for all is recommended.
-    corpus = corpus._replace(seq_length=None if fixed == "auto" else fixed, lengths=lengths)
+    corpus = corpus._replace(
+        seq_length=None if fixed == "auto" else fixed,
+        lengths=lengths,
+        vocabulary=config.data.vocabulary,
+    )
     results = check_quality(corpus)
     findings = tuple(result.finding for result in results)
     if out:

@@ -49,7 +49,7 @@ def _name_by_value(
 ) -> tuple[str | None, ...]:
     slots = [slot for slot in entry.slots if slot.name not in stated]
     takers = [
-        [slot for slot in slots if _may_take(slot, argument.value)] if name is None else []
+        [slot for slot in slots if may_take(slot, argument.value)] if name is None else []
         for argument, name in zip(call.arguments, stated, strict=True)
     ]
     demand = Counter(slot.name for taking in takers for slot in taking)
@@ -76,7 +76,13 @@ def _takes(slot: SlotEntry, value: str) -> bool:
     return slot.type in _STRICT and _STRICT[slot.type](value)
 
 
-def _may_take(slot: SlotEntry, value: str) -> bool:
+def may_take(slot: SlotEntry, value: str) -> bool:
+    """Return False if a slot certainly cannot have a value, by its closed list or type.
+
+    Args:
+        slot: a slot of the vocabulary.
+        value: a value of a label or an answer.
+    """
     if slot.type == "one_of":
         return normalise_utterance(value) in slot.folded_spellings
     return slot.type == "text" or _LENIENT[slot.type](value)

@@ -22,6 +22,7 @@ from intent_core.quality.findings import (
     note,
     warn,
 )
+from intent_core.quality.vocabulary_check import check_vocabulary
 from intent_core.recipe.batch_size import recommend_batch, recommend_seq_length
 
 # From the PAI guide, except MAX_IMBALANCE and MIN_PHRASINGS, which are our own.
@@ -40,6 +41,7 @@ def check_quality(corpus: Corpus) -> tuple[RuleResult, ...]:
     """
     rules = (
         check_consistency,
+        check_vocabulary,
         _check_amount,
         _check_balance,
         _check_multi_intent,

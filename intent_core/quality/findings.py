@@ -15,6 +15,7 @@ from intent_core.errors import DataError
 from intent_core.files import write_jsonl
 from intent_core.language.calls import Call, format_calls
 from intent_core.language.intent_schema import list_intents
+from intent_core.language.vocabulary import Vocabulary
 from intent_core.quality.label_errors import LabelSuspicion
 from intent_core.recipe.choices import Rule
 
@@ -78,6 +79,8 @@ class Corpus(NamedTuple):
     """Tokens of each sample, prompt and answer; empty if no tokenizer was available."""
     seq_length: int | None = None
     """`train.seq_length`; None for `auto`."""
+    vocabulary: Vocabulary | None = None
+    """The label vocabulary, if the recipe has one."""
 
     def describe(self, index: int, **details: object) -> FindingRow:
         """Return the utterance at an index as a row behind a finding."""

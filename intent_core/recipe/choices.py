@@ -50,6 +50,13 @@ Rule = Literal[
     "unseen-intents",
     "untested-intents",
     "test-overlap",
+    "unknown-intents",
+    "unknown-slots",
+    "unlisted-values",
+    "wrong-types",
+    "fixed-counts",
+    "synonym-values",
+    "unused-intents",
     "seq-length",
     "batch-size",
 ]

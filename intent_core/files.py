@@ -132,7 +132,12 @@ def to_jsonl(rows: "Iterable[BaseModel | _Struct | dict[str, Any]]") -> bytes:
     from pydantic_core import to_json
 
     def list_fields(row: Any) -> dict[str, Any]:
-        return {name: getattr(row, name) for name in row.__struct_fields__}
+        fields = {name: getattr(row, name) for name in row.__struct_fields__}
+        if row.__struct_config__.omit_defaults:
+            names = row.__struct_fields__[-len(row.__struct_defaults__) :]
+            usual = dict(zip(names, row.__struct_defaults__, strict=True))
+            fields = {n: v for n, v in fields.items() if n not in usual or v != usual[n]}
+        return fields
 
     return b"".join(to_json(row, inf_nan_mode="null", fallback=list_fields) + b"\n" for row in rows)
 

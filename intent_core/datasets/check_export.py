@@ -144,6 +144,8 @@ def _reject(record: Record, fault: RowFault) -> Rejection:
         reason=fault.reason,
         message=fault.message,
         raw=row[:MAX_RAW],
+        mark_result=record.mark_result,
+        annotator=record.annotator,
     )
 
 

@@ -79,7 +79,7 @@ class ErasureList:
             if isinstance(item, Record):
                 name = self.find(item.utterance, item.mark_result, item.typed_utterance)
             else:
-                name = self._find_in_raw(item.raw)
+                name = self._find_in_raw(item.raw) or self._find_ids(item.mark_result)
             if name is not None:
                 taken.add(name)
                 yield _refuse(item)
@@ -88,6 +88,10 @@ class ErasureList:
                 yield msgspec.structs.replace(item, raw=_cut_half_text(item.raw))
             else:
                 yield item
+
+    def _find_ids(self, mark_results: str) -> str | None:
+        held = map(self._mark_results.get, mark_results.split(", "))
+        return next(filter(None, held), None)
 
     def _find_in_raw(self, raw: str) -> str | None:
         """Like `find`, for an unusable row: compare every text in it."""

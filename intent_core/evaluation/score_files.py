@@ -166,7 +166,8 @@ def _make_example(identity: str, answer: RowAnswer) -> Example:
 
 def _report(source: str, row: Row, answer: RowAnswer) -> list[RowReport]:
     place = (source, row.line, row.offset)
-    return [RowReport(*place, note.kind, note.message) for note in answer.notes]
+    origin = (answer.mark_result, answer.annotator)
+    return [RowReport(*place, note.kind, note.message, *origin) for note in answer.notes]
 
 
 def _choose_scored(gold: _TestSet, predictions: Sequence[Prediction]) -> list[Prediction]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 import orjson
 
+from intent_core.exports.annotators import ITAG_KEYS, read_annotator
 from intent_core.exports.files.json_rows import RowRefused
 from intent_core.exports.formats.itag import split_label_key
 from intent_core.exports.label_results import read_mark_result, read_stage, read_version
@@ -41,7 +42,8 @@ ReadRow = Callable[[bytes, int, int], Record | None]
 
 _Flag = int | bool | None
 _NoText = Literal[""] | None
-_ORIGIN = (("version", str | int | None, None), ("mark_result", str | int | None, None))
+_MARK_RESULT = ("mark_result", str | int | None, None)
+_VERSION = ("version", str | int | None, None)
 _ORIGIN_KEYS = {"version": "Version", "mark_result": "MarkResultId"}
 
 
@@ -68,7 +70,9 @@ class UsualRows:
         labels = self._learn_keys(row)
         if not labels or len(self._keys) > _MAX_KEYS or not _UNESCAPED.fullmatch(answer.output):
             return
-        for result in (self._survey_result(), self._mark_result()):
+        used = next((key for stage, key in labels.items() if stage == answer.stage), "")
+        person = _find_person_key(row.get(used))
+        for result in (self._survey_result(person), self._mark_result(person)):
             try:
                 # Some keys cannot be field names; such a layout is not learned.
                 decode = self._make_decoder(labels, result)
@@ -77,7 +81,7 @@ class UsualRows:
                 continue
             around = bytes(given.answer).split(answer.output.encode())
             if len(around) == 2 and all(around) and self._holds_answer(around, result):
-                self.read = _make_reader(decode, tuple(labels), around, self._source)
+                self.read = _make_reader(decode, tuple(labels), around, self._source, person)
 
     def _learn_keys(self, row: Iterable[str]) -> dict[Stage, str]:
         """Return the label keys of this row's job by stage, in the order of `data.stages`."""
@@ -100,10 +104,11 @@ class UsualRows:
         label = msgspec.defstruct(
             "Label",
             [
+                ("fixedFlag", _Flag, None),
                 ("results", list[result]),  # type: ignore[valid-type]
                 ("abandonFlag", _Flag, None),
-                ("fixedFlag", _Flag, None),
             ],
+            kw_only=True,
             gc=False,
         )
         names = {"utterance": self._config.utterance_field}
@@ -118,28 +123,42 @@ class UsualRows:
         for number, key in enumerate(sorted(others)):
             fields.append((f"other_{number}", msgspec.Raw, msgspec.Raw()))
             keys[f"other_{number}"] = key
-        row = msgspec.defstruct("Row", fields, rename=keys, forbid_unknown_fields=True, gc=False)
+        # A key is found fastest in the order of the row.
+        order = {key: place for place, key in enumerate(self._keys)}
+        fields.sort(key=lambda field: order.get(keys.get(field[0], field[0]), len(order)))
+        row = msgspec.defstruct(
+            "Row", fields, rename=keys, forbid_unknown_fields=True, kw_only=True, gc=False
+        )
         return msgspec.json.Decoder(row).decode
 
-    def _survey_result(self) -> type[msgspec.Struct]:
+    def _survey_result(self, person: str) -> type[msgspec.Struct]:
         """Return the type of a result in the older format, for our question's title."""
         title = Literal[self._config.question_title]  # type: ignore[name-defined]
-        fields: list[Any] = [("answer", msgspec.Raw), ("title", title), *_ORIGIN]
-        names = {"answer": "data", "title": "markTitle", **_ORIGIN_KEYS}
+        people, keys = _name_people(person)
+        fields: list[Any] = [
+            ("answer", msgspec.Raw),
+            ("title", title),
+            _MARK_RESULT,
+            _VERSION,
+            *people,
+        ]
+        names = {"answer": "data", "title": "markTitle", **_ORIGIN_KEYS, **keys}
         return msgspec.defstruct("SurveyResult", fields, rename=names, gc=False)
 
-    def _mark_result(self) -> type[msgspec.Struct]:
+    def _mark_result(self, person: str) -> type[msgspec.Struct]:
         """Return the type of a result in the newer format, which does not have `data`."""
         absent = ("data", msgspec.UnsetType, msgspec.UNSET)
-        fields: list[Any] = [("answer", msgspec.Raw), absent, *_ORIGIN]
-        names = {"answer": "MarkResult", **_ORIGIN_KEYS}
-        return msgspec.defstruct("MarkResult", fields, rename=names, gc=False)
+        people, keys = _name_people(person)
+        fields: list[Any] = [_MARK_RESULT, ("answer", msgspec.Raw), _VERSION, absent, *people]
+        names = {"answer": "MarkResult", **_ORIGIN_KEYS, **keys}
+        return msgspec.defstruct("MarkResult", fields, rename=names, kw_only=True, gc=False)
 
     def _holds_answer(self, around: list[bytes], result: type[msgspec.Struct]) -> bool:
         """Return whether the text between `around` is the answer, the whole answer."""
         before, after = around
         title = self._config.question_title
-        key = result.__struct_encode_fields__[0]
+        keys = dict(zip(result.__struct_fields__, result.__struct_encode_fields__, strict=True))
+        key = keys["answer"]
         try:
             value = orjson.loads(before + _PROBE.encode() + after)
             if key == "MarkResult" and value == _PROBE:
@@ -151,12 +170,36 @@ class UsualRows:
         return [given.text for given in read.given] == [_PROBE] and not read.faults
 
 
+def _find_person_key(label: object) -> str:
+    """Return the key that names the annotator in a stage's only result; "" without one."""
+    results = label.get("results") if isinstance(label, dict) else None
+    result = results[0] if isinstance(results, list) and results else None
+    named = (
+        key for key in ITAG_KEYS if isinstance(result, dict) and read_annotator(result.get(key))
+    )
+    return next(named, "")
+
+
+def _name_people(person: str) -> tuple[list[Any], dict[str, str]]:
+    """Return the fields of a result for its annotator, and their keys; refuse a better key."""
+    better = ITAG_KEYS[: ITAG_KEYS.index(person)] if person else ITAG_KEYS
+    keys = {f"person_{number}": key for number, key in enumerate(better)}
+    fields: list[Any] = [(name, msgspec.UnsetType, msgspec.UNSET) for name in keys]
+    if person:
+        fields.append(("person", str | int, ""))
+    return fields, keys | ({"person": person} if person else {})
+
+
 def _read_nothing(line: bytes, number: int, offset: int) -> Record | None:
     return None
 
 
 def _make_reader(
-    decode: Callable[[bytes], Any], stages: Sequence[Stage], around: Sequence[bytes], source: str
+    decode: Callable[[bytes], Any],
+    stages: Sequence[Stage],
+    around: Sequence[bytes],
+    source: str,
+    person: str,
 ) -> ReadRow:
     """Return a reader for rows that `decode` accepts; `around` are the texts around the answer."""
     before, after = around
@@ -185,9 +228,11 @@ def _make_reader(
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
         utterance = data.utterance
+        annotator = read_annotator(given.person) if person else ""
         if (
             not (text.startswith(before) and text.endswith(after))
             or not utterance
+            or (person and not annotator)
             or "\0" in utterance
             or utterance.strip() != utterance
             or (not utterance.isascii() and may_have_invisible(utterance))
@@ -206,6 +251,7 @@ def _make_reader(
             believed,
             read_version(given.version),
             mark_result=read_mark_result(given.mark_result),
+            annotator=annotator,
         )
 
     return read

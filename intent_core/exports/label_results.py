@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from intent_core.exports.annotators import ITAG_KEYS, AnswerOrigin, find_annotator
 from intent_core.exports.files.json_rows import RowRefused, name_type, parse_json, refuse_row
 from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.choices import Leniency
@@ -32,6 +33,8 @@ class GivenAnswer(NamedTuple):
     slips: tuple[Leniency, ...] = ()
     mark_result: str = ""
     """iTAG's id of the answer; "" if the export does not state it."""
+    annotator: str = ""
+    """Who gave it; "" if the export does not state it."""
 
 
 _NO_ANSWER = GivenAnswer("", None)
@@ -45,7 +48,7 @@ class QuestionAnswer(NamedTuple):
     """The text, or the names of the chosen options."""
     answer: GivenAnswer
     """The same as calls."""
-    annotator: int | None = None
+    group: int | None = None
     """Equal for answers that were given together; None if the export does not state it."""
     fault: str = ""
     """Why the answer cannot be read."""
@@ -120,9 +123,9 @@ def read_questions(label: object) -> list[QuestionAnswer]:
     return [answer for number, result in enumerate(results) for answer in _read(result, number)]
 
 
-def _read(result: object, annotator: int, depth: int = 0) -> Iterator[QuestionAnswer]:
+def _read(result: object, group: int, depth: int = 0) -> Iterator[QuestionAnswer]:
     try:
-        yield from _read_result(result, annotator, depth)
+        yield from _read_result(result, group, depth)
     except RowRefused as refused:
         yield QuestionAnswer("", (), _NO_ANSWER, fault=refused.args[1])
 
@@ -145,7 +148,7 @@ def bound_items(items: list[Any], name: str) -> None:
         )
 
 
-def _read_result(result: object, annotator: int, depth: int) -> Iterator[QuestionAnswer]:
+def _read_result(result: object, group: int, depth: int) -> Iterator[QuestionAnswer]:
     if not isinstance(result, dict):
         refuse_row(
             "bad-label",
@@ -157,12 +160,13 @@ def _read_result(result: object, annotator: int, depth: int) -> Iterator[Questio
         "",
         read_version(result.get("Version")),
         mark_result=read_mark_result(result.get("MarkResultId")),
+        annotator=find_annotator(result, ITAG_KEYS),
     )
     marked = result.get("MarkResult")
     if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
         result = {"data": marked, **result}
     if "data" in result:
-        yield from _read_data(_find_title(result), result["data"], origin, annotator, depth)
+        yield from _read_data(_find_title(result), result["data"], origin, group, depth)
         return
     if not isinstance(marked, str):
         origin = origin._replace(slips=("object-mark-result",))
@@ -172,7 +176,7 @@ def _read_result(result: object, annotator: int, depth: int) -> Iterator[Questio
             refuse_row("bad-label", _ENTITIES)
         for title, value in labels.items() if isinstance(labels, dict) else ():
             answer = _read_answer(strip_invisible(title), value, origin)
-            yield answer._replace(annotator=annotator)
+            yield answer._replace(group=group)
 
 
 def _find_title(result: Mapping[str, object]) -> str:
@@ -190,7 +194,7 @@ def _marks_span(annotation: object) -> bool:
 
 
 def _read_data(
-    title: str, value: object, origin: GivenAnswer, annotator: int, depth: int
+    title: str, value: object, origin: GivenAnswer, group: int, depth: int
 ) -> Iterator[QuestionAnswer]:
     """Read an answer, or the questions of a group, which have titles of their own."""
     items = value if isinstance(value, list) else []
@@ -201,8 +205,8 @@ def _read_data(
             )
         bound_items(items, "questions")
         for item in items:
-            for answer in _read(item, annotator, depth + 1):
-                yield answer._replace(annotator=annotator)
+            for answer in _read(item, group, depth + 1):
+                yield answer._replace(group=group)
     else:
         yield _read_answer(title, value, origin)
 
@@ -284,6 +288,22 @@ def read_value(value: object, version: int | None) -> GivenAnswer:
             f"an answer must be text, not {name_type(value)}: write the calls as text",
         )
     return GivenAnswer(value or "", version, slips)
+
+
+def list_origins(label: object) -> list[AnswerOrigin]:
+    """List the origins of a stage's answers, also of those that cannot be read.
+
+    Args:
+        label: the value under a `label-<id>` key.
+    """
+    results = label.get("results") if isinstance(label, dict) else None
+    return [
+        AnswerOrigin(
+            read_mark_result(result.get("MarkResultId")), find_annotator(result, ITAG_KEYS)
+        )
+        for result in (results[:_MAX_RESULTS] if isinstance(results, list) else ())
+        if isinstance(result, dict)
+    ]
 
 
 def show_answer(value: object) -> str:

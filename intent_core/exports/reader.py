@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from intent_core.errors import DataError
+from intent_core.exports.annotators import UNKNOWN_ORIGIN, AnswerOrigin
 from intent_core.exports.fast_path import UsualRows
 from intent_core.exports.files.blocks import Block
 from intent_core.exports.files.json_rows import (
@@ -139,13 +140,32 @@ def fold_row(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "data": fold_keys(data)} if isinstance(data, dict) else row
 
 
-def reject(source: str, row: Row, fault: RowFault) -> Rejection:
+def find_origin(row: object, config: DataConfig) -> AnswerOrigin:
+    """Return who gave the answers of a row, also of one that is rejected.
+
+    Args:
+        row: the parsed JSON value.
+        config: the `data` section of the recipe.
+    """
+    if not isinstance(row, dict):
+        return UNKNOWN_ORIGIN
+    try:
+        row = fold_row(row)
+        return detect_format(row, config).find_origin(row, config)
+    except RowRefused:
+        return UNKNOWN_ORIGIN
+
+
+def reject(
+    source: str, row: Row, fault: RowFault, origin: AnswerOrigin = UNKNOWN_ORIGIN
+) -> Rejection:
     """Return the rejection of a row.
 
     Args:
         source: name of the file.
         row: the row with its place.
         fault: why it is rejected.
+        origin: who gave its answers.
     """
     reason, message = fault
     message = message if len(message) <= MAX_RAW else f"{message[:MAX_RAW]}..."
@@ -153,7 +173,7 @@ def reject(source: str, row: Row, fault: RowFault) -> Rejection:
     if not raw.isascii() or len(raw) > MAX_RAW:
         # A broken byte is shown as U+FFFD.
         raw = raw[:MAX_RAW].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return Rejection(source, row.line, row.offset, reason, message, raw)
+    return Rejection(source, row.line, row.offset, reason, message, raw, *origin)
 
 
 class BlockItems(NamedTuple):
@@ -222,7 +242,8 @@ class BlockReader:
         """Add one object to the items; return its answer, or None if it was rejected."""
         answer = row.fault or read_answer(row.value, self.config, row.slips)
         if isinstance(answer, RowFault):
-            items.rejections.append(reject(self.source, row, answer))
+            origin = find_origin(row.value, self.config)
+            items.rejections.append(reject(self.source, row, answer, origin))
             return None
         record = Record(
             utterance=answer.utterance,
@@ -237,6 +258,7 @@ class BlockReader:
             tags=answer.tags,
             mark_result=answer.mark_result,
             group=answer.group,
+            annotator=answer.annotator,
             typed_utterance=self._find_typed(row.value, answer),
         )
         items.records.append(record)

@@ -42,6 +42,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     typed_utterance: str = ""
     """The utterance with its invisible characters, if some were removed: erasure requests that were
     made before they were removed are found by it."""
+    annotator: str = ""
+    """Who gave the used answer; "" if the export does not state it."""
 
 
 def describe_place(record: Record) -> dict[str, Any]:
@@ -54,7 +56,9 @@ def describe_place(record: Record) -> dict[str, Any]:
     return place | {name: value for name in _ORIGIN if (value := getattr(record, name))}
 
 
-class Rejection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+class Rejection(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
     """A rejected row, with its place and the reason. A struct, because a file may have millions."""
 
     source: str
@@ -65,9 +69,15 @@ class Rejection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fals
     message: str
     raw: str
     """The first 2000 characters of the row."""
+    mark_result: str = ""
+    """iTAG's id of the answer, or ids; "" if the export does not state them."""
+    annotator: str = ""
+    """Who gave the answer, or answers; "" if the export does not state them."""
 
 
-class RowReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+class RowReport(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
     """A note about a usable row, with its place."""
 
     source: str
@@ -75,10 +85,12 @@ class RowReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fals
     byte_offset: int
     kind: str
     message: str
+    mark_result: str = ""
+    annotator: str = ""
 
 
 _PLACE = ("source", "line", "byte_offset")
-_ORIGIN = ("mark_result",)
+_ORIGIN = ("mark_result", "annotator")
 
 RowT = TypeVar("RowT", Rejection, RowReport)
 
@@ -164,7 +176,8 @@ def _mention_more(rows: list[RowT], total: int) -> list[RowT]:
 def report_notes(record: Record) -> list[RowReport]:
     """Return the notes of a record, each with its place."""
     place = (record.source, record.line, record.byte_offset)
-    return [RowReport(*place, note.kind, note.message) for note in record.notes]
+    origin = (record.mark_result, record.annotator)
+    return [RowReport(*place, note.kind, note.message, *origin) for note in record.notes]
 
 
 def check_rejections(tally: Tally, path: Path | str, max_rate: float) -> None:

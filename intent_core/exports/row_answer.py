@@ -79,6 +79,8 @@ class RowAnswer(BaseModel):
     """iTAG's id of the used answer; "" if the export does not state it."""
     group: str = ""
     """Value of the key that `data.group_by` names."""
+    annotator: str = ""
+    """Who gave the used answer; "" if the export does not state it."""
 
 
 def read_utterance(fields: object, key: str, notes: list[Note]) -> str:
@@ -183,15 +185,14 @@ def choose_answer(
         notes.append(Note(kind="unread-field", message=message))
     labels = [canonicalise_label(answer.text) for answer in given]
     votes = Counter(labels)
+    shown = _show_votes(votes, zip(labels, given, strict=True)) if len(votes) > 1 else ""
     (winner, most), *others = votes.most_common()
     if not others or config.annotators == "first":
         winner = labels[0]
     elif config.annotators == "reject" or others[0][1] == most:
-        refuse_row(
-            "annotators-disagree", f"the annotators gave {_show_votes(votes)}: agree on one answer"
-        )
+        refuse_row("annotators-disagree", f"the annotators gave {shown}: agree on one answer")
     if others:
-        message = f"the annotators gave {_show_votes(votes)}; used: {shorten(winner)}"
+        message = f"the annotators gave {shown}; used: {shorten(winner)}"
         notes.append(Note(kind="annotators-disagree", message=message))
     return given[labels.index(winner)]
 
@@ -205,10 +206,21 @@ def name_question(config: DataConfig) -> str:
     return config.template.intent if config.template else config.question_title
 
 
-def _show_votes(votes: Counter[str]) -> str:
-    shown = [f"{shorten(text)} x{count}" for text, count in votes.most_common(_MOST_SHOWN)]
+def _show_votes(votes: Counter[str], given: Iterable[tuple[str, GivenAnswer]]) -> str:
+    people: dict[str, list[str]] = {}
+    for label, answer in given:
+        if answer.annotator:
+            people.setdefault(label, []).append(answer.annotator)
+    shown = [
+        f"{shorten(label)} x{count}{_name_people(people.get(label, []))}"
+        for label, count in votes.most_common(_MOST_SHOWN)
+    ]
     more = len(votes) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _name_people(people: list[str]) -> str:
+    return f" ({list_some(people, _MOST_SHOWN)})" if people else ""
 
 
 def finish_answer(
@@ -236,6 +248,7 @@ def finish_answer(
         stage=stage,
         version=given.version,
         mark_result=given.mark_result,
+        annotator=given.annotator,
     )
 
 

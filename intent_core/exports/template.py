@@ -49,10 +49,10 @@ def _group(answers: Group) -> list[Group]:
     counts = Counter(answer.title for answer in answers)
     if not counts or max(counts.values()) == 1:
         return [answers] if answers else []
-    if all(answer.annotator is not None for answer in answers):
+    if all(answer.group is not None for answer in answers):
         together: dict[int | None, Group] = {}
         for answer in answers:
-            together.setdefault(answer.annotator, []).append(answer)
+            together.setdefault(answer.group, []).append(answer)
         return list(together.values())
     if len(set(counts.values())) == 1:
         by_title = [[a for a in answers if a.title == title] for title in counts]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from intent_core.exports.annotators import ROW_KEYS, AnswerOrigin, find_annotator
 from intent_core.exports.files.json_rows import list_some, refuse_row
 from intent_core.exports.formats.alpaca import (
     find_alpaca_answer,
@@ -18,18 +19,21 @@ from intent_core.exports.formats.chat import (
 )
 from intent_core.exports.formats.doccano import (
     find_doccano_answer,
+    find_doccano_origin,
     find_doccano_utterance,
     is_doccano_row,
     read_doccano_row,
 )
 from intent_core.exports.formats.itag import (
     find_itag_answer,
+    find_itag_origin,
     find_itag_utterance,
     is_itag_row,
     read_itag_row,
 )
 from intent_core.exports.formats.label_studio import (
     find_label_studio_answer,
+    find_label_studio_origin,
     find_label_studio_utterance,
     is_label_studio_row,
     read_label_studio_row,
@@ -42,6 +46,10 @@ from intent_core.exports.formats.predictions import (
 )
 from intent_core.exports.row_answer import Note, RowAnswer
 from intent_core.recipe.config import DataConfig
+
+
+def _find_row_origin(row: Mapping[str, Any], config: DataConfig) -> AnswerOrigin:
+    return AnswerOrigin("", find_annotator(row, ROW_KEYS))
 
 
 class Format(NamedTuple):
@@ -57,6 +65,8 @@ class Format(NamedTuple):
     """Return what is to be labelled, whether or not the row has a label. Raises `RowRefused`."""
     find_answer: Callable[[Mapping[str, Any], DataConfig], str]
     """Return the text of an answer that is scored, without repairs. Raises `RowRefused`."""
+    find_origin: Callable[[Mapping[str, Any], DataConfig], AnswerOrigin] = _find_row_origin
+    """Return who gave the answers, also of a row that is rejected. Raises `RowRefused`."""
     is_prepared: bool = False
     """Whether the rows are from a labelling task, which has its conversations in final form."""
 
@@ -68,6 +78,7 @@ FORMATS = (
         read_label_studio_row,
         find_label_studio_utterance,
         find_label_studio_answer,
+        find_label_studio_origin,
         is_prepared=True,
     ),
     Format(
@@ -76,6 +87,7 @@ FORMATS = (
         read_itag_row,
         find_itag_utterance,
         find_itag_answer,
+        find_itag_origin,
         is_prepared=True,
     ),
     Format(
@@ -84,7 +96,12 @@ FORMATS = (
     Format("alpaca", is_alpaca_row, read_alpaca_row, find_alpaca_utterance, find_alpaca_answer),
     Format("chat", is_chat_row, read_chat_row, find_chat_utterance, find_chat_answer),
     Format(
-        "doccano", is_doccano_row, read_doccano_row, find_doccano_utterance, find_doccano_answer
+        "doccano",
+        is_doccano_row,
+        read_doccano_row,
+        find_doccano_utterance,
+        find_doccano_answer,
+        find_doccano_origin,
     ),
 )
 """A row is read with the first format that detects it, unless `data.format` names one."""

@@ -9,6 +9,7 @@ an object `tags`. Other keys with text are reported. With `data.utterance_field`
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from intent_core.exports.annotators import ROW_KEYS, find_annotator
 from intent_core.exports.files.json_rows import (
     RowRefused,
     list_some,
@@ -36,7 +37,7 @@ from intent_core.exports.row_answer import (
 from intent_core.language.conversation import join_turns
 from intent_core.recipe.config import DataConfig
 
-_READ = {"alternatives", "tags", "id"}
+_READ = {"alternatives", "tags", "id", *ROW_KEYS}
 _EMPTY: tuple[object, ...] = (None, "", [], {})
 
 
@@ -54,7 +55,8 @@ def read_alpaca_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note
             f"the row has no label under the key {title!r}; it has {list_some(row)}. Set "
             "data.question_title to the key of the label",
         )
-    answers = StageAnswers([read_value(row[title], None)], [], [])
+    label = read_value(row[title], None)._replace(annotator=find_annotator(row, ROW_KEYS))
+    answers = StageAnswers([label], [], [])
     given = choose_answer(answers, config, notes)
     answer = finish_answer(utterance, given, "given", config, notes)
     joined = {"input", "history"} if key == "instruction" else set()

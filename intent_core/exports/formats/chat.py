@@ -7,6 +7,7 @@ turn, if it follows the user's last one.
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from intent_core.exports.annotators import ROW_KEYS, find_annotator
 from intent_core.exports.files.json_rows import list_some, name_type, refuse_row, shorten
 from intent_core.exports.label_results import GivenAnswer, StageAnswers, show_answer
 from intent_core.exports.row_answer import (
@@ -48,7 +49,9 @@ def is_chat_row(row: Mapping[str, Any]) -> bool:
 def read_chat_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
     turns = _read_turns(row, config)
     utterance = read_utterance({"instruction": _join_user(turns)}, "instruction", notes)
-    answers = StageAnswers([GivenAnswer(_find_last_answer(turns), None)], [], [])
+    annotator = find_annotator(row, ROW_KEYS)
+    label = GivenAnswer(_find_last_answer(turns), None, annotator=annotator)
+    answers = StageAnswers([label], [], [])
     given = choose_answer(answers, config, notes)
     _note_unread(row, turns, config, notes)
     return finish_answer(utterance, given, "given", config, notes)
@@ -64,7 +67,7 @@ def _note_unread(
     answers = [turn.text for turn in turns[last_user + 1 : last] if turn.speaker == "agent"]
     unread = {"messages of other roles": others, "answers before the last one": answers}
     rest = {key: value for key, value in row.items() if key not in _KEYS}
-    note_unread(unread | rest, ["id", config.group_by], notes)
+    note_unread(unread | rest, ["id", config.group_by, *ROW_KEYS], notes)
 
 
 def find_chat_utterance(row: Mapping[str, Any], config: DataConfig) -> object:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from intent_core.exports.annotators import DOCCANO_KEYS, AnswerOrigin, find_annotator
 from intent_core.exports.files.json_rows import refuse_row
 from intent_core.exports.label_results import StageAnswers, join_choices
 from intent_core.exports.row_answer import (
@@ -24,9 +25,11 @@ def is_doccano_row(row: Mapping[str, Any]) -> bool:
 
 def read_doccano_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
     utterance = read_utterance(row, "text", notes)
-    answers = StageAnswers([join_choices(_read_labels(row))], [], [])
+    origin = find_doccano_origin(row, config)
+    answer = join_choices(_read_labels(row))._replace(annotator=origin.annotator)
+    answers = StageAnswers([answer], [], [])
     given = choose_answer(answers, config, notes)
-    note_unread(row, {"text", _find_key(row), "id", config.group_by}, notes)
+    note_unread(row, {"text", _find_key(row), "id", config.group_by, *DOCCANO_KEYS}, notes)
     return finish_answer(utterance, given, "given", config, notes)
 
 
@@ -38,6 +41,11 @@ def find_doccano_utterance(row: Mapping[str, Any], config: DataConfig) -> object
 def find_doccano_answer(row: Mapping[str, Any], config: DataConfig) -> str:
     """Return the labels of a row as calls."""
     return join_choices(_read_labels(row)).text
+
+
+def find_doccano_origin(row: Mapping[str, Any], config: DataConfig) -> AnswerOrigin:
+    """Return the annotator of a row."""
+    return AnswerOrigin("", find_annotator(row, DOCCANO_KEYS))
 
 
 def _find_key(row: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from intent_core.exports.annotators import AnswerOrigin, join_origins
 from intent_core.exports.files.json_rows import (
     EXPORT_AGAIN,
     RowRefused,
@@ -18,6 +19,7 @@ from intent_core.exports.label_results import (
     GivenAnswer,
     StageAnswers,
     is_set,
+    list_origins,
     read_questions,
     read_stage,
 )
@@ -76,6 +78,13 @@ def find_itag_answer(row: Mapping[str, Any], config: DataConfig) -> str:
     """Return the answer of the latest job, from its preferred stage."""
     stage, answers = _choose_stage(_choose_job(row, config, []), config, [])
     return choose_answer(answers, config, [], stage).text
+
+
+def find_itag_origin(row: Mapping[str, Any], config: DataConfig) -> AnswerOrigin:
+    """Return the annotators and ids of the answers of the latest job, from its preferred stage."""
+    labels = _choose_job(row, config, [])
+    stages = [list_origins(labels.get(stage)) for stage in _rank_stages(labels, config)]
+    return join_origins(next(filter(any, stages), [AnswerOrigin()]))
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ questions (`from_name`) of an intent and its slots, where they are several.
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from intent_core.exports.annotators import AnswerOrigin, find_annotator, join_origins
 from intent_core.exports.files.json_rows import list_some, name_type, refuse_row, shorten
 from intent_core.exports.label_results import (
     GivenAnswer,
@@ -29,6 +30,7 @@ from intent_core.exports.template import compose_answers
 from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.config import DataConfig
 
+_PERSON_KEYS = ("completed_by",)
 _TEXT_KEYS = ("text", "instruction", "utterance", "dialogue")
 
 
@@ -65,6 +67,14 @@ def find_label_studio_answer(row: Mapping[str, Any], config: DataConfig) -> str:
     return choose_answer(_read_answers(row, config), config, []).text
 
 
+def find_label_studio_origin(row: Mapping[str, Any], config: DataConfig) -> AnswerOrigin:
+    """Return the annotators of a task."""
+    given = row.get("annotations")
+    annotations = given if isinstance(given, list) else []
+    people = [find_annotator(item, _PERSON_KEYS) for item in annotations if isinstance(item, dict)]
+    return join_origins(AnswerOrigin("", person) for person in people)
+
+
 def _read_fields(row: Mapping[str, Any]) -> dict[str, object]:
     fields = row.get("data")
     if not isinstance(fields, dict):
@@ -83,7 +93,7 @@ def _read_answers(row: Mapping[str, Any], config: DataConfig) -> StageAnswers:
         answer
         for number, annotation in enumerate(annotations)
         if isinstance(annotation, dict) and not annotation.get("was_cancelled")
-        for answer in _read_results(annotation.get("result"), number)
+        for answer in _read_results(annotation, number)
     ]
     if not answers:
         refuse_row("unlabelled", "the task has no annotation: label it, then export again")
@@ -115,7 +125,9 @@ def _find_key(fields: Mapping[str, object], config: DataConfig) -> str:
     return next((key for key in keys if key in fields), config.utterance_field)
 
 
-def _read_results(results: object, annotator: int) -> Iterator[QuestionAnswer]:
+def _read_results(annotation: Mapping[str, Any], group: int) -> Iterator[QuestionAnswer]:
+    results = annotation.get("result")
+    annotator = find_annotator(annotation, _PERSON_KEYS)
     if not isinstance(results, list):
         refuse_row(
             "bad-label",
@@ -130,8 +142,9 @@ def _read_results(results: object, annotator: int) -> Iterator[QuestionAnswer]:
                 "a result must be an object with a 'value': export the labelled data again",
             )
         title = strip_invisible(str(result.get("from_name", "")))
-        answer = _read_value(title, value)
-        yield answer._replace(annotator=annotator)
+        question = _read_value(title, value)
+        answer = question.answer._replace(annotator=annotator)
+        yield question._replace(answer=answer, group=group)
 
 
 def _read_value(title: str, value: Mapping[str, Any]) -> QuestionAnswer:

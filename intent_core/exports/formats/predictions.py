@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from intent_core.exports.annotators import ROW_KEYS, find_annotator
 from intent_core.exports.files.json_rows import EXPORT_AGAIN, list_some, refuse_row
 from intent_core.exports.label_results import StageAnswers, read_value, show_answer
 from intent_core.exports.row_answer import (
@@ -32,8 +33,9 @@ def is_prediction_row(row: Mapping[str, Any]) -> bool:
 def read_prediction_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note]) -> RowAnswer:
     fields = {"prompt": find_prompt(row, config)}
     utterance = read_utterance(fields, "prompt", notes)
-    answers = StageAnswers([read_value(row.get("label"), None)], [], [])
-    note_unread(row, {"prompt", "label", "predict", "id", config.group_by}, notes)
+    label = read_value(row.get("label"), None)._replace(annotator=find_annotator(row, ROW_KEYS))
+    answers = StageAnswers([label], [], [])
+    note_unread(row, {"prompt", "label", "predict", "id", config.group_by, *ROW_KEYS}, notes)
     return finish_answer(utterance, choose_answer(answers, config, notes), "given", config, notes)
 
 

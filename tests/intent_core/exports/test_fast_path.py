@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intent_core.exports.annotators import ITAG_KEYS
 from intent_core.exports.fast_path import UsualRows
 from intent_core.exports.reader import read_answer
 from intent_core.exports.row_answer import RowAnswer
@@ -55,6 +56,7 @@ def agrees(usual: UsualRows, line: bytes, config: DataConfig = CONFIG) -> bool:
         *(answer.utterance, answer.output, answer.stage),
         *(answer.version, answer.mark_result),
     )
+    assert read.annotator == answer.annotator
     assert (read.source, read.line, read.byte_offset, read.notes) == ("e", 7, 70, ())
     return True
 
@@ -93,8 +95,10 @@ BARE = st.builds(
     st.sampled_from(["a()", "clear()", "b(x)"]),
     st.sampled_from(["output", "remark"]),
 )
+PEOPLE = st.sampled_from(["li", 17, "", None, True, " li ", "a\nb", {"id": 3}, "x" * 200])
 RESULTS = st.builds(
-    result,
+    lambda people, *fields, **named: result(*fields, **named, **people),
+    st.dictionaries(st.sampled_from(ITAG_KEYS), PEOPLE, max_size=2),
     ANSWERS,
     st.booleans(),
     Version=st.sampled_from(["17", 17, "x", None, -1, "007", 10**18, 1.0, "1" * 30, "-0"]),
@@ -169,6 +173,20 @@ def test_rows_of_another_look_are_learned() -> None:
     other_job = json.loads(json.dumps(other).replace("label-1", "label-2"))
     usual = taught(make_row("a()", is_survey=True), other_job)
     assert agrees(usual, json.dumps(other_job).encode())
+
+
+def test_annotators_are_read_on_the_fast_path() -> None:
+    def by(answer: str, **people: Any) -> bytes:
+        row = make_row(answer)
+        row["label-1"]["results"][0] |= people
+        return json.dumps(row).encode()
+
+    usual = taught(json.loads(by("a()", UserName="li")))
+    assert agrees(usual, by("b()", UserName="wang", UserId=3))
+    # The thorough reader takes another key for these.
+    assert not agrees(usual, by("b()", UserName="wang", annotator="li"))
+    assert not agrees(usual, by("b()", UserName="", UserId=3))
+    assert not agrees(taught(make_row("a()")), by("b()", UserName="li"))
 
 
 def test_a_label_under_a_key_never_seen_is_not_passed_over() -> None:

@@ -156,12 +156,9 @@ def _read_result(result: object, group: int, depth: int) -> Iterator[QuestionAns
         )
     if "objects" in result and "data" not in result:
         refuse_row("bad-label", _ENTITIES)
-    origin = GivenAnswer(
-        "",
-        read_version(result.get("Version")),
-        mark_result=read_mark_result(result.get("MarkResultId")),
-        annotator=find_annotator(result, ITAG_KEYS),
-    )
+    mark_result, annotator = _read_origin(result)
+    version = read_version(result.get("Version"))
+    origin = GivenAnswer("", version, mark_result=mark_result, annotator=annotator)
     marked = result.get("MarkResult")
     if isinstance(marked, str) and marked.lstrip()[:1] not in ("{", "["):
         result = {"data": marked, **result}
@@ -297,13 +294,13 @@ def list_origins(label: object) -> list[AnswerOrigin]:
         label: the value under a `label-<id>` key.
     """
     results = label.get("results") if isinstance(label, dict) else None
-    return [
-        AnswerOrigin(
-            read_mark_result(result.get("MarkResultId")), find_annotator(result, ITAG_KEYS)
-        )
-        for result in (results[:_MAX_RESULTS] if isinstance(results, list) else ())
-        if isinstance(result, dict)
-    ]
+    some = results[:_MAX_RESULTS] if isinstance(results, list) else []
+    return [_read_origin(result) for result in some if isinstance(result, dict)]
+
+
+def _read_origin(result: Mapping[str, object]) -> AnswerOrigin:
+    mark_result = read_mark_result(result.get("MarkResultId"))
+    return AnswerOrigin(mark_result, find_annotator(result, ITAG_KEYS))
 
 
 def show_answer(value: object) -> str:

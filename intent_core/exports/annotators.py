@@ -6,7 +6,7 @@ from typing import NamedTuple
 from intent_core.language.invisible import strip_invisible
 
 ITAG_KEYS = ("annotator", "UserName", "UserId")
-"""Of a result. Alibaba's documents name none; the last two are how its API calls a person. Few,
+"""Of a result. Alibaba's documents name none; the last two are what its API calls people. Few,
 because the fast path looks for each of them in each row."""
 ROW_KEYS = ("annotator",)
 DOCCANO_KEYS = ("annotator", "username", "user", "annotation_approver")
@@ -28,7 +28,7 @@ UNKNOWN_ORIGIN = AnswerOrigin()
 
 
 def find_annotator(fields: Mapping[str, object], keys: Iterable[str]) -> str:
-    """Return the first usable name of a person under some keys; "" if there is none.
+    """Return the first usable name of an annotator under some keys; "" if there is none.
 
     Args:
         fields: an object of the export.

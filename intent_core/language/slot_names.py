@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from intent_core.language.calls import Call
-from intent_core.language.utterances import normalise_utterance
+from intent_core.language.utterances import fold_letters
 from intent_core.language.value_types import is_date, is_number, may_be_date, may_be_number
 from intent_core.language.vocabulary import IntentEntry, SlotEntry, SlotType, Vocabulary
 
@@ -84,5 +84,5 @@ def may_take(slot: SlotEntry, value: str) -> bool:
         value: a value of a label or an answer.
     """
     if slot.type == "one_of":
-        return normalise_utterance(value) in slot.folded_spellings
+        return fold_letters(value) in slot.folded_spellings
     return slot.type == "text" or _LENIENT[slot.type](value)

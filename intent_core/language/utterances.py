@@ -20,6 +20,16 @@ def normalise_utterance(utterance: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", utterance).split())
 
 
+def fold_letters(text: str) -> str:
+    """Return the normalised letters and digits of a name or value; of signs alone, the signs.
+
+    Args:
+        text: any text; equal results differ in width, case, spaces or signs at most.
+    """
+    folded = normalise_utterance(text)
+    return "".join(c for c in folded if unicodedata.category(c)[0] in "LNM") or folded
+
+
 def normalise_as_typed(utterance: str) -> str:
     """Return an utterance as `normalise_utterance` did before it folded invisible characters.
 

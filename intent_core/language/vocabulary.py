@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from intent_core.language.calls import check_intent_name, check_slot_name
-from intent_core.language.utterances import normalise_utterance
+from intent_core.language.utterances import fold_letters
 
 SlotType = Literal["text", "number", "date", "one_of"]
 
@@ -71,9 +71,9 @@ class SlotEntry(_VocabularyPart):
         return {s: value for value, known in self.values.items() for s in (value, *known)}
 
     @cached_property
-    def folded_spellings(self) -> frozenset[str]:
-        """The spellings without differences in width, case and whitespace."""
-        return frozenset(map(normalise_utterance, self.spellings))
+    def folded_spellings(self) -> dict[str, str]:
+        """The value of each spelling without differences in width, case, spaces and signs."""
+        return {fold_letters(spelling): value for spelling, value in self.spellings.items()}
 
 
 class IntentEntry(_VocabularyPart):

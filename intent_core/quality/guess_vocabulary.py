@@ -6,14 +6,13 @@ has a type if its values clearly do.
 """
 
 import difflib
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations
 from typing import NamedTuple
 
 from intent_core.language.calls import Call
-from intent_core.language.utterances import normalise_utterance
+from intent_core.language.utterances import fold_letters
 from intent_core.language.value_types import is_date, is_number, may_be_date, may_be_number
 from intent_core.language.vocabulary import IntentEntry, SlotEntry, SlotType, Vocabulary
 from intent_core.quality.findings import Labels, count_intents, list_some
@@ -153,7 +152,7 @@ def _remark_on_list(counts: Counter[str], listed: Sequence[str]) -> str:
 
 def _look_alike(value: str, other: str) -> bool:
     """Return True for 高档 and 高档型, or Play and play; not for 4 stars and 5 stars."""
-    first, second = (_letters(text) for text in (value, other))
+    first, second = fold_letters(value), fold_letters(other)
     if first == second:
         return True
     matcher = difflib.SequenceMatcher(None, first, second, autojunk=False)
@@ -166,11 +165,6 @@ def _look_alike(value: str, other: str) -> bool:
     num_changed = sum(max(map(len, change)) for change in changes)
     # 北京 and 南京: of two characters, one may be missing but not another.
     return shorter >= 2 + all(map(all, changes)) and num_changed <= 1 + shorter // 5
-
-
-def _letters(text: str) -> str:
-    folded = normalise_utterance(text)
-    return "".join(c for c in folded if unicodedata.category(c)[0] in "LNM")
 
 
 def _choose_utterances(utterances: Iterable[str]) -> tuple[str, ...]:

@@ -5,14 +5,14 @@ every value; there, only another spelling of a listed value is reported.
 """
 
 import difflib
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from intent_core.language.calls import Argument, Call
 from intent_core.language.slot_names import may_take, name_slots
-from intent_core.language.utterances import normalise_utterance
+from intent_core.language.utterances import fold_letters
 from intent_core.language.vocabulary import IntentEntry, SlotEntry, Vocabulary
 from intent_core.quality.findings import Corpus, RuleResult, list_some, note, warn
 from intent_core.recipe.choices import Rule
@@ -172,11 +172,9 @@ def _deviate(rule: Rule, name: str, likely: str | None, **details: str) -> _Devi
 
 def _find_spelling(value: str, slots: Iterable[SlotEntry]) -> str | None:
     """Return the value that differs only in width, case, spaces or signs; None if there is none."""
-    for slot in slots:
-        for spelling, listed in slot.spellings.items():
-            if value not in slot.spellings and _fold(spelling) == _fold(value):
-                return listed
-    return None
+    folded = fold_letters(value)
+    known = (s.folded_spellings.get(folded) for s in slots if value not in s.spellings)
+    return next((listed for listed in known if listed is not None), None)
 
 
 def _find_value(value: str, slots: Sequence[SlotEntry]) -> str | None:
@@ -192,14 +190,14 @@ def find_likely(name: str, known: Iterable[str]) -> str | None:
         name: the name.
         known: the known names.
     """
-    folded = _fold(name)
-    by_folded = {_fold(other): other for other in known}
+    return _find_nearest(name, tuple(known))
+
+
+@lru_cache(maxsize=10_000)
+def _find_nearest(name: str, known: tuple[str, ...]) -> str | None:
+    folded = fold_letters(name)
+    by_folded = {fold_letters(other): other for other in known}
     # Of a short Chinese name, half of the characters may be wrong: 杭洲 for 杭州.
     cutoff = 0.5 if len(folded) <= 3 else 0.6
     near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=cutoff)
     return by_folded[near[0]] if near else None
-
-
-def _fold(name: str) -> str:
-    folded = normalise_utterance(name)
-    return "".join(c for c in folded if unicodedata.category(c)[0] in "LNM") or folded

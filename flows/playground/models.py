@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from intent_core.errors import ConfigError, IntentError, ServingError
+from intent_core.language.calls import Call, sort_named
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import is_content_name
@@ -127,7 +128,14 @@ def do_differ(replies: Sequence[Reply]) -> bool | None:
     first, second = answers
     if first.calls is None and second.calls is None:
         return first.text != second.text
-    return first.calls != second.calls
+    return sort_named(first.calls or ()) != sort_named(second.calls or ())
+
+
+def list_unlike(calls: Sequence[Call] | None, others: Sequence[Call] | None) -> list[Call]:
+    """Return the calls that are not among those of the other answer, if both have calls."""
+    if calls is None or others is None:
+        return []
+    return [call for call in calls if sort_named([call])[0] not in sort_named(others)]
 
 
 def _find_elsewhere(settings: Settings, base_url: str, alias: str) -> ModelEndpoint:

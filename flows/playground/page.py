@@ -10,7 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flows.playground.models import ModelEndpoint, Reply, ask_all, do_differ
+from flows.playground.models import ModelEndpoint, Reply, ask_all, do_differ, list_unlike
 from intent_core.errors import ConfigError
 from tasks.settings import Settings
 
@@ -45,7 +45,7 @@ _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 <p class="verdict agrees" role="status">= The models agree 两个模型的回答一致</p>
 {% endif %}
 <div class="asked">
-{% for title, reply, others in sides %}
+{% for title, reply, unlike in sides %}
 <section class="{{ title.split()[0] | lower }}"><h3>{{ title }}</h3>
 {% if reply.answer is none %}
 <p class="problem" role="alert">No answer 没有回答: {{ reply.problem }}</p>
@@ -57,7 +57,7 @@ _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 <table class="calls"><tr><th>Intent 意图</th><th>Slot 参数</th><th>Value 值</th></tr>
 {% for call in answer.calls %}
 {% for argument in call.arguments or [none] %}
-<tr{% if others is not none and call not in others %} class="other"{% endif %}>
+<tr{% if call in unlike %} class="other"{% endif %}>
 <td>{{ call.intent if loop.first }}</td>
 <td>{{ argument.name or "" if argument }}</td><td>{{ argument.value if argument }}</td></tr>
 {% endfor %}
@@ -142,11 +142,11 @@ def show_answers(utterance: str, replies: tuple[Reply, ...]) -> str:
     """Return the answers as HTML, side by side; all text of models is escaped."""
     titles = ("Champion 当前模型", "Candidate 候选模型")
     calls = [reply.answer.calls if reply.answer else None for reply in replies]
-    others = list(reversed(calls)) if len(replies) > 1 else [None]
+    unlike = [list_unlike(*pair) for pair in zip(calls, calls[::-1], strict=True)]
     return _ANSWERS.render(
         utterance=utterance,
         differs=do_differ(replies),
-        sides=list(zip(titles, replies, others, strict=False)),
+        sides=list(zip(titles, replies, unlike, strict=False)),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from intent_core.datasets.deduplicate import Deduplication, deduplicate
+from intent_core.datasets.deduplicate import Deduplication, compare_as, deduplicate
 from intent_core.datasets.manifest import DatasetManifest, Example, Split, fingerprint_dataset
 from intent_core.datasets.provenance import ExportSource, Placed, write_origins
 from intent_core.datasets.splits import SPLITS, Placement, SplitName, place_utterances
@@ -148,7 +148,7 @@ def _list_placed(splits: Mapping[SplitName, Sequence[Example]]) -> dict[str, Pla
     outputs: defaultdict[tuple[str, SplitName], set[str]] = defaultdict(set)
     for name in SPLITS:
         for example in splits[name]:
-            outputs[example.id.partition("-")[0], name].add(example.output)
+            outputs[example.id.partition("-")[0], name].add(compare_as(example.output))
     return {key: Placed(name, frozenset(some)) for (key, name), some in outputs.items()}
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from intent_core.datasets.deduplicate import compare_as
 from intent_core.datasets.splits import SplitName
 from intent_core.errors import DataError
 from intent_core.exports.records import Record
@@ -74,7 +75,7 @@ def name_example(utterance: str) -> str:
 
 
 class Placed(NamedTuple):
-    """The split of an utterance in a dataset, and its answers there."""
+    """The split of an utterance in a dataset, and its answers there, as they are compared."""
 
     split: SplitName
     outputs: frozenset[str]
@@ -115,7 +116,7 @@ def _list_origins(
     for record in records:
         name = name_example(record.utterance)
         place = placed.get(name)
-        if place is None or record.output not in place.outputs:
+        if place is None or compare_as(record.output) not in place.outputs:
             continue
         yield Origin(
             id=name,

@@ -18,7 +18,7 @@ from intent_core.evaluation.call_matching import Pair, Slot, match_calls, slots_
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import FailureReason
 from intent_core.evaluation.value_normalization import normalise_value, sort_kinds
-from intent_core.language.calls import Argument, Call, is_plain, parse_calls
+from intent_core.language.calls import Argument, Call, is_plain, parse_calls, sort_named
 from intent_core.language.invisible import fold_invisible, may_have_invisible, strip_invisible
 from intent_core.recipe.choices import Normalisation
 from intent_core.recipe.config import EvaluateConfig
@@ -104,9 +104,9 @@ def _find_needed(
 def compare_calls(
     gold: Sequence[Call], predicted: Sequence[Call], *, ordered: bool = False
 ) -> CallComparison:
-    """Compare as multisets of calls, or as sequences if `ordered`; `exact` requires equality."""
+    """Compare as multisets of calls, or as sequences if `ordered`; `exact` always as sequences."""
     expected = _num_slots(gold)
-    if gold is predicted or tuple(gold) == tuple(predicted):
+    if gold is predicted or sort_named(gold) == sort_named(predicted):
         pairs = tuple((call.intent, call.intent) for call in gold)
         return CallComparison(True, True, True, None, expected, expected, expected, pairs)
     intents = [call.intent for call in gold], [call.intent for call in predicted]

@@ -138,6 +138,40 @@ def format_calls(calls: Iterable[Call], *, quoted: bool = False) -> str:
     )
 
 
+def sort_named(calls: Iterable[Call]) -> tuple[Call, ...]:
+    """Return calls in the form in which they are compared: named arguments have no order.
+
+    Unnamed arguments keep their order and come first; named ones follow, by name and value.
+
+    Args:
+        calls: the calls, in order.
+    """
+    return tuple(map(_sort_arguments, calls))
+
+
+def sort_named_text(label: str) -> str:
+    """Return a label in the form in which labels are compared; other text as it is.
+
+    Args:
+        label: calls in canonical form.
+    """
+    if "=" not in label:
+        return label
+    try:
+        return format_calls(sort_named(parse_calls(label)))
+    except CallSyntaxError:
+        return label
+
+
+def _sort_arguments(call: Call) -> Call:
+    named = [argument for argument in call.arguments if argument.name is not None]
+    if not named:
+        return call
+    unnamed = [argument for argument in call.arguments if argument.name is None]
+    named.sort(key=lambda argument: (argument.name, argument.value))
+    return call.model_copy(update={"arguments": (*unnamed, *named)})
+
+
 def is_plain(text: str) -> bool:
     """Return True if one fast regex match proves that a text is in canonical form.
 

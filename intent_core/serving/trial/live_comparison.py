@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from intent_core.errors import CallSyntaxError
-from intent_core.language.calls import Call, parse_calls
+from intent_core.language.calls import Call, parse_calls, sort_named
 from intent_core.serving.access.aliases import Trial
 
 _KEPT = 1000
@@ -33,7 +33,7 @@ class JudgedAnswer:
     """The parsed calls and the latency of an answer."""
 
     calls: tuple[tuple[Call, ...], ...] | None
-    """The calls of each choice; None if one of them does not parse."""
+    """The calls of each choice, as they are compared; None if one of them does not parse."""
     seconds: float | None
     """None if the request failed."""
 
@@ -55,7 +55,7 @@ def judge(
 
 def judge_texts(texts: Sequence[str], seconds: float) -> JudgedAnswer:
     try:
-        return JudgedAnswer(tuple(map(parse_calls, texts)), seconds)
+        return JudgedAnswer(tuple(sort_named(parse_calls(text)) for text in texts), seconds)
     except CallSyntaxError:
         return JudgedAnswer(None, seconds)
 

@@ -13,6 +13,7 @@ CASES = Path(__file__).parents[2] / "data" / "cases"
 COMMAS, FORMATS = CASES / "04-csv-comma", CASES / "11-not-an-export"
 ALTERNATIVES, SHAPES = CASES / "09-score-alternatives", CASES / "10-score-file-shapes"
 SPEAKERS = CASES / "17-speakers"
+NAMED = CASES / "18-named-order"
 
 
 def intent(*arguments: object) -> Result:
@@ -145,3 +146,15 @@ def test_the_format_of_rows_is_an_option(tmp_path: Path, command: str) -> None:
     if command == "score":
         assert json.loads(done.stdout)["exact_match"] == 1.0
     assert intent(*arguments, "--format", "excel").exit_code == 2
+
+
+def test_named_arguments_in_another_order_are_the_same_label(tmp_path: Path) -> None:
+    done = intent("convert", NAMED / "annotators.manifest", "--out", tmp_path / "o.json")
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "o.json").read_text())
+    assert [row["output"] for row in rows] == ["fly(from=b,to=c)", "fly(from=d,to=e)"]
+    done = intent("check", NAMED / "twice.jsonl", "--no-tokens", "--out", tmp_path / "check")
+    assert "2 of 2 rows are usable, 1 distinct" in done.output
+    assert (tmp_path / "check/conflicts.jsonl").read_bytes() == b""
+    report = score(NAMED / "gold.json", NAMED / "pred.json")
+    assert (report["num_examples"], report["exact_match"]) == (1, 1.0)

@@ -155,6 +155,8 @@ def test_named_arguments_in_another_order_are_the_same_label(tmp_path: Path) -> 
     assert [row["output"] for row in rows] == ["fly(from=b,to=c)", "fly(from=d,to=e)"]
     done = intent("check", NAMED / "twice.jsonl", "--no-tokens", "--out", tmp_path / "check")
     assert "2 of 2 rows are usable, 1 distinct" in done.output
-    assert (tmp_path / "check/conflicts.jsonl").read_bytes() == b""
+    assert not (tmp_path / "check/conflicts.jsonl").exists()
+    [repeat] = (tmp_path / "check/duplicates.jsonl").read_text().splitlines()
+    assert json.loads(repeat)["line"] == 2
     report = score(NAMED / "gold.json", NAMED / "pred.json")
     assert (report["num_examples"], report["exact_match"]) == (1, 1.0)

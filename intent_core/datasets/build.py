@@ -64,14 +64,13 @@ def build_dataset(
         forgotten: names of the erasure list entries that excluded rows of `records`.
 
     Raises:
-        DataError: the training or test split is empty, or a rule in `config.stop_on` is broken.
+        DataError: the training or test split is empty, no row has a value under `config.group_by`,
+            or a rule in `config.stop_on` is broken.
         ConfigError: there are too many near-duplicates to compare.
     """
-    unique = deduplicate(records, config)
-    tested = [normalise_utterance(record.utterance) for record in external_test or ()]
-    placement = place_utterances(list(unique.kept), config, tested)
+    unique, placement = _place(records, config, external_test)
     splits = _make_examples(unique, placement, external_test)
-    _check_not_empty(splits, external_test is not None, len(placement.left_out))
+    _check_not_empty(splits, config, external_test is not None, len(placement.left_out))
     corpus = _gather(splits["test"], unique, placement, external_test or ())
     results = check_quality(corpus._replace(vocabulary=config.vocabulary))
     findings = tuple(result.finding for result in results)
@@ -111,6 +110,25 @@ def build_dataset(
         out_dir / "manifest.json", orjson.dumps(manifest.model_dump(mode="json"), option=_INDENTED)
     )
     return manifest
+
+
+def _place(
+    records: Sequence[Record], config: DataConfig, external_test: Sequence[Record] | None
+) -> tuple[Deduplication, Placement]:
+    tests = [
+        (normalise_utterance(r.utterance), _read_group(r, config)) for r in external_test or ()
+    ]
+    tested_groups = {group: text for text, group in sorted(tests, reverse=True) if group}
+    fixed = None if external_test is None else tested_groups
+    unique = deduplicate(records, config, fixed)
+    groups = {text: _read_group(kept[0], config) for text, kept in unique.kept.items()}
+    utterances = [text for text, _ in tests]
+    placement = place_utterances(list(unique.kept), config, utterances, groups, tested_groups)
+    return unique, placement
+
+
+def _read_group(record: Record, config: DataConfig) -> str:
+    return record.group if config.group_by else ""
 
 
 def _make_examples(
@@ -206,18 +224,26 @@ def _describe(record: Record) -> FindingRow:
 
 
 def _check_not_empty(
-    splits: dict[SplitName, list[Example]], is_external: bool, num_left_out: int
+    splits: dict[SplitName, list[Example]],
+    config: DataConfig,
+    is_external: bool,
+    num_left_out: int,
 ) -> None:
-    left_out = (
-        f". {num_left_out} utterance(s) were left out because a near-duplicate is in another "
-        "split: label other phrasings, or raise data.near_duplicate_similarity"
-        if num_left_out
-        else ""
-    )
+    hints = ""
+    if num_left_out:
+        hints += (
+            f". {num_left_out} utterance(s) were left out because a near-duplicate is in another "
+            "split: label other phrasings, or raise data.near_duplicate_similarity"
+        )
+    if config.group_by:
+        hints += (
+            f". All utterances with one value of {config.group_by!r} (data.group_by) are in one "
+            "split: label utterances with more values"
+        )
     if not splits["train"]:
         raise DataError(
             "the training split is empty: label more utterances, or lower data.test_fraction and "
-            f"data.validation_fraction{left_out}"
+            f"data.validation_fraction{hints}"
         )
     if not splits["test"]:
         remedy = (
@@ -225,7 +251,7 @@ def _check_not_empty(
             if is_external
             else "label more utterances, raise data.test_fraction, or set data.test_uri"
         )
-        raise DataError(f"the test split is empty: {remedy}{left_out}")
+        raise DataError(f"the test split is empty: {remedy}{hints}")
 
 
 def _write_split(examples: Iterable[Example], out_dir: Path, name: SplitName) -> Split:

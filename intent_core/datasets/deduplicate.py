@@ -1,9 +1,11 @@
 """Reduce records to one per utterance: drop repeats and resolve conflicts as the recipe states."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from intent_core.datasets.splits import keep_one_split
+from intent_core.errors import DataError
 from intent_core.exports.records import Record, describe_place
 from intent_core.language.calls import sort_named_text
 from intent_core.language.invisible import fold_invisible
@@ -22,11 +24,19 @@ class Deduplication(NamedTuple):
     """Utterances with different labels, each with all its records."""
 
 
-def deduplicate(records: Iterable[Record], config: DataConfig) -> Deduplication:
-    """Group records by utterance and keep records as `duplicates` and `conflicts` state."""
+def deduplicate(
+    records: Iterable[Record], config: DataConfig, tested_groups: Mapping[str, str] | None = None
+) -> Deduplication:
+    """Group records by utterance and keep records as `duplicates` and `conflicts` state.
+
+    The kept records of an utterance are of groups in one split; see `splits.py`. `tested_groups`
+    are those of a fixed test set; None without one.
+    """
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(normalise_utterance(record.utterance), []).append(record)
+    if config.group_by and groups:
+        _check_groups(groups.values(), config.group_by)
     unique = Deduplication({}, [], [])
     for normalised, group in sorted(groups.items()):
         # The bytes written must not depend on the order of the export.
@@ -38,10 +48,21 @@ def deduplicate(records: Iterable[Record], config: DataConfig) -> Deduplication:
         if kept:
             label = compare_as(kept.output)
             same = [record for record in group if compare_as(record.output) == label]
+            if config.group_by:
+                same = keep_one_split(same, config, tested_groups)
+                kept = kept if kept in same else same[0]
             unique.kept[normalised] = same if config.duplicates == "keep" else [kept]
         if len(outputs) > 1:
             unique.conflicts.append(_describe(group, kept))
     return unique
+
+
+def _check_groups(groups: Iterable[list[Record]], group_by: str) -> None:
+    if not any(record.group for group in groups for record in group):
+        raise DataError(
+            f"no usable row has a value under {group_by!r}, which data.group_by names: set it to "
+            "the key of the dialogue or speaker, or remove it"
+        )
 
 
 def compare_as(label: str) -> str:

@@ -81,7 +81,8 @@ class DatasetManifest(BaseModel):
     num_near_duplicates: int
     """Number of training and validation utterances with a near-duplicate among them."""
     num_left_out: int
-    """Number of utterances with a near-duplicate in another split; lines of `left_out.jsonl`."""
+    """Number of utterances with a near-duplicate or their group in another split; lines of
+    `left_out.jsonl`."""
     findings: tuple[Finding, ...]
 
     @property

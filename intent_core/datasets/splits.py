@@ -7,21 +7,31 @@ not test anything new; so is a validation row with a near-duplicate in either. S
 out, not moved: if its near-duplicate disappears from the export, it returns to its split. A fixed
 test set is never changed; its near-duplicates are left out of the other splits.
 
+With `data.group_by` a hash of the group (a dialogue, a speaker) decides instead, so a group is in
+one split, also when it grows. An utterance that several groups say is placed once: in training if
+one of them is in training, otherwise in test. To join such groups into one would put nearly all
+dialogues into one split (all say `好的`), and could move test rows to training later. Utterances
+that only groups of a fixed test set say are left out. A row without a group is its own.
+
 The splits are stratified in expectation only: the fractions apply to each intent, but an intent can
 get no test row, which the data check reports.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from intent_core.exports.records import Record
 from intent_core.language.near_duplicates import iter_near_duplicates, keep_distinct
-from intent_core.language.utterances import hash_text
+from intent_core.language.utterances import hash_text, normalise_utterance
 from intent_core.recipe.config import DataConfig
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+NO_GROUPS: Mapping[str, str] = MappingProxyType({})
 
 # Of two near-duplicates in different splits, the one in the later split of this order is kept.
 _OWN_TEST: tuple[SplitName, ...] = ("validation", "test", "train")
@@ -29,15 +39,17 @@ _FIXED_TEST: tuple[SplitName, ...] = ("validation", "train", "test")
 
 
 class LeftOut(NamedTuple):
-    """An utterance that was left out, and its near-duplicate in another split."""
+    """An utterance that was left out, and the one in another split that is the reason."""
 
     utterance: str
     split: SplitName
     """The split that it would be in."""
+    reason: Literal["near-duplicate", "group"]
     like: str
-    """The near-duplicate."""
+    """The near-duplicate, or an utterance of the same group."""
     like_split: SplitName
-    similarity: float
+    similarity: float | None
+    """None if the reason is the group."""
 
 
 class Placement(NamedTuple):
@@ -51,21 +63,34 @@ class Placement(NamedTuple):
 
 
 def place_utterances(
-    utterances: Sequence[str], config: DataConfig, external_test: Sequence[str] = ()
+    utterances: Sequence[str],
+    config: DataConfig,
+    external_test: Sequence[str] = (),
+    groups: Mapping[str, str] = NO_GROUPS,
+    tested_groups: Mapping[str, str] = NO_GROUPS,
 ) -> Placement:
     """Assign unique normalised utterances to splits.
 
     With an `external_test`, the test split of the result is empty, and the utterances of the
-    external test set are removed from the other splits.
+    external test set are removed from the other splits. `groups` has the group of an utterance, and
+    `tested_groups` an utterance of each group of the external test set.
     """
     tested = set(external_test)
     sides: dict[str, SplitName] = dict.fromkeys(external_test, "test")
-    test_fraction = 0.0 if tested else config.test_fraction
+    left_out: dict[str, LeftOut] = {}
     for utterance in utterances:
-        if utterance not in tested:
-            sides[utterance] = _assign(utterance, test_fraction, config)
+        if utterance in tested:
+            continue
+        group = groups.get(utterance, "")
+        side = _assign(utterance, group, config, is_fixed=bool(tested))
+        if group in tested_groups:
+            like = tested_groups[group]
+            left_out[utterance] = LeftOut(utterance, side, "group", like, "test", None)
+        else:
+            sides[utterance] = side
     order = _FIXED_TEST if tested else _OWN_TEST
-    left_out, alike = _compare_sides(sides, order, config.near_duplicate_similarity)
+    near, alike = _compare_sides(sides, order, config.near_duplicate_similarity)
+    left_out |= near
     placed = [u for u in utterances if u not in tested and u not in left_out]
     splits = {name: [u for u in placed if sides[u] == name] for name in SPLITS}
     if config.near_duplicates == "drop":
@@ -78,11 +103,32 @@ def place_utterances(
     return Placement(splits, sorted(left_out.values()), kept)
 
 
-def _assign(utterance: str, test_fraction: float, config: DataConfig) -> SplitName:
+def keep_one_split(
+    records: Sequence[Record], config: DataConfig, tested_groups: Mapping[str, str] | None
+) -> list[Record]:
+    """Return those records of one utterance whose groups are in the split that it is placed in.
+
+    `tested_groups` are those of a fixed test set; None without one.
+    """
+    order = _OWN_TEST if tested_groups is None else _FIXED_TEST
+
+    def rank(record: Record) -> int:
+        if tested_groups and record.group in tested_groups:
+            return -1
+        text = normalise_utterance(record.utterance)
+        return order.index(_assign(text, record.group, config, is_fixed=tested_groups is not None))
+
+    ranks = [rank(record) for record in records]
+    return [record for record, its in zip(records, ranks, strict=True) if its == max(ranks)]
+
+
+def _assign(utterance: str, group: str, config: DataConfig, *, is_fixed: bool) -> SplitName:
     # Do not hash punctuation, so that utterances that differ only in it get the same split.
     letters = "".join(filter(str.isalnum, utterance)) or utterance
     seed = [str(config.split_seed)] if config.split_seed else []
-    place = int(hash_text("split", *seed, letters), 16) / 2**64
+    named = ["group", group] if group else [letters]
+    place = int(hash_text("split", *seed, *named), 16) / 2**64
+    test_fraction = 0.0 if is_fixed else config.test_fraction
     if place < test_fraction:
         return "test"
     return "validation" if place < test_fraction + config.validation_fraction else "train"
@@ -106,8 +152,9 @@ def _compare_sides(
         stays = np.where(first_rank < second_rank, second, first)[~same]
         for place, like, how in zip(goes, stays, measured[~same], strict=True):
             text, other_text = texts[place], texts[like]
-            if text not in left_out or left_out[text].similarity < how:
+            if text not in left_out or (left_out[text].similarity or 0) < how:
+                split, like_split = sides[text], sides[other_text]
                 left_out[text] = LeftOut(
-                    text, sides[text], other_text, sides[other_text], float(how)
+                    text, split, "near-duplicate", other_text, like_split, float(how)
                 )
     return left_out, {texts[place]: texts[likes[place]] for place in np.flatnonzero(likes >= 0)}

@@ -118,10 +118,12 @@ def _check_values(corpus: Corpus) -> Iterable[RuleResult]:
 
 def _check_splits(corpus: Corpus) -> Iterable[RuleResult]:
     if corpus.left_out:
+        grouped = any(row.get("reason") == "group" for row in corpus.left_out)
+        reason = "a near-duplicate or their group" if grouped else "a near-duplicate"
         yield note(
             "left-out",
-            f"{len(corpus.left_out)} utterance(s) are left out because a near-duplicate is in "
-            "another split",
+            f"{len(corpus.left_out)} utterance(s) are left out because {reason} is in another "
+            "split",
             "No action needed. If they are too many, raise data.near_duplicate_similarity.",
             corpus.left_out,
             num_utterances=len(corpus.left_out),

@@ -67,7 +67,7 @@ def test_training_rows_like_a_fixed_test_are_left_out(tmp_path: Path) -> None:
     left = utterances(tmp_path, "train") | utterances(tmp_path, "validation")
     assert left == {say(i) for i in range(100)} - {say(3)}
     (line,) = (tmp_path / "left_out.jsonl").read_bytes().splitlines()
-    assert json.loads(line)["like"] == like
+    assert (json.loads(line)["like"], json.loads(line)["reason"]) == (like, "near-duplicate")
     assert manifest.num_left_out == 1
 
 

@@ -166,7 +166,10 @@ def log_tables(
         "per_intent": [flatten(score) for score in report.per_intent],
         "slices": [flatten(score) for score in report.slices],
         "failures": [failure.model_dump() for failure in report.failures[:MOST_ROWS]],
-        "normalised": [answer.model_dump() for answer in report.normalised[:MOST_ROWS]],
+        "normalised": [
+            answer.model_dump() | {"kinds": ", ".join(answer.kinds)}
+            for answer in report.normalised[:MOST_ROWS]
+        ],
         "predictions": [prediction.model_dump() for prediction in predictions[:MOST_ROWS]],
     }
     with warnings.catch_warnings():

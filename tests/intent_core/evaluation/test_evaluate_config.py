@@ -1,12 +1,16 @@
+import unicodedata
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from intent_core.datasets.manifest import Example
 from intent_core.errors import DataError
 from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import EvaluationReport
+from intent_core.recipe.choices import Normalisation
 from intent_core.recipe.config import EvaluateConfig
 
 
@@ -37,6 +41,74 @@ def test_values_are_compared_as_the_recipe_says() -> None:
     assert report.failures == ()
     # the PAI guide's metrics ignore this setting
     assert report.documents.parameter_accuracy == 0.0
+
+
+def decide_kinds(
+    gold: str, answer: str, *kinds: Normalisation, alternatives: tuple[str, ...] = ()
+) -> EvaluationReport:
+    example = Example(id="1", instruction="x", output=gold, alternatives=alternatives)
+    config = EvaluateConfig(normalise_values=kinds)
+    return evaluate([example], [Prediction(example_id="1", text=answer)], config)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "kinds", "needed"),
+    [
+        ("f(5)", "f(5.0)", ("numbers", "case", "nfkc"), ("numbers",)),
+        ("f(5,A)", "f(5.0,a)", ("numbers", "case", "nfkc"), ("case", "numbers")),
+        ("f(Ａ)", "f(A)", ("nfkc", "full-width"), ("full-width",)),
+        ("f(三)", "f(3)", ("numerals", "numbers"), ("numerals",)),
+        ("f(八点一刻,後)", "f(8:15,后)", ("traditional", "times"), ("traditional", "times")),
+        ("f(5)", "f(5)", ("numbers",), ()),
+        ("f(5)", "f(6.0)", ("numbers",), ()),
+        ("f(1);f(1.0)", "f(1.0);f(1)", ("numbers",), ("numbers",)),
+        ("f(5);g()", "g();f(5.0)", ("numbers",), ("numbers",)),
+    ],
+)
+def test_a_report_names_the_kinds_that_decided(
+    gold: str, answer: str, kinds: tuple[Normalisation, ...], needed: tuple[Normalisation, ...]
+) -> None:
+    report = decide_kinds(gold, answer, *kinds)
+    assert [row.kinds for row in report.normalised] == ([needed] if needed else [])
+    assert report.normalised_counts == dict.fromkeys(needed, 1)
+    assert decide_kinds(gold, answer, *reversed(kinds)) == report
+
+
+def test_an_alternative_can_need_no_kind() -> None:
+    assert not decide_kinds("f(5)", "f(5.0)", "numbers", alternatives=("f(5.0)",)).normalised
+    report = decide_kinds("g()", "f(5.0)", "numbers", alternatives=("f(5)",))
+    assert report.normalised[0].kinds == ("numbers",)
+    assert report.exact_match.value == 1.0
+
+
+def test_a_report_without_normalised_answers_has_the_fields_of_old_ones() -> None:
+    report = decide_kinds("f(5)", "f(5.0)")
+    assert report.failures[0].reason == "wrong_value"
+    assert "normalised" not in report.model_dump()
+    assert EvaluationReport.model_validate_json(report.model_dump_json()) == report
+    decided = decide_kinds("f(5)", "f(5.0)", "numbers")
+    assert EvaluationReport.model_validate_json(decided.model_dump_json()) == decided
+
+
+@given(
+    st.text(alphabet="ééöñがㄱ각Å\u0323\u0307ṩ한ｶﾞ後a", min_size=1, max_size=6),
+    st.sampled_from(["NFC", "NFD"]),
+)
+def test_composed_and_decomposed_texts_are_equal_without_a_kind(text: str, form: str) -> None:
+    other = unicodedata.normalize(form, text)
+    report = evaluate(
+        [Example(id="1", instruction="x", output=f'in{text}tent("{text}")')],
+        [Prediction(example_id="1", text=f'in{other}tent("{other}")')],
+        known_intents=[f"in{text}tent"],
+    )
+    assert report.exact_match.value == 1.0
+    assert report.unknown_intent_rate is not None
+    assert report.unknown_intent_rate.value == 0.0
+
+
+def test_compatibility_forms_need_a_kind() -> None:
+    assert decide_kinds("f(ｶﾞ)", "f(ガ)").exact_match.value == 0.0
+    assert decide_kinds("f(ｶﾞ)", "f(ガ)", "nfkc").exact_match.value == 1.0
 
 
 def test_an_alternative_is_as_right_as_the_label() -> None:

@@ -151,6 +151,19 @@ def test_the_recipe_sets_how_answers_are_compared(tmp_path: Path) -> None:
     assert score(tmp_path, *files, config)["exact_match"] == 1
 
 
+def test_numbers_are_equal_however_they_are_written(tmp_path: Path) -> None:
+    gold = [("volume five", "set_volume(5)"), ("half", "set_volume(0.5)")]
+    gold.append(("send a thousand", "transfer(1000)"))
+    answers = [("volume five", "set_volume(5.0)"), ("half", "set_volume(.5)")]
+    answers.append(("send a thousand", "transfer(1000.00)"))
+    files = (to_alpaca(gold), to_alpaca(answers))
+    assert score(tmp_path, *files)["parameter_accuracy"] == 0
+    config = PipelineConfig(evaluate=EvaluateConfig(normalise_values=("numbers",)))
+    report = score(tmp_path, *files, config)
+    assert report["parameter_accuracy"] == report["exact_match"] == report["slot_f1"] == 1
+    assert report["normalised"] == {"numbers": 3}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     pairs=st.lists(

@@ -5,10 +5,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.report import ConfusionCell
 from intent_core.gate.decide import approve
 from intent_core.gate.decision import Approval
-from intent_core.recipe.config import GateConfig
+from intent_core.recipe.config import EvaluateConfig, GateConfig
 from intent_core.reporting.page import render_review
 from intent_core.reporting.summary import name_verdict
 from tests.support.builders.reviews import (
@@ -125,6 +126,19 @@ def test_the_page_says_what_got_better_and_what_broke(pages: dict[str, str]) -> 
         "http://mlflow.test/#/runs/7",
     ):
         assert fact in text, fact
+
+
+def test_the_page_shows_what_is_right_by_normalisation(pages: dict[str, str]) -> None:
+    examples = rows(("volume five", "set_volume(5)"), ("VIP", "book(VIP,三)"), ("stop", "stop()"))
+    given = answers(examples, {0: "set_volume(5.0)", 1: "book(vip,3.0)"})
+    config = EvaluateConfig(normalise_values=("numbers", "case"))
+    made = replace(review(examples, given), report=evaluate(examples, given, config))
+    text = Page(render_review(made)).text
+    assert "Right by normalisation 2" in text
+    assert "evaluate.normalise_values: numbers 2, case 1." in text
+    assert "volume fiveset_volume(5)set_volume(5.0)numbers" in text
+    assert "book(vip,3.0)case, numbers" in text
+    assert "Right by normalisation" not in Page(pages["usual"]).text
 
 
 def test_without_champion_confidences_or_training(pages: dict[str, str]) -> None:

@@ -68,13 +68,13 @@ def score_answer(
     if answer is None:
         return ScoredAnswer(gold, None, _unusable(gold, "malformed"))
     labels = (gold, *others)
-    comparison = _compare_best(labels, answer, (), config)
-    if comparison.exact or not config.normalise_values:
+    kinds = config.normalise_values
+    comparison = _compare_best(labels, answer, kinds, config)
+    if not kinds or not comparison.parameters_right:
         return ScoredAnswer(gold, answer, comparison)
-    lenient = _compare_best(labels, answer, config.normalise_values, config)
-    if _rightness(lenient) == _rightness(comparison):
-        return ScoredAnswer(gold, answer, lenient)
-    return ScoredAnswer(gold, answer, lenient, _find_needed(labels, answer, config))
+    if _rightness(_compare_best(labels, answer, (), config)) == _rightness(comparison):
+        return ScoredAnswer(gold, answer, comparison)
+    return ScoredAnswer(gold, answer, comparison, _find_needed(labels, answer, config))
 
 
 def _compare_best(
@@ -220,10 +220,12 @@ def _normalise_text(value: str, kinds: Collection[Normalisation]) -> str:
 
 def _is_comparable(call: Call) -> bool:
     """Whether intent and values are composed, without an invisible character."""
-    texts = (call.intent, *(argument.value for argument in call.arguments))
-    return all(
-        text.isascii() or (unicodedata.is_normalized("NFC", text) and not may_have_invisible(text))
-        for text in texts
+    return _is_composed(call.intent) and all(_is_composed(a.value) for a in call.arguments)
+
+
+def _is_composed(text: str) -> bool:
+    return text.isascii() or (
+        not may_have_invisible(text) and unicodedata.is_normalized("NFC", text)
     )
 
 

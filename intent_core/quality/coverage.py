@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from intent_core.language.calls import Call
 from intent_core.language.conversation import begins_with_speaker
 from intent_core.language.utterances import normalise_utterance
+from intent_core.quality.broken_text import check_broken_text
 from intent_core.quality.consistency import check_consistency
 from intent_core.quality.findings import (
     Corpus,
@@ -22,6 +23,9 @@ from intent_core.quality.findings import (
     note,
     warn,
 )
+from intent_core.quality.missing_values import check_missing_values
+from intent_core.quality.spellings import check_spellings, find_alike
+from intent_core.quality.values import check_values
 from intent_core.quality.vocabulary_check import check_vocabulary
 from intent_core.recipe.batch_size import recommend_batch, recommend_seq_length
 
@@ -40,8 +44,12 @@ def check_quality(corpus: Corpus) -> tuple[RuleResult, ...]:
         corpus: the utterances and labels to check.
     """
     rules = (
+        check_broken_text,
+        check_spellings,
         check_consistency,
         check_vocabulary,
+        check_values,
+        check_missing_values,
         _check_amount,
         _check_balance,
         _check_multi_intent,
@@ -54,7 +62,7 @@ def check_quality(corpus: Corpus) -> tuple[RuleResult, ...]:
 
 
 def _check_amount(corpus: Corpus) -> Iterable[RuleResult]:
-    counts = count_intents(corpus.labels)
+    counts = _count_distinct(corpus)
     few = {i: n for i, n in counts.items() if n < MIN_UTTERANCES_PER_INTENT}
     some = {
         i: n
@@ -83,8 +91,15 @@ def _check_amount(corpus: Corpus) -> Iterable[RuleResult]:
         )
 
 
-def _check_balance(corpus: Corpus) -> Iterable[RuleResult]:
+def _count_distinct(corpus: Corpus) -> dict[str, int]:
+    """Return the utterances per intent, without intents that are spelt like a more frequent one."""
     counts = count_intents(corpus.labels)
+    alike = {pair.name for pair in find_alike(counts)}
+    return {intent: count for intent, count in counts.items() if intent not in alike}
+
+
+def _check_balance(corpus: Corpus) -> Iterable[RuleResult]:
+    counts = _count_distinct(corpus)
     if not counts:
         return
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)

@@ -39,7 +39,7 @@ _NO_VALUE = re.compile(
 _SLOT = "\0"
 
 
-class _Row(NamedTuple):
+class _Masked(NamedTuple):
     text: str
     values: frozenset[str]
     intents: tuple[str, ...]
@@ -59,7 +59,7 @@ def check_missing_values(corpus: Corpus) -> Iterable[RuleResult]:
         corpus: the input of the data check.
     """
     rows = [
-        _Row(normalise_utterance(utterance), _list_values(calls), tuple(sorted(_intents(calls))))
+        _Masked(normalise_utterance(utterance), _list_values(calls), tuple(sorted(_intents(calls))))
         for utterance, calls in zip(corpus.utterances, corpus.labels, strict=True)
     ]
     places = _locate(rows, {value for row in rows for value in row.values})
@@ -131,7 +131,7 @@ def _most_few(counts: Counter[int]) -> int:
 
 
 def _find_known(
-    rows: Sequence[_Row],
+    rows: Sequence[_Masked],
     labels: Sequence[Sequence[Call]],
     places: Mapping[str, Sequence[int]],
 ) -> Iterator[_Missing]:
@@ -164,7 +164,7 @@ def _is_slip(number: int, total: int) -> bool:
     return number <= _MAX_SHARE * total + 0.5
 
 
-def _locate(rows: Sequence[_Row], values: Iterable[str]) -> dict[str, list[int]]:
+def _locate(rows: Sequence[_Masked], values: Iterable[str]) -> dict[str, list[int]]:
     """Return the rows that contain each value as words, by value."""
     by_start: defaultdict[str, list[str]] = defaultdict(list)
     for value in values:
@@ -199,7 +199,9 @@ def _joins(text: str, index: int) -> bool:
     return len(pair) == 2 and pair.isascii() and pair.isalnum()
 
 
-def _find_shapes(rows: Sequence[_Row], places: Mapping[str, Sequence[int]]) -> Iterator[_Missing]:
+def _find_shapes(
+    rows: Sequence[_Masked], places: Mapping[str, Sequence[int]]
+) -> Iterator[_Missing]:
     known = {
         value
         for value, at in places.items()
@@ -224,7 +226,7 @@ def _find_shapes(rows: Sequence[_Row], places: Mapping[str, Sequence[int]]) -> I
 
 
 def _pick_missing(
-    match: re.Match[str], row: _Row, known: set[str], shape: str, num_rows: int
+    match: re.Match[str], row: _Masked, known: set[str], shape: str, num_rows: int
 ) -> str:
     """Return the part in the place of a value that is probably one; "" without one."""
     parts = [
@@ -241,7 +243,7 @@ def _pick_missing(
     return next((part for part in parts if _may_be_value(part)), "")
 
 
-def _is_rare(part: str, rows: Iterable[_Row]) -> bool:
+def _is_rare(part: str, rows: Iterable[_Masked]) -> bool:
     """Return whether few utterances have a part; a word of many is not a value."""
     return sum(part in row.text for row in rows) < _RARE
 
@@ -251,7 +253,7 @@ def _may_be_value(part: str) -> bool:
     return len(part) <= longest and not _NO_VALUE.search(part)
 
 
-def _mask(row: _Row) -> str:
+def _mask(row: _Masked) -> str:
     # Longest first, because a value can contain another one.
     text = row.text
     for value in sorted(row.values, key=lambda its: (-len(its), its)):

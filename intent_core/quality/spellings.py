@@ -24,7 +24,7 @@ _NEGATIONS = "不非无無没沒未免"
 _HAN_ENDS = "型类類式级級款的"
 
 
-class _Pair(NamedTuple):
+class AlikeNames(NamedTuple):
     name: str
     likely: str
     times: int
@@ -102,7 +102,7 @@ def _check_values(corpus: Corpus) -> Iterable[RuleResult]:
         )
 
 
-def find_alike(counts: Mapping[str, int], *, are_values: bool = False) -> Iterator[_Pair]:
+def find_alike(counts: Mapping[str, int], *, are_values: bool = False) -> Iterator[AlikeNames]:
     """Yield names that are probably another, more frequent name.
 
     Args:
@@ -118,7 +118,7 @@ def find_alike(counts: Mapping[str, int], *, are_values: bool = False) -> Iterat
         if likely == name:
             likely = _find_slip(name, key, counts, frequent, are_values)
         if likely != name:
-            yield _Pair(name, likely, counts[name], counts[likely])
+            yield AlikeNames(name, likely, counts[name], counts[likely])
         elif counts[name] >= _MIN_FREQUENT:
             for part in _list_deletions(key, are_values):
                 frequent[part].append(name)
@@ -139,7 +139,7 @@ def fold_name(name: str, *, are_values: bool = False) -> str:
     return _NOT_LETTERS.sub("", text) or text
 
 
-def _are_equal(pair: _Pair) -> bool:
+def _are_equal(pair: AlikeNames) -> bool:
     names = pair.name, pair.likely
     return len({fold_name(name, are_values=True) for name in names}) == 1
 

@@ -1,12 +1,11 @@
 """Rules of the data check for names that look alike: intents, and the values of an intent."""
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from intent_core.language.invisible import fold_invisible
+from intent_core.language.utterances import fold_letters, normalise_utterance
 from intent_core.quality.findings import Corpus, RuleResult, list_some, warn
 
 _MIN_TIMES = 5
@@ -17,7 +16,6 @@ _ONE_SLIP, _TWO_SLIPS = 5, 8
 _MIN_HAN = 2
 """Shortest Chinese value that may have one character more or less."""
 _PREFIX = re.compile(r"^\s*\w+\s*[:：]\s*")
-_NOT_LETTERS = re.compile(r"[\W_]+")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _NEGATIONS = "不非无無没沒未免"
 # Characters that make another word for the same kind.
@@ -131,12 +129,10 @@ def fold_name(name: str, *, are_values: bool = False) -> str:
         name: an intent or a value.
         are_values: it is a value: a title stays, and so do the signs of numbers.
     """
-    text = unicodedata.normalize("NFKC", fold_invisible(name)).casefold()
-    if not are_values:
-        text = _PREFIX.sub("", text)
-    elif any(character.isdecimal() for character in text):
-        return "".join(text.split())
-    return _NOT_LETTERS.sub("", text) or text
+    text = normalise_utterance(name)
+    if are_values and any(character.isdecimal() for character in text):
+        return text.replace(" ", "")
+    return fold_letters(text if are_values else _PREFIX.sub("", text))
 
 
 def _are_equal(pair: AlikeNames) -> bool:

@@ -77,7 +77,7 @@ def _is_slip(number: int, others: int) -> bool:
 
 
 def is_in_order(text: str, values: Sequence[str]) -> bool:
-    """Return whether values stand one after the other in a text, without overlap.
+    """Return whether a text has values one after the other, without overlap.
 
     Args:
         text: the text.

@@ -20,7 +20,7 @@ _MONTH = (
     r"jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
     r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
 )
-_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_DAY = r"\d{1,2}(?:[snrt][tdh])?"
 # Two values that are one: 1,000; March 5, 2024; Friday, March 5.
 _ONE = re.compile(
     rf"(?:^|\D)\d{{1,3}},\d{{3}}(?:\D|$)|"

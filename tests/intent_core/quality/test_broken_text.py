@@ -18,7 +18,7 @@ from intent_core.quality.broken_text import find_broken
         ("Rock &amp; Roll", "HTML"),
         ("&#39;Til", "HTML"),
         ("&#x27;Til", "HTML"),
-        ("caf&eacute;", "HTML"),
+        ("resum&eacute;", "HTML"),
         ("<p>stop</p>", "HTML"),
         ("stop<br/>now", "HTML"),
         ('<a href="x">stop</a>', "HTML"),

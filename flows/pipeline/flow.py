@@ -43,7 +43,7 @@ from tasks.tracking.record import (
     queue_record,
     record_verdict,
 )
-from tasks.training.finetune import training_prefix
+from tasks.training.finished import find_model, require_model
 
 
 def name_run() -> str:
@@ -134,8 +134,8 @@ def finetune_once(
     settings: Settings, config: PipelineConfig, dataset: DatasetManifest, step: StepTime
 ) -> ModelArtifact:
     """Return the model of this dataset and recipe; train it unless an earlier run did."""
-    store, prefix = get_store(settings), training_prefix(dataset, config.train)
-    done = read_finished(store, prefix, ModelArtifact)
+    store = get_store(settings)
+    done = find_model(store, dataset, config.train)
     if done:
         step.reused = True
         return done
@@ -145,7 +145,7 @@ def finetune_once(
         "project": config.project,
     }
     run_here_or_remote(finetune, settings.finetune_deployment, parameters)
-    return require_finished(store, prefix, ModelArtifact)
+    return require_model(store, dataset, config.train)
 
 
 def evaluate_once(

@@ -9,6 +9,7 @@ from intent_core.errors import DataError
 
 MANIFEST_FILE = "manifest.json"
 PROMPT_PROBE_FILE = "prompt_probe.json"
+CARD_FILE = "README.md"
 
 
 class ModelArtifact(BaseModel):
@@ -26,7 +27,7 @@ class ModelArtifact(BaseModel):
     base_model_digest: str
     dataset_fingerprint: str
     train_fingerprint: str
-    """Fingerprint of the training config and all its inputs; equal ones train the same model."""
+    """Fingerprint of the training config and all its inputs; equal ones train the same weights."""
     system_prompt: str
     """The evaluation is valid only for this system prompt."""
 

@@ -15,7 +15,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from intent_core.datasets.manifest import read_split
 from intent_core.errors import TrainingError
 from intent_core.language.prompt import encode_prompt
-from intent_core.models.artifact import PROMPT_PROBE_FILE, PromptProbe
+from intent_core.models.artifact import CARD_FILE, PROMPT_PROBE_FILE, PromptProbe
 from intent_core.models.base_model import BaseModelSource, read_licence
 from intent_core.recipe.config import TrainConfig
 from intent_core.training.methods import merge_adapter
@@ -90,7 +90,7 @@ def write_card(job: TrainingJob, source: BaseModelSource, num_examples: int) -> 
         f"- Method: {job.train.method}\n\n"
         f"## Recipe\n\n```yaml\n{recipe}```\n\n## Versions\n\n{versions}"
     )
-    (job.output_dir / MODEL_FOLDER / "README.md").write_text(text, encoding="utf-8")
+    (job.output_dir / MODEL_FOLDER / CARD_FILE).write_text(text, encoding="utf-8")
 
 
 def last_checkpoint(output_dir: Path) -> str | None:

@@ -24,7 +24,7 @@ from tasks.storage.objects import ObjectStore
 from tasks.storage.step_results import get_store, read_finished, require_finished, work_folder
 from tasks.tracking.live_curves import LiveCurves, live_curves
 from tasks.training.dlc_job import put_request, read_fault, read_progress
-from tasks.training.finetune import training_prefix
+from tasks.training.finished import require_model, reuse_training, training_prefix
 from tasks.training.process import show_progress
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,14 @@ def finetune_on_pai(
 ) -> ModelArtifact:
     """Fine-tune in a PAI-DLC job: the same model and store keys as `finetune_model`."""
     settings, pai = get_settings(), get_pai_settings()
+    if done := reuse_training(settings, dataset, config):
+        return done
     store, prefix = get_store(settings), training_prefix(dataset, config)
     training = PaiTraining(settings, pai, store, prefix)
     with track("fine-tune", "fine-tune") as tracker, live_curves(settings, project, prefix) as live:
-        return training.run(dataset, config, tracker, live)
+        training.run(dataset, config, tracker, live)
+    # The job may have been another run's, with the same texts and another vocabulary.
+    return reuse_training(settings, dataset, config) or require_model(store, dataset, config)
 
 
 class PaiTraining:

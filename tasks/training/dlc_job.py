@@ -25,7 +25,8 @@ from intent_core.training.protocol import FAULT_FILE, PROGRESS_FILE, library_ver
 from tasks.settings import Settings
 from tasks.storage.objects import MissingObjectError, ObjectStore
 from tasks.storage.step_results import get_store, require_finished, work_folder
-from tasks.training.finetune import finetune_model, training_prefix
+from tasks.training.finetune import finetune_model
+from tasks.training.finished import training_prefix
 
 logger = logging.getLogger(__name__)
 

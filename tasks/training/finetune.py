@@ -9,47 +9,32 @@ from prefect.artifacts import create_table_artifact
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import TrainingError
 from intent_core.json_logs import read_log_context
-from intent_core.models.artifact import ModelArtifact, content_name, digest_folder
+from intent_core.models.artifact import ModelArtifact
 from intent_core.models.base_model import BaseModelSource
-from intent_core.recipe.config import TrainConfig, fingerprint
+from intent_core.recipe.config import TrainConfig
 from intent_core.training.protocol import (
     MODEL_FOLDER,
-    PROGRAM_VERSION,
     RESULT_FILE,
     TENSORBOARD_FOLDER,
     TOO_LONG_FILE,
     TrainingJob,
     TrainingResult,
-    library_versions,
 )
-from tasks.models.base_models import fetch_base_model, identify_base_model
+from tasks.models.base_models import fetch_base_model
 from tasks.orchestration.progress import failures_logged, track
 from tasks.orchestration.retries import retried_task
 from tasks.settings import Settings, get_settings
 from tasks.settings.log_setup import find_run
 from tasks.settings.tracing import traced
-from tasks.storage.layout import MODELS, TRAININGS
-from tasks.storage.objects import ObjectStore, download_folder, upload_folder
-from tasks.storage.step_results import (
-    MANIFEST,
-    get_store,
-    read_finished,
-    work_folder,
-    write_finished,
-)
+from tasks.storage.objects import ObjectStore, download_folder
+from tasks.storage.step_results import get_store, work_folder, write_finished
 from tasks.system.processes import in_use
 from tasks.tracking.live_curves import live_curves
 from tasks.training.checkpoint_sync import CheckpointMirror
+from tasks.training.finished import reuse_training, store_model, training_prefix
 from tasks.training.process import run_program
 
 logger = logging.getLogger(__name__)
-
-
-def training_prefix(dataset: DatasetManifest, config: TrainConfig) -> str:
-    """Return the prefix of a training in the store: a fingerprint of everything it depends on."""
-    base = identify_base_model(config.base_model)
-    parts = (dataset.fingerprint, config, base, PROGRAM_VERSION, library_versions())
-    return TRAININGS.key(fingerprint(*parts))
 
 
 @retried_task("fine-tune {config.base_model} ({config.method})")
@@ -58,9 +43,12 @@ def finetune_model(
 ) -> ModelArtifact:
     """Train in a separate process, or resume an interrupted training, and upload the model.
 
+    If these texts were trained already, only the vocabulary of that model changes.
     With a `project`, the training curves are logged to MLflow during the training.
     """
     settings = get_settings()
+    if done := reuse_training(settings, dataset, config):
+        return done
     store = get_store(settings)
     prefix = training_prefix(dataset, config)
     folder = work_folder(settings, prefix)
@@ -84,7 +72,8 @@ def finetune_model(
             key="training-curve",
             description="Loss on the training split by optimizer step.",
         )
-    artifact = upload_model(store, folder, dataset, config, result)
+    base_model = result.base_model, result.base_model_digest
+    artifact = store_model(store, folder / MODEL_FOLDER, dataset, config, base_model)
     for curve in sorted((folder / TENSORBOARD_FOLDER).glob("events.*")):
         store.upload(curve, f"{prefix}/{TENSORBOARD_FOLDER}/{curve.name}")
     if result.num_too_long:
@@ -155,31 +144,3 @@ def write_job(
     path = folder / "job.json"
     path.write_text(job.model_dump_json(indent=1), encoding="utf-8")
     return path
-
-
-def upload_model(
-    store: ObjectStore,
-    folder: Path,
-    dataset: DatasetManifest,
-    config: TrainConfig,
-    result: TrainingResult,
-) -> ModelArtifact:
-    """Upload the model folder to the store under its content name."""
-    model = folder / MODEL_FOLDER
-    digest = digest_folder(model)
-    name = content_name(digest)
-    artifact = ModelArtifact(
-        name=name,
-        digest=digest,
-        uri=MODELS.key(name),
-        method=config.method,
-        base_model=result.base_model,
-        base_model_digest=result.base_model_digest,
-        dataset_fingerprint=dataset.fingerprint,
-        train_fingerprint=training_prefix(dataset, config).rpartition("/")[2],
-        system_prompt=config.system_prompt,
-    )
-    if read_finished(store, artifact.uri, ModelArtifact) is None:
-        (model / MANIFEST).write_text(artifact.model_dump_json(indent=1), encoding="utf-8")
-        upload_folder(store, model, artifact.uri)
-    return artifact

@@ -49,6 +49,8 @@ def render_review(review: Review) -> str:
             headlines=headlines,
             axis=find_axis(headlines, review.report.num_examples),
             broken=broken,
+            vocabulary_changes=tables.list_vocabulary_changes(review),
+            most_vocabulary_changes=tables.MOST_VOCABULARY_CHANGES,
             fixed=fixed,
             checks=tables.list_checks(review, texts),
             intents=tables.list_intents(review),

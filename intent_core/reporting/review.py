@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from intent_core.datasets.manifest import DatasetManifest, Example
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.decision import GateDecision
+from intent_core.language.vocabulary import Vocabulary
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig
 
@@ -28,3 +29,7 @@ class Review:
     """URLs by name, e.g. {"MLflow run": "http://..."}."""
     utterances: Mapping[str, Example]
     """The test split by id."""
+    vocabulary: Vocabulary | None = None
+    """The candidate's; None if its files have none."""
+    champion_vocabulary: Vocabulary | None = None
+    """None without a champion, or if its vocabulary is not known."""

@@ -19,11 +19,13 @@ from intent_core.recipe.config import PipelineConfig
 from intent_core.reporting.review import Review
 from intent_core.reporting.summary import intents_of, list_outputs
 from intent_core.reporting.untrusted_text import Text, Texts
+from intent_core.reporting.vocabulary_changes import describe_changes
 
 MOST_CHANGES = 100
 MOST_FAILURES = 200
 MOST_SCORES = 200
 MOST_FINDINGS = 100
+MOST_VOCABULARY_CHANGES = 100
 MOST_CULPRITS = 10
 
 REASONS: Mapping[FailureReason, str] = {
@@ -212,6 +214,13 @@ def list_settings(config: PipelineConfig) -> dict[str, list[tuple[str, str, bool
         ]
         for section, settings in recipe.list_settings(config).items()
     }
+
+
+def list_vocabulary_changes(review: Review) -> list[str] | None:
+    """Return how the vocabulary differs from the champion's; None if one is not known."""
+    if review.vocabulary is None or review.champion_vocabulary is None:
+        return None
+    return describe_changes(review.champion_vocabulary, review.vocabulary)
 
 
 def is_link(url: str) -> bool:

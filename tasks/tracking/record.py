@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect import runtime, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.datasets.provenance import ORIGINS_FOLDER
@@ -17,7 +17,9 @@ from intent_core.evaluation.prediction import PREDICTIONS_FILE, read_complete_pr
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.decision import GateDecision
 from intent_core.gate.render import render_decision
-from intent_core.models.artifact import ModelArtifact
+from intent_core.language.vocabulary import Vocabulary
+from intent_core.language.vocabulary_copy import COPY_FILE
+from intent_core.models.artifact import ModelArtifact, content_name
 from intent_core.recipe.config import PipelineConfig, fingerprint
 from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.page import render_review
@@ -27,8 +29,8 @@ from tasks.models.local_cache import fetch_model
 from tasks.orchestration.retries import retried_task
 from tasks.orchestration.run_liveness import current_root_run
 from tasks.settings import Settings, get_settings
-from tasks.storage.layout import TRAININGS, UNRECORDED, evaluation_prefix
-from tasks.storage.objects import ObjectStore
+from tasks.storage.layout import MODELS, TRAININGS, UNRECORDED, evaluation_prefix
+from tasks.storage.objects import MissingObjectError, ObjectStore
 from tasks.storage.step_results import get_store, read_examples, require_finished
 from tasks.tracking.registry import describe_version, register_candidate
 from tasks.tracking.runs import (
@@ -200,7 +202,20 @@ def gather_review(store: ObjectStore, record: RunRecord, links: dict[str, str]) 
         validations=training.validations,
         links={**links, "Prefect run": record.prefect_run},
         utterances={e.id: e for e in read_examples(store, dataset, "test")},
+        vocabulary=read_vocabulary_of(store, artifact.digest),
+        champion_vocabulary=read_vocabulary_of(store, record.decision.champion_digest),
     )
+
+
+def read_vocabulary_of(store: ObjectStore, digest: str | None) -> Vocabulary | None:
+    """Return the vocabulary of a model; None without a model, or if it is not known."""
+    if digest is None:
+        return None
+    try:
+        copy = store.read(MODELS.key(content_name(digest), COPY_FILE))
+        return Vocabulary.model_validate_json(copy)
+    except (MissingObjectError, ValidationError):
+        return None  # a model of an earlier or a later version, or removed
 
 
 def write_documents(review: Review, folder: Path) -> None:

@@ -9,10 +9,12 @@ from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.report import ConfusionCell
 from intent_core.gate.decide import approve
 from intent_core.gate.decision import Approval
+from intent_core.language.vocabulary import Vocabulary
 from intent_core.recipe.config import EvaluateConfig, GateConfig
 from intent_core.reporting.page import render_review
 from intent_core.reporting.summary import name_verdict
 from tests.support.builders.reviews import (
+    HOSTILE,
     LINKS,
     alone,
     answers,
@@ -218,3 +220,15 @@ def test_a_page_of_much_is_small_and_says_what_it_leaves_out() -> None:
     assert "800 more intents with better scores." in text
     assert "characters are omitted" in text
     assert "intents were confused less often" in text
+
+
+def test_the_difference_of_the_vocabularies_is_shown_if_both_are_known() -> None:
+    old = Vocabulary.model_validate({"intents": {"play_music": {"slots": [{"name": "song"}]}}})
+    new = Vocabulary.model_validate({"intents": {"play_music": {"description": HOSTILE[0]}}})
+    text = Page(render_review(replace(usual(), vocabulary=new, champion_vocabulary=old))).text
+    assert "Vocabulary 2" in text
+    assert "play_music: description changed" in text
+    assert "play_music: slot removed: song" in text
+    same = replace(usual(), vocabulary=new, champion_vocabulary=new)
+    assert "The same as the champion's." in Page(render_review(same)).text
+    assert "Vocabulary" not in Page(render_review(replace(usual(), vocabulary=new))).text

@@ -47,6 +47,7 @@ from intent_core.serving.settings import ServingSettings
 from intent_core.serving.trial.live_comparison import FAILED, judge
 from intent_core.serving.trial.shadow import Copies, own_scope
 from intent_core.serving.trial.trial import TrialAssignment, Trials
+from intent_core.serving.vocabularies import Vocabularies
 
 ACCESS_LOG = "intent.access"
 access_log = logging.getLogger(ACCESS_LOG)
@@ -75,6 +76,7 @@ class ServingApp:
         self._authorization = (b"authorization", b"Bearer " + settings.operator_key.encode())
         self._trials = Trials(metrics)
         self._copies = Copies(app, self._authorization, metrics, clock)
+        self._vocabularies = Vocabularies(settings.models_folder)
         self._started = int(time.time())
         metrics.follow_aliases(lambda: len(self._aliases.read()))
 
@@ -139,6 +141,8 @@ class ServingApp:
             raise Refusal(Cause.RATE, message, [again])
         if route is Route.STATUS:
             await send_json(exchange.send, self._describe())
+        elif route is Route.INTENTS:
+            await send_json(exchange.send, self._list_intents())
         elif route is Route.MODELS and not operator:
             await send_json(exchange.send, self._list_aliases())
         elif route in (Route.MODELS, Route.METRICS):
@@ -280,6 +284,19 @@ class ServingApp:
         """Return OpenAI's list of models, with public names only."""
         common = {"object": "model", "created": self._started, "owned_by": "intent"}
         data = [{"id": alias, **common} for alias in self._aliases.read()]
+        return {"object": "list", "data": data}
+
+    def _list_intents(self) -> dict[str, object]:
+        """Return the intents of each alias's model, None where they are not known."""
+        data = [
+            {
+                "id": alias,
+                "object": "vocabulary",
+                "version": target.version,
+                "intents": self._vocabularies.describe(target.model),
+            }
+            for alias, target in self._aliases.read().items()
+        ]
         return {"object": "list", "data": data}
 
     def _describe(self) -> dict[str, object]:

@@ -18,6 +18,8 @@ class ServingSettings:
     keys_file: Path
     operator_key: str
     """The API key that vLLM was started with."""
+    models_folder: Path | None = None
+    """Folder with a folder per model, whose vocabulary callers can read; None: they cannot."""
     requests_per_minute: int = 0
     """Rate limit of each API key in each process; 0 means no limit."""
     max_body_bytes: int = 262_144
@@ -36,10 +38,12 @@ def read_settings(environment: Mapping[str, str]) -> ServingSettings:
     Raises:
         ConfigError: a variable is missing or invalid.
     """
+    models = environment.get("INTENT_MODELS_FOLDER", "")
     return ServingSettings(
         aliases_file=Path(_require(environment, "INTENT_ALIASES_FILE")),
         keys_file=Path(_require(environment, "INTENT_KEYS_FILE")),
         operator_key=_require(environment, "VLLM_API_KEY"),
+        models_folder=Path(models) if models else None,
         requests_per_minute=_number(environment, "INTENT_REQUESTS_PER_MINUTE", 0),
         max_body_bytes=_number(environment, "INTENT_MAX_BODY_BYTES", 262_144),
         add_system_prompt=_switch(environment, "INTENT_ADD_SYSTEM_PROMPT"),

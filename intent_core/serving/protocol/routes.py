@@ -13,6 +13,7 @@ class Route(Enum):
 
     HEALTH = "GET /health"
     MODELS = "GET /v1/models"
+    INTENTS = "GET /v1/intents"
     CHAT = f"POST {CHAT_PATH}"
     COMPLETIONS = "POST /v1/completions"
     PREDICT = f"POST {_PREDICT_PREFIX}<alias>"

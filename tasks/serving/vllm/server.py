@@ -184,6 +184,7 @@ def _start(
         # In the environment, because every user of the machine can read a command line.
         VLLM_API_KEY=settings.read_api_key(),
         INTENT_ALIASES_FILE=str(aliases),
+        INTENT_MODELS_FOLDER=str(settings.layout.models),
         INTENT_KEYS_FILE=str(settings.ensure_inference_keys()),
         INTENT_MAX_NEW_TOKENS=str(config.max_model_len),
     )

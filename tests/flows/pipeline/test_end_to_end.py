@@ -44,6 +44,10 @@ def walk(platform: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPath
     """Return a folder with export and recipe; the platform is running."""
     walk = prepare_walk(tmp_path_factory.mktemp("walk"), tiny_model)
     add_long_rows(walk)
+    (walk / "intents.yaml").write_text("intents: {play_music: {slots: [{name: song}]}}")
+    (walk / "described.yaml").write_text(
+        "intents: {play_music: {description: a song, slots: [{name: song}]}}"
+    )
     return walk
 
 
@@ -61,9 +65,19 @@ def promoted(walk: Path, rejected: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def replaced(walk: Path, promoted: dict[str, Any]) -> dict[str, Any]:
-    """Return the outcome of a second model's run, and the served model before it."""
+    """Return the outcome of a run with another vocabulary, and the served model before it."""
     before = json.loads(intent("status", "--json"))["served"]
-    return {"before": before, **outcome_of(run_walk(walk, "train.seed=7"))}
+    changed = f"data.vocabulary={walk / 'described.yaml'}"
+    return {"before": before, **outcome_of(run_walk(walk, changed))}
+
+
+def describe_intent(platform: Settings) -> str:
+    """Return what the server tells callers about an intent."""
+    headers = {"Authorization": f"Bearer {platform.read_inference_key()}"}
+    answer = httpx.get(f"{platform.endpoint}/intents", headers=headers).raise_for_status()
+    [known] = answer.json()["data"]
+    assert (known["id"], list(known["intents"])) == ("walk", ["play_music"])
+    return str(known["intents"]["play_music"]["description"])
 
 
 def test_nothing_is_served_before_the_first_promotion(platform: Settings) -> None:
@@ -258,9 +272,19 @@ def test_data_check_curve_and_scores_are_on_the_prefect_run() -> None:
     assert "weather_search" in read_artifact("evaluation")
 
 
-def test_a_second_model_replaces_the_first(replaced: dict[str, Any]) -> None:
+def test_another_vocabulary_makes_a_second_model_that_replaces_the_first(
+    replaced: dict[str, Any], platform: Settings
+) -> None:
+    from mlflow import MlflowClient
+
     before = replaced["before"]
     assert reused_steps(replaced)["fine-tune"] is False
+    trainings = [m["artifact"]["train_fingerprint"] for m in (before, replaced)]
+    assert trainings[0] == trainings[1], "its weights were not trained again"
+    assert describe_intent(platform) == "a song"
+    client = MlflowClient(platform.mlflow_tracking_url)
+    page = client.download_artifacts(replaced["recorded"]["run_id"], "report.html")
+    assert "play_music: description changed" in Path(page).read_text("utf-8")
     status = json.loads(intent("status", "--json"))
     assert status["served"]["artifact"]["digest"] != before["artifact"]["digest"]
     assert status["previous"]["artifact"]["digest"] == before["artifact"]["digest"]
@@ -295,6 +319,7 @@ def test_rollback_serves_the_first_model_again(walk: Path, platform: Settings) -
     before = json.loads(intent("status", "--json"))
     intent("rollback")
     after = json.loads(intent("status", "--json"))
+    assert describe_intent(platform) == ""
     assert after["served"]["artifact"] == before["previous"]["artifact"]
     assert after["previous"]["artifact"] == before["served"]["artifact"]
     assert before["previous"]["artifact"]["name"] in after["gateway_serves"]

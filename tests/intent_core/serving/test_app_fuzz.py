@@ -14,7 +14,13 @@ WITHOUT = {"/health", "/metrics", "/v1/models"}
 
 PATHS = st.one_of(
     st.sampled_from(
-        [*sorted(WITH_MODEL | WITHOUT), "/intent/status", "/api/predict/intent", "/adapters"]
+        [
+            *sorted(WITH_MODEL | WITHOUT),
+            "/v1/intents",
+            "/intent/status",
+            "/api/predict/intent",
+            "/adapters",
+        ]
     ),
     st.builds(
         "".join,

@@ -3,9 +3,11 @@
 They are stored like trained models that passed the gate.
 """
 
+import json
 from pathlib import Path
 
 from intent_core.language.prompt import encode_prompt
+from intent_core.language.vocabulary_copy import COPY_FILE
 from intent_core.models.artifact import (
     MANIFEST_FILE,
     PROMPT_PROBE_FILE,
@@ -56,6 +58,8 @@ def store_model(
     ids = tuple(tuple(encode_prompt(tokenizer, PROMPT, text)) for text in UTTERANCES)
     probe = PromptProbe(utterances=UTTERANCES, token_ids=ids)
     (folder / PROMPT_PROBE_FILE).write_text(probe.model_dump_json(), encoding="utf-8")
+    known = {"intents": {"greet": {"description": f"seed {seed}"}}}
+    (folder / COPY_FILE).write_text(json.dumps(known), encoding="utf-8")
     digest = digest_folder(folder)
     name = content_name(digest)
     artifact = ModelArtifact(

@@ -65,8 +65,9 @@ def test_a_body_too_large_is_refused(gateway: Settings, servers: dict[str, str])
     assert answer.status_code == 413
 
 
-def test_without_a_model_the_answer_says_why(gateway: Settings) -> None:
-    answer = httpx.get(f"{gateway.endpoint}/models")
+@pytest.mark.parametrize("path", ["models", "intents"])
+def test_without_a_model_the_answer_says_why(gateway: Settings, path: str) -> None:
+    answer = httpx.get(f"{gateway.endpoint}/{path}")
     assert answer.status_code == 503
     assert "no model has been promoted" in answer.json()["error"]["message"]
 

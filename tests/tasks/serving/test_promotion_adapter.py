@@ -169,6 +169,8 @@ def test_a_key_may_ask_and_no_more(world: World) -> None:
     assert httpx.get(f"{inside}/v1/models").status_code == 401
     listed = httpx.get(f"{outside}/v1/models", headers=headers).json()["data"]
     assert [one["id"] for one in listed] == ["adapted"]
+    [known] = httpx.get(f"{outside}/v1/intents", headers=headers).json()["data"]
+    assert known["intents"]["greet"]["description"] == f"seed {1 + (served.artifact == world.two)}"
 
 
 def test_the_gateway_shows_the_operator_all_that_dashboard_and_alerts_name(world: World) -> None:

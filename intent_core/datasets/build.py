@@ -14,6 +14,7 @@ import orjson
 
 from intent_core.datasets.deduplicate import Deduplication, compare_as, deduplicate
 from intent_core.datasets.manifest import DatasetManifest, Example, Split, fingerprint_dataset
+from intent_core.datasets.named_arguments import name_arguments, report_unnamed
 from intent_core.datasets.provenance import ExportSource, Placed, write_origins
 from intent_core.datasets.splits import SPLITS, Placement, SplitName, place_utterances
 from intent_core.errors import DataError
@@ -68,11 +69,16 @@ def build_dataset(
             or a rule in `config.stop_on` is broken.
         ConfigError: there are too many near-duplicates to compare.
     """
+    if config.named_arguments and config.vocabulary:
+        records = name_arguments(records, config.vocabulary)
+        external_test = external_test and name_arguments(external_test, config.vocabulary)
     unique, placement = _place(records, config, external_test)
     splits = _make_examples(unique, placement, external_test)
     _check_not_empty(splits, config, external_test is not None, len(placement.left_out))
     corpus = _gather(splits["test"], unique, placement, external_test or ())
     results = check_quality(corpus._replace(vocabulary=config.vocabulary))
+    if config.named_arguments:
+        results = (*results, *report_unnamed([*records, *(external_test or ())]))
     findings = tuple(result.finding for result in results)
     stop_on_findings(findings, config.stop_on)
     out_dir.mkdir(parents=True, exist_ok=True)

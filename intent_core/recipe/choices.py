@@ -53,6 +53,7 @@ Rule = Literal[
     "value-spellings",
     "look-alike-intents",
     "broken-text",
+    "unnamed-values",
     "unseen-intents",
     "untested-intents",
     "test-overlap",

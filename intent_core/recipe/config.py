@@ -58,6 +58,9 @@ class DataConfig(Section):
     vocabulary: Annotated[Vocabulary | None, Field(exclude_if=lambda known: known is None)] = None
     """The label vocabulary: `intents.yaml` in the recipe's folder if there is one, or the file that
     is named here (a path from that folder). `null`: none, whatever the folder has."""
+    named_arguments: Annotated[bool, Field(exclude_if=lambda is_set: not is_set)] = False
+    """Train and test with the slot of each value in the label, `weather_search(city=Hangzhou)`,
+    where the vocabulary names all values of a call."""
     speakers: Annotated[Speakers, Field(exclude_if=lambda names: names == DEFAULT_SPEAKERS)] = (
         DEFAULT_SPEAKERS
     )
@@ -99,6 +102,15 @@ class DataConfig(Section):
     the served model."""
     split_seed: int = 0
     """Seed of the split. Reports on different test splits cannot be compared."""
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        if self.named_arguments and self.vocabulary is None:
+            raise ValueError(
+                "named_arguments requires a vocabulary: put intents.yaml next to the recipe, or "
+                "name a file in data.vocabulary"
+            )
+        return self
 
 
 class TrainConfig(Section):

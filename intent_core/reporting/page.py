@@ -15,6 +15,7 @@ from intent_core.reporting.figures import draw_figures
 from intent_core.reporting.headline_metrics import find_axis, list_headlines
 from intent_core.reporting.plot_style import DARK, LIGHT
 from intent_core.reporting.review import Review
+from intent_core.reporting.slot_scores import list_slots
 from intent_core.reporting.summary import name_verdict, summarise
 from intent_core.reporting.untrusted_text import Texts, name_language, shorten, visible
 
@@ -32,6 +33,7 @@ def render_review(review: Review) -> str:
     """
     texts = Texts()
     headlines = list_headlines(review)
+    slots = list_slots(review)
     broken, fixed = tables.list_changes(review, texts)
     return (
         _environment()
@@ -54,6 +56,8 @@ def render_review(review: Review) -> str:
             fixed=fixed,
             checks=tables.list_checks(review, texts),
             intents=tables.list_intents(review),
+            slots=slots[: tables.MOST_SCORES],
+            num_slots=len(slots),
             confusion=tabulate_confusion(review.report),
             failures=tables.group_failures(review.report, texts),
             normalised=tables.list_normalised(review.report, texts),

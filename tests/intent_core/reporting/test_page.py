@@ -33,6 +33,7 @@ SECTIONS = [
     "changes",
     "checks",
     "intents",
+    "slots",
     "confusion",
     "failures",
     "slices",

@@ -30,6 +30,6 @@ class Review:
     utterances: Mapping[str, Example]
     """The test split by id."""
     vocabulary: Vocabulary | None = None
-    """The candidate's; None if its files have none."""
+    """The candidate's; None if it is not known."""
     champion_vocabulary: Vocabulary | None = None
     """None without a champion, or if its vocabulary is not known."""

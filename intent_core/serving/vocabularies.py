@@ -23,7 +23,7 @@ class Vocabularies:
         self._folder = folder
 
     def describe(self, model: str) -> dict[str, Any] | None:
-        """Return the intents of a model; None if its files have none or cannot be read."""
+        """Return the intents of a model; None if they are not known."""
         if self._folder is None:
             return None
         try:

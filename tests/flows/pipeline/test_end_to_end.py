@@ -72,7 +72,7 @@ def replaced(walk: Path, promoted: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe_intent(platform: Settings) -> str:
-    """Return what the server tells callers about an intent."""
+    """Return the description of an intent in the served vocabulary."""
     headers = {"Authorization": f"Bearer {platform.read_inference_key()}"}
     answer = httpx.get(f"{platform.endpoint}/intents", headers=headers).raise_for_status()
     [known] = answer.json()["data"]
@@ -256,7 +256,7 @@ def test_mlflow_holds_the_run_the_lineage_and_the_champion(walk: Path, platform:
     assert splits == ["train", "validation"], "longer than the server accepts, and no failure"
     assert {
         *("dataset/data_check.md", "dataset/rejections.jsonl", "dataset/reports.jsonl"),
-        *("dataset/conflicts.jsonl", "dataset/left_out.jsonl", "dataset/label_errors.jsonl"),
+        *("dataset/few_utterances.jsonl", "dataset/intents.json"),
     } < told
     held = {f.path for f in client.list_artifacts(accepted.info.run_id)}
     assert {"report.html", "report.json", "decision.md", "dataset", "figures", "tables"} <= held

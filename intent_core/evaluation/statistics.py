@@ -36,6 +36,11 @@ _MOST_CELLS = 4_000_000
 def wilson_interval(successes: int, total: int, confidence: float = CONFIDENCE) -> Interval:
     """Return the Wilson score interval of a rate; (0, 1) if `total` is 0.
 
+    Args:
+        successes: number of successes.
+        total: number of trials.
+        confidence: probability that the interval contains the rate.
+
     Source: Wilson (1927).
     """
     return _wilson(successes, total, confidence)

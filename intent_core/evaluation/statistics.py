@@ -41,6 +41,9 @@ def wilson_interval(successes: int, total: int, confidence: float = CONFIDENCE) 
         total: number of trials.
         confidence: probability that the interval contains the rate.
 
+    Raises:
+        DataError: there are more successes than trials, or a number is negative.
+
     Source: Wilson (1927).
     """
     return _wilson(successes, total, confidence)

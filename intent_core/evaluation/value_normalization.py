@@ -64,7 +64,12 @@ _MIXED_BLANKS = re.compile(rf"(?<=[{_HAN}])\s+(?=[{_LATIN}])|(?<=[{_LATIN}])\s+(
 
 
 def normalise_value(value: str, kinds: Collection[Normalisation]) -> str:
-    """Return the normalised value; normalising it again does not change it."""
+    """Return the normalised value; normalising it again does not change it.
+
+    Args:
+        value: the value of an argument.
+        kinds: the differences to ignore.
+    """
     steps = [_STEPS[kind] for kind in sort_kinds(kinds)]
     while True:
         before = value

@@ -194,7 +194,15 @@ def warn(
 def note(
     rule: Rule, message: str, remedy: str, rows: Sequence[FindingRow] = (), **numbers: float
 ) -> RuleResult:
-    """Return a finding for information, with the rows behind it."""
+    """Return a finding for information, with the rows behind it.
+
+    Args:
+        rule: name of the rule.
+        message: what was noticed.
+        remedy: what to do.
+        rows: all rows behind the finding.
+        **numbers: the numbers in the message.
+    """
     return _report("note", rule, message, remedy, rows, numbers)
 
 

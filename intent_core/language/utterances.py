@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from functools import lru_cache
 
 from intent_core.language.invisible import fold_invisible
 
@@ -18,6 +19,16 @@ def normalise_utterance(utterance: str) -> str:
     for _ in range(2):
         utterance = fold_invisible(unicodedata.normalize("NFKC", utterance)).casefold()
     return " ".join(unicodedata.normalize("NFKC", utterance).split())
+
+
+@lru_cache(maxsize=1 << 14)
+def squeeze_utterance(utterance: str) -> str:
+    """Return a normalised utterance or value without any whitespace.
+
+    Args:
+        utterance: any text.
+    """
+    return normalise_utterance(utterance).replace(" ", "")
 
 
 def fold_letters(text: str) -> str:

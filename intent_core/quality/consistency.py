@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from intent_core.language.calls import Call
 from intent_core.language.intent_schema import list_intents
-from intent_core.language.utterances import normalise_utterance
+from intent_core.language.utterances import squeeze_utterance
 from intent_core.quality.findings import (
     Corpus,
     RuleResult,
@@ -164,9 +164,10 @@ def find_foreign_values(utterance: str, calls: Iterable[Call]) -> list[str]:
         utterance: the user's text.
         calls: its label.
     """
-    spoken = _squeeze(utterance)
-    return [a.value for call in calls for a in call.arguments if _squeeze(a.value) not in spoken]
-
-
-def _squeeze(text: str) -> str:
-    return normalise_utterance(text).replace(" ", "")
+    spoken = squeeze_utterance(utterance)
+    return [
+        a.value
+        for call in calls
+        for a in call.arguments
+        if squeeze_utterance(a.value) not in spoken
+    ]

@@ -36,6 +36,7 @@ _LONGEST_ASCII, _LONGEST = 40, 12
 _NO_VALUE = re.compile(
     r"[,。.?!，？！、;；:：]|[这那它他她这這該该]|\b(?:this|that|it|these|those)\b"
 )
+_WORD = re.compile(r"[A-Za-z0-9]+|[^A-Za-z0-9\s]")
 _SLOT = "\0"
 
 
@@ -167,19 +168,16 @@ def _is_slip(number: int, total: int) -> bool:
 def _locate(rows: Sequence[_Masked], values: Iterable[str]) -> dict[str, list[int]]:
     """Return the rows that contain each value as words, by value."""
     by_start: defaultdict[str, list[str]] = defaultdict(list)
-    for value in values:
+    for value in sorted(values):
         by_start[value[:2]].append(value)
-    places: defaultdict[str, list[int]] = defaultdict(list)
+    places: defaultdict[str, dict[int, None]] = defaultdict(dict)
     for row, (text, _, _) in enumerate(rows):
-        seen = {
-            value
-            for start in range(len(text))
-            for value in by_start.get(text[start : start + 2], ())
-            if value and text.startswith(value, start) and is_whole(text, start, start + len(value))
-        }
-        for value in seen:
-            places[value].append(row)
-    return places
+        starts = [word.start() for word in _WORD.finditer(text)]
+        for start in starts:
+            for value in by_start.get(text[start : start + 2], ()):
+                if text.startswith(value, start) and is_whole(text, start, start + len(value)):
+                    places[value][row] = None
+    return {value: list(at) for value, at in places.items()}
 
 
 def is_whole(text: str, start: int, end: int) -> bool:
@@ -214,10 +212,14 @@ def _find_shapes(
         shapes = Counter(shape for shape, _ in masked if _is_distinct(shape))
         for shape, num_rows in shapes.most_common(_MAX_SHAPES):
             pattern = re.compile("(.+?)".join(map(re.escape, shape.split(_SLOT))))
+            head, *_, tail = shape.split(_SLOT)
             for other, number in masked:
+                text = rows[number].text
+                if not text.startswith(head) or not text.endswith(tail):
+                    continue
                 if other.count(_SLOT) >= shape.count(_SLOT):
                     continue
-                match = pattern.fullmatch(rows[number].text)
+                match = pattern.fullmatch(text)
                 if not match:
                     continue
                 value = _pick_missing(match, rows[number], known, shape, num_rows)

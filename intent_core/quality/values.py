@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from intent_core.language.calls import Call
-from intent_core.language.utterances import normalise_utterance
+from intent_core.language.utterances import normalise_utterance, squeeze_utterance
 from intent_core.quality.findings import Corpus, RuleResult, list_some, note
 
 _MAX_SHARE = 0.1
@@ -14,7 +14,8 @@ _MIN_ORDERED = 5
 _MIN_APART = 3
 """As many calls with the same number of values, none joined by a comma, show that all values of
 such a call are values."""
-_SEPARATOR = r"\s*[,，、]\s*"
+_COMMA = re.compile("[,，、]")
+_SEPARATOR = rf"\s*{_COMMA.pattern}\s*"
 _OPEN, _CLOSED = "[{<《【「『", "]}>》】」』"
 _MONTH = (
     r"jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
@@ -42,9 +43,9 @@ def _check_order(corpus: Corpus) -> Iterable[RuleResult]:
     in_order: Counter[str] = Counter()
     others: list[tuple[int, Call]] = []
     for row, (utterance, calls) in enumerate(zip(corpus.utterances, corpus.labels, strict=True)):
-        text = _squeeze(utterance)
+        text = squeeze_utterance(utterance)
         for call in calls:
-            values = [_squeeze(a.value) for a in call.arguments if a.name is None]
+            values = [squeeze_utterance(a.value) for a in call.arguments if a.name is None]
             if len(values) < 2 or not all(value and value in text for value in values):
                 continue
             if is_in_order(text, values):
@@ -93,7 +94,12 @@ def is_in_order(text: str, values: Sequence[str]) -> bool:
 
 
 def _check_commas(corpus: Corpus) -> Iterable[RuleResult]:
-    known = {_squeeze(a.value) for calls in corpus.labels for call in calls for a in call.arguments}
+    known = {
+        squeeze_utterance(a.value)
+        for calls in corpus.labels
+        for call in calls
+        for a in call.arguments
+    }
     apart: Counter[tuple[str, int]] = Counter()
     joined: list[tuple[int, Call, str]] = []
     for row, (utterance, calls) in enumerate(zip(corpus.utterances, corpus.labels, strict=True)):
@@ -123,6 +129,8 @@ def _check_commas(corpus: Corpus) -> Iterable[RuleResult]:
 def _find_joined(text: str, call: Call) -> Iterator[str]:
     """Yield runs of values that the utterance has with commas between them."""
     arguments = call.arguments
+    if len(arguments) < 2 or not _COMMA.search(text):
+        return
     start = 0
     while start < len(arguments) - 1:
         stop, whole = start + 1, ""
@@ -145,8 +153,4 @@ def _is_one(value: str, known: set[str]) -> bool:
     closing = (sum(part.count(sign) for sign in _CLOSED) for part in parts)
     has_open = any(a != b for a, b in zip(brackets, closing, strict=True))
     tight = re.sub(_SEPARATOR, ",", value)
-    return has_open or bool(_ONE.search(tight)) or "".join(map(_squeeze, parts)) in known
-
-
-def _squeeze(text: str) -> str:
-    return normalise_utterance(text).replace(" ", "")
+    return has_open or bool(_ONE.search(tight)) or "".join(map(squeeze_utterance, parts)) in known

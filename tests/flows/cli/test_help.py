@@ -18,7 +18,7 @@ from tests.support.docs.intent_commands import (
 COMMANDS = dict(list_all_commands())
 # First words of help texts: a new verb is added here, so that no help starts with anything else.
 VERBS = {
-    *("Announce", "Approve", "Check", "Convert", "Create", "Delete", "Detect", "Exclude"),
+    *("Announce", "Approve", "Check", "Convert", "Create", "Delete", "Detect", "Draft", "Exclude"),
     *("Export", "Open", "Print", "Promote", "Receive", "Repair", "Restore", "Retry", "Run"),
     *("Score", "Send", "Serve", "Start", "Stop", "Switch", "Trace", "Write"),
 }

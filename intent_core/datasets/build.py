@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from intent_core.datasets.deduplicate import Deduplication, compare_as, deduplicate
+from intent_core.datasets.deduplicate import Deduplication, deduplicate
 from intent_core.datasets.manifest import DatasetManifest, Example, Split, fingerprint_dataset
 from intent_core.datasets.named_arguments import name_arguments, report_unnamed
 from intent_core.datasets.provenance import ExportSource, Placed, write_origins
@@ -20,7 +20,7 @@ from intent_core.datasets.splits import SPLITS, Placement, SplitName, place_utte
 from intent_core.errors import DataError
 from intent_core.exports.records import Record, describe_place
 from intent_core.files import to_jsonl, write_atomically
-from intent_core.language.calls import parse_calls
+from intent_core.language.calls import fold_label, parse_calls
 from intent_core.language.intent_schema import list_intents
 from intent_core.language.utterances import hash_text, normalise_utterance
 from intent_core.language.vocabulary import Vocabulary
@@ -172,7 +172,7 @@ def _list_placed(splits: Mapping[SplitName, Sequence[Example]]) -> dict[str, Pla
     outputs: defaultdict[tuple[str, SplitName], set[str]] = defaultdict(set)
     for name in SPLITS:
         for example in splits[name]:
-            outputs[example.id.partition("-")[0], name].add(compare_as(example.output))
+            outputs[example.id.partition("-")[0], name].add(fold_label(example.output))
     return {key: Placed(name, frozenset(some)) for (key, name), some in outputs.items()}
 
 

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from intent_core.datasets.splits import keep_one_split
 from intent_core.errors import DataError
 from intent_core.exports.records import Record, describe_place
-from intent_core.language.calls import sort_named_text
-from intent_core.language.invisible import fold_invisible
+from intent_core.language.calls import fold_label
 from intent_core.language.utterances import normalise_utterance
 from intent_core.recipe.config import DataConfig
 
@@ -41,13 +40,13 @@ def deduplicate(
     for normalised, group in sorted(groups.items()):
         # The bytes written must not depend on the order of the export.
         group.sort(key=lambda r: (r.utterance, r.output, r.source, r.byte_offset))
-        outputs = Counter(compare_as(record.output) for record in group)
+        outputs = Counter(fold_label(record.output) for record in group)
         if len(group) > len(outputs):
             unique.duplicates.extend(_list_repeats(group))
         kept = group[0] if len(outputs) == 1 else _resolve(group, outputs, config)
         if kept:
-            label = compare_as(kept.output)
-            same = [record for record in group if compare_as(record.output) == label]
+            label = fold_label(kept.output)
+            same = [record for record in group if fold_label(record.output) == label]
             if config.group_by:
                 same = keep_one_split(same, config, tested_groups)
                 kept = kept if kept in same else same[0]
@@ -65,19 +64,10 @@ def _check_groups(groups: Iterable[list[Record]], group_by: str) -> None:
         )
 
 
-def compare_as(label: str) -> str:
-    """Return the form of a label that is equal for all labels with the same meaning.
-
-    Args:
-        label: calls in canonical form.
-    """
-    return sort_named_text(fold_invisible(label))
-
-
 def _list_repeats(group: Iterable[Record]) -> Iterator[dict[str, Any]]:
     first: dict[str, Record] = {}
     for record in group:
-        other = first.setdefault(compare_as(record.output), record)
+        other = first.setdefault(fold_label(record.output), record)
         if other is not record:
             row = {"utterance": record.utterance, "output": record.output}
             yield {**row, **describe_place(record), "repeats": describe_place(other)}
@@ -88,7 +78,7 @@ def _resolve(group: Sequence[Record], outputs: Counter[str], config: DataConfig)
         return max(group, key=lambda r: (r.version or 0, r.source, r.byte_offset))
     (winner, most), (_, next_most) = outputs.most_common(2)
     if config.conflicts == "majority" and most > next_most:
-        return next(record for record in group if compare_as(record.output) == winner)
+        return next(record for record in group if fold_label(record.output) == winner)
     return None
 
 

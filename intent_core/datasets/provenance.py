@@ -12,11 +12,11 @@ from typing import NamedTuple
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from intent_core.datasets.deduplicate import compare_as
 from intent_core.datasets.splits import SplitName
 from intent_core.errors import DataError
 from intent_core.exports.records import Record
 from intent_core.files import to_jsonl, write_atomically
+from intent_core.language.calls import fold_label
 from intent_core.language.utterances import hash_text, normalise_utterance
 from intent_core.recipe.config import fingerprint
 
@@ -116,7 +116,7 @@ def _list_origins(
     for record in records:
         name = name_example(record.utterance)
         place = placed.get(name)
-        if place is None or compare_as(record.output) not in place.outputs:
+        if place is None or fold_label(record.output) not in place.outputs:
             continue
         yield Origin(
             id=name,

@@ -17,7 +17,7 @@ from intent_core.exports.files.json_rows import (
 )
 from intent_core.exports.label_repair import canonicalise_label, read_label
 from intent_core.exports.label_results import GivenAnswer, StageAnswers
-from intent_core.language.calls import Argument, Call, format_calls, sort_named_text
+from intent_core.language.calls import Argument, Call, fold_label, format_calls
 from intent_core.language.invisible import list_invisible, strip_invisible
 from intent_core.language.utterances import normalise_utterance
 from intent_core.recipe.choices import Leniency, Stage
@@ -186,7 +186,7 @@ def choose_answer(
     texts = [canonicalise_label(answer.text) for answer in given]
     # Of labels that differ only in the order of named values, the first one is used.
     first: dict[str, str] = {}
-    labels = [first.setdefault(sort_named_text(text), text) for text in texts]
+    labels = [first.setdefault(fold_label(text), text) for text in texts]
     votes = Counter(labels)
     shown = _show_votes(votes, zip(labels, given, strict=True)) if len(votes) > 1 else ""
     (winner, most), *others = votes.most_common()

@@ -23,13 +23,19 @@ label or an answer removes them first. `format_calls` writes those in a value as
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from intent_core.errors import CallSyntaxError
-from intent_core.language.invisible import may_have_invisible, replace_invisible, strip_invisible
+from intent_core.language.invisible import (
+    fold_invisible,
+    may_have_invisible,
+    replace_invisible,
+    strip_invisible,
+)
 
 _INTENT = re.compile(r'[^\s\x00-\x1f\x7f-\x9f,;()="\\，；（）]+')
 _SLOT = re.compile(r"[^\W\d][\w.\-]*")
@@ -149,12 +155,17 @@ def sort_named(calls: Iterable[Call]) -> tuple[Call, ...]:
     return tuple(map(_sort_arguments, calls))
 
 
-def sort_named_text(label: str) -> str:
-    """Return a label in the form in which labels are compared; other text as it is.
+def fold_label(label: str) -> str:
+    """Return the form of a label that is equal for all labels with the same meaning.
+
+    Labels may differ in the order of named arguments, in invisible characters, and in composed or
+    decomposed letters (Unicode NFC).
 
     Args:
-        label: calls in canonical form.
+        label: calls in canonical form; other text is folded, too.
     """
+    if not label.isascii():
+        label = unicodedata.normalize("NFC", fold_invisible(label))
     if "=" not in label:
         return label
     try:

@@ -35,7 +35,7 @@ from intent_core.exports.row_answer import (
     tolerate,
 )
 from intent_core.exports.template import compose_answers
-from intent_core.language.calls import sort_named_text
+from intent_core.language.calls import fold_label
 from intent_core.recipe.choices import Stage
 from intent_core.recipe.config import DataConfig
 
@@ -201,10 +201,10 @@ def _note_disagreements(
     config: DataConfig,
     notes: list[Note],
 ) -> None:
-    label = sort_named_text(canonicalise_label(given.text))
+    label = fold_label(canonicalise_label(given.text))
     for stage in [stage for stage in config.stages if stage != winner]:
         said = _say(labels.get(stage), config)
-        if said is not None and sort_named_text(canonicalise_label(said)) != label:
+        if said is not None and fold_label(canonicalise_label(said)) != label:
             message = (
                 f"stage {winner} has {shorten(given.text, 500)}, stage {stage} has "
                 f"{shorten(said, 500)}; used: {winner}"

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from intent_core.datasets.build import build_dataset
-from intent_core.datasets.deduplicate import compare_as, deduplicate
+from intent_core.datasets.deduplicate import deduplicate
 from intent_core.datasets.provenance import ExportSource
 from intent_core.evaluation.call_matching import slots_of
 from intent_core.evaluation.scoring import compare_calls
@@ -18,10 +18,10 @@ from intent_core.exports.row_answer import RowAnswer
 from intent_core.language.calls import (
     Argument,
     Call,
+    fold_label,
     format_calls,
     parse_calls,
     sort_named,
-    sort_named_text,
 )
 from intent_core.recipe.config import DataConfig
 from intent_core.serving.trial.live_comparison import judge_texts
@@ -51,7 +51,7 @@ def test_any_order_of_the_named_arguments_is_the_same_call(call: Call, data: st.
     kept = tuple(next(positions) if a.name is None else a for a in mixed)
     other = Call(intent="f", arguments=kept)
     assert sort_named([call]) == sort_named([other])
-    assert compare_as(format_calls([call])) == compare_as(format_calls([other]))
+    assert fold_label(format_calls([call])) == fold_label(format_calls([other]))
     comparison = compare_calls([call], [other], ordered=True)
     assert (comparison.exact, comparison.reason) == (True, None)
     assert comparison.slot_hits == comparison.slots_expected == comparison.slots_found
@@ -61,7 +61,7 @@ def test_any_order_of_the_named_arguments_is_the_same_call(call: Call, data: st.
 def test_calls_are_the_same_exactly_if_their_slots_are(first: Call, second: Call) -> None:
     is_same = slots_of(first) == slots_of(second)
     assert (sort_named([first]) == sort_named([second])) == is_same
-    texts = [sort_named_text(format_calls([call])) for call in (first, second)]
+    texts = [fold_label(format_calls([call])) for call in (first, second)]
     assert (texts[0] == texts[1]) == is_same
     assert compare_calls([first], [second]).exact == is_same
 
@@ -69,7 +69,7 @@ def test_calls_are_the_same_exactly_if_their_slots_are(first: Call, second: Call
 @given(st.permutations(["a", "b", "c"]))
 def test_unnamed_arguments_have_an_order(values: list[str]) -> None:
     assume(values != ["a", "b", "c"])
-    assert sort_named_text(f"f({','.join(values)},x=1)") != sort_named_text("f(x=1,a,b,c)")
+    assert fold_label(f"f({','.join(values)},x=1)") != fold_label("f(x=1,a,b,c)")
 
 
 def test_the_order_of_calls_counts_for_exact_match() -> None:
@@ -117,3 +117,9 @@ def test_two_models_give_the_same_answer() -> None:
     first, second = (judge_texts([text], 1.0) for text in ("f(a=1,b=2)", "f(b=2,a=1)"))
     assert first == second
     assert first != judge_texts(["f(b=1,a=2)"], 1.0)
+
+
+def test_a_composed_letter_is_its_decomposed_form() -> None:
+    composed, decomposed = "play(r\u00e9sum\u00e9)", "play(re\u0301sume\u0301)"
+    assert composed != decomposed
+    assert fold_label(composed) == fold_label(decomposed)

@@ -243,7 +243,7 @@ class EvaluateConfig(Section):
     """Number of utterances sent to the server at the same time."""
     constrained: bool = False
     """Allow only answers that match the intent schema: known intents, with as many values as seen
-    in training. Callers must then send the same `structured_outputs`."""
+    in training. Callers must then send the same `structured_outputs`; no other is accepted."""
     ordered_calls: bool = False
     """Whether the calls of an answer must be in the labelled order to be correct. (`exact_match`
     always requires the order.)"""

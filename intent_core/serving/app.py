@@ -6,8 +6,10 @@ appends any given model name to a path.
 """
 
 import functools
+import hmac
 import logging
 import math
+import secrets
 import time
 from collections.abc import Callable
 
@@ -29,7 +31,12 @@ from intent_core.serving.protocol.asgi import (
 from intent_core.serving.protocol.errors import Cause, Headers, Refusal
 from intent_core.serving.protocol.exchange import Exchange, HeldAnswer
 from intent_core.serving.protocol.legacy_api import LegacyRequest
-from intent_core.serving.protocol.request_body import Question, read_question, requested_model
+from intent_core.serving.protocol.request_body import (
+    Question,
+    parse_object,
+    read_question,
+    requested_model,
+)
 from intent_core.serving.protocol.response_ids import (
     REQUEST_ID,
     make_request_id,
@@ -77,6 +84,7 @@ class ServingApp:
         self._trials = Trials(metrics)
         self._copies = Copies(app, self._authorization, metrics, clock)
         self._vocabularies = Vocabularies(settings.models_folder)
+        self._salt_key = secrets.token_bytes(32)
         self._started = int(time.time())
         metrics.follow_aliases(lambda: len(self._aliases.read()))
 
@@ -167,9 +175,11 @@ class ServingApp:
         body = await read_body(scope, receive, self._settings.max_body_bytes)
         if body is None:
             return
-        question = read_question(route, body)
-        name = predicted_alias(scope) if question.legacy else requested_model(question.fields)
+        fields = parse_object(body)
+        name = predicted_alias(scope) if route is Route.PREDICT else requested_model(fields)
         target = self._resolve(exchange, name)
+        is_operator = exchange.caller == OPERATOR
+        question = read_question(route, fields, target, is_operator=is_operator)
         assignment = self._trials.assign(exchange.alias, target, exchange.caller, question.user)
         if assignment is None:
             await self._forward(exchange, question, target, scope, receive)
@@ -202,7 +212,9 @@ class ServingApp:
         assignment.take(answer)
         if copied is not None and answer is not None and answer is not FAILED:
             trial = assignment.running.trial
-            write_body = functools.partial(self._write_body, question, trial, is_copy=True)
+            write_body = functools.partial(
+                self._write_body, exchange.caller, question, trial, is_copy=True
+            )
             self._copies.start(assignment.running, copied, write_body, answer)
 
     async def _forward(
@@ -215,7 +227,7 @@ class ServingApp:
     ) -> list[str]:
         """Send the request to a model and its answer to the caller; return the answer's texts."""
         exchange.model, exchange.version = model.model, model.version
-        body = self._write_body(question, model)
+        body = self._write_body(exchange.caller, question, model)
         request_id = make_request_id(model)
         exchange.request_id = read_callers_id(scope["headers"])
         exchange.response_id = to_response_id(question.route, request_id)
@@ -229,7 +241,6 @@ class ServingApp:
                 texts = await self._forward_legacy(exchange, question.legacy, inner, again)
             else:
                 exchange.judged = question.expects_calls
-                exchange.constrained = question.is_constrained
                 await self._app(inner, again, exchange.send)
                 texts = exchange.read_texts()
         finally:
@@ -240,10 +251,18 @@ class ServingApp:
             self._metrics.judge_answer(exchange.alias, exchange.version, text)
         return texts
 
-    def _write_body(self, question: Question, model: NamedModel, *, is_copy: bool = False) -> bytes:
-        system_prompt = model.system_prompt if self._settings.add_system_prompt else ""
-        most_tokens = self._settings.max_new_tokens
-        return question.to_body(model.model, system_prompt, most_tokens, is_copy=is_copy)
+    def _write_body(
+        self, caller: str, question: Question, model: NamedModel, *, is_copy: bool = False
+    ) -> bytes:
+        return question.to_body(
+            model,
+            self._settings.max_new_tokens,
+            # Each key has its own prefix cache. In a shared one, the time to the first token
+            # would show one caller whether another has sent the same utterance.
+            cache_salt=hmac.digest(self._salt_key, caller.encode(), "sha256").hex(),
+            add_system_prompt=self._settings.add_system_prompt,
+            is_copy=is_copy,
+        )
 
     async def _forward_legacy(
         self, exchange: Exchange, legacy: LegacyRequest, scope: Scope, receive: BodyAgain

@@ -2,15 +2,20 @@
 
 import datetime
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from intent_core.files import write_atomically
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.serving.golden import GoldenAnswer
 from tasks.settings import Settings
+
+
+def is_none(value: object) -> bool:
+    """Exclude a field that an earlier version does not know yet, unless it is used."""
+    return value is None
 
 
 class ServedModel(BaseModel):
@@ -27,6 +32,8 @@ class ServedModel(BaseModel):
     project: str
     golden: tuple[GoldenAnswer, ...] = ()
     """Answers that it must give wherever it is served."""
+    pattern: Annotated[str | None, Field(exclude_if=is_none)] = None
+    """Regular expression of its answers in the evaluation; None if they were not constrained."""
     since: AwareDatetime
 
 
@@ -58,6 +65,7 @@ def new_served_model(
     project: str,
     version: str,
     golden: Sequence[GoldenAnswer],
+    pattern: str | None = None,
 ) -> ServedModel:
     """Return a `ServedModel` that is served from now on under the current settings."""
     return ServedModel(
@@ -68,6 +76,7 @@ def new_served_model(
         version=version,
         project=project,
         golden=tuple(golden),
+        pattern=pattern,
         since=datetime.datetime.now(datetime.UTC),
     )
 

@@ -70,6 +70,8 @@ class NamedModel(_Strict):
     """Version in the registry; "" if it is not registered."""
     system_prompt: str = ""
     """Added to chats without a system prompt; "" adds nothing."""
+    pattern: str | None = None
+    """Regular expression of its answers in the evaluation; None if they were not constrained."""
 
 
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

@@ -2,20 +2,18 @@
 
 from collections.abc import Callable
 
-from intent_core.serving.protocol.asgi import AsgiMessage, Send, send_answer, send_refusal
-from intent_core.serving.protocol.errors import Cause, Headers, Refusal
+from intent_core.serving.protocol.asgi import AsgiMessage, Send, send_answer
+from intent_core.serving.protocol.errors import Headers
 from intent_core.serving.protocol.response_ids import REQUEST_ID
 from intent_core.serving.protocol.response_text import AnswerText, gather_answer
-
-_UNUSABLE = Refusal(Cause.BODY, "no answer can satisfy 'structured_outputs': check its pattern")
 
 
 class Exchange:
     """The data of a request; passes the answer on to the caller."""
 
     __slots__ = (
-        *("_refused", "_send", "_text", "alias", "caller", "constrained", "judged", "model"),
-        *("request_id", "response_id", "status", "version"),
+        *("_send", "_text", "alias", "caller", "judged", "model", "request_id", "response_id"),
+        *("status", "version"),
     )
 
     def __init__(self, send: Send) -> None:
@@ -33,16 +31,11 @@ class Exchange:
         """0 until the answer starts."""
         self.judged = False
         """Whether the answer is expected to parse as calls."""
-        self.constrained = False
-        """Whether the request has `structured_outputs`."""
-        self._refused = False
 
     async def send(self, message: AsgiMessage) -> None:
         """Pass on vLLM's messages: add headers to the start, keep the body unchanged."""
         if message["type"] == "http.response.start":
             await self._begin(message)
-            return
-        if self._refused:
             return
         await self._send(message)
         # After sending, so that gathering the text does not delay the caller.
@@ -53,12 +46,6 @@ class Exchange:
         return self._text.read_texts() if self._text is not None else []
 
     async def _begin(self, message: AsgiMessage) -> None:
-        if self.constrained and message["status"] == 500:
-            # vLLM's answer to a pattern that it cannot compile or that no token matches. This is
-            # the caller's fault: it must not count against the model or trigger an alert.
-            self._refused, self.status = True, _UNUSABLE.status
-            await send_refusal(self._send, _UNUSABLE)
-            return
         self.status = message["status"]
         headers = list(message.get("headers", ()))
         if self.judged:

@@ -4,9 +4,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from intent_core.serving.access.aliases import NamedModel
+from intent_core.serving.protocol.body_fields import (
+    CONSTRAINT,
+    read_pattern,
+    select_fields,
+)
 from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.legacy_api import LegacyRequest, parse_legacy_request
-from intent_core.serving.protocol.request_limits import require_modest
 from intent_core.serving.protocol.routes import Route
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
@@ -80,30 +85,33 @@ def bound_length(fields: dict[str, Any], most_tokens: int) -> None:
 
 @dataclass(frozen=True)
 class Question:
-    """A parsed request that can be sent to any model."""
+    """A checked request that can be sent to any model."""
 
     route: Route
     fields: dict[str, Any]
-    legacy: LegacyRequest | None
-
-    @property
-    def user(self) -> str:
-        """OpenAI's `user` field: the end user of the caller; "" if it is missing."""
-        user = self.fields.get("user")
-        return user if isinstance(user, str) else ""
+    """The fields that are passed on."""
+    legacy: LegacyRequest | None = None
+    user: str = ""
+    """OpenAI's `user` field: the end user of the caller; "" if it is missing."""
+    is_constrained: bool = False
+    """Whether the answer must match a regular expression: the model's own, or `pattern`."""
+    pattern: str | None = None
 
     @property
     def expects_calls(self) -> bool:
         return self.route in (Route.CHAT, Route.PREDICT)
 
-    @property
-    def is_constrained(self) -> bool:
-        return self.fields.get("structured_outputs") is not None
-
     def to_body(
-        self, model: str, system_prompt: str, most_tokens: int, *, is_copy: bool = False
+        self,
+        model: NamedModel,
+        most_tokens: int,
+        *,
+        cache_salt: str,
+        add_system_prompt: bool = True,
+        is_copy: bool = False,
     ) -> bytes:
-        """Return the body for vLLM; a mirrored copy has no stream and no caller's request id."""
+        """Return the body for vLLM; a mirrored copy has no stream."""
+        system_prompt = model.system_prompt if add_system_prompt else ""
         if self.legacy:
             fields = self.legacy.to_chat(system_prompt)
         else:
@@ -111,22 +119,44 @@ class Question:
             if self.route is Route.CHAT:
                 put_system_prompt(fields, system_prompt)
         bound_length(fields, most_tokens)
-        fields["model"] = model
+        fields["model"] = model.model
+        pattern = self.pattern or model.pattern
+        if self.is_constrained and pattern:
+            fields[CONSTRAINT] = {"regex": pattern}
+        if self.route is not Route.TOKENIZE:
+            fields["cache_salt"] = cache_salt
         if is_copy:
             fields["stream"] = False
-            for name in ("stream_options", "request_id"):
-                fields.pop(name, None)
+            fields.pop("stream_options", None)
         return format_object(fields)
 
 
-def read_question(route: Route, body: bytes) -> Question:
-    """Parse a request body.
+def read_question(
+    route: Route, fields: dict[str, Any], model: NamedModel, *, is_operator: bool
+) -> Question:
+    """Check a request for a model. The operator can request any regular expression.
 
     Raises:
-        Refusal: the body is invalid or too costly.
+        Refusal: the request is invalid, too costly or not supported.
     """
-    fields = parse_object(body)
-    legacy = parse_legacy_request(fields) if route is Route.PREDICT else None
-    if legacy is None:
-        require_modest(fields)
-    return Question(route, fields, legacy)
+    if route is Route.PREDICT:
+        return Question(route, {}, parse_legacy_request(fields), _read_user(fields))
+    kept, pattern = select_fields(route, fields), read_pattern(fields)
+    if pattern and not is_operator and pattern != model.pattern:
+        raise Refusal(
+            Cause.BODY,
+            f"{CONSTRAINT!r} is not supported, except with the regular expression that the served "
+            "model was evaluated with",
+        )
+    return Question(
+        route,
+        kept,
+        user=_read_user(fields),
+        is_constrained=pattern is not None,
+        pattern=pattern if is_operator else None,
+    )
+
+
+def _read_user(fields: dict[str, Any]) -> str:
+    user = fields.get("user")
+    return user if isinstance(user, str) else ""

@@ -190,9 +190,14 @@ def _start(
     )
 
 
-def describe_target(artifact: ModelArtifact, version: str) -> Target:
+def describe_target(artifact: ModelArtifact, version: str, pattern: str | None = None) -> Target:
     """Return the alias target of an artifact."""
-    return Target(model=artifact.name, version=version, system_prompt=artifact.system_prompt)
+    return Target(
+        model=artifact.name,
+        version=version,
+        system_prompt=artifact.system_prompt,
+        pattern=pattern,
+    )
 
 
 def _describe(artifact: ModelArtifact, config: ServeConfig, record: ProcessRecord) -> ModelServer:

@@ -111,8 +111,8 @@ def test_the_operator_asks_for_a_model_by_its_content(serving: Serving) -> None:
 
 
 def test_completions_get_no_system_prompt(serving: Serving) -> None:
-    serving.ask("POST", "/v1/completions", {"model": "intent", "prompt": "x", "messages": [USER]})
-    assert serving.model.received[0].fields["messages"] == [USER]
+    serving.ask("POST", "/v1/completions", {"model": "intent", "prompt": "x"})
+    assert serving.model.received[0].fields == {"model": OLD, "prompt": "x"}
 
 
 def test_the_system_prompt_can_be_left_to_callers(tmp_path: Path) -> None:

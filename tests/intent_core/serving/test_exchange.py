@@ -82,7 +82,7 @@ def test_a_client_that_leaves_while_sending_gets_nothing(serving: Serving) -> No
 def test_the_server_sees_a_client_leave(serving: Serving, path: str) -> None:
     serving.model.waits_for_client = True
     serving.model.raw = b"null"
-    answer = serving.ask("POST", path, {**BODY, "prompt": "x"})
+    answer = serving.ask("POST", path, BODY if path == CHAT else {"prompt": "x"})
     assert serving.model.client_left
     assert answer.status == (200 if path == CHAT else 0)
     assert in_flight(serving) == 0
@@ -184,7 +184,7 @@ def test_what_is_no_whole_chat_answer_is_not_judged(serving: Serving) -> None:
 def test_a_fault_of_the_server_is_the_servers_and_counted_out(serving: Serving, path: str) -> None:
     serving.model.fault = RuntimeError("the engine died")
     with pytest.raises(RuntimeError, match="the engine died"):
-        serving.ask("POST", path, {**BODY, "prompt": "x"})
+        serving.ask("POST", path, BODY if path == CHAT else {"prompt": "x"})
     assert serving.ask(*STATUS, key=OPERATOR_KEY).fields["in_flight"] == {}
     assert in_flight(serving) == 0
     labels = {"alias": "intent", "version": "7", "caller": "app", "status": "500"}

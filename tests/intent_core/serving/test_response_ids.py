@@ -43,7 +43,8 @@ def test_other_ids_name_no_model(text: str) -> None:
 def test_every_answer_has_an_id_of_its_own_that_names_the_model(serving: Serving) -> None:
     told = []
     for path, prefix in ((CHAT, "chatcmpl-"), ("/v1/completions", "cmpl-"), (PREDICT, "chatcmpl-")):
-        answer = serving.ask("POST", path, {"model": "intent", "prompt": "x"})
+        body = {"messages": []} if path == CHAT else {"prompt": "x"}
+        answer = serving.ask("POST", path, {"model": "intent", **body})
         [sent] = sent_ids(serving)
         assert answer.headers["x-intent-id"] == prefix + sent
         assert parse_response_id(answer.headers["x-intent-id"]) == (OLD, "7")

@@ -127,7 +127,9 @@ def test_callers_notice_nothing(
         if streamed and path == CHAT:
             one.model.stream = [f"data: {event}\n\n".encode() for event in events]
         # The caller does not wait for the candidate; otherwise this would hang.
-        return await asyncio.wait_for(one.send("POST", path, {**BODY, "prompt": "x"}), 5)
+        return await asyncio.wait_for(
+            one.send("POST", path, BODY if path == CHAT else {"prompt": "x"}), 5
+        )
 
     answers = [asyncio.run(ask(one)) for one in (serving, plain)]
     for answer in answers:

@@ -189,7 +189,7 @@ def test_a_candidate_that_breaks_is_returned_from(serving: Serving, path: str) -
     serving.model.before[NEW] = fail
     for _ in range(4):
         with pytest.raises(RuntimeError):
-            serving.ask("POST", path, {"model": "intent", "messages": [USER], "prompt": "x"})
+            chat(serving) if path == CHAT else serving.ask("POST", path, {"prompt": "x"})
     assert chat(serving).headers["x-intent-model"] == OLD
     assert serving.outcomes("canary", "failed") == 4
 
@@ -198,7 +198,7 @@ def test_no_caller_can_end_a_trial(serving: Serving) -> None:
     """Invalid bodies, refused requests and disconnects do not count against the candidate."""
     serving.promote(OLD, trial=trial(min_requests=1, max_parse_failure_rate=0))
     serving.ask("POST", CHAT, b'{"model": "intent", "messages": [], "x": NaN}')
-    serving.ask("POST", CHAT, b'{"model": "intent", "messages": [], "user": "\\ud800"}')
+    serving.ask("POST", CHAT, b'{"model": "intent", "messages": [], "stop": "\\ud800"}')
     serving.ask("POST", PREDICT, {"prompt": 7})
     serving.model.statuses = {NEW: 400}
     chat(serving)

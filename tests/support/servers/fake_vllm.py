@@ -35,7 +35,15 @@ class Received:
 
     @property
     def fields(self) -> Any:
-        return json.loads(self.body)
+        """The body without its `cache_salt`."""
+        fields = json.loads(self.body)
+        if isinstance(fields, dict):
+            fields.pop("cache_salt", None)
+        return fields
+
+    @property
+    def cache_salt(self) -> str:
+        return str(json.loads(self.body)["cache_salt"])
 
     @property
     def model(self) -> str:

@@ -92,7 +92,7 @@ def _read_gold(path: Path, config: DataConfig) -> _TestSet:
     num_unreadable = 0
     numbered = _Numbered()
     for source, row in _iter_some(path, config):
-        answer = row.fault or read_row(row.value, config, row.slips)
+        answer = row.fault or read_row(row.value, config, row.slips, row.repeats)
         if isinstance(answer, RowAnswer):
             gold.examples.append(_make_example(numbered.identify(answer.utterance), answer))
             gold.tally.count(1, (), _report(source, row, answer))

@@ -47,6 +47,15 @@ _VERSION = ("version", str | int | None, None)
 _ORIGIN_KEYS = {"version": "Version", "mark_result": "MarkResultId"}
 
 
+class _Counts:
+    """Counts of what was read in a block, and the texts that occur as often in it."""
+
+    num_stages = num_missing = 0
+    row_needle = answer_needle = b""
+    is_mixed = False
+    """Whether the layout changed within the block."""
+
+
 class UsualRows:
     """Reads rows with a known layout, and learns the layout from other rows."""
 
@@ -54,6 +63,7 @@ class UsualRows:
         self.read: ReadRow = _read_nothing
         """Function of (line, its number, its offset) that returns the same record as `read_answer`,
         or None. Replaced when a layout is learned."""
+        self._counts = _Counts()
         self._source = source
         self._config = config
         self._job = ""
@@ -81,7 +91,53 @@ class UsualRows:
                 continue
             around = bytes(given.answer).split(answer.output.encode())
             if len(around) == 2 and all(around) and self._holds_answer(around, result):
-                self.read = _make_reader(decode, tuple(labels), around, self._source, person)
+                self._use(line, decode, tuple(labels), around, person, result)
+
+    def begin_block(self) -> None:
+        """Start counting the rows that are read."""
+        self._counts.num_missing = 0
+        self._counts.is_mixed = False
+
+    def may_repeat_keys(self, block: bytes, others: Iterable[bytes], num_read: int) -> bool:
+        """Return whether a row read since `begin_block` may have a key twice.
+
+        That is a key of the utterance or of an answer, or one around them.
+
+        Args:
+            block: the lines.
+            others: those of them that were not read here.
+            num_read: how many were.
+        """
+        counts, rest = self._counts, b"".join(others)
+        if not num_read or counts.is_mixed:
+            return num_read > 0
+        num_answers = num_read * counts.num_stages - counts.num_missing
+        return (
+            block.count(counts.row_needle) - rest.count(counts.row_needle) != num_read
+            or block.count(counts.answer_needle) - rest.count(counts.answer_needle) != num_answers
+        )
+
+    def _use(
+        self,
+        line: bytes,
+        decode: Callable[[bytes], Any],
+        stages: tuple[Stage, ...],
+        around: list[bytes],
+        person: str,
+        result: type[msgspec.Struct],
+    ) -> None:
+        """Use a layout, if the keys of a row and of its answers can be counted in its text."""
+        row = decode(line)
+        num_answers = sum(getattr(row, f"label_{stage}") is not None for stage in stages)
+        answer_key = _name_keys(result)["answer"]
+        row_needle = _find_needle(line, self._config.utterance_field, b"", 1)
+        answer_needle = _find_needle(line, answer_key, around[0], num_answers)
+        if not row_needle or not answer_needle:
+            return
+        counts = self._counts
+        counts.is_mixed, counts.num_stages = bool(counts.num_stages), len(stages)
+        counts.row_needle, counts.answer_needle = row_needle, answer_needle
+        self.read = _make_reader(decode, stages, around, self._source, person, counts)
 
     def _learn_keys(self, row: Iterable[str]) -> dict[Stage, str]:
         """Return the label keys of this row's job by stage, in the order of `data.stages`."""
@@ -157,8 +213,7 @@ class UsualRows:
         """Return whether the text between `around` is the answer, the whole answer."""
         before, after = around
         title = self._config.question_title
-        keys = dict(zip(result.__struct_fields__, result.__struct_encode_fields__, strict=True))
-        key = keys["answer"]
+        key = _name_keys(result)["answer"]
         try:
             value = orjson.loads(before + _PROBE.encode() + after)
             if key == "MarkResult" and value == _PROBE:
@@ -168,6 +223,17 @@ class UsualRows:
         except (ValueError, RowRefused):
             return False
         return [given.text for given in read.given] == [_PROBE] and not read.faults
+
+
+def _name_keys(result: type[msgspec.Struct]) -> dict[str, str]:
+    return dict(zip(result.__struct_fields__, result.__struct_encode_fields__, strict=True))
+
+
+def _find_needle(line: bytes, key: str, value: bytes, count: int) -> bytes:
+    """Return the text of a key, with the start of its value, if the line has it so many times."""
+    name = orjson.dumps(key)
+    needles = [name + b":" + value, name + b": " + value, name]
+    return next((needle for needle in needles if line.count(needle) == count), b"")
 
 
 def _find_person_key(label: object) -> str:
@@ -200,26 +266,30 @@ def _make_reader(
     around: Sequence[bytes],
     source: str,
     person: str,
+    counts: _Counts,
 ) -> ReadRow:
     """Return a reader for rows that `decode` accepts; `around` are the texts around the answer."""
     before, after = around
     start, end = len(before), -len(after)
     fields_of = operator.attrgetter("abandonFlag", "data", *(f"label_{stage}" for stage in stages))
 
+    label_of = operator.attrgetter("results", "abandonFlag", "fixedFlag")
+
     # A closure without helper calls, because it runs millions of times for a large export.
     def read(line: bytes, number: int, offset: int) -> Record | None:
-        believed = None
+        believed, num_missing = None, 0  # the label of the first stage
         try:
             abandoned, data, *labels = fields_of(decode(line))
-            for stage, label in zip(stages, labels, strict=False):
+            for label in labels:
                 if label is None:
+                    num_missing += 1
                     continue
-                (result,) = label.results
-                if believed is None:
-                    believed, answer, given = stage, result.answer, result
-                elif result.answer != answer:
+                (result,), is_abandoned, is_fixed = label_of(label)
+                if is_abandoned or is_fixed:
                     return None
-                if label.abandonFlag or label.fixedFlag:
+                if believed is None:
+                    believed, answer, given = label, result.answer, result
+                elif result.answer != answer:
                     return None
             if believed is None or abandoned or line[0] != _BRACE:
                 return None
@@ -242,15 +312,27 @@ def _make_reader(
             )
         ):
             return None
+        if num_missing:
+            counts.num_missing += num_missing
+        # What nearly all rows have needs no call.
+        version, mark_result = given.version, given.mark_result
+        if type(version) is str and len(version) == 13 and version.isascii() and version.isdigit():
+            version = int(version)
+        else:
+            version = read_version(version)
+        if not (type(mark_result) is str and mark_result.isascii() and mark_result.isalnum()) or (
+            len(mark_result) > 32
+        ):
+            mark_result = read_mark_result(mark_result)
         return Record(
             utterance,
             output,
             source,
             number,
             offset,
-            believed,
-            read_version(given.version),
-            mark_result=read_mark_result(given.mark_result),
+            stages[labels.index(believed)],
+            version,
+            mark_result=mark_result,
             annotator=annotator,
         )
 

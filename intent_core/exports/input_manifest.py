@@ -27,7 +27,7 @@ from intent_core.exports.files.sources import iter_rows
 from intent_core.exports.formats import detect_format
 from intent_core.exports.reader import fold_row
 from intent_core.exports.records import MOST_LISTED
-from intent_core.exports.row_answer import refuse_unusable
+from intent_core.exports.row_answer import note_repeats, refuse_unusable
 from intent_core.files import write_atomically
 from intent_core.language.conversation import flatten_turns
 from intent_core.language.invisible import strip_invisible
@@ -197,6 +197,7 @@ def _find_utterance(row: Row, config: DataConfig) -> object:
             f"a row must be text or an object, not {name_type(row.value)}: correct it",
         )
     fields = fold_row(row.value)
+    note_repeats(row.repeats, config, [])
     detected = detect_format(fields, config)
     utterance = detected.find_utterance(fields, config)
     if detected.is_prepared or not isinstance(utterance, str):

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from intent_core.exports.annotators import ITAG_KEYS, AnswerOrigin, find_annotator
-from intent_core.exports.files.json_rows import RowRefused, name_type, parse_json, refuse_row
+from intent_core.exports.files.json_rows import (
+    RowRefused,
+    name_type,
+    parse_json,
+    refuse_row,
+    shorten,
+)
+from intent_core.exports.files.repeated_keys import find_repeats
 from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.choices import Leniency
 
@@ -250,7 +257,7 @@ def _pick_names(value: object) -> list[str] | None:
 def _annotations(marked: object) -> list[Any]:
     if isinstance(marked, str):
         try:
-            marked = parse_json(marked)
+            marked = _parse_marked(marked)
         except (ValueError, RecursionError) as error:
             refuse_row(
                 "bad-label", f"'MarkResult' is not JSON ({error}): export the labelled data again"
@@ -260,6 +267,20 @@ def _annotations(marked: object) -> list[Any]:
     if not isinstance(marked, list):
         return []
     bound_items(marked, "annotations")
+    return marked
+
+
+def _parse_marked(text: str) -> object:
+    marked = parse_json(text)
+    repeats = find_repeats(text.encode("utf-8", "surrogatepass"), marked)
+    differing = [repeat for repeat in repeats if not repeat.is_equal]
+    if differing:
+        key, values, _ = differing[0]
+        refuse_row(
+            "repeated-key",
+            f"the key {shorten(key)} of 'MarkResult' occurs more than once, with "
+            f"{shorten(str(values[1]))} and {shorten(str(values[0]))}: keep the right one",
+        )
     return marked
 
 

@@ -27,10 +27,11 @@ from intent_core.exports.files.json_rows import (
     parse_line,
     refuse_cut,
 )
-from intent_core.exports.files.sources import RowBatch, read_parts
+from intent_core.exports.files.repeated_keys import Repeats
+from intent_core.exports.files.sources import RowBatch, parse_block, read_parts
 from intent_core.exports.formats import detect_format
 from intent_core.exports.records import ExportReading, Record, Rejection
-from intent_core.exports.row_answer import Note, RowAnswer, find_group, tolerate
+from intent_core.exports.row_answer import Note, RowAnswer, find_group, note_repeats, tolerate
 from intent_core.language.invisible import fold_keys
 from intent_core.recipe.choices import Leniency
 from intent_core.recipe.config import DataConfig
@@ -85,7 +86,10 @@ def read_export(path: Path, config: DataConfig) -> ExportReading:
 
 
 def read_answer(
-    row: object, config: DataConfig, slips: Sequence[tuple[Leniency, str]] = ()
+    row: object,
+    config: DataConfig,
+    slips: Sequence[tuple[Leniency, str]] = (),
+    repeats: Repeats = (),
 ) -> RowAnswer | RowFault:
     """Read one row; an unusable row gives a `RowFault`, not an exception.
 
@@ -93,6 +97,7 @@ def read_answer(
         row: the parsed JSON value.
         config: the `data` section of the recipe.
         slips: deviations from the format found while parsing the row: (kind, message).
+        repeats: keys that one of its objects has more than once.
     """
     if not isinstance(row, dict):
         return _NOT_OBJECTS[name_type(row)]
@@ -100,6 +105,7 @@ def read_answer(
         return _EMPTY
     notes: list[Note] = []
     try:
+        note_repeats(repeats, config, notes)
         row = fold_row(row)
         answer = detect_format(row, config).read(row, config, notes)
         group = find_group(row, config)
@@ -212,26 +218,40 @@ class BlockReader:
         return len(batch.rows)
 
     def _read_lines(self, block: Block, items: BlockItems) -> int:
+        others: list[bytes] = []
+        self._usual.begin_block()
+        num_objects, num_usual = self._read_each(block, items, others)
+        if self._usual.may_repeat_keys(block.content, others, num_usual):
+            items.records.clear()
+            items.rejections.clear()
+            return self._read_batch(RowBatch(list(parse_block(block))), items)
+        return num_objects
+
+    def _read_each(self, block: Block, items: BlockItems, others: list[bytes]) -> tuple[int, int]:
+        """Return how many objects there are, and how many of them were read the fast way."""
         num_objects = 0
         number, offset = block.line, block.offset
         cut_at = offset + len(block.content) if block.is_cut else -1
         read_usual, keep = self._usual.read, items.records.append
         for line in io.BytesIO(block.content):
-            if cut_at == offset + len(line):
+            end = offset + len(line)
+            if end == cut_at:
                 num_objects += 1
+                others.append(line)
                 self._judge(refuse_cut(line, number, offset), items)
             elif usual := read_usual(line, number, offset):
-                num_objects += 1
                 keep(usual)
             else:
+                others.append(line)
                 for row in parse_line(line, number, offset):
                     num_objects += 1
                     if answer := self._judge(row, items):
                         self._usual.learn(line, row.value, answer)
                         read_usual = self._usual.read
             number += 1
-            offset += len(line)
-        return num_objects
+            offset = end
+        num_usual = number - block.line - len(others)
+        return num_objects + num_usual, num_usual
 
     def _find_typed(self, row: object, answer: RowAnswer) -> str:
         if not any(note.kind == "invisible-characters" for note in answer.notes):
@@ -240,7 +260,7 @@ class BlockReader:
 
     def _judge(self, row: Row, items: BlockItems) -> RowAnswer | None:
         """Add one object to the items; return its answer, or None if it was rejected."""
-        answer = row.fault or read_answer(row.value, self.config, row.slips)
+        answer = row.fault or read_answer(row.value, self.config, row.slips, row.repeats)
         if isinstance(answer, RowFault):
             origin = find_origin(row.value, self.config)
             items.rejections.append(reject(self.source, row, answer, origin))

@@ -15,6 +15,7 @@ from intent_core.exports.files.json_rows import (
     refuse_row,
     shorten,
 )
+from intent_core.exports.files.repeated_keys import RepeatedKey
 from intent_core.exports.label_repair import canonicalise_label, read_label
 from intent_core.exports.label_results import GivenAnswer, StageAnswers
 from intent_core.language.calls import Argument, Call, fold_label, format_calls
@@ -32,6 +33,7 @@ ReportKind = Literal[
     "invisible-characters",
     "unread-field",
     "named-value",
+    "repeated-key",
 ]
 AnswerStage = Stage | Literal["given"]
 
@@ -42,6 +44,13 @@ _MOST_NAMED = 50
 _UNUSABLE_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
 # A byte that is not valid UTF-8 was decoded to one of these (`surrogateescape`).
 _BROKEN_BYTE = re.compile(r"[\udc80-\udcff]")
+# What the reader uses, besides the keys that the recipe names and those of labels.
+_READ_KEYS = {
+    *("data", "instruction", "input", "history", "output", "alternatives", "tags", "abandonFlag"),
+    *("fixedFlag", "results", "MarkResult", "MarkTitle", "markTitle", "annotations", "labels"),
+    *("result", "from_name", "value", "choices", "was_cancelled", "label", "text", "messages"),
+    *("conversations", "conversation", "role", "from", "content", "prompt", "predict"),
+}
 ALPACA_KEYS = ("input", "history", "system")
 # A number, a date or nothing: no text for a model.
 _NUMBER = re.compile(r"[\d\s.,:+\-/TZ]*")
@@ -342,6 +351,32 @@ def find_group(row: Mapping[str, object], config: DataConfig) -> str:
             ((_, group),) = pick_tags(fields, [config.group_by])
             return group.strip()
     return ""
+
+
+def note_repeats(repeats: Iterable[RepeatedKey], config: DataConfig, notes: list[Note]) -> None:
+    """Note keys that the row has twice.
+
+    Args:
+        repeats: the repeated keys.
+        config: the `data` section of the recipe.
+        notes: the notes of the row.
+
+    Raises:
+        RowRefused: the values of a key that is read differ.
+    """
+    named = {config.utterance_field, config.question_title, config.group_by, *config.tag_fields}
+    for repeat in repeats:
+        kept, lost = map(_show, repeat.values)
+        key = shorten(repeat.key)
+        is_read = repeat.key in _READ_KEYS | named or repeat.key.startswith("label-")
+        if is_read and not repeat.is_equal:
+            refuse_row(
+                "repeated-key",
+                f"the key {key} occurs more than once, with {lost} and {kept}: keep the right one",
+            )
+        values = kept if repeat.is_equal else f"{lost} and {kept}; used: {kept}"
+        message = f"the key {key} occurs more than once, with {values}"
+        notes.append(Note(kind="repeated-key", message=message))
 
 
 def pick_tags(fields: Mapping[str, object], names: Iterable[str]) -> Tags:

@@ -2,13 +2,13 @@
 
 import functools
 import json
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import orjson
 
 from intent_core.exports.files.blocks import BOM, MAX_LINE_BYTES
+from intent_core.exports.files.repeated_keys import Repeats, RepeatSeeker, find_repeats
 from intent_core.recipe.choices import Leniency
 
 MAX_RAW = 2000
@@ -18,11 +18,6 @@ _TAIL = 16
 _PIECE = 4096
 _LINE_ENDS = frozenset("\r\n")
 _BLANKS = " \t\r\n\ufeff"
-# Python raises on longer integers (limit 4300 digits). Such values are never used: read infinity.
-_MAX_DIGITS = 4000
-DECODER = json.JSONDecoder(
-    parse_int=lambda digits: int(digits) if len(digits) < _MAX_DIGITS else math.inf
-)
 
 TOO_DEEP = "the row is nested too deeply to be parsed: remove what is not the text or the label"
 EXPORT_AGAIN = "correct it, or export the labelled data again"
@@ -35,6 +30,7 @@ RejectionReason = Literal[
     "bad-encoding",
     "not-an-object",
     "wrong-cells",
+    "repeated-key",
     "no-utterance",
     "empty-utterance",
     "bad-characters",
@@ -77,6 +73,8 @@ class Row(NamedTuple):
     fault: RowFault | None = None
     slips: Slips = ()
     """Deviations from the format: (kind, message)."""
+    repeats: Repeats = ()
+    """Keys that one of its objects has more than once."""
 
 
 def parse_line(line: bytes, number: int, offset: int) -> Iterator[Row]:
@@ -102,10 +100,12 @@ def parse_line(line: bytes, number: int, offset: int) -> Iterator[Row]:
 def _parse_body(body: bytes, number: int, offset: int, is_last: bool) -> Iterator[Row]:
     raw = body[: MAX_RAW * 4].decode("utf-8", "replace")
     try:
-        yield Row(number, offset, raw, orjson.loads(body))
-        return
+        value = orjson.loads(body)
     except ValueError:
         pass
+    else:
+        yield Row(number, offset, raw, value, repeats=find_repeats(body, value))
+        return
     # An invalid byte becomes a surrogate, which is an error only in the fields that we read.
     text = body.decode("utf-8", "surrogateescape")
     yield from _parse_values(text, number, offset, is_last)
@@ -170,8 +170,8 @@ def name_type(value: object) -> str:
     return _TYPE_NAMES.get(type(value), _OTHER_TYPE)
 
 
-def decode_value(text: str, start: int) -> tuple[Any, int]:
-    """Parse the JSON value at a position; return it and where it ends.
+def decode_value(text: str, start: int) -> tuple[Any, int, Repeats]:
+    """Parse the JSON value at a position; return it, where it ends, and its repeated keys.
 
     Args:
         text: any text.
@@ -186,14 +186,15 @@ def decode_value(text: str, start: int) -> tuple[Any, int]:
     while True:
         piece = text[start : start + size]
         is_whole = start + size >= len(text)
+        seeker = RepeatSeeker()
         try:
-            value, end = DECODER.raw_decode(piece)
+            value, end = seeker.decoder.raw_decode(piece)
         except json.JSONDecodeError as error:
             if is_whole or not may_be_cut(error):
                 raise
         else:
             if is_whole or end < len(piece) or isinstance(value, dict):
-                return value, start + end
+                return value, start + end, tuple(seeker.repeats)
         size *= 8
 
 
@@ -246,14 +247,15 @@ def _parse_values(text: str, line: int, offset: int, is_last: bool) -> Iterator[
     slips: Slips = ()
     while start < len(text):
         try:
-            value, end = decode_value(text, start)
+            value, end, repeats = decode_value(text, start)
         except (ValueError, RecursionError) as error:
             following = ObjectSeeker(text[start]).find(text, start + 1)
             end = following if following >= 0 else len(text)
             fault = _json_fault(error, is_last and following < 0)
             yield Row(line, offset, text[start : min(end, start + MAX_RAW)], fault=fault)
         else:
-            yield Row(line, offset, text[start : min(end, start + MAX_RAW)], value, slips=slips)
+            raw = text[start : min(end, start + MAX_RAW)]
+            yield Row(line, offset, raw, value, slips=slips, repeats=repeats)
         slips = _NOT_FIRST
         following = _skip_blanks(text, end)
         offset += len(text[start:following].encode("utf-8", "surrogateescape"))

@@ -115,7 +115,7 @@ def _read_value(text: _Window, start: int, slips: Slips) -> tuple[Row, int]:
     line, offset = text.locate(start)
     while True:
         try:
-            value, end = decode_value(text.text, start)
+            value, end, repeats = decode_value(text.text, start)
         except json.JSONDecodeError as error:
             is_open = may_be_cut(error) and not text.at_end
             length = len(text.text) - start
@@ -131,7 +131,7 @@ def _read_value(text: _Window, start: int, slips: Slips) -> tuple[Row, int]:
                 text.fill()  # a number may continue
                 continue
             raw = text.text[start : min(end, start + MAX_RAW)]
-            return Row(line, offset, raw, value, slips=slips), end
+            return Row(line, offset, raw, value, slips=slips, repeats=repeats), end
         raw = text.text[start : start + MAX_RAW]
         before = text.num_dropped + start
         end = _find_next(text, start)

@@ -35,6 +35,7 @@ from intent_core.exports.files.json_rows import (
     shorten,
 )
 from intent_core.exports.files.json_stream import iter_values
+from intent_core.exports.files.repeated_keys import select_repeats
 from intent_core.exports.files.tables import TextLines, detect_table, read_table
 from intent_core.language.conversation import Speakers, begins_with_speaker, split_line
 from intent_core.recipe.config import DataConfig
@@ -108,7 +109,7 @@ def iter_rows(
         DataError: the file cannot be read, or is none of these.
     """
     for source, part in read_parts(path, config, with_text=with_text):
-        rows = _parse_block(part) if isinstance(part, Block) else part.rows
+        rows = parse_block(part) if isinstance(part, Block) else part.rows
         yield from ((source, row) for row in rows)
 
 
@@ -118,13 +119,18 @@ def _split_long(blocks: Iterable[Block]) -> Iterator[Block | RowBatch]:
         if len(block.content) < _LONG_BLOCK:
             yield block
             continue
-        rows = _parse_block(block)
+        rows = parse_block(block)
         while batch := list(itertools.islice(rows, _BATCH_ROWS)):
             yield RowBatch(batch)
         yield RowBatch([], len(block.content), block.num_lines)
 
 
-def _parse_block(block: Block) -> Iterator[Row]:
+def parse_block(block: Block) -> Iterator[Row]:
+    """Parse the rows of a block.
+
+    Args:
+        block: whole lines.
+    """
     number, offset = block.line, block.offset
     cut_at = offset + len(block.content) if block.is_cut else -1
     for line in io.BytesIO(block.content):
@@ -205,7 +211,8 @@ def _unwrap(rows: Iterable[Row]) -> Iterator[Row]:
             yield row
         for value in wrapped or ():
             raw = json.dumps(value, ensure_ascii=False)[:MAX_RAW]
-            yield row._replace(value=value, raw=raw)
+            repeats = select_repeats(row.repeats, value)
+            yield row._replace(value=value, raw=raw, repeats=repeats)
 
 
 def _find_wrapped(value: object) -> list[object] | None:

@@ -200,3 +200,13 @@ def test_whose_abandon_flag_counts_is_a_setting() -> None:
     flagged = row(label_1=survey("a()"), label_1_system={**survey("a()"), "abandonFlag": 1})
     assert refuse(flagged).reason == "abandoned"
     assert output(read(flagged, abandoned="row")) == "a()"
+
+
+@pytest.mark.parametrize(
+    "label", ["play(a\0b)", 'play("a\\u0000b")', 'play(x="a\\u0000b")', "p\0()"]
+)
+def test_a_nul_in_a_label_is_rejected_as_in_an_utterance(label: str) -> None:
+    fault = read(row(label_1=survey(label)))
+    assert isinstance(fault, RowFault)
+    assert fault.reason == "bad-characters"
+    assert "NUL" in fault.message

@@ -206,7 +206,6 @@ def test_whose_abandon_flag_counts_is_a_setting() -> None:
     "label", ["play(a\0b)", 'play("a\\u0000b")', 'play(x="a\\u0000b")', "p\0()"]
 )
 def test_a_nul_in_a_label_is_rejected_as_in_an_utterance(label: str) -> None:
-    fault = read(row(label_1=survey(label)))
-    assert isinstance(fault, RowFault)
+    fault = refuse(row(label_1=survey(label)))
     assert fault.reason == "bad-characters"
     assert "NUL" in fault.message

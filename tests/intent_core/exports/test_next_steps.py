@@ -107,8 +107,9 @@ def test_an_empty_answer_names_its_stage() -> None:
 
 
 def test_every_reason_is_tried() -> None:
-    # These are of files, lists and base models.
+    # These are of files, lists and base models; or of JSON text (test_repeated_keys.py).
     others = {"not-json", "truncated", "too-long", "wrong-cells", "forgotten", "too-many-tokens"}
+    others.add("repeated-key")
     tried = {reason for reason, _, _ in REFUSED} | others | set(get_args(Leniency))
     assert tried == set(get_args(RejectionReason))
 

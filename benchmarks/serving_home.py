@@ -45,7 +45,13 @@ def temporary_home() -> Iterator[Settings]:
         for name in [n for n in os.environ if n.startswith("INTENT_")]:
             if name != "INTENT_VLLM_PYTHON":
                 del os.environ[name]
-        os.environ.update(INTENT_HOME=home, INTENT_GATEWAY_PORT=str(choose_free_port(LOOPBACK)))
+        os.environ.update(
+            INTENT_HOME=home,
+            INTENT_GATEWAY_PORT=str(choose_free_port(LOOPBACK)),
+            # One key sends all requests.
+            INTENT_ANSWERS_PER_KEY="0",
+            INTENT_TOKENS_PER_KEY="0",
+        )
         get_settings.cache_clear()
         settings = get_settings()
         try:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from intent_core.serving.access.aliases import AliasFile, NamedModel, Target, is_content_name
 from intent_core.serving.access.api_keys import OPERATOR, KeyFile
+from intent_core.serving.access.in_progress import InProgress
 from intent_core.serving.access.rate_limit import RequestRate
 from intent_core.serving.metrics import Metrics
 from intent_core.serving.protocol.asgi import (
@@ -80,6 +81,9 @@ class ServingApp:
         self._aliases = AliasFile(settings.aliases_file)
         self._keys = KeyFile(settings.keys_file, settings.operator_key)
         self._rate = RequestRate(settings.requests_per_minute, clock)
+        self._in_progress = InProgress(
+            settings.answers_per_key, settings.tokens_per_key, settings.max_new_tokens
+        )
         self._authorization = (b"authorization", b"Bearer " + settings.operator_key.encode())
         self._trials = Trials(metrics)
         self._copies = Copies(app, self._authorization, metrics, clock)
@@ -180,6 +184,17 @@ class ServingApp:
         target = self._resolve(exchange, name)
         is_operator = exchange.caller == OPERATOR
         question = read_question(route, fields, target, is_operator=is_operator)
+        if is_operator:
+            await self._forward(exchange, question, target, scope, receive)
+            return
+        cost = question.estimate_cost(len(body), self._settings.max_new_tokens)
+        with self._in_progress.admit(exchange.caller, cost):
+            await self._forward_to_chosen(exchange, question, target, scope, receive)
+
+    async def _forward_to_chosen(
+        self, exchange: Exchange, question: Question, target: Target, scope: Scope, receive: Receive
+    ) -> None:
+        """Forward a request to the model of the alias or, in a trial, to the candidate."""
         assignment = self._trials.assign(exchange.alias, target, exchange.caller, question.user)
         if assignment is None:
             await self._forward(exchange, question, target, scope, receive)

@@ -22,6 +22,11 @@ class ServingSettings:
     """Folder with a folder per model, whose vocabulary callers can read; None: they cannot."""
     requests_per_minute: int = 0
     """Rate limit of each API key in each process; 0 means no limit."""
+    answers_per_key: int = 16
+    """Maximum number of answers in progress for each API key; 0 means no limit."""
+    tokens_per_key: int = 0
+    """Maximum number of tokens, of prompts and answers in progress, for each API key; 0 means no
+    limit."""
     max_body_bytes: int = 262_144
     add_system_prompt: bool = True
     """Add the model's system prompt to chats without one."""
@@ -45,6 +50,8 @@ def read_settings(environment: Mapping[str, str]) -> ServingSettings:
         operator_key=_require(environment, "VLLM_API_KEY"),
         models_folder=Path(models) if models else None,
         requests_per_minute=_number(environment, "INTENT_REQUESTS_PER_MINUTE", 0),
+        answers_per_key=_number(environment, "INTENT_ANSWERS_PER_KEY", 16),
+        tokens_per_key=_number(environment, "INTENT_TOKENS_PER_KEY", 0),
         max_body_bytes=_number(environment, "INTENT_MAX_BODY_BYTES", 262_144),
         add_system_prompt=_switch(environment, "INTENT_ADD_SYSTEM_PROMPT"),
         max_new_tokens=_number(environment, "INTENT_MAX_NEW_TOKENS", 0),

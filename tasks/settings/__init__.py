@@ -78,6 +78,12 @@ class Settings(MaintenanceSettings, KeySettings):
     serves_here: bool = True
     """Whether this machine serves promoted models. Set it to false on a separate GPU worker, which
     then stops a server when its evaluation ends."""
+    answers_per_key: Annotated[int, Field(ge=0)] | None = None
+    """Maximum number of answers that each caller's API key has in progress on a model server; 0: no
+    limit. Not set: half of `serve.max_num_seqs`, so that no key fills the server alone."""
+    tokens_per_key: Annotated[int, Field(ge=0)] | None = None
+    """Maximum number of tokens, of prompts and answers in progress, of each caller's API key; 0: no
+    limit. Not set: `serve.max_model_len` for each of those answers."""
     keep_models: Annotated[int, Field(ge=0)] = 5
     """Number of models to keep on disk in addition to the current and previous one."""
     fleet: str = ""

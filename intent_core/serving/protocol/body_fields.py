@@ -124,6 +124,8 @@ def _require_modest(fields: dict[str, Any]) -> None:
         value = fields.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int):
             raise Refusal(Cause.BODY, f"{name!r} must be an integer")
+        if value < 0:
+            raise Refusal(Cause.BODY, f"{name!r} must not be negative")
     if fields.get("n", 1) * count_prompts(fields) > _MOST_ANSWERS:
         message = f"more than {_MOST_ANSWERS} answers requested: lower 'n' or send fewer prompts"
         raise Refusal(Cause.BODY, message)

@@ -1,18 +1,26 @@
 """Parses the bodies of requests and writes the bodies for vLLM."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from intent_core.serving.access.aliases import NamedModel
+from intent_core.serving.access.in_progress import Cost
 from intent_core.serving.protocol.body_fields import (
     CONSTRAINT,
+    count_prompts,
     read_pattern,
     select_fields,
 )
 from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.legacy_api import LegacyRequest, parse_legacy_request
 from intent_core.serving.protocol.routes import Route
+
+_BYTES_PER_TOKEN = 3
+"""Of a usual Chinese or English text, rounded down."""
+_COMPLETION_TOKENS = 16
+"""vLLM's default for /v1/completions."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -100,6 +108,27 @@ class Question:
     @property
     def expects_calls(self) -> bool:
         return self.route in (Route.CHAT, Route.PREDICT)
+
+    def estimate_cost(self, body_bytes: int, longest: int) -> Cost:
+        """Return what the request can cost; `longest` is the model's length, 0 if not known."""
+        prompts = count_prompts(self.fields)
+        answers = max(1, self.fields.get("n", 1)) * prompts
+        prompt_tokens = body_bytes // _BYTES_PER_TOKEN
+        length = self._read_length()
+        if longest:
+            prompt_tokens = min(prompt_tokens, prompts * longest)
+            length = min(length or longest - prompt_tokens // prompts, longest)
+        return Cost(answers, prompt_tokens + answers * length)
+
+    def _read_length(self) -> int:
+        """Return the requested number of tokens of each answer; 0 for the longest."""
+        if self.legacy:
+            length = self.legacy.sampling.get("max_tokens", 0)
+            return max(0, int(length)) if math.isfinite(length) else 0
+        if self.route is Route.COMPLETIONS:
+            return int(self.fields.get("max_tokens", _COMPLETION_TOKENS))
+        lengths = (self.fields.get(name) for name in ("max_completion_tokens", "max_tokens"))
+        return next((length for length in lengths if length is not None), 0)
 
     def to_body(
         self,

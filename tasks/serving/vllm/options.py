@@ -8,7 +8,7 @@ import yaml
 from pydantic import JsonValue
 
 from intent_core.recipe.config import ServeConfig
-from tasks.settings import LOOPBACK
+from tasks.settings import LOOPBACK, Settings
 from tasks.settings.environment import QUIET
 
 _MIDDLEWARE = "intent_core.serving.middleware.ServingMiddleware"
@@ -30,6 +30,8 @@ def server_config(config: ServeConfig, folder: Path, name: str, gpu: bool) -> di
         "generation-config": "vllm",
         "middleware": [_MIDDLEWARE],
         "disable-fastapi-docs": True,
+        # The middleware's access log names the caller and the model.
+        "disable-uvicorn-access-log": True,
         "max-model-len": config.max_model_len,
         "max-num-seqs": config.max_num_seqs,
     }
@@ -80,6 +82,18 @@ def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:
             "VLLM_LORA_RESOLVER_CACHE_DIR": str(adapters),
         }
     return environment
+
+
+def limits_per_key(settings: Settings, config: ServeConfig) -> dict[str, str]:
+    """Return the middleware's limits on what each API key has in progress."""
+    answers = max(1, config.max_num_seqs * config.data_parallel_size // 2)
+    # A single answer can need its prompt's length, too.
+    tokens = max(2, answers) * config.max_model_len
+    chosen = settings.answers_per_key, settings.tokens_per_key
+    return {
+        "INTENT_ANSWERS_PER_KEY": str(answers if chosen[0] is None else chosen[0]),
+        "INTENT_TOKENS_PER_KEY": str(tokens if chosen[1] is None else chosen[1]),
+    }
 
 
 def write_server_config(path: Path, options: dict[str, JsonValue]) -> None:

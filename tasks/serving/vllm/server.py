@@ -21,6 +21,7 @@ from tasks.models.adapters import fetch_base, is_placed, place_adapter
 from tasks.models.local_cache import fetch_model
 from tasks.serving.vllm.options import (
     has_gpu,
+    limits_per_key,
     link_intent_core,
     server_config,
     server_environment,
@@ -162,6 +163,7 @@ def _start(
     started_with = server_config(config, weights, served_as, has_gpu())
     write_server_config(options, {**started_with, **tracing})
     environment |= server_environment(config, settings.layout.adapters)
+    environment |= limits_per_key(settings, config)
     if settings.log_format == "json":
         environment |= write_server_logging(settings.layout.processes / "vllm-logging.json")
     aliases = settings.layout.alias_file(name)

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from intent_core.recipe.config import ServeConfig
-from tasks.serving.vllm.options import has_gpu, server_environment
+from tasks.serving.vllm.options import (
+    has_gpu,
+    limits_per_key,
+    server_config,
+    server_environment,
+)
+from tasks.settings import Settings
 
 # Compiles as vLLM's sampler does for logprobs, regardless of its options.
 COMPILE = "import torch; print(torch.compile(lambda x: (x > 1).sum(-1))(torch.ones(2, 3)).tolist())"
@@ -31,3 +37,21 @@ def test_without_a_gpu_no_compiler_is_needed(tmp_path: Path) -> None:
     assert "InvalidCxxCompiler" in run(tmp_path).stderr
     ours = run(tmp_path, **server_environment(ServeConfig(), tmp_path))
     assert ours.stdout == "[0, 0]\n", ours.stderr
+
+
+def test_no_key_fills_a_server_alone(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    serve = ServeConfig(max_num_seqs=32, max_model_len=512)
+    assert limits_per_key(settings, serve) == {
+        "INTENT_ANSWERS_PER_KEY": "16",
+        "INTENT_TOKENS_PER_KEY": "8192",
+    }
+    small = ServeConfig(max_num_seqs=1, max_model_len=512)
+    assert limits_per_key(settings, small)["INTENT_TOKENS_PER_KEY"] == "1024"
+    chosen = Settings(home=tmp_path, answers_per_key=0, tokens_per_key=5)
+    assert set(limits_per_key(chosen, serve).values()) == {"0", "5"}
+
+
+def test_the_access_log_is_the_middlewares_only(tmp_path: Path) -> None:
+    options = server_config(ServeConfig(), tmp_path, "intent", gpu=False)
+    assert options["disable-uvicorn-access-log"] is True

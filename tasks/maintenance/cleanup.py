@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.training.protocol import CHECKPOINTS_FOLDER
 from tasks.maintenance.protected import Protected, find_served
-from tasks.models.local_cache import find_forgettable, remove_folder
+from tasks.models.local_cache import find_forgettable, forget_model
 from tasks.orchestration.run_liveness import has_live_run
 from tasks.serving.state import read_state
 from tasks.settings import Settings
@@ -64,7 +64,7 @@ def plan_local(settings: Settings) -> Iterator[Removal]:
     served = read_state(settings).model_names()
     for path in find_forgettable(settings, served)[1]:
         size = _removal("", path).size
-        yield Removal(f"{path} (also in the store)", size, partial(remove_folder, path))
+        yield Removal(f"{path} (also in the store)", size, partial(forget_model, path))
     folder = settings.layout.processes
     if not has_live_run(settings):
         layout = settings.layout

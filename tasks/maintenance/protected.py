@@ -22,7 +22,8 @@ from tasks.orchestration.run_liveness import FLOWS, has_live_run
 from tasks.serving.releases import find_content_names
 from tasks.serving.targets import protected_models
 from tasks.settings import Settings
-from tasks.storage.layout import UNRECORDED
+from tasks.storage.layout import SERVING, UNRECORDED
+from tasks.storage.objects import require_readable
 from tasks.storage.step_results import get_store
 from tasks.tracking.registry import ARTIFACT_TAG
 from tasks.tracking.runs import make_client, mlflow_errors
@@ -79,6 +80,8 @@ def find_served(settings: Settings) -> set[str]:
     These are the served model, the previous one, those on trial, and those not yet recorded in
     MLflow. Raises `StorageError` for a document that cannot be read.
     """
+    for area in (SERVING, UNRECORDED):
+        require_readable(get_store(settings), area.prefix)
     names, store = protected_models(settings), get_store(settings)
     for waiting in store.scan(UNRECORDED.prefix):
         names |= find_content_names(store.read(waiting.key), waiting.key)

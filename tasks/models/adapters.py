@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 from intent_core.errors import ServingError
@@ -10,6 +9,7 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.models.base_model import unpack_base_model
 from tasks.models.base_models import fetch_base_model
 from tasks.settings import Settings
+from tasks.storage.transfers import place_folder, remove_folder
 
 _ADAPTER, _CONFIG = "adapter", "adapter_config.json"
 
@@ -47,13 +47,8 @@ def place_adapter(settings: Settings, artifact: ModelArtifact, model: Path, base
     config = folder / _CONFIG
     if config.exists() and json.loads(config.read_bytes()) == wanted:
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".placing-", dir=folder.parent))
-    try:
+    if folder.exists():
+        remove_folder(folder)
+    with place_folder(folder, _CONFIG) as partial:
         shutil.copytree(source, partial, dirs_exist_ok=True)
         (partial / _CONFIG).write_text(json.dumps(wanted), encoding="utf-8")
-        partial.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

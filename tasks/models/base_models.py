@@ -5,19 +5,19 @@ commit on a hub. Downloads are cached below the home under that identity.
 """
 
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
-from intent_core.errors import ConfigError, ServiceError
+from intent_core.errors import ConfigError, ServiceError, StorageError
 from intent_core.models.base_model import BaseModelSource, find_base_model, locate_base_model
 from intent_core.recipe.config import fingerprint
 from tasks.settings import Settings
 from tasks.storage.objects import ObjectStore, StoredObject
 from tasks.storage.open import is_in_bucket, open_store
+from tasks.storage.transfers import place_folder
 
 # Weights in other formats, such as pickle, can run code when they are loaded.
 _PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.md")
+_CONFIG = "config.json"
 _HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})")
 _HUB_UNPINNED = re.compile(r"[\w.-]+/[\w.-]+(@.*)?")
 
@@ -33,7 +33,7 @@ def require_base_model(name: str) -> None:
 def identify_base_model(name: str) -> str:
     """Return a digest of the base model's content without downloading it."""
     if is_in_bucket(name):
-        return fingerprint([(stored.key, stored.etag, stored.size) for stored in _list(name)[1]])
+        return _digest(_list(name)[1])
     if _is_hub(name):
         return name.rpartition("@")[2][:16]
     return locate_base_model(name).digest
@@ -50,19 +50,12 @@ def fetch_base_model(settings: Settings, name: str) -> BaseModelSource:
     folder = settings.layout.base_models
     target = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[-60:]}-{digest}"
     if not target.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
-        try:
+        with place_folder(target, _CONFIG) as partial:
             if is_in_bucket(name):
-                _download_stored(name, partial)
+                _download_stored(name, digest, partial)
             else:
                 _download_hub(settings, name, partial)
             find_base_model(str(partial))
-            partial.chmod(0o755)
-            if not target.is_dir():
-                partial.rename(target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return BaseModelSource(name, target, digest)
 
 
@@ -80,7 +73,7 @@ def _is_hub(name: str) -> bool:
 def _list(name: str) -> tuple[ObjectStore, list[StoredObject]]:
     store = open_store(name.rstrip("/"))
     objects = list(store.list())
-    if not any(stored.key == "config.json" for stored in objects):
+    if not any(stored.key == _CONFIG for stored in objects):
         raise ConfigError(
             f"base model {name!r} does not contain config.json. Set train.base_model to a folder "
             "with a model in transformers format"
@@ -88,11 +81,19 @@ def _list(name: str) -> tuple[ObjectStore, list[StoredObject]]:
     return store, objects
 
 
-def _download_stored(name: str, folder: Path) -> None:
+def _digest(objects: list[StoredObject]) -> str:
+    return fingerprint([(stored.key, stored.etag, stored.size) for stored in objects])
+
+
+def _download_stored(name: str, digest: str, folder: Path) -> None:
+    """Download the files; raise `StorageError` if they are not those that `digest` identifies."""
     store, objects = _list(name)
-    for stored in objects:
-        if any(Path(stored.key).match(pattern) for pattern in _PATTERNS):
-            store.download(stored.key, folder / stored.key)
+    wanted = [o for o in objects if any(Path(o.key).match(pattern) for pattern in _PATTERNS)]
+    etags = [store.download(stored.key, folder / stored.key).etag for stored in wanted]
+    if _digest(objects) != digest or etags != [stored.etag for stored in wanted]:
+        raise StorageError(
+            f"base model {name!r} changed during its download. Run again once it is complete"
+        )
 
 
 def _download_hub(settings: Settings, name: str, folder: Path) -> None:

@@ -5,8 +5,8 @@ Every model is also in the store, so a removed model is downloaded again on its 
 
 import logging
 import os
-import shutil
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from intent_core.errors import ServingError
@@ -15,6 +15,7 @@ from intent_core.serving.access.aliases import AliasFile
 from tasks.settings import Settings
 from tasks.storage.objects import download_folder
 from tasks.storage.step_results import get_store
+from tasks.storage.transfers import remove_folder
 from tasks.system.processes import is_in_use, list_processes
 
 logger = logging.getLogger(__name__)
@@ -24,16 +25,20 @@ def fetch_model(settings: Settings, artifact: ModelArtifact) -> Path:
     """Return the model's local folder; download the model and verify its digest if needed."""
     folder = settings.layout.models / artifact.name
     if not (folder / MANIFEST_FILE).exists():
-        download_folder(get_store(settings), artifact.uri, folder)
-        digest = digest_folder(folder)
-        if digest != artifact.digest:
-            shutil.rmtree(folder)
-            raise ServingError(
-                f"{artifact.uri}: digest mismatch, expected {artifact.digest[:12]}, got "
-                f"{digest[:12]}. The model in the store was changed; train again"
-            )
+        download_folder(
+            get_store(settings), artifact.uri, folder, check=partial(_require_digest, artifact)
+        )
     os.utime(folder)  # time of last use: the least recently used models are removed first
     return folder
+
+
+def _require_digest(artifact: ModelArtifact, folder: Path) -> None:
+    digest = digest_folder(folder)
+    if digest != artifact.digest:
+        raise ServingError(
+            f"{artifact.uri}: digest mismatch, expected {artifact.digest[:12]}, got "
+            f"{digest[:12]}. The model in the store was changed; train again"
+        )
 
 
 def forget_models(settings: Settings, needed: Collection[str]) -> list[str]:
@@ -43,7 +48,7 @@ def forget_models(settings: Settings, needed: Collection[str]) -> list[str]:
     """
     names, folders = find_forgettable(settings, needed)
     for path in folders:
-        remove_folder(path)
+        forget_model(path)
     return names
 
 
@@ -72,9 +77,7 @@ def _find_used(settings: Settings, names: list[str]) -> set[str]:
     return used
 
 
-def remove_folder(path: Path) -> None:
-    """Rename the folder, then delete it, so that a partly deleted folder never looks complete."""
-    removed = path.with_name(f".forgotten-{path.name}-{os.getpid()}")
-    path.rename(removed)
-    shutil.rmtree(removed, ignore_errors=True)
+def forget_model(path: Path) -> None:
+    """Remove the local copy of a model or adapter."""
+    remove_folder(path)
     logger.info("removed local copy %s; the model is still in the store", path)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,17 +13,22 @@ from intent_core.files import write_atomically
 from tasks.settings import Settings
 from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import (
+    UNREADABLE,
     MissingObjectError,
     ScannedObject,
+    SkippedName,
     StoredObject,
     UnfinishedUpload,
     check_key,
     describe_missing,
+    find_fault,
     is_partial,
+    log_skipped,
 )
 from tasks.storage.transfers import copy, file_errors, transfer
 
 MOST_COMPARED = 1000
+_LEADS_OUT = "leads out of the store through a symlink"
 
 
 def open_store(uri: str, settings: Settings) -> "DirectoryStore":
@@ -46,19 +52,25 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.realpath(root))
+        self._logged = set[SkippedName]()
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Iterate over the objects whose key starts with the prefix, in key order."""
-        for key in self._keys(prefix):
+        for key, _, changed in self.scan(prefix):
             stored = self.stat(key)
             if stored is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    changed = os.stat(self.root / key).st_mtime
-                    yield stored.model_copy(update={"changed": changed})
+                yield stored.model_copy(update={"changed": changed})
 
     def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
         whole = (file for file in self._files(prefix) if not is_partial(Path(file[0]).name))
         return tuple(sorted(ScannedObject(key, s.st_size, s.st_mtime) for key, s in whole))
+
+    def list_skipped(self, prefix: str) -> tuple[SkippedName, ...]:
+        return tuple(
+            SkippedName(key, status)
+            for key, status in self._walk(prefix)
+            if isinstance(status, str)
+        )
 
     def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]:
         return tuple(
@@ -128,44 +140,80 @@ class DirectoryStore:
         check_key(key)
         path = self.root / key
         with file_errors("resolve", self._uri(key)):
-            resolved = Path(os.path.realpath(path))
-        if not resolved.is_relative_to(self.root):
+            is_inside = self._is_inside(path)
+        if not is_inside:
             raise StorageError(f"key {key!r} leads out of {self.root.as_uri()} through a symlink")
         return path
 
     def _require(self, key: str, path: Path) -> None:
         if os.path.isfile(path):
             return
-        listing = self._keys("")[:MOST_COMPARED]
+        listing = [found.key for found in self.scan("")[:MOST_COMPARED]]
         raise MissingObjectError(describe_missing(self._uri(key), key, [listing]))
 
-    def _files(self, prefix: str) -> tuple[tuple[str, os.stat_result], ...]:
-        """List (key, status) of the files with that prefix, including partial files."""
-        files: dict[str, os.stat_result] = {}
-        with file_errors("list", self._uri(prefix)):
-            for folder, _, names in os.walk(self.root / prefix.rpartition("/")[0]):
-                for path in (Path(folder, name) for name in names):
-                    key = path.relative_to(self.root).as_posix()
-                    if key.startswith(prefix):
-                        # A partial file may have been renamed, or an object deleted, meanwhile.
-                        with contextlib.suppress(FileNotFoundError):
-                            files[key] = path.stat()
-        return tuple(files.items())
+    def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield (key, status) of the files with that prefix, including partial files."""
+        for key, status in self._walk(prefix):
+            if isinstance(status, str):
+                log_skipped(self.root.as_uri(), SkippedName(key, status), self._logged)
+            else:
+                yield key, status
 
-    def _keys(self, prefix: str) -> tuple[str, ...]:
+    def _walk(self, prefix: str) -> Iterator[tuple[str, os.stat_result | str]]:
+        """Yield each name with that prefix and its status, or the reason to skip it."""
         if prefix:
             check_key(prefix.removesuffix("/"))
         start = self.root / prefix.rpartition("/")[0]
+        unreadable: list[OSError] = []
         with file_errors("list", self._uri(prefix)):
-            names = [
-                Path(folder, name).relative_to(self.root).as_posix()
-                for folder, _, files in os.walk(start, onerror=_raise_unless_absent)
-                for name in files
-                if not is_partial(name)
-            ]
-        return tuple(sorted(key for key in names if key.startswith(prefix)))
+            if not self._is_inside(start):
+                yield start.relative_to(self.root).as_posix(), _LEADS_OUT
+                return
+            for folder, folders, names in os.walk(start, onerror=unreadable.append):
+                skipped = [name for name in folders if _is_skipped(folder, name)]
+                for name in (*names, *skipped):
+                    key = Path(folder, name).relative_to(self.root).as_posix()
+                    if key.startswith(prefix) and (status := self._look(key)) is not None:
+                        yield key, status
+                folders[:] = [name for name in folders if name not in skipped]
+            for error in unreadable:
+                if key := self._require_passable(error):
+                    yield key, UNREADABLE
+
+    def _look(self, key: str) -> os.stat_result | str | None:
+        """Return a file's status, or why listings skip it; None if it was deleted meanwhile."""
+        path = self.root / key
+        if fault := find_fault(key):
+            return fault
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if os.path.islink(path):
+                return "is a link that leads nowhere"
+            # A partial file may have been renamed, or an object deleted, meanwhile.
+            return None if isinstance(error, FileNotFoundError) else f"fails with {error.strerror}"
+        if os.path.islink(path) and not self._is_inside(path):
+            return _LEADS_OUT
+        if not stat.S_ISREG(status.st_mode):
+            return "is not a file (links to folders are not followed)"
+        return status if os.access(path, os.R_OK) else UNREADABLE
+
+    def _is_inside(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self.root)
+
+    def _require_passable(self, error: OSError) -> str:
+        """Return the name of a folder that cannot be listed; "" if it does not exist.
+
+        Any other fault, or one of the store's own directory, makes a listing impossible.
+        """
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return ""
+        name = Path(error.filename).relative_to(self.root).as_posix()
+        if not isinstance(error, PermissionError) or name == ".":
+            raise error
+        return name
 
 
-def _raise_unless_absent(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
+def _is_skipped(folder: str, name: str) -> bool:
+    """Return whether listings do not enter a folder: a link, or one with an invalid name."""
+    return bool(find_fault(name)) or os.path.islink(os.path.join(folder, name))

@@ -5,19 +5,32 @@ contents have equal etags within one store; only a directory's etag is the conte
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import ConfigError, DataError, StorageError
 from intent_core.files import PARTIAL
 from tasks.storage.lifecycle import Lifecycle
+from tasks.storage.transfers import place_folder
+
+UNREADABLE = "cannot be read by this user"
+"""Reason to skip a file or folder whose content is unknown."""
+
+logger = logging.getLogger(__name__)
+
+_Entry = TypeVar("_Entry")
 
 
 class MissingObjectError(StorageError):
     """The store does not contain that key; the message lists similar keys."""
+
+
+class InvalidKeyError(StorageError):
+    """No object of the store can have that key, so a retry does not help."""
 
 
 class StoredObject(BaseModel):
@@ -44,6 +57,14 @@ class ScannedObject(NamedTuple):
     """Epoch seconds, by the store's clock."""
 
 
+class SkippedName(NamedTuple):
+    """A name in the store that listings skip, because it is not that of a readable object."""
+
+    name: str
+    reason: str
+    """Follows "it", e.g. "has a backslash or NUL"."""
+
+
 class UnfinishedUpload(NamedTuple):
     """A write that was started and not finished. It uses space but is not in any listing."""
 
@@ -53,11 +74,18 @@ class UnfinishedUpload(NamedTuple):
 
 
 class ObjectStore(Protocol):
-    """The operations that the pipeline needs from a store."""
+    """The operations that the pipeline needs from a store.
+
+    Listings skip names that are not those of readable objects, and log each of them once.
+    """
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]: ...
     def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
         """List the objects whose key starts with the prefix, in key order, without reading them."""
+        ...
+
+    def list_skipped(self, prefix: str) -> tuple[SkippedName, ...]:
+        """List the names with that prefix that `list` and `scan` skip."""
         ...
 
     def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]: ...
@@ -108,11 +136,18 @@ def upload_folder(
 
 
 def download_folder(
-    store: ObjectStore, prefix: str, target: Path, *, last: str = "manifest.json"
+    store: ObjectStore,
+    prefix: str,
+    target: Path,
+    *,
+    last: str = "manifest.json",
+    check: Callable[[Path], None] = lambda folder: None,
 ) -> tuple[StoredObject, ...]:
-    """Download a folder that `upload_folder` uploaded, `last` at the end.
+    """Download a folder that `upload_folder` uploaded; a complete folder at `target` is kept.
 
-    Raises `MissingObjectError` if the folder does not contain `last`.
+    The files are downloaded to a temporary folder next to the target, which is renamed to it after
+    `check` has accepted the content. Raises `MissingObjectError` if the folder does not contain
+    `last`, and whatever `check` raises.
     """
     folder = _join(prefix, "")
     end = store.stat(folder + last)
@@ -121,20 +156,70 @@ def download_folder(
     names = [o.key.removeprefix(folder) for o in store.list(folder) if o.key != end.key]
     for name in names:
         check_key(name)
-    return tuple(store.download(folder + name, target / name) for name in [*names, last])
+    with place_folder(target, last) as partial:
+        stored = tuple(store.download(folder + name, partial / name) for name in [*names, last])
+        check(partial)
+    return stored
 
 
 def check_key(key: str) -> None:
-    """Raise `StorageError` for a key that is unsafe as a path below a folder."""
+    """Raise `InvalidKeyError` for a key that is unsafe as a path below a folder."""
+    fault = find_fault(key)
+    if not fault and is_partial(PurePosixPath(key).name):
+        fault = "has a name reserved for unfinished writes"
+    if fault:
+        raise InvalidKeyError(f"invalid key {key!r}: it {fault}")
+
+
+def find_fault(key: str) -> str:
+    """Return why a key is unsafe as a path below a folder, e.g. "is empty"; "" if it is safe."""
     faults = {
         "is empty": not key,
         "is absolute": key.startswith("/"),
         "has a backslash or NUL": "\\" in key or "\0" in key,
         "has an empty, '.' or '..' segment": bool({"", ".", ".."} & set(key.split("/"))),
-        "has a name reserved for unfinished writes": is_partial(PurePosixPath(key).name),
+        "is not valid Unicode": any("\ud800" <= character <= "\udfff" for character in key),
     }
-    for fault in (name for name, present in faults.items() if present):
-        raise StorageError(f"invalid key {key!r}: it {fault}")
+    return next((fault for fault, present in faults.items() if present), "")
+
+
+def require_readable(store: ObjectStore, prefix: str) -> None:
+    """Raise `StorageError` if a listing skips something whose content is unknown."""
+    for name, reason in store.list_skipped(prefix):
+        if reason == UNREADABLE:
+            raise StorageError(f"{name!r} in the store {reason}: change its permissions")
+
+
+def is_object(key: str) -> bool:
+    """Return False for a folder marker, which consoles create, and for an unfinished write."""
+    return not key.endswith("/") and not is_partial(PurePosixPath(key).name)
+
+
+def list_invalid(entries: Iterable[tuple[str, Any]]) -> tuple[SkippedName, ...]:
+    """Return the entries of a bucket's listing whose keys are invalid."""
+    faults = ((key, find_fault(key)) for key, _ in entries)
+    return tuple(SkippedName(key, fault) for key, fault in faults if fault)
+
+
+def skip_invalid(
+    entries: Iterable[tuple[str, _Entry]], uri: str, logged: set[SkippedName]
+) -> Iterator[tuple[str, _Entry]]:
+    """Yield the entries of a bucket's listing whose keys are valid; log the others once."""
+    for key, entry in entries:
+        if fault := find_fault(key):
+            log_skipped(uri, SkippedName(key, fault), logged)
+        else:
+            yield key, entry
+
+
+def log_skipped(uri: str, skipped: SkippedName, logged: set[SkippedName]) -> None:
+    """Log a skipped name unless `logged` contains it already."""
+    if skipped not in logged:
+        logged.add(skipped)
+        logger.warning(
+            "skipped %r in %s: it %s. `intent doctor` lists all skipped names",
+            *(skipped.name, uri, skipped.reason),
+        )
 
 
 def describe_missing(uri: str, key: str, listings: Iterable[Sequence[str]]) -> str:

@@ -4,16 +4,21 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
+import tempfile
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 from intent_core.errors import StorageError
-from intent_core.files import open_atomically
+from intent_core.files import open_atomically, sync_folder
 
 CHUNK = 1 << 20
+FETCHING, REMOVED = ".fetching", ".forgotten"
+"""Beginnings of the names of folders that are being downloaded or deleted."""
 _SYNC_EVERY_S = 0.1
 
 
@@ -49,6 +54,44 @@ def transfer(source: Path, target: Path) -> tuple[int, str]:
                 f"{source} changed during the copy: {target} has {written} of {expected} bytes"
             )
     return size, etag
+
+
+@contextlib.contextmanager
+def place_folder(target: Path, last: str) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `target` when the block ends without an error.
+
+    A folder at `target` that contains the file `last` is complete, and kept; another is replaced.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{FETCHING}-", dir=target.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        if not (target / last).exists():
+            if target.exists():
+                remove_folder(target)
+            # Another process may place the same folder at this moment.
+            with contextlib.suppress(FileExistsError):
+                _rename(partial, target)
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Rename the folder, then delete it, so that a partly deleted folder never looks complete."""
+    removed = path.with_name(f"{REMOVED}-{path.name}-{uuid.uuid4().hex}")
+    path.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
+
+
+def _rename(folder: Path, target: Path) -> None:
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:  # the other code of FileExistsError for folders
+            raise FileExistsError(error.errno, error.strerror, str(target)) from error
+        raise
 
 
 def copy(source: BinaryIO, sink: BinaryIO | None) -> tuple[int, str]:

@@ -128,6 +128,7 @@ def write_job(
 ) -> Path:
     """Download the dataset and write the job file for the training program."""
     data = folder / "dataset"
+    shutil.rmtree(data, ignore_errors=True)  # an earlier attempt's
     download_folder(store, dataset.uri, data)
     validation = dataset.splits.get("validation")
     job = TrainingJob(

@@ -15,10 +15,10 @@ from tasks.storage.layout import AREAS
 from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import ObjectStore, ScannedObject, UnfinishedUpload
 from tasks.storage.step_results import MANIFEST, get_store
-from tasks.storage.transfers import file_errors
+from tasks.storage.transfers import FETCHING, REMOVED, file_errors
 
 # Working folders of processes that build a folder and then rename it to its place.
-_SCRATCH = (".fetching-*", ".placing-*", ".forgotten-*")
+_SCRATCH = (f"{FETCHING}-*", ".placing-*", f"{REMOVED}-*")
 
 
 def check_uploads(examination: Examination) -> Iterator[Diagnosis]:

@@ -23,7 +23,7 @@ from oss2.credentials import Credentials, EnvironmentVariableCredentialsProvider
 from oss2.exceptions import InconsistentError, OssError, RequestError, ServerError
 
 from intent_core.errors import ConfigError, IntentError, StorageError
-from tasks.storage.objects import MissingObjectError
+from tasks.storage.objects import InvalidKeyError, MissingObjectError
 
 logger = logging.getLogger(__name__)
 # oss2 logs headers with tokens and signatures. Its exceptions are converted below.
@@ -188,6 +188,8 @@ def _refusal(failed: str, error: ServerError) -> IntentError:
         return ConfigError(f"{failed}: {_TO_DO[error.code]} ({answer}){said}")
     if error.code == "InvalidArgument" and "region" in error.message:
         return ConfigError(f"{failed}: {error.message}: correct INTENT_OSS_REGION ({answer})")
+    if error.code == "InvalidObjectName":
+        return InvalidKeyError(f"{failed}: OSS does not accept this key ({answer})")
     if error.status in (401, 403):
         return ConfigError(f"{failed}: {error.message or 'refused'}: {_REFUSED} ({answer})")
     return StorageError(f"{failed}: {error.message or 'refused'} ({answer})")

@@ -29,12 +29,15 @@ from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import (
     MissingObjectError,
     ScannedObject,
+    SkippedName,
     StoredObject,
     UnfinishedUpload,
     check_key,
     check_root,
     describe_missing,
-    is_partial,
+    is_object,
+    list_invalid,
+    skip_invalid,
 )
 from tasks.storage.oss.client import OssOptions, code_of, open_bucket, oss_errors, pause
 from tasks.storage.oss.lifecycle import OssLifecycle
@@ -65,26 +68,20 @@ class OssStore:
         self.prefix = check_root("oss", bucket, prefix)
         self.bucket = open_bucket(bucket, options)
         self._progress_folder = options.progress_folder
+        self._logged = set[SkippedName]()
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Iterate over the objects whose key starts with the prefix, in key order."""
-        if prefix:
-            check_key(prefix.removesuffix("/"))
-        token = ""
-        while True:
-            page = self._page(prefix, token)
-            for entry in page.object_list:
-                key = entry.key.removeprefix(self.prefix)
-                # A key that ends with a slash is a folder created in the console.
-                if not key.endswith("/") and not is_partial(key.rpartition("/")[2]):
-                    stored = self._stored(key, entry.size, entry.etag)
-                    yield stored.model_copy(update={"changed": float(entry.last_modified)})
-            if not page.is_truncated:
-                return
-            token = page.next_continuation_token
+        entries = skip_invalid(self._entries(prefix), self._uri(""), self._logged)
+        for key, entry in entries:
+            stored = self._stored(key, entry.size, entry.etag)
+            yield stored.model_copy(update={"changed": float(entry.last_modified)})
 
     def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
         return tuple(ScannedObject(o.key, o.size, o.changed or 0.0) for o in self.list(prefix))
+
+    def list_skipped(self, prefix: str) -> tuple[SkippedName, ...]:
+        return list_invalid(self._entries(prefix))
 
     def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]:
         with oss_errors("list uploads of", self._uri(prefix)):
@@ -179,6 +176,20 @@ class OssStore:
     def delete(self, key: str) -> None:
         check_key(key)
         self._ask("delete", key, self.bucket.delete_object)
+
+    def _entries(self, prefix: str) -> Iterator[tuple[str, Any]]:
+        """Yield (key, listing entry) of everything that is meant to be an object."""
+        if prefix:
+            check_key(prefix.removesuffix("/"))
+        token = ""
+        while True:
+            page = self._page(prefix, token)
+            for entry in page.object_list:
+                if is_object(key := entry.key.removeprefix(self.prefix)):
+                    yield key, entry
+            if not page.is_truncated:
+                return
+            token = page.next_continuation_token
 
     def _head(self, key: str) -> Any:
         check_key(key)

@@ -25,6 +25,7 @@ from botocore.exceptions import (
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError, S3ValidationError
 
 from intent_core.errors import ConfigError, IntentError, StorageError
+from tasks.storage.objects import InvalidKeyError
 
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or your profile or role)"
 _CLOCK = "the clock of this machine is wrong: synchronize it with NTP"
@@ -50,6 +51,7 @@ _REMEDIES = {
     "SecondLevelDomainForbidden": "the server requires the bucket in the host name: set "
     "INTENT_S3_ADDRESSING_STYLE=virtual",
 }
+_INVALID_KEY = ("KeyTooLongError", "InvalidURI", "InvalidObjectName", "XMinioInvalidObjectName")
 # The response to HEAD has no body, so the status is the only code.
 _BY_STATUS = {301: "PermanentRedirect", 403: "AccessDenied"}
 _SETTINGS = (InvalidConfigError, NoRegionError, ParamValidationError, ProfileNotFound)
@@ -98,6 +100,8 @@ def _part(error: ClientError, name: str) -> dict[str, Any]:
 
 def _of_answer(message: str, error: ClientError) -> IntentError:
     code, status = code_of(error), status_of(error)
+    if code in _INVALID_KEY:
+        return InvalidKeyError(f"{message}: {code}: the server does not accept this key")
     if code in _REMEDIES:
         return ConfigError(f"{message}: {code}: {_REMEDIES[code]}")
     if status == 507 or code in ("InsufficientStorage", "XMinioStorageFull"):

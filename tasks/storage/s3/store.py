@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -29,12 +29,15 @@ from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import (
     MissingObjectError,
     ScannedObject,
+    SkippedName,
     StoredObject,
     UnfinishedUpload,
     check_key,
     check_root,
     describe_missing,
-    is_partial,
+    is_object,
+    list_invalid,
+    skip_invalid,
 )
 from tasks.storage.s3.checksums import (
     PART,
@@ -98,26 +101,22 @@ class S3Store:
         self.prefix = check_root("s3", bucket, prefix)
         self._client = _make_client(bucket, options or S3Options())
         self._refuses_twice = False
+        self._logged = set[SkippedName]()
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Iterate over the objects whose key starts with the prefix, in key order."""
-        if prefix:
-            check_key(prefix.removesuffix("/"))
-        with s3_errors("list", self._uri(prefix)):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self.prefix + prefix
-            )
-            objects = [
-                self._stored(key, entry["Size"], entry, entry["LastModified"].timestamp())
-                for page in pages
-                for entry in page.get("Contents", ())
-                if _is_object(key := entry["Key"].removeprefix(self.prefix))
-            ]
+        objects = [
+            self._stored(key, entry["Size"], entry, entry["LastModified"].timestamp())
+            for key, entry in skip_invalid(self._entries(prefix), self._uri(""), self._logged)
+        ]
         # Some servers list folder by folder, with `b/1` before `b-1`.
         yield from sorted(objects, key=lambda stored: stored.key)
 
     def scan(self, prefix: str) -> tuple[ScannedObject, ...]:
         return tuple(ScannedObject(o.key, o.size, o.changed or 0.0) for o in self.list(prefix))
+
+    def list_skipped(self, prefix: str) -> tuple[SkippedName, ...]:
+        return list_invalid(self._entries(prefix))
 
     def list_unfinished(self, prefix: str) -> tuple[UnfinishedUpload, ...]:
         with s3_errors("list uploads of", self._uri(prefix)):
@@ -239,6 +238,19 @@ class S3Store:
                 if code_of(error) != "NoSuchKey":
                     raise
 
+    def _entries(self, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (key, listing entry) of everything that is meant to be an object."""
+        if prefix:
+            check_key(prefix.removesuffix("/"))
+        with s3_errors("list", self._uri(prefix)):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    if is_object(key := entry["Key"].removeprefix(self.prefix)):
+                        yield key, entry
+
     def _fetch(self, at: dict[str, str], etag: str, sink: BinaryIO) -> None:
         """Write the object with this etag to a file, several ranges at a time."""
         # With the etag, the manager sends `If-Match` from the first range on.
@@ -349,11 +361,6 @@ def _tries() -> Iterator[int]:
         if number:
             time.sleep(WAIT_S * 2 ** (number - 1))
         yield number
-
-
-def _is_object(key: str) -> bool:
-    """Return False for a folder marker, which consoles create, and for an unfinished write."""
-    return not key.endswith("/") and not is_partial(PurePosixPath(key).name)
 
 
 def _make_client(bucket: str, options: S3Options) -> Any:

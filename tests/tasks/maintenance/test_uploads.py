@@ -222,3 +222,14 @@ def test_a_store_that_does_not_answer_hides_nothing(tmp_path: Path, closed_port:
     get_settings.cache_clear()
     (found,) = look(settings, "uploads")
     assert found.outcome == "manual fix" and "could not connect" in found.what
+
+
+def test_the_doctor_reports_names_that_listings_skip(directory: Settings) -> None:
+    get_store(directory).put("exports/a.manifest", b"x")
+    folder = Path(directory.store_uri.removeprefix("file://")) / "exports"
+    assert look(directory, "names") == []
+    (folder / "b\\c.manifest").write_bytes(b"x")
+    (folder / os.fsdecode(b"\xff")).symlink_to("/etc/hostname")
+    found = [str(one.what) for one in look(directory, "names")]
+    assert len(found) == 2
+    assert all("is skipped: it" in what and what.isprintable() for what in found)

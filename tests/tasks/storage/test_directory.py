@@ -2,6 +2,7 @@ import errno
 import hashlib
 import os
 import pickle
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,11 @@ from tasks.storage.objects import (
     MissingObjectError,
     ObjectStore,
     download_folder,
+    require_readable,
     upload_folder,
 )
 from tasks.storage.open import open_store
+from tests.support.processes.unprivileged import run_unprivileged
 from tests.support.storage.store_drivers import failing_sync
 
 TEXT = "杭州".encode()
@@ -158,7 +161,21 @@ def test_delete_is_done_when_nothing_is_left(store: ObjectStore) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", "/etc/passwd", "..", "../x", "a/../../x", "a\\b", "a\0b", "a//b", "a/", "./a", "."],
+    [
+        "",
+        "/etc/passwd",
+        "..",
+        "../x",
+        "a/../../x",
+        "a\\b",
+        "a\0b",
+        "a//b",
+        "a/",
+        "./a",
+        ".",
+        "\ud800",
+        "\udcff",
+    ],
 )
 def test_keys_that_could_leave_the_store_are_refused(
     store: ObjectStore, tmp_path: Path, key: str
@@ -200,6 +217,90 @@ def test_symlinks_that_lead_out_are_refused(store: ObjectStore, root: Path, tmp_
             store.read(key)
     assert secret.read_bytes() == b"secret"
     assert store.read("alias") == b"x"
+
+
+def make_odd_names(root: Path, outside: Path) -> dict[str, str]:
+    """Create names that are not those of objects; return why each is skipped."""
+    (root / "in/a\\folder").mkdir()
+    (root / "in/a\\folder/file").write_bytes(b"x")
+    (root / "in/back\\slash").write_bytes(b"x")
+    (root / os.fsdecode(b"in/\xff\xfe")).write_bytes(b"x")
+    (root / "in/dangling").symlink_to(root / "nothing")
+    (root / "in/circle").symlink_to(root / "in/circle")
+    (root / "in/out").symlink_to(outside)
+    (root / "in/outer").symlink_to(outside.parent)
+    (root / "in/inner").symlink_to(root / "in")
+    os.mkfifo(root / "in/pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.getcwd()
+        os.chdir(root / "in")  # a socket's path holds 107 bytes
+        listener.bind("socket")
+        os.chdir(here)
+    return {
+        "in/a\\folder": "backslash",
+        "in/back\\slash": "backslash",
+        "in/\udcff\udcfe": "Unicode",
+        "in/dangling": "leads nowhere",
+        "in/circle": "leads nowhere",
+        "in/out": "leads out",
+        "in/outer": "leads out",
+        "in/inner": "not a file",
+        "in/pipe": "not a file",
+        "in/socket": "not a file",
+    }
+
+
+def test_a_listing_skips_and_reports_odd_names(
+    store: ObjectStore, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "secret").write_bytes(b"x")
+    for key in ("in/a.manifest", "in/z.manifest"):
+        store.put(key, b"x")
+    (root / "in/alias").symlink_to(root / "in/a.manifest")
+    reasons = make_odd_names(root, tmp_path / "secret")
+    for _ in range(2):
+        keys = ["in/a.manifest", "in/alias", "in/z.manifest"]
+        assert [found.key for found in store.list("in/")] == keys
+        assert [found.key for found in store.scan("")] == keys
+        assert list(store.list("in/outer/")) == []
+    assert store.list_unfinished("in/") == ()
+    skipped = dict(store.list_skipped(""))
+    assert skipped.keys() == reasons.keys()
+    assert all(reasons[name] in skipped[name] for name in skipped)
+    assert len(caplog.messages) == len(set(caplog.messages)) >= len(reasons)
+    with pytest.raises(MissingObjectError, match=r"'in/a\.manifest'"):
+        store.read("in/b.manifest")
+
+
+def test_what_this_user_cannot_read_is_skipped_but_never_taken_for_absent(
+    store: ObjectStore, root: Path
+) -> None:
+    for key in ("in/a", "in/folder/b", "in/file", "closed/c"):
+        store.put(key, b"x")
+    for name in ("in/folder", "in/file", "closed"):
+        (root / name).chmod(0)
+
+    def list_all() -> tuple[list[str], list[str], list[str]]:
+        keys = [found.key for found in store.list("")]
+        with pytest.raises(StorageError, match=r"'in/f(older|ile)' in the store cannot be read"):
+            require_readable(store, "in/")
+        return keys, sorted(name for name, _ in store.list_skipped("")), [*store.list("closed/")]
+
+    keys, skipped, closed = run_unprivileged(list_all)
+    assert (keys, skipped, closed) == (["in/a"], ["closed", "in/file", "in/folder"], [])
+    root.chmod(0)
+    with pytest.raises(StorageError, match="Permission denied"):
+        raise run_unprivileged(lambda: _fault_of(store)) or AssertionError
+    for path in (root, root / "in/folder", root / "in/file", root / "closed"):
+        path.chmod(0o700)
+
+
+def _fault_of(store: ObjectStore) -> Exception | None:
+    try:
+        list(store.list(""))
+    except StorageError as error:
+        return error
+    return None
 
 
 def test_a_missing_object_is_named_with_its_neighbours(

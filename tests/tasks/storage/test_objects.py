@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from intent_core.errors import DataError, StorageError
-from tasks.storage.objects import MissingObjectError, ObjectStore, download_folder, upload_folder
+from tasks.storage.objects import (
+    MissingObjectError,
+    ObjectStore,
+    SkippedName,
+    download_folder,
+    list_invalid,
+    skip_invalid,
+    upload_folder,
+)
 from tests.support.storage.store_drivers import DRIVERS, Driver
 
 pytestmark = pytest.mark.service
@@ -301,3 +309,13 @@ def test_threads_may_share_a_store(store: ObjectStore, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(walk, range(40)))
     assert len(keys_of(store)) == 80
+
+
+def test_a_bucket_s_listing_skips_keys_that_are_no_paths(caplog: pytest.LogCaptureFixture) -> None:
+    # S3 and OSS accept such keys; the test server does not, so the entries are given.
+    entries = [("a/b", 1), ("a\\b", 2), ("a//b", 3), ("../a", 4), ("c", 5)]
+    logged = set[SkippedName]()
+    for _ in range(2):
+        assert list(skip_invalid(entries, "s3://bucket", logged)) == [("a/b", 1), ("c", 5)]
+    assert [name for name, _ in list_invalid(entries)] == ["a\\b", "a//b", "../a"]
+    assert len(caplog.messages) == 3

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from intent_core.errors import ConfigError
 from intent_core.files import write_atomically
+from intent_core.serving.access.api_keys import is_key, read_keys
 from tasks.settings.home_layout import HomeLayout
 from tasks.settings.pai import get_pai_settings
 
@@ -38,11 +39,21 @@ class KeySettings(BaseSettings):
         return self.inference_keys or self.layout.inference_keys
 
     def read_api_key(self) -> str:
-        """Return the operator's key; the first call generates it (file mode 0600)."""
+        """Return the operator's key; the first call generates it (file mode 0600).
+
+        Raises `ConfigError` for a key that is too short or cannot be sent in a header.
+        """
         if self.api_key is not None:
-            return self.api_key.get_secret_value()
-        _create_once(self.api_key_file, secrets.token_urlsafe(32))
-        return self.api_key_file.read_text().strip()
+            source, key = "INTENT_API_KEY", self.api_key.get_secret_value()
+        else:
+            _create_once(self.api_key_file, secrets.token_urlsafe(32))
+            source, key = str(self.api_key_file), self.api_key_file.read_text().strip()
+        if not is_key(key):
+            raise ConfigError(
+                f"{source} is not a key of 16 or more printable ASCII characters without "
+                "whitespace: set another, e.g. from `openssl rand -hex 24`"
+            )
+        return key
 
     def ensure_inference_keys(self) -> Path:
         """Return the path of the key file; if not set, generate it with one key (mode 0600)."""
@@ -60,11 +71,11 @@ class KeySettings(BaseSettings):
     def read_inference_key(self) -> str:
         """Return the first key of the file, for callers on this machine."""
         path = self.ensure_inference_keys()
-        for line in path.read_text(encoding="utf-8").splitlines():
-            fields = line.split()
-            if len(fields) == 2 and not line.startswith("#"):
-                return fields[1]
-        raise ConfigError(f"{path} does not contain a key: add a line `name key`")
+        keys, problems = read_keys(path.read_bytes())
+        if not keys:
+            what = f"does not contain a key ({problems[0]})" if problems else "is empty"
+            raise ConfigError(f"{path} {what}: add a line `name key`")
+        return next(iter(keys.values()))
 
     def read_public_key(self) -> str:
         """Return the key for our own requests to a fleet's public address.

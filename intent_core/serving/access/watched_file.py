@@ -1,5 +1,6 @@
 """A file that is read again only when it has changed."""
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -15,17 +16,32 @@ _Signature = tuple[int, int, int]
 _UNKNOWN: _Signature = (-1, -1, -1)
 
 
+_TEMPORARY = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EIO, errno.ESTALE}
+)
+"""Errors of the system, not of the file: the next attempt can succeed."""
+
+
 class WatchedFile(Generic[ContentT]):
     """The last valid content of a file that other processes replace.
 
     `parse` raises `DataError` for invalid content; its message is logged. An invalid or missing
-    file is logged once per change, and the previous content is kept.
+    file is logged once per change, and the previous content is kept. With `is_revoked_without`,
+    a file that is missing or must not be read has the content `empty` instead.
     """
 
-    def __init__(self, path: Path, parse: Callable[[bytes], ContentT], empty: ContentT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        parse: Callable[[bytes], ContentT],
+        empty: ContentT,
+        *,
+        is_revoked_without: bool = False,
+    ) -> None:
         self._path = path
         self._parse = parse
-        self._content = empty
+        self._content = self._empty = empty
+        self._is_revoked_without = is_revoked_without
         # None means that the file does not exist.
         self._seen: _Signature | None = _UNKNOWN
         self._reported: _Signature | None = _UNKNOWN
@@ -52,9 +68,12 @@ class WatchedFile(Generic[ContentT]):
             # Possibly temporary (e.g. out of file descriptors): retry at the next request.
             self._seen = _UNKNOWN if signature else None
             problem = error.strerror or type(error).__name__
+            if self._is_revoked_without and error.errno not in _TEMPORARY:
+                self._content = self._empty
         else:
             self._reported = _UNKNOWN
             return
         if signature != self._reported:
-            logger.error("cannot load %s: %s; keeping the previous content", self._path, problem)
+            kept = "no" if self._content is self._empty else "the previous"
+            logger.error("cannot load %s: %s; using %s content", self._path, problem, kept)
             self._reported = signature

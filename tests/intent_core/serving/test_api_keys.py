@@ -1,5 +1,6 @@
 import hmac
 import logging
+import resource
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from intent_core.errors import ConfigError
 from intent_core.serving.access.api_keys import KeyFile
 
 OPERATOR_KEY = "operator-key-of-this-server"
-FIRST, SECOND, THIRD = (f"{word}-0123456789abcdef" for word in ("first", "second", "third"))
+FIRST, SECOND, THIRD, REMOVED = (
+    f"{word}-0123456789abcdef" for word in ("first", "second", "third", "removed")
+)
 
 
 @pytest.fixture
@@ -56,16 +59,17 @@ def test_keys_change_without_a_restart(path: Path) -> None:
         (f"app2 {SECOND}é", "16 or more"),
     ],
 )
-def test_a_broken_line_refuses_the_whole_new_file(
+def test_a_broken_line_is_skipped_and_keeps_no_removed_key_alive(
     path: Path, line: str, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path.write_text(f"app {FIRST}\n")
+    path.write_text(f"app {FIRST}\nremoved {REMOVED}\n")
     keys = KeyFile(path, OPERATOR_KEY)
-    assert find(keys, FIRST) == ["app"]
+    assert find(keys, FIRST, REMOVED) == ["app", "removed"]
     path.write_text(f"# two\napp {FIRST}\n{line}\napp3 {THIRD}\n", encoding="utf-8")
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
-            assert find(keys, FIRST, SECOND, THIRD) == ["app", None, None]
+            assert find(keys, FIRST, SECOND, THIRD) == ["app", None, "app3"]
+            assert find(keys, REMOVED, OPERATOR_KEY) == [None, "operator"]
     assert len(caplog.records) == 1
     assert "line 3" in caplog.text
     assert problem in caplog.text
@@ -73,21 +77,64 @@ def test_a_broken_line_refuses_the_whole_new_file(
         assert key not in caplog.text
 
 
-def test_a_file_that_is_no_text_is_refused_with_its_line(
+def test_a_line_that_is_no_text_is_skipped(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.write_bytes(b"app2 \xff\n" + f"app {FIRST}\n".encode())
+    assert find(KeyFile(path, OPERATOR_KEY), FIRST) == ["app"]
+    assert "line 1: not UTF-8" in caplog.text
+
+
+def test_a_file_of_nothing_but_broken_lines_reports_the_first_few(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path.write_bytes(f"app {FIRST}\n".encode() + b"app2 \xff\n")
-    assert find(KeyFile(path, OPERATOR_KEY), FIRST) == [None]
-    assert "line 2: not UTF-8" in caplog.text
+    path.write_text(f"app {FIRST}\n")
+    keys = KeyFile(path, OPERATOR_KEY)
+    assert find(keys, FIRST) == ["app"]
+    path.write_text("broken\n" * 5000)
+    assert find(keys, FIRST, OPERATOR_KEY) == [None, "operator"]
+    assert "5000 lines are not valid" in caplog.text
+    assert len(caplog.text) < 2000
 
 
-def test_without_a_file_only_the_operator_is_known(path: Path) -> None:
+@pytest.mark.parametrize("revoke", ["unlink", "empty", "replace_by_folder", "link_to_nothing"])
+def test_without_a_readable_file_only_the_operator_is_known(
+    path: Path, revoke: str, caplog: pytest.LogCaptureFixture
+) -> None:
     keys = KeyFile(path, OPERATOR_KEY)
     assert find(keys, FIRST, OPERATOR_KEY) == [None, "operator"]
     path.write_text(f"app {FIRST}\n")
     assert find(keys, FIRST) == ["app"]
+    caplog.clear()
     path.unlink()
+    if revoke == "empty":
+        path.touch()
+    elif revoke == "replace_by_folder":
+        path.mkdir()
+    elif revoke == "link_to_nothing":
+        path.symlink_to("nowhere")
+    for _ in range(3):
+        assert find(keys, FIRST, OPERATOR_KEY) == [None, "operator"]
+    assert len(caplog.records) == (revoke != "empty")
+    if revoke != "replace_by_folder":
+        path.unlink()
+        path.write_text(f"app {FIRST}\n")
+        assert find(keys, FIRST) == ["app"]
+
+
+def test_out_of_file_descriptors_revokes_nothing(path: Path) -> None:
+    """The file is readable again soon, and callers do not retry a 401."""
+    path.write_text(f"app {FIRST}\n")
+    keys = KeyFile(path, OPERATOR_KEY)
     assert find(keys, FIRST) == ["app"]
+    path.write_text(f"# changed\napp {FIRST}\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        known = find(keys, FIRST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert known == ["app"]
+    path.write_text("")
+    assert find(keys, FIRST) == [None]
 
 
 def test_every_key_is_compared_whichever_is_asked(
@@ -110,7 +157,9 @@ def test_every_key_is_compared_whichever_is_asked(
         assert len(compared) == 4
 
 
-@pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "schlüssel"])
+@pytest.mark.parametrize(
+    "key", ["", "two words of a key", "a line\nbreak in a key", "schlüssel-0123456789", "x" * 15]
+)
 def test_the_operators_key_must_fit_in_a_header(path: Path, key: str) -> None:
     with pytest.raises(ConfigError):
         KeyFile(path, key)

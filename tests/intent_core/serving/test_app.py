@@ -154,8 +154,8 @@ def test_keys_are_taken_and_withdrawn_while_serving(serving: Serving) -> None:
     assert serving.chat(key=later).status == 401
     serving.keys_file.write_text(f"app {APP_KEY}\nlater {later}\n")
     assert [serving.chat(key=k).status for k in (APP_KEY, later, OTHER_KEY)] == [200, 200, 401]
-    serving.keys_file.write_text(f"later {later}\nbroken\n")
-    assert [serving.chat(key=k).status for k in (APP_KEY, later)] == [200, 200]
+    serving.keys_file.write_text(f"broken\nlater {later}\n")
+    assert [serving.chat(key=k).status for k in (APP_KEY, later)] == [401, 200]
     serving.keys_file.write_text(f"later {later}\n")
     assert [serving.chat(key=k).status for k in (APP_KEY, later)] == [401, 200]
 

@@ -20,7 +20,7 @@ from intent_core.exports.files.json_rows import RowRefused
 from intent_core.exports.formats.itag import split_label_key
 from intent_core.exports.label_results import read_mark_result, read_stage, read_version
 from intent_core.exports.records import Record
-from intent_core.exports.row_answer import ALPACA_KEYS, RowAnswer
+from intent_core.exports.row_answer import ALPACA_KEYS, PRELABEL_MODEL, RowAnswer
 from intent_core.exports.typed_quotes import may_have_typed_quotes
 from intent_core.language.calls import is_ordinary, is_plain
 from intent_core.language.invisible import may_have_invisible
@@ -171,6 +171,8 @@ class UsualRows:
         # Text under these keys is reported, so such a row is not a usual one.
         noted = ALPACA_KEYS if self._config.utterance_field == "instruction" else ()
         inner: list[Any] = [("utterance", str), *((key, _NoText, None) for key in noted)]
+        if "system" in labels:
+            inner.append((PRELABEL_MODEL, Any, None))
         data = msgspec.defstruct("Data", inner, rename=names, gc=False)
         fields: list[Any] = [("data", data), ("abandonFlag", _Flag, None)]
         fields += [(f"label_{stage}", label | None, None) for stage in labels]
@@ -312,6 +314,9 @@ def _make_reader(
             )
         ):
             return None
+        stage = stages[labels.index(believed)]
+        if stage == "system" and data.prelabel_model:
+            return None
         if num_missing:
             counts.num_missing += num_missing
         # What nearly all rows have needs no call.
@@ -330,7 +335,7 @@ def _make_reader(
             source,
             number,
             offset,
-            stages[labels.index(believed)],
+            stage,
             version,
             mark_result=mark_result,
             annotator=annotator,

@@ -8,7 +8,7 @@ line.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 import orjson
@@ -163,13 +163,19 @@ def _describe(speaker: str) -> str:
     )
 
 
-def write_manifest(utterances: Iterable[str], path: Path, field: str = "instruction") -> int:
+def write_manifest(
+    utterances: Iterable[str],
+    path: Path,
+    field: str = "instruction",
+    prelabels: Sequence[Mapping[str, str]] = (),
+) -> int:
     """Write an iTAG input manifest atomically and return its number of lines.
 
     Args:
         utterances: the utterances to label.
         path: the manifest to write.
         field: key of the utterance under `data`.
+        prelabels: more fields of each utterance, in order (`prelabel.py`); empty for none.
 
     Raises:
         DataError: an utterance is empty or contains characters that `read_utterances` rejects.
@@ -177,7 +183,9 @@ def write_manifest(utterances: Iterable[str], path: Path, field: str = "instruct
     lines = []
     for number, utterance in enumerate(utterances, 1):
         try:
-            row = {"data": {field: _check(utterance)}}
+            more = prelabels[number - 1] if prelabels else {}
+            text = {field: _check(utterance)}
+            row = {"data": {**text, **more, **text}}
         except RowRefused as refused:
             message = f"utterance {number} cannot be labelled: {refused.args[1]}"
             raise DataError(message) from refused

@@ -51,6 +51,8 @@ _READ_KEYS = {
     *("result", "from_name", "value", "choices", "was_cancelled", "label", "text", "messages"),
     *("conversations", "conversation", "role", "from", "content", "prompt", "predict"),
 }
+PRELABEL, PRELABEL_MODEL = "prelabel", "prelabel_model"
+"""What `intent manifest --prelabel` writes beside an utterance; more keys start with the first."""
 ALPACA_KEYS = ("input", "history", "system")
 # A number, a date or nothing: no text for a model.
 _NUMBER = re.compile(r"[\d\s.,:+\-/TZ]*")
@@ -273,7 +275,11 @@ def note_unread(row: Mapping[str, object], read: Iterable[str | None], notes: li
         notes: the notes of the row.
     """
     known = set(read)
-    unread = [key for key, value in row.items() if key not in known and _has_text(value)]
+    unread = [
+        key
+        for key, value in row.items()
+        if key not in known and key.partition("_")[0] != PRELABEL and _has_text(value)
+    ]
     if unread:
         message = f"text under {list_some(unread)} is not read, e.g. {_show(row[unread[0]])}"
         notes.append(Note(kind="unread-field", message=message))

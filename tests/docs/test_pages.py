@@ -98,7 +98,7 @@ def _is_safe_command(words: list[str]) -> bool:
     arguments = find_arguments(words, "intent")
     if arguments is None:
         return words[0] in ("cat", "head")
-    asks = {"--least-certain", "--from-predictions"} & set(arguments)
+    asks = {"--least-certain", "--from-predictions", "--prelabel"} & set(arguments)
     safe = ("check", "convert", "manifest", "score", "vocabulary", "--help")
     return arguments[0] in safe and not asks
 

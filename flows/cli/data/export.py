@@ -267,6 +267,10 @@ def manifest(
             help="Query the served model and take the utterances it is least certain of.",
         ),
     ] = False,
+    prelabel: Annotated[
+        bool,
+        typer.Option("--prelabel", help="Write the served model's answer beside each utterance."),
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of utterances.")] = 200,
     row_format: RowFormat = None,
     recipe: Recipe = None,
@@ -279,12 +283,15 @@ def manifest(
     becomes one instruction, and duplicates are written once. With `--least-certain`, only the
     utterances that the served model is least certain of are written. With `--from-predictions`,
     no file of utterances is needed: the failures of an evaluation are written, then its least
-    certain answers. Both options skip near-duplicates.
+    certain answers. Both options skip near-duplicates. With `--prelabel`, each utterance has the
+    served model's answer in `prelabel`, and in `prelabel_<question>` for each question of
+    `data.template`; iTAG can offer those of choice questions as pre-labels.
 
     Example:
 
         intent manifest chats.txt --out input.manifest
         intent manifest chats.txt --out input.manifest --least-certain --limit 100
+        intent manifest chats.txt --out input.manifest --prelabel
         intent manifest --out next.manifest --from-predictions pred.jsonl --examples test.jsonl
     """
     from flows.cli.data.next_batch import choose_by_asking, choose_from_files
@@ -310,7 +317,19 @@ def manifest(
             counts = {"rejected": reading.num_rejections, "repeated": reading.num_duplicates}
             if least_certain:
                 chosen = choose_by_asking(get_settings(), reading.utterances, limit)
-        written = write_manifest(chosen, out, config.utterance_field)
+        prelabels: list[dict[str, str]] = []
+        if prelabel:
+            from flows.cli.data.prelabel import prelabel as ask_model
+
+            prelabels, *num_lacking = ask_model(get_settings(), chosen, config.template)
+            counts |= dict(
+                zip(
+                    ("without a pre-label", "with an answer that the questions cannot hold"),
+                    num_lacking,
+                    strict=True,
+                )
+            )
+        written = write_manifest(chosen, out, config.utterance_field, prelabels)
         if as_json:
             print_json({"written": written, **counts})
             return

@@ -24,6 +24,8 @@ from intent_core.exports.label_results import (
     read_stage,
 )
 from intent_core.exports.row_answer import (
+    PRELABEL,
+    PRELABEL_MODEL,
     Note,
     RowAnswer,
     choose_answer,
@@ -56,7 +58,10 @@ def read_itag_row(row: Mapping[str, Any], config: DataConfig, notes: list[Note])
     given = choose_answer(answers, config, notes, stage)
     _note_disagreements(labels, stage, given, config, notes)
     tags = pick_tags(row["data"], config.tag_fields)
-    return finish_answer(utterance, given, stage, config, notes).model_copy(update={"tags": tags})
+    answer = finish_answer(utterance, given, stage, config, notes)
+    if stage == "system" and row["data"].get(PRELABEL_MODEL):
+        _refuse_prelabel(row["data"], labels, answer)
+    return answer.model_copy(update={"tags": tags})
 
 
 def find_itag_utterance(row: Mapping[str, Any], config: DataConfig) -> object:
@@ -178,6 +183,22 @@ def _read_answers(label: object, config: DataConfig) -> StageAnswers:
     if config.template:
         return compose_answers(read_questions(label), config.template)
     return read_stage(label, config.question_title)
+
+
+def _refuse_prelabel(
+    data: Mapping[str, object], labels: Mapping[Stage, object], answer: RowAnswer
+) -> None:
+    """Refuse a row whose only result is the answer of the model that it was given as."""
+    by_people = (label for stage, label in labels.items() if stage != "system")
+    prelabel = data.get(PRELABEL)
+    if isinstance(prelabel, str) and not any(map(_has_results, by_people)):
+        given, offered = map(fold_label, (answer.output, canonicalise_label(prelabel)))
+        if given == offered:
+            refuse_row(
+                "unlabelled",
+                f"the only result, {shorten(answer.output)}, is the pre-label of the model "
+                f"{data.get(PRELABEL_MODEL)!r}: label the row, then export again",
+            )
 
 
 def _rank_stages(labels: Mapping[Stage, object], config: DataConfig) -> tuple[Stage, ...]:

@@ -1,4 +1,4 @@
-"""A model's answer beside an utterance of an input manifest, for annotators to accept or correct.
+"""A model's answer next to an utterance of an input manifest, for annotators to accept or correct.
 
 `prelabel` has the answer as calls. With `data.template` each question has a field of its own
 besides: `prelabel_<title>`. iTAG maps such a field to a choice question ("Mapping between Predicted

@@ -52,7 +52,7 @@ _READ_KEYS = {
     *("conversations", "conversation", "role", "from", "content", "prompt", "predict"),
 }
 PRELABEL, PRELABEL_MODEL = "prelabel", "prelabel_model"
-"""What `intent manifest --prelabel` writes beside an utterance; more keys start with the first."""
+"""What `intent manifest --prelabel` writes next to an utterance; more keys start with the first."""
 ALPACA_KEYS = ("input", "history", "system")
 # A number, a date or nothing: no text for a model.
 _NUMBER = re.compile(r"[\d\s.,:+\-/TZ]*")

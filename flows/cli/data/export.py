@@ -269,7 +269,7 @@ def manifest(
     ] = False,
     prelabel: Annotated[
         bool,
-        typer.Option("--prelabel", help="Write the served model's answer beside each utterance."),
+        typer.Option("--prelabel", help="Write the served model's answer next to each utterance."),
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of utterances.")] = 200,
     row_format: RowFormat = None,

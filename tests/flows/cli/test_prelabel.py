@@ -1,4 +1,4 @@
-"""`intent manifest --prelabel`: asks a server that speaks OpenAI's protocol."""
+"""`intent manifest --prelabel`: sends requests to a server with OpenAI's protocol."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A model's answers beside the utterances of an input manifest, and what an export says of them."""
+"""A model's answers next to the utterances of an input manifest, and what an export says of them."""
 
 import json
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_the_manifest_has_the_fields_and_is_read_again(tmp_path: Path) -> None:
     row = {"instruction": "hi", "prelabel": "a(x)", "prelabel_model": MODEL}
     assert json.loads(path.read_bytes()) == {"data": row}
     assert read_utterances(path).utterances == ("hi",)
-    # Nobody labelled it.
+    # It is not labelled.
     (rejection,) = read_export(path, DataConfig(max_rejection_rate=1)).rejections
     assert rejection.reason == "unlabelled"
     write_manifest(["hi"], path, "prelabel", made)

@@ -1,4 +1,4 @@
-"""A model's answers next to the utterances of an input manifest, and what an export says of them."""
+"""A model's answers next to the utterances of a manifest, and what an export says of them."""
 
 import json
 from pathlib import Path

@@ -115,7 +115,7 @@ def test_without_a_readable_file_only_the_operator_is_known(
         assert find(keys, FIRST, OPERATOR_KEY) == [None, "operator"]
     assert len(caplog.records) == (revoke != "empty")
     if revoke != "replace_by_folder":
-        path.unlink()
+        path.unlink(missing_ok=True)
         path.write_text(f"app {FIRST}\n")
         assert find(keys, FIRST) == ["app"]
 

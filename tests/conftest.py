@@ -38,7 +38,8 @@ def pytest_configure() -> None:
         derandomize=True,
     )
     hypothesis.settings.load_profile("tests")
-    home = Path(tempfile.mkdtemp(prefix="intent-test-"))
+    # Signs that mean something to nginx, SQLite's URLs, shells and file URIs.
+    home = Path(tempfile.mkdtemp(prefix="intent-test-")) / "我的 home %2F#'$x"
     prefect, mlflow, gateway = free_ports(3)
     os.environ.update(
         INTENT_HOME=str(home),
@@ -90,7 +91,7 @@ def platform(settings) -> Iterator[object]:  # type: ignore[no-untyped-def]
         assert not find_unknown(settings.home), "see tasks/settings/home_layout.py"
     finally:
         stop_services(settings, lambda line: None)
-        shutil.rmtree(settings.home, ignore_errors=True)
+        shutil.rmtree(settings.home.parent, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 import sys
 import time
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
@@ -154,7 +156,7 @@ def _prefect(settings: Settings) -> Service:
             "PREFECT_API_DATABASE_CONNECTION_URL": _database(
                 settings.prefect_database_url,
                 "asyncpg",
-                f"sqlite+aiosqlite:///{layout.prefect_database}",
+                _sqlite("sqlite+aiosqlite", layout.prefect_database),
             ),
             # The default, in memory, is lost when the server is killed: limits that runs held
             # would then never be released.
@@ -182,11 +184,16 @@ def _mlflow(settings: Settings) -> Service:
         environment={
             # In the environment, because every user of the machine can read a command line.
             "MLFLOW_BACKEND_STORE_URI": _database(
-                settings.mlflow_database_url, "psycopg2", f"sqlite:///{layout.mlflow_database}"
+                settings.mlflow_database_url, "psycopg2", _sqlite("sqlite", layout.mlflow_database)
             ),
         },
         prepare=lambda: layout.mlflow.mkdir(parents=True, exist_ok=True),
     )
+
+
+def _sqlite(driver: str, path: Path) -> str:
+    # SQLAlchemy decodes the path: `%2F` and `?` in it would mean something else.
+    return f"{driver}:///{quote(str(path))}"
 
 
 def _database(url: SecretStr | None, driver: str, embedded: str) -> str:

@@ -45,7 +45,6 @@ def format_gateway_config(
     template = Template(_TEMPLATE.read_text("utf-8"), trim_blocks=True, undefined=StrictUndefined)
     text: str = template.render(
         is_root=os.geteuid() == 0,
-        folder=settings.layout.gateway,
         certificate=certificate if settings.has_tls else None,
         host=settings.host,
         port=settings.gateway_port,

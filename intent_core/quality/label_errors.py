@@ -1,17 +1,30 @@
-"""Find likely label errors by cross-validation with a classifier (confident learning).
+"""Find likely label errors: rows that resemble the rows of another label more than their own.
 
-A linear model on character n-grams is trained on 80 % of the rows and predicts the other 20 %, five
-times, so that no row is judged by a model that saw its label. The confidence of such a model in
-correct labels differs between classes. Therefore each probability is divided by the class's
-self-confidence: the mean probability of the class over the rows labelled with it. A row is
-suspicious if the model prefers another label with at least 50 % of that label's self-confidence,
-and has less than 8 % of the given label's self-confidence.
+An utterance is a vector of TF-IDF weights: words, pairs of words, and character n-grams. Each row
+is compared (cosine) with the sum of the rows of each label, without itself, so that no row confirms
+its own label. The margin is the similarity to another label minus that to the given label. A row is
+suspicious if its margin to some label is large compared with chance. Chance gives larger margins if
+the margins of the data have a larger spread, if the two labels have few rows, and if there are many
+labels to choose from; the score divides the margin by the square root of the product of these. If
+most rows have a high score, because utterances say little about their labels, more is required.
 
-The paper requires 100 % of the other label's self-confidence. It is a mean, which many correct rows
-of a class do not reach: 50 % finds many more errors (91 % instead of 65 % in 2200 English rows),
-and the limit on the given label excludes the correct rows.
+Only the margin between two labels counts, not how improbable the given label is among all: if a
+near label was chosen by mistake, the given label is still more similar than most others.
 
-Source: Northcutt, Jiang, Chuang, "Confident learning" (2021).
+Measured with `benchmarks/label_errors.py`: 5 % of the labels replaced by a random label, or by the
+one that a classifier confuses most. Mean recall and precision of five seeds; the constants were
+chosen on these sets, so the figures are optimistic for other data:
+
+| data | rows, labels | random | most confused |
+|---|---|---|---|
+| SNIPS | 2200, 7 | 0.92, 0.94 | 0.84, 0.93 |
+| CrossWOZ | 1436, 40 | 0.82, 0.80 | 0.23, 0.56 |
+| CLINC | 2103, 151 | 0.80, 0.79 | 0.49, 0.66 |
+| SNIPS, two requests in a row | 438, 30 | 0.45, 0.66 | 0.09, 0.24 |
+| CrossWOZ, conversations | 317, 25 | 0.33, 0.36 | 0.05, 0.08 |
+
+In CrossWOZ, "what is its phone number" has the domain of an earlier turn as label. An exchanged
+domain cannot be found in such a row.
 """
 
 from collections import Counter
@@ -23,18 +36,20 @@ import numpy.typing as npt
 
 from intent_core.errors import DataError
 
-NUM_FOLDS = 5
-"""A label with fewer rows is not judged, because it would be missing in one of the folds."""
+MIN_ROWS = 5
+"""A label with fewer rows is not judged: they say too little about what the label means."""
 
-_MIN_LIKELY_SHARE = 0.5
-_MAX_GIVEN_SHARE = 0.08
-_MIN_EPOCHS = 3
-_MIN_STEPS = 20_000
-"""Row updates that stochastic gradient descent needs to converge; few rows get more epochs."""
+_LEAST_SCORE = 0.4
+_LEAST_DISTANCE = 0.5
+"""From the median score, which is high if utterances say little about their labels."""
+_RESIDUAL = 0.2
+"""The part of the uncertainty that does not shrink with more rows."""
+_LEAST_SPREAD = 1e-3
 _MAX_GRAMS = 2**16
-_SEED = 0
+_TOKEN = r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+"
+"""A word; in Chinese, which has no spaces, a character."""
 
-_Probabilities = npt.NDArray[np.float64]
+_Matrix = npt.NDArray[np.float64]
 _Classes = npt.NDArray[np.int64]
 
 
@@ -45,13 +60,13 @@ class LabelSuspicion(NamedTuple):
     given: str
     likely: str
     confidence: float
-    """1 minus the fraction of the given label's self-confidence, in (0.92, 1]."""
+    """score / (1 + score), above 0.28 and below 1; for ranking, not a probability."""
 
 
 def find_label_errors(utterances: Sequence[str], labels: Sequence[str]) -> list[LabelSuspicion]:
     """Return the rows whose label is probably wrong, the most suspicious first; deterministic.
 
-    Labels with fewer than `NUM_FOLDS` rows and empty utterances are ignored. With fewer than two
+    Labels with fewer than `MIN_ROWS` rows and empty utterances are ignored. With fewer than two
     remaining labels the result is empty.
 
     Args:
@@ -60,8 +75,6 @@ def find_label_errors(utterances: Sequence[str], labels: Sequence[str]) -> list[
 
     Raises:
         DataError: the numbers of utterances and labels differ.
-
-    Source: see the module.
     """
     if len(utterances) != len(labels):
         raise DataError(
@@ -72,18 +85,18 @@ def find_label_errors(utterances: Sequence[str], labels: Sequence[str]) -> list[
     classes, given = np.unique([labels[row] for row in rows], return_inverse=True)
     if len(classes) < 2:
         return []
-    probabilities = _predict_unseen([utterances[row] for row in rows], given)
-    likely, likely_share, given_share = _measure(probabilities, given)
-    suspicious = (likely != given) & (likely_share >= _MIN_LIKELY_SHARE)
-    suspicious &= given_share < _MAX_GIVEN_SHARE
+    scores = _score(_compare([utterances[row] for row in rows], given), given)
+    likely = scores.argmax(axis=1)
+    best = scores[np.arange(len(rows)), likely]
+    least = max(_LEAST_SCORE, float(np.median(best)) + _LEAST_DISTANCE)
     suspicions = [
         LabelSuspicion(
             row=rows[place],
             given=str(classes[given[place]]),
             likely=str(classes[likely[place]]),
-            confidence=float(1 - given_share[place]),
+            confidence=float(best[place] / (1 + best[place])),
         )
-        for place in np.flatnonzero(suspicious)
+        for place in np.flatnonzero(best > least)
     ]
     return sorted(suspicions, key=lambda suspicion: (-suspicion.confidence, suspicion.row))
 
@@ -91,57 +104,62 @@ def find_label_errors(utterances: Sequence[str], labels: Sequence[str]) -> list[
 def _find_judgeable(utterances: Sequence[str], labels: Sequence[str]) -> list[int]:
     rows = [row for row, utterance in enumerate(utterances) if utterance.strip()]
     counts = Counter(labels[row] for row in rows)
-    return [row for row in rows if counts[labels[row]] >= NUM_FOLDS]
+    return [row for row in rows if counts[labels[row]] >= MIN_ROWS]
 
 
-def _predict_unseen(utterances: Sequence[str], given: _Classes) -> _Probabilities:
-    """Return out-of-fold probabilities of shape (rows, classes)."""
+def _compare(utterances: Sequence[str], given: _Classes) -> _Matrix:
+    """Return the cosine of each row and the sum of each class's other rows: (rows, classes)."""
+    from scipy.sparse import csr_matrix
+
+    vectors = _embed(utterances)
+    rows = np.arange(len(given))
+    members = csr_matrix((np.ones(len(given)), (rows, given)))
+    sums = (vectors.T @ members).tocsc()
+    cosines: _Matrix = (vectors @ sums).toarray()
+    squares = np.asarray(sums.multiply(sums).sum(axis=0)).ravel()
+    of_row = np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel()
+    own = cosines[rows, given]
+    without = np.maximum(squares[given] - 2 * own + of_row, np.finfo(float).eps)
+    cosines /= np.sqrt(np.maximum(squares, np.finfo(float).eps))
+    cosines[rows, given] = (own - of_row) / np.sqrt(without)
+    return cosines
+
+
+def _embed(utterances: Sequence[str]) -> Any:
+    """Return one sparse vector of length 1 for each utterance; of length 0 without any term."""
     # scikit-learn takes seconds to import, and most commands do not need it.
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.pipeline import FeatureUnion
+    from sklearn.preprocessing import normalize
 
-    vectorizer = TfidfVectorizer(
-        analyzer="char_wb",
-        ngram_range=(1, 4),
-        min_df=2,
-        max_features=_MAX_GRAMS,
-        sublinear_tf=True,
+    def create(**options: Any) -> Any:
+        return TfidfVectorizer(sublinear_tf=True, max_features=_MAX_GRAMS, **options)
+
+    views = FeatureUnion(
+        [
+            ("words", create(token_pattern=_TOKEN)),
+            ("pairs", create(token_pattern=_TOKEN, ngram_range=(1, 2))),
+            ("characters", create(analyzer="char_wb", ngram_range=(1, 4))),
+        ],
+        transformer_weights={"words": 0.5, "pairs": 0.5, "characters": 0.5**0.5},
     )
-    features = vectorizer.fit_transform(utterances)
-    probabilities = np.zeros((len(given), int(given.max()) + 1))
-    folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=_SEED)
-    for seen, unseen in folds.split(features, given):
-        model = _create_model(len(seen)).fit(features[seen], given[seen])
-        probabilities[unseen] = model.predict_proba(features[unseen])
-    return probabilities
+    return normalize(views.fit_transform(utterances)).tocsr()
 
 
-def _create_model(num_rows: int) -> Any:
-    from sklearn.linear_model import SGDClassifier
-
-    # As accurate as a converged logistic regression here, and many times faster with many classes.
-    return SGDClassifier(
-        loss="log_loss",
-        alpha=1e-4,
-        class_weight="balanced",
-        max_iter=max(_MIN_EPOCHS, _MIN_STEPS // num_rows),
-        tol=None,
-        random_state=_SEED,
-    )
-
-
-def _measure(
-    probabilities: _Probabilities, given: _Classes
-) -> tuple[_Classes, _Probabilities, _Probabilities]:
-    """Return the preferred class of each row, and the preferred and given class's shares.
-
-    A share is the probability of a class divided by its self-confidence.
-    """
+def _score(cosines: _Matrix, given: _Classes) -> _Matrix:
+    """Return each margin to the given class, divided by what chance makes of it."""
     rows = np.arange(len(given))
-    of_given = probabilities[rows, given]
-    # Avoid division by zero for a class that the model never predicts.
-    usual = np.maximum(
-        np.bincount(given, weights=of_given) / np.bincount(given), np.finfo(float).tiny
-    )
-    likely = probabilities.argmax(axis=1)
-    return likely, probabilities[rows, likely] / usual[likely], of_given / usual[given]
+    margins = cosines - cosines[rows, given][:, np.newaxis]
+    spread = max(_measure_spread(margins, given), _LEAST_SPREAD)
+    of_class = 1 / np.bincount(given)
+    uncertainty = _RESIDUAL + of_class[given][:, np.newaxis] + of_class
+    scores: _Matrix = margins / np.sqrt(spread * np.log(len(of_class)) * uncertainty)
+    scores[rows, given] = -np.inf
+    return scores
+
+
+def _measure_spread(margins: _Matrix, given: _Classes) -> float:
+    """Return the standard deviation of margins from the mean of their class and other class."""
+    classes = range(margins.shape[1])
+    total = sum(float(margins[given == c].var(axis=0).sum() * (given == c).sum()) for c in classes)
+    return float(np.sqrt(total / (len(margins) * (len(classes) - 1))))

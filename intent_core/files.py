@@ -34,7 +34,7 @@ def open_atomically(
 
     Args:
         path: final path; missing parent folders are created.
-        mode: permissions from the moment of creation, e.g. 0o600; None: 0o666 minus the umask.
+        mode: permissions, e.g. 0o600, never more at first; None: 0o666 minus the umask.
         overwrite: replace an existing file; False: raise `FileExistsError` instead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +44,8 @@ def open_atomically(
         with open(
             partial, "wb", opener=lambda name, _: os.open(name, flags, mode or 0o666)
         ) as file:
+            if mode is not None and mode & ~os.fstat(file.fileno()).st_mode:
+                os.fchmod(file.fileno(), mode)  # the umask has taken some of it
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -65,7 +67,7 @@ def write_atomically(
     Args:
         path: final path; missing parent folders are created.
         content: bytes, or text to encode as UTF-8.
-        mode: permissions from the moment of creation; None: 0o666 minus the umask.
+        mode: permissions, e.g. 0o600, never more at first; None: 0o666 minus the umask.
         overwrite: replace an existing file; False: keep it.
     """
     try:

@@ -99,7 +99,6 @@ def unpack_base_model(source: BaseModelSource, cache_dir: Path) -> Path:
         partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache_dir))
         try:
             _dequantise(source.path, partial)
-            partial.chmod(0o755)
             os.rename(partial, target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)

@@ -53,9 +53,6 @@ def save(model: Any, tokenizer: Any, base: Path, output_dir: Path, config: Train
     tokenizer.save_pretrained(folder)
     if not list(folder.glob("*.safetensors")):
         raise TrainingError(f"no safetensors were written to {folder}")
-    for path in folder.rglob("*"):
-        # safetensors files are written with mode 0600, but a server may run as another user.
-        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def write_probe(tokenizer: Any, job: TrainingJob, too_long: Collection[str]) -> None:

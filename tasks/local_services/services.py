@@ -42,7 +42,8 @@ class Service(NamedTuple):
     health_url: str
     command: list[str]
     environment: dict[str, str]
-    prepare: Callable[[], None]
+    prepare: Callable[[], dict[str, str]]
+    """Writes what the server needs just before its start; returns secrets for its environment."""
 
 
 def start_services(
@@ -74,10 +75,8 @@ def start_services(
                 require_free_port(LOOPBACK, local, "gateway", "INTENT_GATEWAY_LOCAL_PORT")
         started = time.monotonic()
         for service in missing:
-            service.prepare()
-            start_process(
-                folder, service.name, service.command, service.port, **service.environment
-            )
+            environment = service.environment | service.prepare()
+            start_process(folder, service.name, service.command, service.port, **environment)
         for service in services:
             _wait_for(settings, service)
             if service in missing:
@@ -89,6 +88,7 @@ def start_services(
 def _set_up_prefect(settings: Settings, announce: Callable[[str], None]) -> None:
     """Create the work pools and automations; on an external Prefect server the user does this."""
     from tasks.orchestration.automations import ensure_automations  # imports Prefect, which is slow
+    from tasks.orchestration.encryption_key import forget_stored_key
     from tasks.orchestration.work_pools import ensure_work_pools
 
     ensure_work_pools()
@@ -96,6 +96,10 @@ def _set_up_prefect(settings: Settings, announce: Callable[[str], None]) -> None
         ensure_automations(settings)
     except ConfigError as error:
         announce(str(error))  # do not fail: the missing block can only be created once Prefect runs
+    try:
+        forget_stored_key(settings, _prefect_database(settings))
+    except ConfigError as error:
+        announce(str(error))
 
 
 def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -153,11 +157,7 @@ def _prefect(settings: Settings) -> Service:
         ],
         environment={
             "PREFECT_HOME": str(layout.prefect),
-            "PREFECT_API_DATABASE_CONNECTION_URL": _database(
-                settings.prefect_database_url,
-                "asyncpg",
-                _sqlite("sqlite+aiosqlite", layout.prefect_database),
-            ),
+            "PREFECT_API_DATABASE_CONNECTION_URL": _prefect_database(settings),
             # The default, in memory, is lost when the server is killed: limits that runs held
             # would then never be released.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
@@ -166,8 +166,21 @@ def _prefect(settings: Settings) -> Service:
             # The server calls its own API at this address.
             "PREFECT_API_URL": settings.prefect_api_url,
         },
-        prepare=lambda: layout.prefect.mkdir(parents=True, exist_ok=True),
+        prepare=lambda: _prepare_prefect(settings),
     )
+
+
+def _prepare_prefect(settings: Settings) -> dict[str, str]:
+    from tasks.orchestration.encryption_key import ensure_encryption_key  # imports Prefect
+
+    settings.layout.prefect.mkdir(parents=True, exist_ok=True)
+    key = ensure_encryption_key(settings, _prefect_database(settings))
+    return {"PREFECT_SERVER_ENCRYPTION_KEY": key}
+
+
+def _prefect_database(settings: Settings) -> str:
+    embedded = _sqlite("sqlite+aiosqlite", settings.layout.prefect_database)
+    return _database(settings.prefect_database_url, "asyncpg", embedded)
 
 
 def _mlflow(settings: Settings) -> Service:
@@ -187,13 +200,18 @@ def _mlflow(settings: Settings) -> Service:
                 settings.mlflow_database_url, "psycopg2", _sqlite("sqlite", layout.mlflow_database)
             ),
         },
-        prepare=lambda: layout.mlflow.mkdir(parents=True, exist_ok=True),
+        prepare=lambda: _prepare_mlflow(settings),
     )
 
 
 def _sqlite(driver: str, path: Path) -> str:
     # SQLAlchemy decodes the path: `%2F` and `?` in it would mean something else.
     return f"{driver}:///{quote(str(path))}"
+
+
+def _prepare_mlflow(settings: Settings) -> dict[str, str]:
+    settings.layout.mlflow.mkdir(parents=True, exist_ok=True)
+    return {}
 
 
 def _database(url: SecretStr | None, driver: str, embedded: str) -> str:
@@ -216,5 +234,10 @@ def _gateway(settings: Settings) -> Service:
         health_url=health_url(settings),
         command=gateway_command(settings),
         environment={},
-        prepare=lambda: write_gateway_config(settings),
+        prepare=lambda: _prepare_gateway(settings),
     )
+
+
+def _prepare_gateway(settings: Settings) -> dict[str, str]:
+    write_gateway_config(settings)
+    return {}

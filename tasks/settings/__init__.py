@@ -13,6 +13,7 @@ from tasks.settings.api_keys import KeySettings
 from tasks.settings.environment import load_settings, prepare_environment
 from tasks.settings.log_setup import prepare_logging
 from tasks.settings.maintenance import MaintenanceSettings
+from tasks.settings.private_home import close_home, set_private_umask
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
@@ -166,6 +167,8 @@ class Settings(MaintenanceSettings, KeySettings):
 def get_settings() -> Settings:
     """Return the settings of this process; the first call also sets up logs, traces and clients."""
     settings = load_settings(Settings)
+    close_home(settings.layout.root)
+    set_private_umask()
     prepare_environment(settings.prefect_api_url, settings.layout.prefect)
     prepare_logging(settings.log_format == "json")
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):

@@ -46,7 +46,7 @@ class KeySettings(BaseSettings):
         if self.api_key is not None:
             source, key = "INTENT_API_KEY", self.api_key.get_secret_value()
         else:
-            _create_once(self.api_key_file, secrets.token_urlsafe(32))
+            create_once(self.api_key_file, secrets.token_urlsafe(32))
             source, key = str(self.api_key_file), self.api_key_file.read_text().strip()
         if not is_key(key):
             raise ConfigError(
@@ -60,7 +60,7 @@ class KeySettings(BaseSettings):
         # Do not resolve links: Kubernetes updates a mounted Secret by replacing one.
         path = self.inference_keys_file.absolute()
         if self.inference_keys is None:
-            _create_once(path, f"default {secrets.token_urlsafe(32)}\n")
+            create_once(path, f"default {secrets.token_urlsafe(32)}\n")
         elif not path.is_file():
             raise ConfigError(
                 f"INTENT_INFERENCE_KEYS={path}: file not found. Create it with one `name key` per "
@@ -85,7 +85,7 @@ class KeySettings(BaseSettings):
         return self.read_inference_key() if get_pai_settings().service else self.read_api_key()
 
 
-def _create_once(path: Path, content: str) -> None:
+def create_once(path: Path, content: str) -> None:
     """Write a key file; if several processes do this at once, the first one wins."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -24,6 +24,8 @@ class HomeLayout:
         secrets = root / "secrets"
         self.api_key: Final = secrets / "api_key"
         self.inference_keys: Final = secrets / "inference_keys"
+        self.prefect_encryption_key: Final = secrets / "prefect_encryption_key"
+        """With it the embedded Prefect server encrypts its blocks."""
 
         self.gateway: Final = root / "gateway"
         self.gateway_config: Final = self.gateway / "nginx.conf"

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from intent_core.errors import ConfigError, StorageError
 from intent_core.files import write_atomically
 from tasks.settings import Settings
+from tasks.settings.private_home import create_shared_folder
 from tasks.storage.lifecycle import Lifecycle
 from tasks.storage.objects import (
     UNREADABLE,
@@ -32,7 +33,7 @@ _LEADS_OUT = "leads out of the store through a symlink"
 
 
 def open_store(uri: str, settings: Settings) -> "DirectoryStore":
-    return DirectoryStore(parse_path(uri))
+    return DirectoryStore(parse_path(uri), settings.home)
 
 
 def parse_path(uri: str) -> Path:
@@ -48,11 +49,16 @@ def parse_path(uri: str) -> Path:
 
 
 class DirectoryStore:
-    """Objects as files below a directory; the first write creates the directory."""
+    """Objects as files below a directory; the first write creates the directory.
 
-    def __init__(self, root: Path) -> None:
+    Files and folders in it get the permissions of the directory, whatever the umask: others may
+    share it.
+    """
+
+    def __init__(self, root: Path, home: Path | None = None) -> None:
         self.root = Path(os.path.realpath(root))
         self._logged = set[SkippedName]()
+        self._home = home or self.root
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Iterate over the objects whose key starts with the prefix, in key order."""
@@ -105,7 +111,7 @@ class DirectoryStore:
     def upload(self, source: Path, key: str) -> StoredObject:
         path = self._path(key)
         with file_errors(f"upload {source} to", self._uri(key), path.parent, source):
-            return self._stored(key, *transfer(source, path))
+            return self._stored(key, *transfer(source, path, self._make_parent(path)))
 
     def read(self, key: str) -> bytes:
         path = self._path(key)
@@ -116,14 +122,14 @@ class DirectoryStore:
     def put(self, key: str, data: bytes) -> StoredObject:
         path = self._path(key)
         with file_errors("write", self._uri(key), path.parent, len(data)):
-            write_atomically(path, data)
+            write_atomically(path, data, self._make_parent(path))
         return self._stored(key, len(data), hashlib.sha256(data).hexdigest())
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; return True if this call wrote the object."""
         path = self._path(key)
         with file_errors("write", self._uri(key), path.parent, len(data)):
-            return write_atomically(path, data, overwrite=False)
+            return write_atomically(path, data, self._make_parent(path), overwrite=False)
 
     def delete(self, key: str) -> None:
         path = self._path(key)
@@ -144,6 +150,17 @@ class DirectoryStore:
         if not is_inside:
             raise StorageError(f"key {key!r} leads out of {self.root.as_uri()} through a symlink")
         return path
+
+    def _make_parent(self, path: Path) -> int:
+        """Create the folders of a new object and return the mode of its file."""
+        create_shared_folder(self.root, self._home)
+        mode = stat.S_IMODE(self.root.stat().st_mode)
+        missing = [p for p in path.parents if p.is_relative_to(self.root) and not p.is_dir()]
+        for folder in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                folder.chmod(mode)
+        return mode & 0o666
 
     def _require(self, key: str, path: Path) -> None:
         if os.path.isfile(path):

@@ -40,12 +40,12 @@ def file_errors(
         raise StorageError(message) from error
 
 
-def transfer(source: Path, target: Path) -> tuple[int, str]:
+def transfer(source: Path, target: Path, mode: int | None = None) -> tuple[int, str]:
     """Copy to a partial file, verify the size, and rename it to the target.
 
-    Returns the size in bytes and the SHA-256.
+    `mode` is that of the target, see `open_atomically`. Returns the size in bytes and the SHA-256.
     """
-    with source.open("rb") as stream, open_atomically(target) as sink:
+    with source.open("rb") as stream, open_atomically(target, mode) as sink:
         size, etag = copy(stream, sink)
         sink.flush()
         written, expected = (os.fstat(file.fileno()).st_size for file in (sink, stream))
@@ -66,7 +66,6 @@ def place_folder(target: Path, last: str) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(prefix=f"{FETCHING}-", dir=target.parent))
     try:
         yield partial
-        partial.chmod(0o755)
         if not (target / last).exists():
             if target.exists():
                 remove_folder(target)

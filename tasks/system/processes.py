@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from intent_core.errors import ServiceError
 from intent_core.files import file_lock, write_atomically
 from tasks.settings import child_environment
+from tasks.settings.private_home import PRIVATE_UMASK
 
 # The servers outlive this process. Without a reference, Python would warn that they still run.
 _started: "list[subprocess.Popen[bytes]]" = []
@@ -74,6 +75,7 @@ def start_process(
             stderr=subprocess.STDOUT,
             # A separate session, so that Ctrl-C or a cancelled flow does not stop the server.
             start_new_session=True,
+            umask=PRIVATE_UMASK,
             env=child_environment(**environment),
             cwd=folder,
         )

@@ -25,6 +25,7 @@ from intent_core.training.protocol import (
 )
 from tasks.orchestration.progress import Tracker
 from tasks.settings import training_environment
+from tasks.settings.private_home import PRIVATE_UMASK
 from tasks.tracking.live_curves import LiveCurves
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def run_program(job: Path, folder: Path, tracker: Tracker, curves: LiveCurves | 
             stderr=subprocess.STDOUT,
             # A separate session: on Ctrl-C the program gets one SIGTERM, from us.
             start_new_session=True,
+            umask=PRIVATE_UMASK,
             env=training_environment(),
         )
     try:

@@ -13,13 +13,15 @@ from intent_core.quality.findings import show_rows
 from intent_core.recipe.config import TrainConfig
 from tasks.models.base_models import fetch_base_model
 from tasks.settings import get_settings
+from tasks.settings.private_home import private_umask
 
 
 def count_sample_tokens(samples: list[Sample], train: TrainConfig) -> SampleTokens:
     """Return the number of tokens of each sample; downloads the base model if needed."""
     settings = get_settings()
-    base = fetch_base_model(settings, train.base_model)
-    return count_tokens(samples, train, base, settings.layout.tokenizers)
+    with private_umask():  # the rest of the command writes with the user's
+        base = fetch_base_model(settings, train.base_model)
+        return count_tokens(samples, train, base, settings.layout.tokenizers)
 
 
 def show_check(console: Console, path: Path, check: ExportCheck) -> None:

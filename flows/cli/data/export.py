@@ -23,6 +23,7 @@ from flows.cli.terminal import (
 )
 from intent_core.errors import ConfigError
 from tasks.settings import get_settings
+from tasks.settings.private_home import users_umask
 
 export_app = typer.Typer()
 
@@ -82,7 +83,7 @@ def convert(
     """
     from intent_core.exports.convert import convert_export
 
-    with reported("nothing was written"):
+    with reported("nothing was written"), users_umask():
         config = read_config(
             recipe, override, max_rejection_rate=max_rejection_rate, row_format=row_format
         ).data
@@ -143,7 +144,7 @@ def check(
     from intent_core.datasets.check_export import check_export
     from intent_core.quality.findings import stop_on_findings
 
-    with reported():
+    with reported(), users_umask():
         config = read_config(
             recipe, override, max_rejection_rate=max_rejection_rate, row_format=row_format
         )
@@ -191,7 +192,7 @@ def vocabulary(
     from intent_core.datasets.draft_vocabulary import draft_vocabulary
     from intent_core.files import write_atomically
 
-    with reported("nothing was written"):
+    with reported("nothing was written"), users_umask():
         config = read_config(
             recipe, override, max_rejection_rate=max_rejection_rate, row_format=row_format
         )
@@ -298,7 +299,7 @@ def manifest(
     from intent_core.exports.input_manifest import read_utterances, write_manifest
     from intent_core.files import write_jsonl
 
-    with reported():
+    with reported(), users_umask():
         config = read_config(recipe, override, row_format=row_format, field=field).data
         counts: dict[str, int] = {}
         if from_predictions:

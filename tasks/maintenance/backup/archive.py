@@ -124,11 +124,12 @@ def verify_archive(path: Path) -> ArchiveManifest:
 
 
 def extract_archive(path: Path, folder: Path, manifest: ArchiveManifest) -> None:
-    """Extract the files below the folder and verify each again after writing."""
+    """Extract the files below the folder, for this user only, and verify each after writing."""
     with _reading(path) as tar:
         for member in tar:
             _require_plain(member, path)
             if member.name != MANIFEST:
+                member.mode = 0o600
                 tar.extract(member, folder, filter="data")
                 with (folder / member.name).open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()

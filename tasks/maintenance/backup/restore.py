@@ -25,6 +25,7 @@ from tasks.maintenance.backup.archive import ArchiveManifest, extract_archive, v
 from tasks.maintenance.backup.databases import SERVERS, find_database, has_content, load_dump
 from tasks.orchestration.run_liveness import has_live_run
 from tasks.settings import Settings
+from tasks.settings.private_home import copy_modes, create_shared_folder
 from tasks.storage.layout import STAGING
 from tasks.storage.open import open_store, split_uri
 from tasks.storage.step_results import get_store, work_folder
@@ -172,9 +173,10 @@ def _stage(settings: Settings, path: Path, manifest: ArchiveManifest) -> None:
     extract_archive(path, staging, manifest)
     for folder in _store_staging(settings):
         if (staging / "store").is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
+            create_shared_folder(folder.parent, settings.home)
             # The store may be on another file system; the last step must be a rename only.
             shutil.move(staging / "store", folder)
+            copy_modes(folder.parent, folder)
     dumps = {
         server: member
         for server, member in manifest.about.get("databases", {}).items()

@@ -26,7 +26,7 @@ def close_home(home: Path) -> None:
 
 
 def _is_ours(home: Path) -> bool:
-    """Whether nobody else needs the folder: INTENT_HOME=/tmp must not shut /tmp."""
+    """Whether the folder is for this user only: INTENT_HOME=/tmp must not shut /tmp."""
     status = home.stat()
     if status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX:
         return False
@@ -46,7 +46,7 @@ def set_private_umask() -> int:
 
 
 def create_shared_folder(folder: Path, home: Path) -> None:
-    """Create a folder that may lie outside of the home, where the user's umask applies."""
+    """Create a folder that may be outside of the home, where the user's umask applies."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         is_below = folder.resolve().is_relative_to(home.resolve())
@@ -64,7 +64,7 @@ def copy_modes(folder: Path, to: Path) -> None:
 
 @contextlib.contextmanager
 def users_umask() -> Iterator[None]:
-    """Write files outside of the home, where the user wants them, with the user's umask."""
+    """Write files at a path that the user chose with the user's umask."""
     former = os.umask(set_private_umask())
     try:
         yield

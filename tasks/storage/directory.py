@@ -165,7 +165,7 @@ class DirectoryStore:
     def _require(self, key: str, path: Path) -> None:
         if os.path.isfile(path):
             return
-        listing = [found.key for found in self.scan("")[:MOST_COMPARED]]
+        listing = [scanned.key for scanned in self.scan("")[:MOST_COMPARED]]
         raise MissingObjectError(describe_missing(self._uri(key), key, [listing]))
 
     def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:

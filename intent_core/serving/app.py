@@ -52,8 +52,9 @@ from intent_core.serving.protocol.routes import (
     predicted_alias,
 )
 from intent_core.serving.settings import ServingSettings
+from intent_core.serving.trial.evaluated_form import is_as_evaluated, limits_length
 from intent_core.serving.trial.live_comparison import FAILED, judge
-from intent_core.serving.trial.shadow import Copies, own_scope
+from intent_core.serving.trial.shadow import Copies, MirroredRequest, own_scope
 from intent_core.serving.trial.trial import TrialAssignment, Trials
 from intent_core.serving.vocabularies import Vocabularies
 
@@ -101,7 +102,7 @@ class ServingApp:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(send)
+        exchange = Exchange(send, self._clock)
         since = self._clock()
         status = 500
         try:
@@ -198,8 +199,12 @@ class ServingApp:
         assignment = self._trials.assign(exchange.alias, target, exchange.caller, question.user)
         if assignment is None:
             await self._forward(exchange, question, target, scope, receive)
-        else:
+        elif is_as_evaluated(question, *assignment.judged_models):
             await self._forward_in_trial(exchange, question, assignment, scope, receive)
+        else:
+            model = assignment.answering_model
+            await self._forward(exchange, question, model, scope, receive)
+            assignment.skip()
 
     async def _forward_in_trial(
         self,
@@ -209,8 +214,8 @@ class ServingApp:
         scope: Scope,
         receive: Receive,
     ) -> None:
-        """Answer a request that is part of a trial; in shadow mode, mirror it afterwards."""
-        copied = own_scope(scope) if assignment.is_copied and question.expects_calls else None
+        """Answer a request that a trial judges; in shadow mode, mirror it afterwards."""
+        copied = own_scope(scope) if assignment.is_copied else None
         since = self._clock()
         try:
             texts = await self._forward(
@@ -222,7 +227,11 @@ class ServingApp:
             if not is_callers and not exchange.status:
                 assignment.take(FAILED)
             raise
-        seconds = self._clock() - since
+        seconds = self._clock() - since - exchange.sending_s
+        is_limited = limits_length(question)
+        if exchange.is_cut_off and is_limited:
+            assignment.skip()
+            return
         answer = judge(exchange.status, texts, seconds, question.expects_calls)
         assignment.take(answer)
         if copied is not None and answer is not None and answer is not FAILED:
@@ -230,7 +239,8 @@ class ServingApp:
             write_body = functools.partial(
                 self._write_body, exchange.caller, question, trial, is_copy=True
             )
-            self._copies.start(assignment.running, copied, write_body, answer)
+            copy = MirroredRequest(copied, write_body, answer, is_limited)
+            self._copies.start(assignment.running, copy)
 
     async def _forward(
         self,
@@ -291,6 +301,7 @@ class ServingApp:
         # If the client disconnected, vLLM answers `null`, which cannot be converted.
         if not receive.client_left:
             await held.pass_on(exchange.send, legacy.to_answer)
+        exchange.is_cut_off = held.is_cut_off()
         return held.read_texts()
 
     def _resolve(self, exchange: Exchange, name: str) -> Target:

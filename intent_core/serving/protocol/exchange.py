@@ -1,5 +1,6 @@
 """One request and its answer on their way through the middleware."""
 
+import time
 from collections.abc import Callable
 
 from intent_core.serving.protocol.asgi import AsgiMessage, Send, send_answer
@@ -13,11 +14,12 @@ class Exchange:
 
     __slots__ = (
         *("_send", "_text", "alias", "caller", "judged", "model", "request_id", "response_id"),
-        *("status", "version"),
+        *("_clock", "is_cut_off", "sending_s", "status", "version"),
     )
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
         self._send = send
+        self._clock = clock
         self._text: AnswerText | None = None
         self.caller = ""
         self.alias = ""
@@ -31,19 +33,26 @@ class Exchange:
         """0 until the answer starts."""
         self.judged = False
         """Whether the answer is expected to parse as calls."""
+        self.is_cut_off = False
+        """Whether the answer reached its maximum length; known once its texts have been read."""
+        self.sending_s = 0.0
+        """Seconds spent waiting for the caller to read the answer."""
 
     async def send(self, message: AsgiMessage) -> None:
         """Pass on vLLM's messages: add headers to the start, keep the body unchanged."""
         if message["type"] == "http.response.start":
             await self._begin(message)
             return
-        await self._send(message)
+        await self._pass_on(message)
         # After sending, so that gathering the text does not delay the caller.
         if self._text is not None and message["type"] == "http.response.body":
             self._text.take(message.get("body", b""))
 
     def read_texts(self) -> list[str]:
-        return self._text.read_texts() if self._text is not None else []
+        if self._text is None:
+            return []
+        self.is_cut_off = self._text.is_cut_off()
+        return self._text.read_texts()
 
     async def _begin(self, message: AsgiMessage) -> None:
         self.status = message["status"]
@@ -59,7 +68,12 @@ class Exchange:
         if self.request_id:
             headers = [h for h in headers if h[0].lower() != REQUEST_ID]
             headers.append((REQUEST_ID, self.request_id.encode()))
-        await self._send({**message, "headers": headers})
+        await self._pass_on({**message, "headers": headers})
+
+    async def _pass_on(self, message: AsgiMessage) -> None:
+        since = self._clock()
+        await self._send(message)
+        self.sending_s += self._clock() - since
 
 
 class HeldAnswer:
@@ -96,3 +110,6 @@ class HeldAnswer:
 
     def read_texts(self) -> list[str]:
         return self._text.read_texts() if self._text is not None else []
+
+    def is_cut_off(self) -> bool:
+        return self._text is not None and self._text.is_cut_off()

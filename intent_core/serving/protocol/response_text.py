@@ -22,6 +22,10 @@ class AnswerText(Protocol):
         """Return the text of each choice; [] if the answer is incomplete or not a chat answer."""
         ...
 
+    def is_cut_off(self) -> bool:
+        """Return whether a choice ended because it reached its maximum length."""
+        ...
+
 
 def gather_answer(status: int, headers: Headers) -> AnswerText | None:
     """Return a collector for an answer with this status and headers; None if not applicable."""
@@ -51,6 +55,9 @@ class WholeAnswer:
             return []
         return [text for _, text in _read_choices(_parse(self._body), "message")]
 
+    def is_cut_off(self) -> bool:
+        return not self._too_long and _has_cut_off(_parse(self._body))
+
 
 class StreamedAnswer:
     """An answer that is a stream of server-sent events, in chunks of any size.
@@ -64,6 +71,7 @@ class StreamedAnswer:
         self._size = 0
         self._whole = False
         self._given_up = False
+        self._cut_off = False
 
     def take(self, chunk: bytes) -> None:
         if not self._given_up:
@@ -77,6 +85,10 @@ class StreamedAnswer:
             return []
         return ["".join(texts) for texts in self._texts.values()]
 
+    def is_cut_off(self) -> bool:
+        self._read_events()
+        return self._cut_off
+
     def _read_events(self) -> None:
         *lines, self._pending = self._pending.split(b"\n")
         events = [line[5:].strip() for line in lines if line.startswith(b"data:")]
@@ -85,6 +97,7 @@ class StreamedAnswer:
             events.pop()
         answers = _parse(b"[" + b",".join(events) + b"]")
         for answer in answers if isinstance(answers, list) else ():
+            self._cut_off = self._cut_off or _has_cut_off(answer)
             for index, text in _read_choices(answer, "delta"):
                 self._size += len(text)
                 self._texts[index].append(text)
@@ -102,9 +115,17 @@ def _parse(content: bytes | bytearray) -> Any:
 
 def _read_choices(answer: Any, part: str) -> Iterator[tuple[int, str]]:
     """Yield index and text of each choice that has a text."""
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    for choice in choices if isinstance(choices, list) else ():
-        message = choice.get(part) if isinstance(choice, dict) else None
+    for choice in _list_choices(answer):
+        message = choice.get(part)
         text = message.get("content") if isinstance(message, dict) else None
         if isinstance(text, str) and isinstance(choice.get("index", 0), int):
             yield choice.get("index", 0), text
+
+
+def _has_cut_off(answer: Any) -> bool:
+    return any(choice.get("finish_reason") == "length" for choice in _list_choices(answer))
+
+
+def _list_choices(answer: Any) -> list[dict[str, Any]]:
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    return [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []

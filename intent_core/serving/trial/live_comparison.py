@@ -26,6 +26,7 @@ class PairOutcome(Enum):
     PARSE_FAILURE = "parse_failure"
     FAILED = "failed"
     SKIPPED = "skipped"
+    """Not judged: a copy was not sent, or the request differs from those of the evaluation."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from intent_core.serving.metrics import Metrics
 from intent_core.serving.protocol.asgi import App, AsgiMessage, BodyAgain, Receive, Scope
@@ -18,6 +19,17 @@ _MOST_AT_ONCE = 8
 _TIMEOUT_S = 60.0
 """A copy without an answer after this time has failed, so that it does not block other copies."""
 _STOP_S = 5.0
+
+
+class MirroredRequest(NamedTuple):
+    """A caller's request, to be sent to the candidate too."""
+
+    scope: Scope
+    """From `own_scope`."""
+    write_body: Callable[[], bytes]
+    champion: JudgedAnswer
+    is_limited: bool
+    """Whether the caller limited the length of the answer."""
 
 
 class Copies:
@@ -39,18 +51,12 @@ class Copies:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
 
-    def start(
-        self,
-        running: Running,
-        scope: Scope,
-        write_body: Callable[[], bytes],
-        champion: JudgedAnswer,
-    ) -> None:
-        """Send a copy to the candidate, in a scope from `own_scope`, and compare the answers."""
+    def start(self, running: Running, copy: MirroredRequest) -> None:
+        """Send a copy to the candidate and compare the answers."""
         if self._stopped or len(self._tasks) >= _MOST_AT_ONCE:
             running.skip()
             return
-        task = asyncio.create_task(self._compare(running, scope, write_body, champion))
+        task = asyncio.create_task(self._compare(running, copy))
         # The event loop keeps only weak references to its tasks.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -73,30 +79,30 @@ class Copies:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_S)
 
-    async def _compare(
-        self,
-        running: Running,
-        scope: Scope,
-        write_body: Callable[[], bytes],
-        champion: JudgedAnswer,
-    ) -> None:
+    async def _compare(self, running: Running, copy: MirroredRequest) -> None:
         model = running.trial.model
         # The trial may have ended since the request.
         if running.is_over:
             return
         self._metrics.enter(model)
         try:
+            candidate: JudgedAnswer | None
             async with asyncio.timeout(self._timeout_s):
-                candidate = await self._ask(scope, write_body())
+                candidate = await self._ask(copy)
         except Exception as error:
             # Log the type only: the message could contain the caller's text.
             logger.debug("shadow request failed: model %s: %s", model, type(error).__name__)
             candidate = FAILED
         finally:
             self._metrics.leave(model)
-        running.take_pair(champion, candidate)
+        if candidate is None:
+            running.skip()
+        else:
+            running.take_pair(copy.champion, candidate)
 
-    async def _ask(self, scope: Scope, body: bytes) -> JudgedAnswer:
+    async def _ask(self, copy: MirroredRequest) -> JudgedAnswer | None:
+        """Return the candidate's answer; None if the caller's limit cut it off."""
+        body = copy.write_body()
         headers: Headers = [
             self._authorization,
             (b"content-type", b"application/json"),
@@ -104,9 +110,11 @@ class Copies:
         ]
         held = HeldAnswer()
         since = self._clock()
-        await self._app({**scope, "headers": headers}, BodyAgain(body, _stay), held.send)
+        await self._app({**copy.scope, "headers": headers}, BodyAgain(body, _stay), held.send)
         if held.status != 200:
             return FAILED
+        if copy.is_limited and held.is_cut_off():
+            return None
         # A complete answer without a text counts as unparsable; copies never disconnect.
         return judge_texts(held.read_texts() or [""], self._clock() - since)
 

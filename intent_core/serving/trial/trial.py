@@ -60,7 +60,7 @@ class Running:
             self._note(self._comparison.take_pair(champion, candidate))
 
     def skip(self) -> None:
-        """Count a copy that was not sent."""
+        """Count a copy that was not sent, or a request that is not judged."""
         self._skipped += 1
         self._count(PairOutcome.SKIPPED)
 
@@ -119,6 +119,18 @@ class TrialAssignment:
     def answering_model(self) -> NamedModel:
         """The model whose answer is sent to the caller."""
         return self.running.trial if self.is_canary and self.is_chosen else self.running.target
+
+    @property
+    def judged_models(self) -> tuple[NamedModel, ...]:
+        """The models whose answers to the request are judged."""
+        if self.is_copied:
+            return self.running.target, self.running.trial
+        return (self.answering_model,)
+
+    def skip(self) -> None:
+        """Count a request of the candidate's share that is not judged."""
+        if self.is_chosen and not self.running.is_over:
+            self.running.skip()
 
     def take(self, answer: JudgedAnswer | None) -> None:
         """Record the caller's answer; in shadow mode answers are recorded in pairs instead."""

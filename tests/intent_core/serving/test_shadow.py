@@ -228,3 +228,33 @@ def test_the_limits_that_need_both_answers(
         serving.chat()
     assert serving.asked.count(NEW) == 4
     assert serving.trial()["ended"] == next(iter(limits))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"temperature": 1.5}, {"n": 2}, {"stop": ["("]}, {"logit_bias": {"7": 100}}),
+        {"messages": [{"role": "system", "content": "Say new calls."}, USER]},
+    ],
+)
+def test_requests_unlike_the_evaluation_are_not_copied(
+    serving: Serving, fields: dict[str, Any]
+) -> None:
+    """A system prompt of the caller would have to be that of both models."""
+    serving.ask("POST", CHAT, {**BODY, **fields})
+    assert serving.asked == [OLD]
+    assert serving.outcomes("shadow", "skipped") == 1
+
+
+def test_a_copy_that_the_caller_s_limit_cuts_off_does_not_count(serving: Serving) -> None:
+    async def cut_off() -> None:
+        choice = {"index": 0, "message": {"content": "weat"}, "finish_reason": "length"}
+        serving.model.raw = json.dumps({"choices": [choice]}).encode()
+
+    serving.promote(OLD, trial=trial(min_requests=2, max_parse_failure_rate=0))
+    serving.model.before[NEW] = cut_off
+    serving.ask("POST", CHAT, {**BODY, "max_tokens": 5})
+    assert (serving.asked, serving.trial()["requests"]) == ([OLD, NEW], 0)
+    serving.model.raw = None
+    serving.ask("POST", CHAT, BODY)
+    assert serving.outcomes("shadow", "parse_failure") == 1

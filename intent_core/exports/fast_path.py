@@ -47,11 +47,18 @@ _VERSION = ("version", str | int | None, None)
 _ORIGIN_KEYS = {"version": "Version", "mark_result": "MarkResultId"}
 
 
+class _Utterance:
+    """Stands for the text of an utterance, which is elsewhere."""
+
+
+_TAKEN = _Utterance()
+
+
 class _Counts:
-    """Counts of what was read in a block, and the texts that occur as often in it."""
+    """Counts of what was read in a block, and the text that each answer has once."""
 
     num_stages = num_missing = 0
-    row_needle = answer_needle = b""
+    needle = b""
     is_mixed = False
     """Whether the layout changed within the block."""
 
@@ -64,6 +71,7 @@ class UsualRows:
         """Function of (line, its number, its offset) that returns the same record as `read_answer`,
         or None. Replaced when a layout is learned."""
         self._counts = _Counts()
+        self._texts: list[object] = []
         self._source = source
         self._config = config
         self._job = ""
@@ -101,7 +109,7 @@ class UsualRows:
     def may_repeat_keys(self, block: bytes, others: Iterable[bytes], num_read: int) -> bool:
         """Return whether a row read since `begin_block` may have a key twice.
 
-        That is a key of the utterance or of an answer, or one around them.
+        That is the key of an answer, or one around it. Keys of utterances are seen in each row.
 
         Args:
             block: the lines.
@@ -112,10 +120,7 @@ class UsualRows:
         if not num_read or counts.is_mixed:
             return num_read > 0
         num_answers = num_read * counts.num_stages - counts.num_missing
-        return (
-            block.count(counts.row_needle) - rest.count(counts.row_needle) != num_read
-            or block.count(counts.answer_needle) - rest.count(counts.answer_needle) != num_answers
-        )
+        return block.count(counts.needle) - rest.count(counts.needle) != num_answers
 
     def _use(
         self,
@@ -126,18 +131,18 @@ class UsualRows:
         person: str,
         result: type[msgspec.Struct],
     ) -> None:
-        """Use a layout, if the keys of a row and of its answers can be counted in its text."""
+        """Use a layout, if the keys of answers can be counted in its text."""
         row = decode(line)
         num_answers = sum(getattr(row, f"label_{stage}") is not None for stage in stages)
         answer_key = _name_keys(result)["answer"]
-        row_needle = _find_needle(line, self._config.utterance_field, b"", 1)
-        answer_needle = _find_needle(line, answer_key, around[0], num_answers)
-        if not row_needle or not answer_needle:
+        needle = _find_needle(line, answer_key, around[0], num_answers)
+        if not needle:
             return
         counts = self._counts
         counts.is_mixed, counts.num_stages = bool(counts.num_stages), len(stages)
-        counts.row_needle, counts.answer_needle = row_needle, answer_needle
-        self.read = _make_reader(decode, stages, around, self._source, person, counts)
+        counts.needle = needle
+        texts = self._texts
+        self.read = _make_reader(decode, stages, around, self._source, person, counts, texts)
 
     def _learn_keys(self, row: Iterable[str]) -> dict[Stage, str]:
         """Return the label keys of this row's job by stage, in the order of `data.stages`."""
@@ -170,7 +175,7 @@ class UsualRows:
         names = {"utterance": self._config.utterance_field}
         # Text under these keys is reported, so such a row is not a usual one.
         noted = ALPACA_KEYS if self._config.utterance_field == "instruction" else ()
-        inner: list[Any] = [("utterance", str), *((key, _NoText, None) for key in noted)]
+        inner: list[Any] = [("utterance", _Utterance), *((key, _NoText, None) for key in noted)]
         if "system" in labels:
             inner.append((PRELABEL_MODEL, Any, None))
         data = msgspec.defstruct("Data", inner, rename=names, gc=False)
@@ -187,7 +192,14 @@ class UsualRows:
         row = msgspec.defstruct(
             "Row", fields, rename=keys, forbid_unknown_fields=True, kw_only=True, gc=False
         )
-        return msgspec.json.Decoder(row).decode
+        texts = self._texts
+
+        # Called for each occurrence of the key, also where an object has it twice.
+        def take(_: type, text: object) -> _Utterance:
+            texts.append(text)
+            return _TAKEN
+
+        return msgspec.json.Decoder(row, dec_hook=take).decode
 
     def _survey_result(self, person: str) -> type[msgspec.Struct]:
         """Return the type of a result in the older format, for our question's title."""
@@ -269,6 +281,7 @@ def _make_reader(
     source: str,
     person: str,
     counts: _Counts,
+    texts: list[object],
 ) -> ReadRow:
     """Return a reader for rows that `decode` accepts; `around` are the texts around the answer."""
     before, after = around
@@ -279,9 +292,11 @@ def _make_reader(
 
     # A closure without helper calls, because it runs millions of times for a large export.
     def read(line: bytes, number: int, offset: int) -> Record | None:
-        believed, num_missing = None, 0  # the label of the first stage
+        believed, num_missing = None, 0  # the place of the first stage
+        texts.clear()
         try:
             abandoned, data, *labels = fields_of(decode(line))
+            (utterance,) = texts
             for label in labels:
                 if label is None:
                     num_missing += 1
@@ -290,16 +305,15 @@ def _make_reader(
                 if is_abandoned or is_fixed:
                     return None
                 if believed is None:
-                    believed, answer, given = label, result.answer, result
+                    believed, answer, given = num_missing, result.answer, result
                 elif result.answer != answer:
                     return None
-            if believed is None or abandoned or line[0] != _BRACE:
+            if believed is None or abandoned or line[0] != _BRACE or type(utterance) is not str:
                 return None
             text = bytes(answer)
             output = text[start:end].decode()
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
-        utterance = data.utterance
         annotator = read_annotator(given.person) if person else ""
         if (
             not (text.startswith(before) and text.endswith(after))
@@ -314,7 +328,7 @@ def _make_reader(
             )
         ):
             return None
-        stage = stages[labels.index(believed)]
+        stage = stages[believed]
         if stage == "system" and data.prelabel_model:
             return None
         if num_missing:

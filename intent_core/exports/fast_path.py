@@ -48,7 +48,7 @@ _ORIGIN_KEYS = {"version": "Version", "mark_result": "MarkResultId"}
 
 
 class _Utterance:
-    """Stands for the text of an utterance, which is elsewhere."""
+    """Represents the text of an utterance, which `UsualRows` has."""
 
 
 _TAKEN = _Utterance()

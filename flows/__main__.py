@@ -1,6 +1,6 @@
 """Run `intent` as `python -m flows`."""
 
-from flows.cli.main import app
+from flows.cli.main import main
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -1,5 +1,8 @@
 """The `intent` command: its groups, its help, and what precedes every command."""
 
+import sys
+from typing import Any, cast
+
 import typer
 
 from flows.cli.data.export import export_app
@@ -50,3 +53,10 @@ def prepare() -> None:
     """Read the settings before a command imports Prefect, which reads its own on import."""
     with reported():
         check_prefect_url(get_settings())
+
+
+def main() -> None:
+    """Run the command line; a character that the terminal cannot show is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        cast(Any, stream).reconfigure(errors="backslashreplace")
+    app()

@@ -150,4 +150,6 @@ def show_counts(rejected: Mapping[str, int], reported: Mapping[str, int]) -> Non
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    # A terminal that cannot show all characters gets the escapes of JSON.
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    sys.stdout.write(json.dumps(value, ensure_ascii=not is_unicode) + "\n")

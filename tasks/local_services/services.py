@@ -1,5 +1,6 @@
 """The embedded platform of one machine: Prefect, MLflow, an object store, a gateway."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -25,6 +26,7 @@ from tasks.system.ports import require_free_port
 from tasks.system.processes import (
     end_leftovers,
     find_process,
+    last_lines,
     list_processes,
     start_process,
     stop_process,
@@ -32,6 +34,7 @@ from tasks.system.processes import (
 )
 
 _STARTUP_S = 180
+_LEAST_FREE = 50_000_000
 
 
 class Service(NamedTuple):
@@ -73,16 +76,46 @@ def start_services(
             if service.name == "gateway" and settings.has_tls:
                 local = settings.gateway_local_port
                 require_free_port(LOOPBACK, local, "gateway", "INTENT_GATEWAY_LOCAL_PORT")
-        started = time.monotonic()
-        for service in missing:
-            environment = service.environment | service.prepare()
-            start_process(folder, service.name, service.command, service.port, **environment)
-        for service in services:
-            _wait_for(settings, service)
-            if service in missing:
-                announce(f"{service.name} is ready after {time.monotonic() - started:.0f} s")
+        require_free_disk(settings.home)
+        try:
+            _start(settings, services, missing, announce)
+        except BaseException:
+            # A platform that did not start leaves nothing running.
+            for service in missing:
+                if record := find_process(folder, service.name):
+                    stop_process(folder, record)
+            raise
         if not settings.prefect_url and not only:
             _set_up_prefect(settings, announce)
+
+
+def _start(
+    settings: Settings,
+    services: Collection[Service],
+    missing: Collection[Service],
+    announce: Callable[[str], None],
+) -> None:
+    started = time.monotonic()
+    for service in missing:
+        environment = service.environment | service.prepare()
+        start_process(
+            settings.layout.processes, service.name, service.command, service.port, **environment
+        )
+    for service in services:
+        _wait_for(settings, service)
+        if service in missing:
+            announce(f"{service.name} is ready after {time.monotonic() - started:.0f} s")
+
+
+def require_free_disk(folder: Path) -> None:
+    """Raise `ServiceError` if the disk of a folder has no space for the servers' databases."""
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE:
+        raise ServiceError(
+            f"the disk of {folder} is full: {free / 1e6:.0f} MB are free, and the services need "
+            f"{_LEAST_FREE / 1e6:.0f} MB to start. Free some space, or set INTENT_HOME to a folder "
+            "on another disk"
+        )
 
 
 def _set_up_prefect(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -130,7 +163,7 @@ def _wait_for(settings: Settings, service: Service) -> None:
     record = find_process(settings.layout.processes, service.name)
     if record is None:
         log = settings.layout.processes / f"{service.name}.log"
-        raise ServiceError(f"{service.name} exited during startup; see {log}")
+        raise ServiceError(f"{service.name} exited during startup; {last_lines(log)}")
     error = TrackingError if service.name == "mlflow" else ServiceError
     wait_until_ready(record, lambda: answers(service.health_url), _STARTUP_S, error)
 

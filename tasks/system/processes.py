@@ -169,12 +169,13 @@ def wait_until_ready(
     while not is_ready():
         waited = time.monotonic() - started
         if not record.is_alive():
-            raise error(f"{record.name} exited while starting; {_last_lines(record.log)}")
+            raise error(f"{record.name} exited while starting; {last_lines(record.log)}")
         if waited > timeout_s:
-            raise error(f"{record.name} not ready after {waited:.0f} s; {_last_lines(record.log)}")
+            raise error(f"{record.name} not ready after {waited:.0f} s; {last_lines(record.log)}")
         time.sleep(0.3)
 
 
-def _last_lines(log: Path, count: int = 15) -> str:
+def last_lines(log: Path, count: int = 15) -> str:
+    """Return the end of a log, for an error message."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
     return f"last lines of {log}:\n" + "\n".join(f"    {line}" for line in lines)

@@ -1,5 +1,6 @@
 """Errors that users cause: message, exit code, and the state that is kept."""
 
+import json
 import os
 import signal
 import subprocess
@@ -39,6 +40,19 @@ def test_an_export_that_does_not_exist(platform: Settings) -> None:
     said = done.stdout + done.stderr
     assert "DataError: export 'exports/nowhere.manifest' not found" in said.splitlines()[-1]
     assert "Traceback" not in said, "the message states what to do"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_without_chinese_gets_escapes(tmp_path: Path, encoding: str) -> None:
+    export = tmp_path / "导出.jsonl"
+    export.write_text('{"instruction": "播放", "output": "播放音乐()"}\n', encoding="utf-8")
+    for option, shown in ((), "\\u64ad"), (("--json",), "\\u64ad"):
+        command = [sys.executable, "-m", "flows", "check", str(export), "--no-tokens", *option]
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, timeout=100, env=environment)
+        assert done.returncode == 0, done.stderr.decode(encoding)
+        assert shown in done.stdout.decode(encoding)
+    assert json.loads(done.stdout)["intents"] == 1
 
 
 def test_an_empty_export(platform: Settings, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 
-from intent_core.errors import ConfigError
+from intent_core.errors import ConfigError, ServiceError
+from tasks.local_services import services
 from tasks.local_services.services import running_services, start_services, stop_services
 from tasks.settings import Settings
 from tasks.system.ports import choose_free_port
@@ -54,10 +55,32 @@ def test_a_port_already_taken_is_named_and_nothing_is_left_running(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ports = {f"{one}_port": choose_free_port("127.0.0.1") for one in SERVICES}
-        settings = Settings(home=tmp_path, **{**ports, f"{name}_port": port})
+        settings = free_settings(tmp_path).model_copy(update={f"{name}_port": port})
         with pytest.raises(ConfigError, match=rf"port {port} for {name} .*_{name.upper()}_PORT"):
             start_services(settings, lambda line: None)
+    assert running_services(settings) == {}
+
+
+def free_settings(home: Path) -> Settings:
+    return Settings(home=home, **{f"{one}_port": choose_free_port("127.0.0.1") for one in SERVICES})
+
+
+def test_a_start_that_fails_leaves_nothing_running_and_shows_the_log(tmp_path: Path) -> None:
+    settings = free_settings(tmp_path)
+    settings.layout.prefect.mkdir(parents=True)
+    settings.layout.prefect_database.write_bytes(b"no database" * 1_000)
+    with pytest.raises(ServiceError, match=r"prefect exited .*(?s:.*)file is not a database"):
+        start_services(settings, lambda line: None)
+    assert running_services(settings) == {}
+
+
+def test_a_full_disk_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = free_settings(tmp_path)
+    monkeypatch.setattr(services, "_LEAST_FREE", 10**18)
+    with pytest.raises(ServiceError, match=rf"the disk of {tmp_path} is full: .* Free some space"):
+        start_services(settings, lambda line: None)
     assert running_services(settings) == {}
 
 

@@ -120,4 +120,7 @@ def _with_database(url: str, step: Callable[[AsyncConnection], Awaitable[ResultT
         return asyncio.run(connect())
     except (SQLAlchemyError, OSError) as error:
         # Not `error` itself, which may contain the URL with its password.
-        raise ServiceError(f"Prefect's database cannot be read: {type(error).__name__}") from None
+        problem = getattr(error, "orig", None) or type(error).__name__
+        raise ServiceError(
+            f"Prefect's database cannot be read ({problem}): restore a backup with `intent restore`"
+        ) from None

@@ -65,11 +65,11 @@ def free_settings(home: Path) -> Settings:
     return Settings(home=home, **{f"{one}_port": choose_free_port("127.0.0.1") for one in SERVICES})
 
 
-def test_a_start_that_fails_leaves_nothing_running_and_shows_the_log(tmp_path: Path) -> None:
+def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
     settings = free_settings(tmp_path)
     settings.layout.prefect.mkdir(parents=True)
     settings.layout.prefect_database.write_bytes(b"no database" * 1_000)
-    with pytest.raises(ServiceError, match=r"prefect exited .*(?s:.*)file is not a database"):
+    with pytest.raises(ServiceError, match=r"database cannot be read .*file is not a database"):
         start_services(settings, lambda line: None)
     assert running_services(settings) == {}
 

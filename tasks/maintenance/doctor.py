@@ -10,7 +10,7 @@ from tasks.maintenance.checks.processes import check_model_servers, check_servic
 from tasks.maintenance.checks.registry import check_champion, check_versions
 from tasks.maintenance.checks.restore import check_restore
 from tasks.maintenance.checks.runs import check_flow_runs, check_tracking_runs
-from tasks.maintenance.checks.store import check_names
+from tasks.maintenance.checks.store import check_names, check_write_once
 from tasks.maintenance.checks.uploads import check_half_folders, check_scratch, check_uploads
 from tasks.settings import Settings
 
@@ -27,6 +27,7 @@ CHECKS: dict[str, Callable[[Examination], Iterator[Diagnosis]]] = {
     "half-written": check_half_folders,
     "scratch": check_scratch,
     "names": check_names,
+    "write-once": check_write_once,
     "disk": check_disk,
     "certificate": check_certificate,
 }

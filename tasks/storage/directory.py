@@ -131,6 +131,9 @@ class DirectoryStore:
         with file_errors("write", self._uri(key), path.parent, len(data)):
             return write_atomically(path, data, self._make_parent(path), overwrite=False)
 
+    def describe_overwriting(self) -> str:
+        return ""
+
     def delete(self, key: str) -> None:
         path = self._path(key)
         with file_errors("delete", self._uri(key)):

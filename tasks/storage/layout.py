@@ -55,8 +55,8 @@ SNAPSHOTS = Area("snapshots", "[^/]+/.+", may_clean=True)
 """Copies of exports, by content digest."""
 UNRECORDED = Area("unrecorded", "[^/]+\\.json")
 """Run records that failed to reach MLflow and are retried."""
-SERVING = Area("serving", "[^/]+/(manifest\\.json|replicas/[^/]+\\.json)")
-"""By fleet: the served model, and the reports of the replicas."""
+SERVING = Area("serving", "[^/]+/(manifest\\.json|wish/[0-9]+\\.json|replicas/[^/]+\\.json)")
+"""By fleet: its desired states, and the reports of the replicas."""
 FORGOTTEN = Area("forgotten", "salt|rows/[^/]+\\.json")
 EXPORTS = Area("exports", ".+", aborts_uploads=False)
 """Written by users and by `intent demo`."""
@@ -120,6 +120,21 @@ def snapshot_key(sha256: str, name: str) -> str:
 def snapshot_digest(key: str) -> str:
     """Return the SHA-256 digits in the key of a snapshot; "" for any other key."""
     return key.split("/")[1] if key.startswith(SNAPSHOTS.prefix) else ""
+
+
+def desired_state_prefix(fleet: str) -> str:
+    """Return the prefix of a fleet's desired states, with a trailing slash."""
+    return SERVING.key(fleet, "wish", "")
+
+
+def desired_state_key(fleet: str, number: int) -> str:
+    return f"{desired_state_prefix(fleet)}{number}.json"
+
+
+def read_number(key: str) -> int:
+    """Return the number in the key of a desired state; 0 for any other key."""
+    match = re.fullmatch(r"[^/]+/[^/]+/wish/([0-9]{1,18})\.json", key)
+    return int(match[1]) if match else 0
 
 
 def report_prefix(fleet: str) -> str:

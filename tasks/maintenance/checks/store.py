@@ -1,8 +1,9 @@
-"""Check the store for names that listings skip."""
+"""Check the store: names that listings skip, and whether objects are written only once."""
 
 from collections.abc import Iterator
 
-from tasks.maintenance.checks import Diagnosis, Examination, report_problem
+from intent_core.errors import IntentError
+from tasks.maintenance.checks import Diagnosis, Examination, report_note, report_problem
 from tasks.storage.layout import AREAS
 from tasks.storage.step_results import get_store
 
@@ -21,3 +22,20 @@ def check_names(examination: Examination) -> Iterator[Diagnosis]:
         )
     if (more := len(skipped) - _MOST_SHOWN) > 0:
         yield report_problem("names", f"{more} more names are skipped", "fix those above first")
+
+
+def check_write_once(examination: Examination) -> Iterator[Diagnosis]:
+    """Warn of a bucket in which two processes can both write what must be written once."""
+    settings = examination.settings
+    try:
+        reason = get_store(settings).describe_overwriting()
+    except IntentError as error:
+        yield report_note("write-once", f"not checked: {error}", "allow oss:GetBucketVersioning")
+        return
+    if reason:
+        yield report_problem(
+            "write-once",
+            f"{settings.store_uri} may overwrite what must be written once: {reason}",
+            "use a bucket without versioning; until then do not promote a fleet from two machines "
+            "at the same time",
+        )

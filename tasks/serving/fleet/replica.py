@@ -1,17 +1,16 @@
 """A fleet's replica: apply the desired state on this machine and report the result."""
 
 import contextlib
-import datetime
 import hashlib
 import logging
 import socket
 import threading
 
 from intent_core.errors import IntentError, PromotionInProgressError
+from tasks.serving.fleet.desired_state import DesiredState, now
 from tasks.serving.golden import require_golden
 from tasks.serving.state import ServedModel, ServingState, is_same
 from tasks.serving.targets.fleet import (
-    DesiredState,
     ReplicaReport,
     describe_served,
     require_fleet,
@@ -39,7 +38,7 @@ class Replica:
         self._local = LocalTarget(self._settings)
         # Two replicas may share a machine but not a home, so the home makes the name unique.
         home = hashlib.sha256(str(settings.home.resolve()).encode()).hexdigest()[:6]
-        self._report = ReplicaReport(replica=f"{socket.gethostname()}-{home}", at=_now())
+        self._report = ReplicaReport(replica=f"{socket.gethostname()}-{home}", at=now())
         self._warm = self._process = ""
         self._in_use = contextlib.ExitStack()
 
@@ -121,21 +120,17 @@ class Replica:
         if fault and fault != self._report.fault:
             logger.warning("%s", fault)
         if news != self._report.model_dump(include=set(news)):
-            self._report = self._report.model_copy(update={**news, "at": _now()})
+            self._report = self._report.model_copy(update={**news, "at": now()})
             self._fleet.write_report(self._report)
 
     def _beat(self, stop: threading.Event) -> None:
         """Send heartbeats from a thread, because starting a server can block `step` for minutes."""
         while not stop.is_set():
             with contextlib.suppress(IntentError):
-                self._fleet.write_report(self._report.model_copy(update={"at": _now()}))
+                self._fleet.write_report(self._report.model_copy(update={"at": now()}))
             stop.wait(_BEAT_S)
 
 
 def as_single_machine(settings: Settings) -> Settings:
     """Return the settings without the fleet, for the replica's own gateway and model servers."""
     return settings.model_copy(update={"fleet": "", "public_url": ""})
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

@@ -1,12 +1,12 @@
 """A fleet: replicas behind one address, each with its own disk and servers.
 
-The store contains one small object per fleet, the desired state. A promotion writes its candidate
-there, waits until every replica has loaded it, makes it the current model, and waits until every
-replica serves it. Replicas (`tasks.serving.fleet.replica`) write their reports to the store, too,
-so promotions need no connection to them. The desired state is replaced atomically.
+The store contains the fleet's desired state (`tasks.serving.fleet.desired_state`). A promotion
+writes its candidate there, waits until every replica has loaded it, makes it the current model, and
+waits until every replica serves it. Replicas (`tasks.serving.fleet.replica`) write their reports to
+the store, too, so promotions need no connection to them.
 """
 
-import datetime
+import contextlib
 import logging
 import os
 import socket
@@ -20,41 +20,29 @@ from intent_core.errors import ConfigError, PromotionInProgressError, ServingErr
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import fingerprint
 from intent_core.serving.access.aliases import Trial
+from tasks.serving.fleet.desired_state import (
+    DesiredState,
+    DesiredStates,
+    SupersededError,
+    age_s,
+    now,
+)
 from tasks.serving.golden import require_golden
 from tasks.serving.releases import find_content_names
 from tasks.serving.state import Drift, ServedModel, ServingState, is_same
 from tasks.settings import Settings
 from tasks.storage.layout import SERVING, report_key, report_prefix
 from tasks.storage.objects import MissingObjectError
-from tasks.storage.step_results import MANIFEST, get_store, read_finished, write_finished
+from tasks.storage.step_results import get_store
 
 logger = logging.getLogger(__name__)
 
-# Ages compare the clocks of different machines, which may differ by a few seconds.
-_PROMOTION_LOST_AFTER_S = 60
+_BEAT_S = 10
 _REPLICA_LOST_AFTER_S = 45
 _DOWNLOAD_S = 900
 _SWITCH_S = 120
 _EVERY_S = 0.5
-
-
-class DesiredState(BaseModel):
-    """The model that the replicas of an alias should serve."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    current: ServedModel | None = None
-    previous: ServedModel | None = None
-    candidate: ServedModel | None = None
-    """A model that every replica should load while it serves the current one."""
-    promoter: str = ""
-    """Id of the promotion in progress; "" without one."""
-    at: AwareDatetime
-    """When this state was last written; the promotion in progress writes it as a heartbeat."""
-
-    def is_changing(self) -> bool:
-        """Whether a promotion is in progress and its process is alive."""
-        return bool(self.promoter) and _age_s(self.at) < _PROMOTION_LOST_AFTER_S
+_TRIES = 5
 
 
 class ReplicaReport(BaseModel):
@@ -86,7 +74,6 @@ class FleetTarget:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.alias = settings.fleet
-        self._prefix = SERVING.key(self.alias)
 
     def read(self) -> ServingState:
         desired = self.read_desired()
@@ -112,7 +99,7 @@ class FleetTarget:
         if desired.previous is None or desired.current is None:
             change.end()
             raise ConfigError("there is no previous model to roll back to")
-        served = desired.previous.model_copy(update={"since": _now()})
+        served = desired.previous.model_copy(update={"since": now()})
         return change.make(served, desired.current)
 
     def reconcile(self) -> tuple[ServedModel | None, list[str]]:
@@ -157,9 +144,10 @@ class FleetTarget:
         Raises `StorageError` for a desired state that cannot be read.
         """
         store, names = get_store(self._settings), set[str]()
-        for stored in store.scan(SERVING.prefix):
-            if stored.key.endswith(f"/{MANIFEST}"):
-                names |= find_content_names(store.read(stored.key), stored.key)
+        for fleet in {stored.key.split("/")[1] for stored in store.scan(SERVING.prefix)}:
+            _, key, content = DesiredStates(store, fleet).read_content()
+            if content:
+                names |= find_content_names(content, key)
         return names
 
     def require_servers_here(self) -> None:
@@ -177,11 +165,11 @@ class FleetTarget:
         _refuse_trial()
 
     def read_desired(self) -> DesiredState:
-        desired = read_finished(get_store(self._settings), self._prefix, DesiredState)
-        return desired or DesiredState(at=_now())
+        return self.states.read()[1]
 
-    def write_desired(self, desired: DesiredState) -> None:
-        write_finished(get_store(self._settings), self._prefix, desired)
+    @property
+    def states(self) -> DesiredStates:
+        return DesiredStates(get_store(self._settings), self.alias)
 
     def read_reports(self) -> list[ReplicaReport]:
         """Return the reports of the replicas that are alive."""
@@ -191,7 +179,7 @@ class FleetTarget:
                 reports.append(ReplicaReport.model_validate_json(store.read(stored.key)))
             except (MissingObjectError, ValidationError):
                 continue  # the replica has just stopped, or runs another version
-        return [report for report in reports if _age_s(report.at) < _REPLICA_LOST_AFTER_S]
+        return [report for report in reports if age_s(report.at) < _REPLICA_LOST_AFTER_S]
 
     def write_report(self, report: ReplicaReport) -> None:
         content = report.model_dump_json(indent=1).encode()
@@ -218,30 +206,39 @@ class _FleetChange:
     def __init__(self, settings: Settings, fleet: FleetTarget) -> None:
         self._settings, self._fleet = settings, fleet
         self._name = f"{socket.gethostname()}-{os.getpid()}-{time.monotonic_ns()}"
-        self.desired = fleet.read_desired()
-        if self.desired.is_changing():
-            raise _in_progress()
-        self._write(self.desired.model_copy(update={"candidate": None}))
+        self._number = 0
+        self.desired = self._begin()
+
+    def _begin(self) -> DesiredState:
+        """Mark the fleet as changing and return its state; decide again if another was first."""
+        for _ in range(_TRIES):
+            self._number, desired = self._fleet.states.read()
+            if desired.is_changing():
+                break
+            with contextlib.suppress(SupersededError):
+                self._write(desired.model_copy(update={"candidate": None}))
+                return desired
+        raise PromotionInProgressError(
+            "another promotion or rollback is in progress: try again when it has finished"
+        )
 
     def make(self, served: ServedModel, previous: ServedModel | None) -> ServedModel:
         """Load the model on all replicas, switch all to it, and test it at the public address."""
         name, former = describe_served(served), self.desired
         try:
-            self._continue(former.model_copy(update={"candidate": served}))
+            self._write(former.model_copy(update={"candidate": served}))
             limit_s = served.serve.startup_timeout_s + _DOWNLOAD_S
             self._wait(lambda report: name in (report.warm, report.serving), "warm", limit_s)
-            self._continue(
-                DesiredState(current=served, previous=previous, candidate=served, at=_now())
-            )
+            self._write(DesiredState(current=served, previous=previous, candidate=served, at=now()))
             self._wait(lambda report: report.serving == name, "served", _SWITCH_S)
             key, endpoint = self._settings.read_public_key(), self._settings.endpoint
             require_golden(endpoint, key, served.alias, served.artifact, served.golden)
-        except PromotionInProgressError:
-            raise  # the other promotion's state stays
         except BaseException:
-            self._write(former.model_copy(update={"candidate": None}), promoter="")
+            # If another promotion took over, its state stays.
+            with contextlib.suppress(SupersededError):
+                self._write(former.model_copy(update={"candidate": None}), promoter="")
             raise
-        self._write(DesiredState(current=served, previous=previous, at=_now()), promoter="")
+        self._write(DesiredState(current=served, previous=previous, at=now()), promoter="")
         logger.info("%d replicas serve %s", len(self._fleet.read_reports()), name)
         return served
 
@@ -250,18 +247,11 @@ class _FleetChange:
         self._write(self.desired.model_copy(update={"candidate": None}), promoter="")
 
     def _write(self, desired: DesiredState, promoter: str | None = None) -> None:
+        """Write the next state. Raises `SupersededError` if another promotion took over."""
         promoter = self._name if promoter is None else promoter
-        self._fleet.write_desired(desired.model_copy(update={"promoter": promoter, "at": _now()}))
-
-    def _continue(self, desired: DesiredState | None = None) -> None:
-        """Write the next state, or the same state as a heartbeat.
-
-        If two promotions start at once, only the last writer's id is stored; the other one stops.
-        """
-        stored = self._fleet.read_desired()
-        if stored.promoter != self._name:
-            raise _in_progress()
-        self._write(desired or stored)
+        state = desired.model_copy(update={"promoter": promoter, "at": now()})
+        self._number = self._fleet.states.write(state, self._number)
+        self._written = state
 
     def _wait(self, is_done: Callable[[ReplicaReport], bool], what: str, limit_s: float) -> None:
         began, beaten = time.monotonic(), 0.0
@@ -282,8 +272,8 @@ class _FleetChange:
             if waited > limit_s:
                 slow = ", ".join(report.replica for report in reports if not is_done(report))
                 raise ServingError(f"the model is not {what} after {waited:.0f} s on {slow}")
-            if waited - beaten > _PROMOTION_LOST_AFTER_S / 6:
-                self._continue()
+            if waited - beaten > _BEAT_S:
+                self._write(self._written)
                 beaten = waited
             time.sleep(_EVERY_S)
 
@@ -293,17 +283,3 @@ def _refuse_trial() -> NoReturn:
         "a fleet does not support trials, because each replica counts its own requests: unset "
         "INTENT_FLEET and run the trial on one machine"
     )
-
-
-def _in_progress() -> PromotionInProgressError:
-    return PromotionInProgressError(
-        "another promotion or rollback is in progress: try again when it has finished"
-    )
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
-def _age_s(at: datetime.datetime) -> float:
-    return (_now() - at).total_seconds()

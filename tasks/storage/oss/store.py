@@ -173,6 +173,13 @@ class OssStore:
             return head is not None and head.headers.get(WRITER) == writer
         return True
 
+    def describe_overwriting(self) -> str:
+        with oss_errors("read the versioning of", f"oss://{self.bucket.bucket_name}"):
+            status = self.bucket.get_bucket_versioning().status
+        if status not in ("Enabled", "Suspended"):
+            return ""
+        return f"versioning is {status.lower()}, so OSS ignores x-oss-forbid-overwrite"
+
     def delete(self, key: str) -> None:
         check_key(key)
         self._ask("delete", key, self.bucket.delete_object)

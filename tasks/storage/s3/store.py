@@ -229,6 +229,9 @@ class S3Store:
                         raise
         raise StorageError(f"cannot write {self._uri(key)}: other writes to it are in progress")
 
+    def describe_overwriting(self) -> str:
+        return ""  # the first conditional write of each store checks the server
+
     def delete(self, key: str) -> None:
         at = self._at(key)
         with s3_errors("delete", self._uri(key)):

@@ -102,6 +102,9 @@ class OssEmulator:
     asked: list[Asked] = field(default_factory=list)
     lifecycle: bytes = b""
     """The bucket's lifecycle configuration; empty for none."""
+    versioning: str = ""
+    """Enabled or Suspended; empty if it was never enabled. `x-oss-forbid-overwrite` then has no
+    effect, as documented."""
     before: Callable[[Asked], None] = lambda asked: None
     """Called before a request is forwarded, e.g. to simulate a concurrent change."""
     sums: dict[tuple[str, str, str], int] = field(default_factory=dict)
@@ -205,6 +208,13 @@ class Handler(BaseHTTPRequestHandler):
         query = {name: value for name, value in asked.query.items() if value or name == "uploads"}
         if "lifecycle" in asked.query:
             return self._lifecycle(asked, body)
+        if "versioning" in asked.query:
+            status = f"<Status>{self.emulator.versioning}</Status>"
+            content = f"<VersioningConfiguration>{status if self.emulator.versioning else ''}"
+            content += "</VersioningConfiguration>"
+            return Answer(200, {"Content-Length": str(len(content))}, content.encode())
+        if self.emulator.versioning:
+            asked.headers.pop("x-oss-forbid-overwrite", None)
         if query.get("list-type") == "2":
             return self._list(bucket, query)
         sent = parts_of_s3(body) if asked.method == "POST" else body

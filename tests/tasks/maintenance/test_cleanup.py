@@ -19,9 +19,9 @@ from intent_core.serving.access.aliases import Target, Trial, write_aliases
 from tasks.maintenance import cleanup
 from tasks.maintenance.cleanup import plan_cleaning
 from tasks.maintenance.protected import Protected
+from tasks.serving.fleet.desired_state import DesiredState
 from tasks.serving.releases import Release
 from tasks.serving.state import ServedModel, ServingState, write_state
-from tasks.serving.targets.fleet import DesiredState
 from tasks.settings import Settings
 from tasks.storage.layout import release_prefix
 from tasks.storage.step_results import get_store, write_finished

@@ -233,3 +233,13 @@ def test_the_doctor_reports_names_that_listings_skip(directory: Settings) -> Non
     found = [str(one.what) for one in look(directory, "names")]
     assert len(found) == 2
     assert all("is skipped: it" in what and what.isprintable() for what in found)
+
+
+@pytest.mark.parametrize("versioning", ["", "Enabled", "Suspended"])
+def test_the_doctor_warns_of_a_versioned_oss_bucket(
+    oss: Settings, emulator: OssEmulator, versioning: str
+) -> None:
+    emulator.versioning = versioning
+    assert [versioning.lower() in one.what for one in look(oss, "write-once")] == (
+        [True] if versioning else []
+    )

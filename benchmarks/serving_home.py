@@ -110,6 +110,7 @@ class PlainServer:
             self._name,
             [python, "-m", module, "--config", str(file), "--port", str(self._port)],
             self._port,
+            "vllm",
             **environment,
             VLLM_API_KEY=self.key,
         )

@@ -48,6 +48,7 @@ def pytest_configure() -> None:
         INTENT_GATEWAY_PORT=str(gateway),
         INTENT_RETRY_DELAYS_S="[0.3, 0.3]",
         PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="2",
+        INTENT_PASS_ENV="PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS",
         OMP_WAIT_POLICY="passive",
     )
     from tasks.settings import get_settings

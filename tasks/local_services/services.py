@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -40,7 +40,7 @@ _LEAST_FREE = 50_000_000
 class Service(NamedTuple):
     """A server of the embedded platform and how to start it."""
 
-    name: str
+    name: Literal["prefect", "mlflow", "gateway"]
     port: int
     health_url: str
     command: list[str]
@@ -99,7 +99,12 @@ def _start(
     for service in missing:
         environment = service.environment | service.prepare()
         start_process(
-            settings.layout.processes, service.name, service.command, service.port, **environment
+            settings.layout.processes,
+            service.name,
+            service.command,
+            service.port,
+            service.name,
+            **environment,
         )
     for service in services:
         _wait_for(settings, service)

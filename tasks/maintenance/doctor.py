@@ -6,6 +6,7 @@ from intent_core.errors import IntentError
 from tasks.maintenance.checks import Diagnosis, Examination, report_problem
 from tasks.maintenance.checks.certificate import check_certificate
 from tasks.maintenance.checks.disk import check_disk
+from tasks.maintenance.checks.environment import check_environment
 from tasks.maintenance.checks.processes import check_model_servers, check_services, check_trainings
 from tasks.maintenance.checks.registry import check_champion, check_versions
 from tasks.maintenance.checks.restore import check_restore
@@ -30,6 +31,7 @@ CHECKS: dict[str, Callable[[Examination], Iterator[Diagnosis]]] = {
     "write-once": check_write_once,
     "disk": check_disk,
     "certificate": check_certificate,
+    "environment": check_environment,
 }
 
 

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from intent_core.errors import ConfigError
 from tasks.settings.api_keys import KeySettings
+from tasks.settings.children import child_environment
 from tasks.settings.environment import load_settings, prepare_environment
 from tasks.settings.log_setup import prepare_logging
 from tasks.settings.maintenance import MaintenanceSettings
@@ -118,6 +119,9 @@ class Settings(MaintenanceSettings, KeySettings):
     slack-webhook/on-call. Not set: no notifications."""
     log_format: Literal["text", "json"] = "text"
     """Format of log lines; `json`: one object per line, for log collectors."""
+    pass_env: Annotated[str, Field(pattern=r"^[A-Za-z0-9_, ]*$")] = ""
+    """Variables that the processes we start also get, e.g. VLLM_LOGGING_LEVEL,PYTHONHASHSEED. They
+    get only those in `tasks/settings/children.py`; `intent doctor` lists the others."""
     retry_delays_s: tuple[float, ...] = (5, 15, 30, 60)
     """Delays in seconds before each retry of a failed service."""
 
@@ -202,12 +206,8 @@ def training_environment() -> dict[str, str]:
     """Return the environment of the training program: all cores, no busy waiting, no model hub."""
     cores = str(len(os.sched_getaffinity(0)))
     return child_environment(
+        "training",
         OMP_WAIT_POLICY="passive",
         OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", cores),
         HF_HUB_OFFLINE="1",
     )
-
-
-def child_environment(**extra: str) -> dict[str, str]:
-    """Return the environment of a child process: ours plus `extra`."""
-    return {**os.environ, **extra}

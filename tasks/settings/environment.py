@@ -26,7 +26,7 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "VLLM_NO_USAGE_STATS": "1",
 }
-_DEFAULTS = {
+DEFAULTS = {
     **QUIET,
     # We retry ourselves and log each attempt; MLflow's own retries would block silently for
     # minutes.
@@ -43,10 +43,13 @@ _DEFAULTS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 
+# Set for this process by `prepare_environment` and `get_settings`; servers get their own values.
+FOR_CLIENTS = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_*")
+
 
 def prepare_environment(prefect_api_url: str, prefect_home: Path) -> None:
     """Set the environment for Prefect, MLflow and other dependencies; disable their telemetry."""
-    for name, value in {**_DEFAULTS, "PREFECT_API_URL": prefect_api_url}.items():
+    for name, value in {**DEFAULTS, "PREFECT_API_URL": prefect_api_url}.items():
         os.environ.setdefault(name, value)
     if "PREFECT_HOME" not in os.environ:
         os.environ["PREFECT_HOME"] = str(prefect_home)

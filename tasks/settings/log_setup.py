@@ -11,7 +11,7 @@ from intent_core.errors import IntentError
 from intent_core.json_logs import JsonFormatter, write_json_lines
 
 # Overrides of Prefect's logging.yml, for this process and its children.
-_OF_PREFECT = {
+OF_PREFECT = {
     "PREFECT_LOGGING_COLORS": "false",
     "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "tasks.settings.log_setup.RunJsonFormatter",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json",
@@ -66,7 +66,7 @@ def prepare_logging(as_json: bool) -> None:
     for name in ("flows", "tasks", "intent_core"):
         logging.getLogger(name).setLevel(logging.INFO)
     if as_json:
-        os.environ.update(_OF_PREFECT)
+        os.environ.update(OF_PREFECT)
         write_json_lines(RunJsonFormatter())
 
 

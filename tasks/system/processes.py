@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from intent_core.errors import ServiceError
 from intent_core.files import file_lock, write_atomically
-from tasks.settings import child_environment
+from tasks.settings.children import Child, child_environment
 from tasks.settings.private_home import PRIVATE_UMASK
 
 # The servers outlive this process. Without a reference, Python would warn that they still run.
@@ -62,9 +62,17 @@ def is_in_use(folder: Path, name: str) -> bool:
 
 
 def start_process(
-    folder: Path, name: str, command: Sequence[str], port: int, **environment: str
+    folder: Path,
+    name: str,
+    command: Sequence[str],
+    port: int,
+    child: Child = "gateway",
+    **environment: str,
 ) -> ProcessRecord:
-    """Start a server detached from the terminal; its output goes to `<folder>/<name>.log`."""
+    """Start a server detached from the terminal; its output goes to `<folder>/<name>.log`.
+
+    It gets `environment`, and of ours what `child_environment` passes to `child`, by default least.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
     with log.open("ab") as output:
@@ -76,7 +84,7 @@ def start_process(
             # A separate session, so that Ctrl-C or a cancelled flow does not stop the server.
             start_new_session=True,
             umask=PRIVATE_UMASK,
-            env=child_environment(**environment),
+            env=child_environment(child, **environment),
             cwd=folder,
         )
     _started.append(process)

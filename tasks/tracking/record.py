@@ -29,6 +29,7 @@ from tasks.models.local_cache import fetch_model
 from tasks.orchestration.retries import retried_task
 from tasks.orchestration.run_liveness import current_root_run
 from tasks.settings import Settings, get_settings
+from tasks.settings.children import child_environment
 from tasks.storage.layout import MODELS, TRAININGS, UNRECORDED, evaluation_prefix
 from tasks.storage.objects import MissingObjectError, ObjectStore
 from tasks.storage.step_results import get_store, read_examples, require_finished
@@ -261,7 +262,11 @@ def code_commit(settings: Settings) -> str:
         return settings.commit
     here = Path(__file__).parent
     answer = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(here), "rev-parse", "HEAD"],
+        env=child_environment("git"),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return answer.stdout.strip() if answer.returncode == 0 else ""
 

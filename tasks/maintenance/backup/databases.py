@@ -1,7 +1,6 @@
 """Copy Prefect's and MLflow's databases while their servers run, and restore them."""
 
 import contextlib
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -10,7 +9,8 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from intent_core.errors import ConfigError, ServiceError
-from tasks.settings import Settings, child_environment
+from tasks.settings import Settings
+from tasks.settings.children import child_environment
 
 Server = Literal["prefect", "mlflow"]
 SERVERS: tuple[Server, ...] = ("prefect", "mlflow")
@@ -96,7 +96,7 @@ def _run(program: str, database: Database, *arguments: str) -> str:
         )
     address, password = _split(database.url)
     # In the environment, because every user of the machine can read a command line.
-    environment = child_environment(PGPASSWORD=password) if password else dict(os.environ)
+    environment = child_environment("postgres", **({"PGPASSWORD": password} if password else {}))
     done = subprocess.run(
         [program, f"--dbname={address}", *arguments],
         env=environment,

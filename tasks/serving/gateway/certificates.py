@@ -22,6 +22,7 @@ from tasks.serving.gateway.nginx import (
     reload_gateway,
 )
 from tasks.settings import Settings
+from tasks.settings.children import child_environment
 from tasks.system.processes import find_process
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -123,7 +124,14 @@ def _require_usable(settings: Settings, certificate: Path) -> None:
     config.write_text(format_gateway_config(settings, certificate), encoding="utf-8")
     try:
         command = [*gateway_command(settings)[:-1], str(config), "-t", "-q"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command,
+            env=child_environment("gateway"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     finally:
         config.unlink(missing_ok=True)
     if done.returncode:

@@ -181,6 +181,7 @@ def _start(
         name,
         command,
         port,
+        "vllm",
         **environment,
         PYTHONPATH=str(link_intent_core(settings.layout.vllm_import_path)),
         # In the environment, because every user of the machine can read a command line.

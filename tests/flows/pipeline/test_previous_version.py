@@ -40,6 +40,10 @@ class Installation:
         prefect, mlflow, gateway = free_ports(3)
         self.environment = {
             **os.environ,
+            # For another vLLM and another Prefect: ours do not get them.
+            "VLLM_USE_MODELSCOPE": "True",
+            "VLLM_PORT": "1",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/another.db",
             "PYTHONPATH": str(CHECKOUT),
             "INTENT_HOME": str(self.home),
             "INTENT_PREFECT_PORT": str(prefect),

@@ -15,7 +15,12 @@ from tasks.serving.client import Answer, IntentClient
 from tasks.serving.releases import Release
 from tasks.serving.targets import open_target
 from tasks.serving.targets.local import discard_candidate
-from tasks.serving.vllm.server import ensure_model_server, find_model_server, server_name
+from tasks.serving.vllm.server import (
+    ensure_model_server,
+    find_model_server,
+    read_server_key,
+    server_name,
+)
 from tasks.settings import Settings
 from tasks.storage.layout import MODELS, release_prefix
 from tasks.storage.step_results import get_store, read_finished
@@ -91,7 +96,7 @@ def open_candidate(settings: Settings, candidate: str, alias: str = "") -> Itera
             server = ensure_model_server(settings, artifact, serve)
             yield ModelEndpoint(
                 base_url=server.url,
-                key=SecretStr(settings.read_api_key()),
+                key=SecretStr(read_server_key(settings, server)),
                 model=server.model,
                 system_prompt=artifact.system_prompt,
                 version=version,

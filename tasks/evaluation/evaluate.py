@@ -29,6 +29,7 @@ from tasks.serving.vllm.server import (
     ModelServer,
     ensure_model_server,
     find_model_server,
+    read_server_key,
     server_name,
     stop_model_server,
 )
@@ -61,7 +62,7 @@ def evaluate_served(
         threshold = None
         if config.abstain_below == "auto":
             threshold = choose_threshold(held_out, collector.ask(held_out, "validation"), config)
-        key = settings.read_api_key()
+        key = read_server_key(settings, server)
         before, started = read_first_token(server.address, key), time.monotonic()
         predictions = collector.ask(examples, "test")
         seconds = time.monotonic() - started
@@ -138,7 +139,7 @@ class AnswerCollector:
 
         Requests use the model's content name, so no other model can have answered.
         """
-        key = self._settings.read_api_key()
+        key = read_server_key(self._settings, self._server)
         path = self._folder / f"{split}.answers.jsonl"
         with track("evaluate", f"evaluate-{split}") as tracker, KeptAnswers(path) as kept:
             missing = kept.missing(examples)
@@ -166,7 +167,7 @@ class AnswerCollector:
     def ask_golden(self, examples: Sequence[Example]) -> GoldenAnswers:
         """Record reference answers, which the model must repeat wherever it is served."""
         utterances = [example.instruction for example in examples]
-        key = self._settings.read_api_key()
+        key = read_server_key(self._settings, self._server)
         return ask_golden(self._server.url, key, self._artifact, utterances)
 
 

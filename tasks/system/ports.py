@@ -29,6 +29,27 @@ def _holder(port: int) -> str:
     return "another program"
 
 
+def is_served_by(port: int, pid: int) -> bool:
+    """Whether this process or a child of it listens on the port.
+
+    Any user of the machine can take a port that is free, and the one of a server that has died.
+    """
+    try:
+        leader = psutil.Process(pid)
+        family = [leader, *leader.children(recursive=True)]
+        return any(_listens(process, port) for process in family)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    try:
+        connections = process.net_connections(kind="tcp")
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections)
+
+
 def choose_free_port(host: str) -> int:
     """Return a port on which no process listens."""
     with socket.socket() as probe:

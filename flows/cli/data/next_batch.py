@@ -24,6 +24,7 @@ def choose_from_files(predictions: Path, examples: Path, limit: int) -> list[str
 def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int) -> list[str]:
     """Return the utterances that the served model is least certain of. Raises `ServingError`."""
     from tasks.evaluation.inference import predict
+    from tasks.serving.gateway.nginx import read_gateway_key
     from tasks.serving.targets import open_target
 
     served = open_target(settings).read().current
@@ -37,7 +38,7 @@ def choose_by_asking(settings: Settings, utterances: tuple[str, ...], limit: int
         predict(
             examples,
             settings.local_endpoint,
-            settings.read_api_key(),
+            read_gateway_key(settings),
             served.alias,
             served.artifact.system_prompt,
             EvaluateConfig(),

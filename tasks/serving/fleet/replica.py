@@ -16,7 +16,7 @@ from tasks.serving.targets.fleet import (
     require_fleet,
 )
 from tasks.serving.targets.local import LocalTarget
-from tasks.serving.vllm.server import ensure_model_server, server_name
+from tasks.serving.vllm.server import ensure_model_server, read_server_key, server_name
 from tasks.settings import Settings
 from tasks.system.processes import in_use
 
@@ -101,8 +101,8 @@ class Replica:
         self._in_use.enter_context(in_use(self._settings.layout.processes, process))
         self._process = process
         server = ensure_model_server(self._settings, candidate.artifact, candidate.serve)
-        key, artifact = self._settings.read_api_key(), candidate.artifact
-        require_golden(server.url, key, server.model, artifact, candidate.golden)
+        key = read_server_key(self._settings, server)
+        require_golden(server.url, key, server.model, candidate.artifact, candidate.golden)
         self._warm = name
 
     def _release_candidate(self) -> None:

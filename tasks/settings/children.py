@@ -64,7 +64,7 @@ def child_environment(child: Child, **extra: str) -> dict[str, str]:
 
 
 def list_dropped() -> list[str]:
-    """Return the names of variables that are for programs like ours and that none of ours gets."""
+    """Return the names of variables for programs of these kinds that no process we start gets."""
     passed = [*sum(PASSED.values(), ()), *_read_pass_env(), *FOR_CLIENTS]
     return sorted(n for n in os.environ if _is_named(n, _THEIRS) and not _is_named(n, passed))
 

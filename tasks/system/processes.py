@@ -71,7 +71,7 @@ def start_process(
 ) -> ProcessRecord:
     """Start a server detached from the terminal; its output goes to `<folder>/<name>.log`.
 
-    It gets `environment`, and of ours what `child_environment` passes to `child`, by default least.
+    Its environment is `environment` and what `child_environment` passes to `child`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"

@@ -122,7 +122,7 @@ def read_gateway_key(settings: Settings) -> str:
     """
     record = find_process(settings.layout.processes, "gateway")
     port = settings.gateway_local_port if settings.has_tls else settings.gateway_port
-    if not settings.fleet and (record is None or not is_served_by(port, record.pid)):
+    if settings.has_local_endpoint and (record is None or not is_served_by(port, record.pid)):
         raise ServingError(
             f"the gateway does not listen on port {port}: start it with `intent up`, or stop the "
             "program that uses the port"

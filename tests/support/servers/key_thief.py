@@ -1,4 +1,4 @@
-"""A program of another user on a port of ours: answers everything, and remembers what it hears."""
+"""A program on the port of one of our servers: it answers everything and records what it gets."""
 
 import contextlib
 import json

@@ -52,6 +52,8 @@ _THEIRS = (
     *("NCCL_*", "OMP_*", "PYTHON*", "LD_*", "UVICORN_*", "GUNICORN_*", "NGINX*", "SQLALCHEMY_*"),
     *("OPENAI_*", "TOKENIZERS_*", "SAFETENSORS_*", "ACCELERATE_*", "*_PROXY", "*_proxy"),
 )
+# Set in the images; whether a process gets them makes no difference to a user.
+_HARMLESS = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
 
 
 def child_environment(child: Child, **extra: str) -> dict[str, str]:
@@ -65,7 +67,7 @@ def child_environment(child: Child, **extra: str) -> dict[str, str]:
 
 def list_dropped() -> list[str]:
     """Return the names of variables for programs of these kinds that no process we start gets."""
-    passed = [*sum(PASSED.values(), ()), *_read_pass_env(), *FOR_CLIENTS]
+    passed = [*sum(PASSED.values(), ()), *_read_pass_env(), *FOR_CLIENTS, *_HARMLESS]
     return sorted(n for n in os.environ if _is_named(n, _THEIRS) and not _is_named(n, passed))
 
 

@@ -66,10 +66,11 @@ def test_the_user_adds_names_and_doctor_lists_the_rest(
     for name, value in FOREIGN.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("INTENT_PASS_ENV", "VLLM_PORT, PYTHONSTARTUP")
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     assert child_environment("gateway")["VLLM_PORT"] == "29100"
     dropped = list_dropped()
     assert {"VLLM_USE_MODELSCOPE", "MLFLOW_REGISTRY_URI", "LD_PRELOAD"} <= set(dropped)
-    assert not {"VLLM_PORT", "PYTHONSTARTUP", "DO_NOT_TRACK", "PREFECT_API_URL"} & set(dropped)
+    assert not {"VLLM_PORT", "PYTHONSTARTUP", "DO_NOT_TRACK", "PYTHONUNBUFFERED"} & set(dropped)
     (note,) = check_environment(Examination(Settings(home=tmp_path)))
     assert note.outcome == "note" and "VLLM_USE_MODELSCOPE" in note.what
     assert "pnu_of_another" not in note.model_dump_json()

@@ -1,12 +1,12 @@
 """Renders the gate's decision as one sentence or as a markdown page."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from intent_core.evaluation.paired_comparison import PairedComparison, PairedDifference, PairedRate
 from intent_core.evaluation.report import Failure
 from intent_core.gate.decision import TOLERANCE, Approval, CheckResult, GateDecision, Mode
+from intent_core.language.markdown import escape_markdown
 
 LONGEST_TEXT = 200
 
@@ -57,7 +57,7 @@ def render_decision(decision: GateDecision, failures: Sequence[Failure] = ()) ->
         f"**{_verdict(decision)}** {_named(decision.candidate_digest)} (champion "
         f"{_named(decision.champion_digest)}, test set {_named(decision.test_fingerprint)})",
         "",
-        _escape(decision.reason),
+        escape_markdown(decision.reason),
         "",
         *_table("check", "value", "95 % interval", "threshold", "margin", "verdict"),
         *(_row(*_check_cells(check)) for check in decision.checks),
@@ -134,7 +134,7 @@ def _difference_cells(paired: PairedDifference) -> Iterator[str]:
 
 def _utterance_lines(check: CheckResult, by_id: Mapping[str, Failure]) -> list[str]:
     return [
-        f"Utterances that caused {_escape(check.name)} to fail:",
+        f"Utterances that caused {escape_markdown(check.name)} to fail:",
         "",
         *_table("id", "utterance", "expected", "answer"),
         *(_row(*_utterance_cells(i, by_id.get(i))) for i in check.utterances),
@@ -157,7 +157,7 @@ def _table(*columns: str) -> tuple[str, str]:
 
 
 def _row(*cells: str) -> str:
-    return f"| {' | '.join(map(_escape, cells))} |"
+    return f"| {' | '.join(map(escape_markdown, cells))} |"
 
 
 def _threshold(check: CheckResult) -> str:
@@ -173,12 +173,6 @@ def _signed(value: float) -> str:
     if abs(value) <= TOLERANCE:
         return "0"
     return f"{'+' if value > 0 else ''}{format_number(value)}"
-
-
-def _escape(text: str) -> str:
-    """Return the text on one line, with markdown syntax escaped."""
-    line = " ".join(text.splitlines())
-    return re.sub(r"[\\`|*<>\[\]]", r"\\\g<0>", line)
 
 
 def _named(digest: str | None) -> str:

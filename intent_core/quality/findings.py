@@ -15,6 +15,7 @@ from intent_core.errors import DataError
 from intent_core.files import write_jsonl
 from intent_core.language.calls import Call, format_calls
 from intent_core.language.intent_schema import list_intents
+from intent_core.language.markdown import escape_markdown
 from intent_core.language.vocabulary import Vocabulary
 from intent_core.quality.label_errors import LabelSuspicion
 from intent_core.recipe.choices import Rule
@@ -112,13 +113,11 @@ def render_findings(findings: Sequence[Finding], title: str) -> str:
         findings: the findings of the data check.
         title: heading of the page.
     """
+    title = escape_markdown(title)
     if not findings:
         return f"# {title}\n\nNo findings: the data complies with every rule.\n"
-    rows = "\n".join(
-        f"| {f.severity} | {f.rule} | {_escape(f.message)} | {_escape(show_rows(f))} | "
-        f"{_escape(f.remedy)} |"
-        for f in findings
-    )
+    cells = ((f.severity, f.rule, f.message, show_rows(f), f.remedy) for f in findings)
+    rows = "\n".join(f"| {' | '.join(map(escape_markdown, row))} |" for row in cells)
     head = "| severity | rule | finding | rows | what to do |\n|---|---|---|---|---|"
     return f"# {title}\n\n{head}\n{rows}\n"
 
@@ -178,10 +177,6 @@ def _list_lines(places: Iterable[tuple[int, int]]) -> Iterator[str]:
         numbers = [line for _, line in run]
         yield str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
     yield from (f"{line} (byte {offset})" for line, offset in ordered if num_rows[line] > 1)
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
 
 
 def warn(

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect.artifacts import create_table_artifact
 
@@ -17,6 +18,7 @@ from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import PREDICTIONS_FILE, Prediction
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.language.intent_schema import IntentSchema, write_regex
+from intent_core.language.markdown import escape_markdown
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import EvaluateConfig, ServeConfig
 from tasks.evaluation.answer_log import KeptAnswers
@@ -86,13 +88,21 @@ def evaluate_served(
     store.put(f"{prefix}/{PREDICTIONS_FILE}", lines.encode())
     with failures_logged():
         create_table_artifact(
-            [flatten(score) for score in report.per_intent],
+            [_escape_texts(flatten(score)) for score in report.per_intent],
             key="evaluation",
             description=f"Scores by intent of {artifact.name} on {report.num_examples} utterances.",
         )
     write_finished(store, prefix, report)
     shutil.rmtree(folder)
     return report
+
+
+def _escape_texts(row: dict[str, Any]) -> dict[str, Any]:
+    """Escape the texts of a table's row: Prefect renders each as Markdown."""
+    return {
+        name: escape_markdown(value) if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intent_core.errors import TrackingError
+from intent_core.language.markdown import escape_markdown
 from intent_core.models.artifact import ModelArtifact
 from intent_core.reporting.review import Review
 from tasks.settings import Settings
@@ -51,9 +52,10 @@ def describe_version(client: "MlflowClient", name: str, version: str, review: Re
         f"intent accuracy {report.intent_accuracy.value:.3f}, parameter accuracy "
         f"{report.parameter_accuracy.value:.3f} on {report.num_examples} utterances. "
     )
-    client.update_model_version(name, version, headline + decision.reason[:_LONGEST_REASON])
-    client.set_model_version_tag(name, version, "intent.verdict", name_verdict(decision))
     reason = decision.reason[:_LONGEST_REASON]
+    # MLflow renders descriptions as Markdown, and tags as text.
+    client.update_model_version(name, version, headline + escape_markdown(reason))
+    client.set_model_version_tag(name, version, "intent.verdict", name_verdict(decision))
     client.set_model_version_tag(name, version, "intent.reason", reason)
 
 

@@ -241,7 +241,7 @@ def test_hostile_text_stays_in_its_cell() -> None:
         "e8",
         r"明天 \| \`rm\` \| \|---\| # hi x",
         r"a\\\|b",
-        r"\<img src=x\> \[now\](http://x) \*\*bold\*\*",
+        r"&lt;img src=x&gt; \[now\](http\://x) \*\*bold\*\*",
     ]
     nasty = approve(
         decided(GOOD, mode="manual"),

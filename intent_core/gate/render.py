@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from intent_core.evaluation.paired_comparison import PairedComparison, PairedDifference, PairedRate
 from intent_core.evaluation.report import Failure
 from intent_core.gate.decision import TOLERANCE, Approval, CheckResult, GateDecision, Mode
-from intent_core.language.markdown import escape_markdown
+from intent_core.markdown import escape_markdown
 
 LONGEST_TEXT = 200
 

@@ -15,8 +15,8 @@ from intent_core.errors import DataError
 from intent_core.files import write_jsonl
 from intent_core.language.calls import Call, format_calls
 from intent_core.language.intent_schema import list_intents
-from intent_core.language.markdown import escape_markdown
 from intent_core.language.vocabulary import Vocabulary
+from intent_core.markdown import escape_markdown
 from intent_core.quality.label_errors import LabelSuspicion
 from intent_core.recipe.choices import Rule
 

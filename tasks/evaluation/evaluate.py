@@ -18,7 +18,7 @@ from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import PREDICTIONS_FILE, Prediction
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.language.intent_schema import IntentSchema, write_regex
-from intent_core.language.markdown import escape_markdown
+from intent_core.markdown import escape_markdown
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import EvaluateConfig, ServeConfig
 from tasks.evaluation.answer_log import KeptAnswers

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intent_core.errors import TrackingError
-from intent_core.language.markdown import escape_markdown
+from intent_core.markdown import escape_markdown
 from intent_core.models.artifact import ModelArtifact
 from intent_core.reporting.review import Review
 from tasks.settings import Settings

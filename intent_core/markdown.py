@@ -14,8 +14,8 @@ _SYNTAX = re.compile(
     r"|(?<![^\W_])_|_(?![^\W_])"
     # At the start of a text: headings, underlines, rules and lists.
     r"|^[#=]|^-(?=[- \t]|$)|^\+(?=[ \t]|$)"
-    # Links that renderers find by themselves: a scheme, a host name.
-    r"|:(?=//)|(?<=www)\.|(?<=\w)\.(?=[^\W\d_])"
+    # Links that renderers find by themselves: a scheme, `www.`.
+    r"|:(?=//)|(?<=www)\."
     # Emoji by name, and images.
     r"|:(?=[\w+-]+:)|!(?=\[)",
     re.IGNORECASE,

@@ -7,6 +7,7 @@ from tasks.maintenance.checks import Diagnosis, Examination, report_problem
 from tasks.maintenance.checks.certificate import check_certificate
 from tasks.maintenance.checks.disk import check_disk
 from tasks.maintenance.checks.environment import check_environment
+from tasks.maintenance.checks.gateway import check_nginx
 from tasks.maintenance.checks.processes import check_model_servers, check_services, check_trainings
 from tasks.maintenance.checks.registry import check_champion, check_versions
 from tasks.maintenance.checks.restore import check_restore
@@ -32,6 +33,7 @@ CHECKS: dict[str, Callable[[Examination], Iterator[Diagnosis]]] = {
     "disk": check_disk,
     "certificate": check_certificate,
     "environment": check_environment,
+    "nginx": check_nginx,
 }
 
 

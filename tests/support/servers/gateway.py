@@ -1,6 +1,7 @@
 """A separate gateway for a test, and small servers to put behind it."""
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from tasks.system.processes import (
 def running_server(name: str) -> Iterator[str]:
     """Run a server that answers with its name twice, in two delayed chunks; yield its address.
 
-    The delay makes an interrupted response visible.
+    The delay makes an interrupted response visible. A POST is answered with the request's headers.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -35,6 +36,14 @@ def running_server(name: str) -> Iterator[str]:
             self.wfile.flush()
             time.sleep(0.05)
             self.wfile.write(body[len(name) :])
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = json.dumps({name.lower(): value for name, value in self.headers.items()})
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
 
         def log_message(self, format: str, *args: object) -> None:
             """Do not log to the terminal."""

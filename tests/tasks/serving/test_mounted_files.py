@@ -27,7 +27,7 @@ def put_secret(folder: Path, version: str, content: str) -> None:
 def test_keys_of_a_mounted_secret_come_and_go(tmp_path: Path) -> None:
     put_secret(tmp_path, "..1", "app k3yThatIsRandomAndLong0001\n")
     settings = Settings(inference_keys=tmp_path / "inference_keys")
-    keys = KeyFile(settings.ensure_inference_keys(), "operator-key")
+    keys = KeyFile(settings.ensure_inference_keys(), "the-key-of-the-operator")
     assert keys.find_caller(b"k3yThatIsRandomAndLong0001") == "app"
     put_secret(tmp_path, "..2", "web k3yThatIsRandomAndLong0002\n")
     assert keys.find_caller(b"k3yThatIsRandomAndLong0002") == "web"

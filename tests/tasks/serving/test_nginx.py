@@ -1,17 +1,29 @@
 """The gateway, switched between two servers under load: every caller gets a complete answer."""
 
+import contextlib
+import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from intent_core.errors import ConfigError
-from tasks.serving.gateway.nginx import serving_now, switch_gateway, wait_for_drain
+from tasks.serving.gateway.binary import find_nginx
+from tasks.serving.gateway.nginx import (
+    format_gateway_config,
+    reload_gateway,
+    serving_now,
+    switch_gateway,
+    wait_for_drain,
+)
 from tasks.settings import Settings
 from tasks.system.ports import choose_free_port
+from tasks.system.processes import find_process
 from tests.support.servers.gateway import running_gateway, running_server
 
 pytestmark = pytest.mark.service
@@ -85,3 +97,138 @@ def test_without_a_model_it_says_to_prometheus_that_there_is_none(gateway: Setti
     answer = httpx.get(gateway.endpoint.removesuffix("/v1") + "/gateway/metrics")
     assert (answer.status_code, answer.text) == (200, "intent_served_aliases 0\n")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4"
+
+
+def test_health_says_ok_and_nothing_else(gateway: Settings, servers: dict[str, str]) -> None:
+    url = gateway.endpoint.removesuffix("/v1")
+    for name in ("blue", ""):
+        switch_gateway(gateway, servers.get(name, ""), name)
+        answer = httpx.get(f"{url}/gateway/health")
+        assert (answer.status_code, answer.text) == (200, "ok")
+        keys = (None, "wrong", gateway.read_inference_key(), gateway.read_api_key())
+        for headers in [{"Authorization": f"Bearer {key}"} if key else {} for key in keys]:
+            shown = httpx.get(f"{url}/gateway/status", headers=headers)
+            assert shown.status_code == 401
+            assert servers["blue"] not in shown.text
+        assert serving_now(gateway) == name
+        other = gateway.model_copy(update={"home": gateway.home / "other"})
+        assert serving_now(other) is None, "another operator's key proves nothing"
+    config = gateway.layout.gateway_config
+    assert config.stat().st_mode & 0o077 == 0
+    assert gateway.read_api_key() not in config.read_text()
+
+
+def test_an_address_that_a_caller_claims_is_dropped(
+    gateway: Settings, servers: dict[str, str]
+) -> None:
+    claimed = {"X-Forwarded-For": "10.9.9.9", "X-Real-IP": "10.9.9.9", "Forwarded": "for=10.9.9.9"}
+    switch_gateway(gateway, servers["blue"], "blue")
+    url = f"{gateway.endpoint}/chat/completions"
+    assert "10.9.9.9" not in httpx.post(url, headers=claimed, content=b"{}").text
+    proxied = gateway.model_copy(update={"trusted_proxies": "10.0.0.0/8, 127.0.0.1"})
+    switch_gateway(proxied, servers["green"], "green")
+    received = httpx.post(url, headers=claimed, content=b"{}").json()
+    assert received["x-forwarded-for"] == "10.9.9.9"
+    assert {"x-real-ip", "forwarded"} & received.keys() == set()
+
+
+@pytest.mark.parametrize("proxies", ["x", "10.0.0.1/8", "10.0.0.1 10.0.0.2", "::1/200", "a; }"])
+def test_trusted_proxies_are_addresses_or_networks(tmp_path: Path, proxies: str) -> None:
+    settings = Settings(home=tmp_path, trusted_proxies=proxies)
+    with pytest.raises(ConfigError, match="INTENT_TRUSTED_PROXIES"):
+        format_gateway_config(settings, tmp_path)
+
+
+def test_slow_bodies_do_not_keep_others_out(gateway: Settings, servers: dict[str, str]) -> None:
+    """More than 1,024 connections, none of which has a key."""
+    switch_gateway(gateway, servers["blue"], "blue")
+    record = find_process(gateway.layout.processes, "gateway")
+    assert record
+    [worker] = psutil.Process(record.pid).children()
+    assert worker.rlimit(psutil.RLIMIT_NOFILE)[0] == 16384
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
+    held = []
+    try:
+        for number in range(1300):
+            held.append(socket.create_connection((HOST, gateway.gateway_port), timeout=10))
+            held[-1].sendall(head if number % 2 else head[:30])
+        assert httpx.get(f"{gateway.endpoint}/models", timeout=10).text == "blue-blue"
+        # nginx resets each of them after 10 seconds.
+        held[0].settimeout(30)
+        held[1].settimeout(30)
+        for slow in held[:2]:
+            with contextlib.suppress(ConnectionResetError):
+                assert slow.recv(100) == b""
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_one_address_does_not_take_all_connections(
+    gateway: Settings, servers: dict[str, str]
+) -> None:
+    """Loopback and trusted proxies are not limited; here a config without loopback's exception."""
+    switch_gateway(gateway, servers["blue"], "blue")
+    config = gateway.layout.gateway_config
+    limited = (
+        config.read_text().replace("127.0.0.0/8 1;", "").replace("addresses 128", "addresses 2")
+    )
+    config.write_text(limited)
+    record = find_process(gateway.layout.processes, "gateway")
+    assert record
+    reload_gateway(record, lambda: serving_now(gateway) == "blue", "no reload")
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
+    held = [socket.create_connection((HOST, gateway.gateway_port), timeout=10) for _ in range(2)]
+    for connection in held:
+        connection.sendall(head)
+    answer = httpx.get(f"{gateway.endpoint}/models")
+    while answer.status_code == 200:
+        answer = httpx.get(f"{gateway.endpoint}/models")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    assert answer.json()["error"]["code"] == "too_many_in_progress"
+    for connection in held:
+        connection.close()
+
+
+def write_nginx(path: Path, prints: str, code: int = 0) -> Path:
+    path.write_text(f"#!/bin/sh\necho '{prints}' >&2\nexit {code}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_another_nginx_is_used_if_it_is_new_enough(tmp_path: Path) -> None:
+    packaged = find_nginx(Settings(home=tmp_path))
+    assert find_nginx(Settings(home=tmp_path, nginx=packaged)) == packaged
+    for prints in ("nginx version: nginx/1.27.4", "nginx version: openresty/1.29.2.1"):
+        own = write_nginx(tmp_path / "own", prints)
+        assert find_nginx(Settings(home=tmp_path, nginx=own)) == own
+
+
+@pytest.mark.parametrize(
+    ("prints", "code", "problem"),
+    [
+        ("nginx version: nginx/1.22.1", 0, "is nginx 1.22.1, but reloads"),
+        ("nginx version: nginx/1.27.3 (Ubuntu)", 0, "need 1.27.4"),
+        ("Apache/2.4", 0, "is not nginx"),
+        ("nginx version: nginx/1.30.0", 1, "is not nginx"),
+    ],
+)
+def test_an_unusable_nginx_is_refused_at_the_start(
+    tmp_path: Path, prints: str, code: int, problem: str
+) -> None:
+    own = write_nginx(tmp_path / "own", prints, code)
+    settings = Settings(home=tmp_path, nginx=own)
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        find_nginx(settings)
+    for missing in (tmp_path / "none", tmp_path):
+        with pytest.raises(ConfigError, match="cannot run `nginx -v`"):
+            find_nginx(settings.model_copy(update={"nginx": missing}))
+
+
+def test_tls_of_the_packaged_nginx_is_1_2_without_tickets(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, tls_certificate=tmp_path / "c", tls_key=tmp_path / "k")
+    config = format_gateway_config(settings, tmp_path / "pair")
+    assert "ssl_protocols TLSv1.2;" in config
+    assert "ssl_session_tickets off;" in config
+    own = settings.model_copy(update={"nginx": tmp_path / "nginx"})
+    assert "ssl_protocols TLSv1.2 TLSv1.3;" in format_gateway_config(own, tmp_path / "pair")

@@ -2,6 +2,7 @@
 
 import json
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.server.utilities.user_templates import render_user_template_sync
 from prefect.states import Completed
 
 from intent_core.errors import ConfigError
@@ -125,6 +127,20 @@ def test_flows_are_named_as_they_are() -> None:
             assert set(related["prefect.resource.name"]) <= ours
     (died,) = (one for one in DECLARED if one["name"] == "intent-run-died")
     assert set(died["trigger"]["match_related"]["prefect.resource.name"]) == ours
+
+
+def test_labels_in_a_notification_are_no_links() -> None:
+    label = "<https://evil.example|Resume> [x](HTTPS://evil.example) www.evil.example <!channel>"
+    event = {"resource": {"prefect.state-message": label}, "payload": {"reason": label}}
+    bodies = [
+        one["notify"]["body"].replace("flow_run|ui_url", "''")
+        for one in DECLARED
+        if "notify" in one
+    ]
+    texts = [render_user_template_sync(body, {"event": event}) for body in bodies]
+    shown = [text for text in texts if "evil" in text]
+    assert len(shown) == 3
+    assert not any(re.search(r"<|://\S|www\.\S", text) for text in shown)
 
 
 def test_without_a_block_only_dead_runs_are_handled(platform: Settings) -> None:

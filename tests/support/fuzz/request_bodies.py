@@ -48,6 +48,7 @@ PATTERNS: tuple[str, ...] = (
     *("a**", "(?i)a", "a\\", "[^\\s\\S]", "a{2}{3}", "(?:(?:a?){400}){400}", "(.*){200}"),
     *("(a+)+$", "(a|aa)+b", "((a{1,500}){1,500}){1,500}", "(.*a){30}", "[\\s\\S]{0,1000000}"),
     *("(", "[", "a{2,1}", "\\p{L}+", "(?<=x)y", "(?P<a>x)(?P=a)", "(" * 3000, "x" * 20_000),
+    *("[" * 12_000, "(?:(?:[a-z]{0,50}){0,60}){0,60}", "(?:(?:.{0,99}){0,99}){0,99}"),
     *("(?:(?:(?:a?){64}){64}){64}", "\x00", "", "\\u{110000}", "^(a|b)*?$" * 50),
 )
 DEEP_SCHEMA: Any = {"type": "string"}
@@ -131,6 +132,16 @@ def outputs(rng: Random) -> Fields:
         lambda: {"tools": rng.choice(_TOOLS), "tool_choice": rng.choice(_CHOICES)},
     )
     return rng.choice(ways)()
+
+
+def many_answers(rng: Random, is_chat: bool) -> Fields:
+    """Return fields that request as many and as long answers as the limits allow, or more."""
+    length = rng.choice((1, 8, 64, 512, 100_000))
+    fields: Fields = {"n": rng.choice((1, 2, 4, 16, 17, 64)), "max_tokens": length}
+    fields |= rng.choice(({}, {"ignore_eos": True}, {"temperature": 1.5, "logprobs": is_chat or 5}))
+    if not is_chat:
+        fields["prompt"] = [rng.choice(("x", "will it rain? " * 30))] * rng.choice((1, 2, 16, 64))
+    return fields
 
 
 def messages(rng: Random) -> Fields:

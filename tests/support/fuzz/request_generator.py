@@ -59,7 +59,7 @@ class Shooter:
             *((3, self._model), (3, self._path), (4, self._parameters), (2, self._outputs)),
             *((2, self._messages), (2, self._prompts), (2, self._broken), (3, self._header)),
             *((3, self._protocol), (1, self._older), (1, self._leaving), (1, self._upgrade)),
-            (1, self._tokenize),
+            *((1, self._tokenize), (2, self._many)),
         )
 
     def shoot(self) -> Shot:
@@ -76,8 +76,11 @@ class Shooter:
         headers = (self._key(), ("Content-Type", "application/json"))
         return Shot(kind, format_request("POST", path, body, headers), opens, **more)
 
-    def _chat(self, more: request_bodies.Fields) -> request_bodies.Fields:
-        return {"model": self._alias, "messages": request_bodies.CHATS, "max_tokens": 2} | more
+    def _chat(self, more: request_bodies.Fields, path: str = CHAT) -> request_bodies.Fields:
+        asked: request_bodies.Fields = {"messages": request_bodies.CHATS}
+        if path == COMPLETIONS:
+            asked = {"prompt": "x"}
+        return {"model": self._alias, "max_tokens": 2} | asked | more
 
     def _names(self) -> list[Any]:
         names: list[Any] = [name for file in self._files for name in _spell(file)]
@@ -101,9 +104,7 @@ class Shooter:
             opens = clean == PREDICT + self._alias
             return self._post("model name", body, _sendable(clean), opens=opens)
         path = self._rng.choice((CHAT, COMPLETIONS))
-        return self._post(
-            "model name", self._chat({"model": name, "prompt": "x"}), path, opens=False
-        )
+        return self._post("model name", self._chat({"model": name}, path), path, opens=False)
 
     def _path(self) -> Shot:
         path = _sendable(self._rng.choice(_TWISTS)(self._rng.choice(_CLOSED)))
@@ -113,18 +114,25 @@ class Shooter:
         return Shot("path", raw)
 
     def _parameters(self) -> Shot:
-        fields = self._chat(request_bodies.parameters(self._rng)) | {"prompt": "x"}
-        return self._post("parameters", fields, self._rng.choice((CHAT, CHAT, COMPLETIONS)))
+        path = self._rng.choice((CHAT, CHAT, COMPLETIONS))
+        fields = self._chat(request_bodies.parameters(self._rng), path)
+        return self._post("parameters", fields, path)
 
     def _outputs(self) -> Shot:
-        fields = self._chat(request_bodies.outputs(self._rng)) | {"prompt": "x"}
-        return self._post("constrained", fields, self._rng.choice((CHAT, COMPLETIONS)))
+        path = self._rng.choice((CHAT, COMPLETIONS))
+        return self._post("constrained", self._chat(request_bodies.outputs(self._rng), path), path)
+
+    def _many(self) -> Shot:
+        path = self._rng.choice((CHAT, COMPLETIONS))
+        fields = self._chat(request_bodies.many_answers(self._rng, path == CHAT), path)
+        return self._post("many answers", fields, path)
 
     def _messages(self) -> Shot:
         return self._post("messages", self._chat(request_bodies.messages(self._rng)))
 
     def _prompts(self) -> Shot:
-        return self._post("prompts", self._chat(request_bodies.prompts(self._rng)), COMPLETIONS)
+        fields = self._chat(request_bodies.prompts(self._rng), COMPLETIONS)
+        return self._post("prompts", fields, COMPLETIONS)
 
     def _broken(self) -> Shot:
         path = self._rng.choice((CHAT, COMPLETIONS, PREDICT + self._alias))

@@ -2,6 +2,7 @@
 # Create one environment from one lock file: setup.sh FOLDER LOCK [--project]
 # Installs with uv, which takes seconds where pip takes minutes. uv does not read pip's configuration,
 # so this script passes on pip's settings for wheels, indexes and certificates.
+# A file without a hash in the lock is refused, wherever it comes from.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$1 lock=$2 project=${3:-}
@@ -10,7 +11,7 @@ folder=$1 lock=$2 project=${3:-}
 exec 9>"${folder}.lock"
 flock 9
 # Digests of the inputs; if .ready contains the same text, the environment is up to date.
-made_from=$(sha256sum "$lock" requirements/setup.sh requirements/uv.txt pyproject.toml)
+made_from=$(sha256sum "$lock" requirements/{setup.sh,uv.txt,cuda.txt} pyproject.toml)
 if [ "$(cat "$folder/.ready" 2>/dev/null)" = "$made_from" ]; then
   touch "$folder/.ready"
   exit 0
@@ -28,7 +29,8 @@ rm -f "$folder/.ready"
   exit 2
 }
 bin=$PWD/$folder/bin
-"$bin/python" -m pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements/uv.txt)"
+"$bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+  -r requirements/uv.txt
 
 # `pip config get` of older versions reads only the user's file.
 pip_setting() { "$bin/python" -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'$/\1/p"; }
@@ -38,14 +40,17 @@ hand_on UV_DEFAULT_INDEX "$(first "${PIP_INDEX_URL:-}" "$(pip_setting index-url)
 hand_on UV_FIND_LINKS "$(first "${PIP_FIND_LINKS:-}" "$(pip_setting find-links)")"
 hand_on SSL_CERT_FILE "$(first "${PIP_CERT:-}" "$(pip_setting cert)")"
 
+# What packages are built with is locked too.
+export UV_BUILD_CONSTRAINT=${UV_BUILD_CONSTRAINT:-$PWD/requirements/pipeline.txt}
 # Compile once: if Python cannot write bytecode (PYTHONDONTWRITEBYTECODE, a read-only folder), each
 # process would compile prefect, mlflow and vllm again.
-install() { UV_PYTHON="$bin/python" "$bin/uv" pip install --compile-bytecode --no-progress --quiet "$@"; }
-install --no-deps -r "$lock"
-! grep -q '^torch==' "$lock" || "$bin/python" -c 'import torch' 2>/dev/null || {
-  # This wheel needs CUDA libraries: install its declared requirements.
-  echo "setup: this torch needs its CUDA libraries, installing them"
-  install "$(grep '^torch==' "$lock")"
+install() {
+  UV_PYTHON="$bin/python" "$bin/uv" pip install --compile-bytecode --no-progress --quiet --no-deps "$@"
 }
-[ -z "$project" ] || install --no-deps --editable .
+install --require-hashes -r "$lock"
+! grep -q '^torch==' "$lock" || "$bin/python" -c 'import torch' 2>/dev/null || {
+  echo "setup: this torch needs its CUDA libraries, installing them"
+  install --require-hashes -r requirements/cuda.txt
+}
+[ -z "$project" ] || install --editable .
 echo "$made_from" > "$folder/.ready"

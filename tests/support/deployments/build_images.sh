@@ -55,7 +55,8 @@ for name in index-url extra-index-url find-links cert; do
 done
 
 # --- the base ----------------------------------------------------------------------------------
-base=$(sed -n 's/^ARG BASE=//p' docker/worker.Dockerfile)
+# Without a digest: an image that was made here has another.
+base=$(sed -n 's/^ARG BASE=\([^@]*\).*/\1/p' docker/worker.Dockerfile)
 make_base() {
   local container root mirror
   # The mirror that apt uses on this machine.
@@ -88,7 +89,7 @@ build() {
   shift 2
   containers build --quiet --format docker --pull-never --file "docker/$name.Dockerfile" \
     --secret "id=pip,src=$work/pip.conf" --timestamp "$(git log -1 --format=%ct)" \
-    --tag "intent-pipeline-$name:$tag" "${mounts[@]}" "$@" "$work/context" \
+    --build-arg "BASE=$base" --tag "intent-pipeline-$name:$tag" "${mounts[@]}" "$@" "$work/context" \
     >"$work/$name.log" 2>&1 || {
     tail -25 "$work/$name.log" >&2
     fail "could not build $name; complete log: $work/$name.log (KEEP=1 keeps it)"

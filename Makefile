@@ -59,7 +59,7 @@ stop:  ## Stop the servers that were started from this checkout
 lock: $(PIPELINE)  ## Resolve the requirements of all environments again, with hashes
 	@requirements/lock.sh
 
-check-advisories: $(PIPELINE)  ## Look up published advisories for every locked version (needs pypi.org)
+check-advisories: $(PIPELINE)  ## Look up published advisories for every locked version (needs PyPI)
 	@.venv/bin/python requirements/advisories.py
 
 sbom: setup  ## Write an SBOM of each environment to sbom/ (IMAGES="a b": also of their Debian packages)

@@ -23,7 +23,7 @@ def main() -> int:
     if not knows_advisories():
         print(
             "check-advisories: could not look up advisories: the package index does not answer for "
-            f"{PROBE}, which has some. Nothing was checked; run it where pypi.org is reached.",
+            f"{PROBE}, which has some. Nothing was checked; run it where PyPI is reached.",
             file=sys.stderr,
         )
         return NO_ANSWER

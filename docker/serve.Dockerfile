@@ -34,7 +34,7 @@ RUN case ${SERVER} in \
       /var/log/apt /var/log/dpkg.log
 COPY --from=build /opt/intent/.venv-vllm .venv-vllm
 # The gateway accepts other hosts; vLLM itself stays on loopback behind it.
-ENV INTENT_HOST=0.0.0.0 \
+ENV INTENT_GATEWAY_HOST=0.0.0.0 \
     INTENT_GATEWAY_PORT=8000 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001

@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/var/cache/build \
     && docker/finish.sh .venv requirements/train.txt \
     && rm -rf requirements docker pyproject.toml
 # Overrides the serving image: here vLLM serves evaluations only.
-ENV INTENT_HOST=127.0.0.1 \
+ENV INTENT_GATEWAY_HOST=127.0.0.1 \
     INTENT_SERVES_HERE=false
 USER 10001:10001
 CMD ["prefect", "--no-prompt", "worker", "start", "--pool", "gpu", "--type", "process", "--with-healthcheck"]

@@ -24,7 +24,7 @@ def describe_fleet(settings: Settings, pai: PaiSettings, alias: str) -> Spec:
         **describe_store(settings, pai),
         "INTENT_FLEET": alias,
         "INTENT_HOME": _HOME,
-        "INTENT_HOST": "0.0.0.0",
+        "INTENT_GATEWAY_HOST": "0.0.0.0",
         "INTENT_GATEWAY_PORT": str(_PORT),
     }
     if settings.hub_endpoint:

@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, NamedTuple
-from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
 
 from intent_core.errors import ConfigError, ServiceError, TrackingError
 from intent_core.files import file_lock
+from tasks.local_services.mlflow_login import (
+    mlflow_command,
+    prepare_mlflow,
+    require_login,
+)
 from tasks.serving.gateway.certificates import renew_certificate
 from tasks.serving.gateway.nginx import (
     gateway_command,
@@ -21,6 +25,7 @@ from tasks.serving.gateway.nginx import (
     write_gateway_config,
 )
 from tasks.settings import LOOPBACK, Settings
+from tasks.settings.home_layout import sqlite_url
 from tasks.storage.step_results import get_store
 from tasks.system.ports import require_free_port
 from tasks.system.processes import (
@@ -41,6 +46,7 @@ class Service(NamedTuple):
     """A server of the embedded platform and how to start it."""
 
     name: Literal["prefect", "mlflow", "gateway"]
+    host: str
     port: int
     health_url: str
     command: list[str]
@@ -72,7 +78,7 @@ def start_services(
         for service in missing:
             end_leftovers(folder, service.name)
             setting = f"INTENT_{service.name.upper()}_PORT"
-            require_free_port(settings.host, service.port, service.name, setting)
+            require_free_port(service.host, service.port, service.name, setting)
             if service.name == "gateway" and settings.has_tls:
                 local = settings.gateway_local_port
                 require_free_port(LOOPBACK, local, "gateway", "INTENT_GATEWAY_LOCAL_PORT")
@@ -127,17 +133,19 @@ def _set_up_prefect(settings: Settings, announce: Callable[[str], None]) -> None
     """Create the work pools and automations; on an external Prefect server the user does this."""
     from tasks.orchestration.automations import ensure_automations  # imports Prefect, which is slow
     from tasks.orchestration.encryption_key import forget_stored_key
+    from tasks.orchestration.prefect_client import connect
     from tasks.orchestration.work_pools import ensure_work_pools
 
-    ensure_work_pools()
-    try:
-        ensure_automations(settings)
-    except ConfigError as error:
-        announce(str(error))  # do not fail: the missing block can only be created once Prefect runs
-    try:
-        forget_stored_key(settings, _prefect_database(settings))
-    except ConfigError as error:
-        announce(str(error))
+    with connect(settings):
+        ensure_work_pools()
+        for step in (
+            lambda: ensure_automations(settings),
+            lambda: forget_stored_key(settings, _prefect_database(settings)),
+        ):
+            try:
+                step()
+            except ConfigError as error:
+                announce(str(error))  # do not fail: it can only be repaired once Prefect runs
 
 
 def stop_services(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -187,11 +195,12 @@ def _prefect(settings: Settings) -> Service:
     layout = settings.layout
     return Service(
         name="prefect",
+        host=settings.prefect_host,
         port=settings.prefect_port,
         health_url=f"{settings.prefect_api_url}/health",
         command=[
             *(sys.executable, "-m", "prefect", "server", "start"),
-            *("--host", settings.host, "--port", str(settings.prefect_port)),
+            *("--host", settings.prefect_host, "--port", str(settings.prefect_port)),
         ],
         environment={
             "PREFECT_HOME": str(layout.prefect),
@@ -203,6 +212,7 @@ def _prefect(settings: Settings) -> Service:
             ),
             # The server calls its own API at this address.
             "PREFECT_API_URL": settings.prefect_api_url,
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(_own_origins(settings)),
         },
         prepare=lambda: _prepare_prefect(settings),
     )
@@ -212,44 +222,50 @@ def _prepare_prefect(settings: Settings) -> dict[str, str]:
     from tasks.orchestration.encryption_key import ensure_encryption_key  # imports Prefect
 
     settings.layout.prefect.mkdir(parents=True, exist_ok=True)
-    key = ensure_encryption_key(settings, _prefect_database(settings))
-    return {"PREFECT_SERVER_ENCRYPTION_KEY": key}
+    login = settings.read_prefect_login()
+    return {
+        "PREFECT_SERVER_ENCRYPTION_KEY": ensure_encryption_key(
+            settings, _prefect_database(settings)
+        ),
+        # Otherwise any program and any web page could start runs with commands of its own.
+        "PREFECT_SERVER_API_AUTH_STRING": login,
+        "PREFECT_API_AUTH_STRING": login,
+    }
 
 
 def _prefect_database(settings: Settings) -> str:
-    embedded = _sqlite("sqlite+aiosqlite", settings.layout.prefect_database)
+    embedded = sqlite_url("sqlite+aiosqlite", settings.layout.prefect_database)
     return _database(settings.prefect_database_url, "asyncpg", embedded)
 
 
+def _own_origins(settings: Settings) -> list[str]:
+    """Return the origins of Prefect's pages on this machine, which call the API by its URL."""
+    return [settings.prefect_ui_url, f"http://localhost:{settings.prefect_port}"]
+
+
 def _mlflow(settings: Settings) -> Service:
+    require_login(settings)
     layout = settings.layout
     return Service(
         name="mlflow",
+        host=settings.mlflow_host,
         port=settings.mlflow_port,
         health_url=f"{settings.mlflow_tracking_url}/health",
         command=[
-            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+            *(*mlflow_command(settings), "--workers", "1"),
             *("--artifacts-destination", str(layout.mlflow_artifacts)),
-            *("--host", settings.host, "--port", str(settings.mlflow_port)),
+            *("--host", settings.mlflow_host, "--port", str(settings.mlflow_port)),
         ],
         environment={
             # In the environment, because every user of the machine can read a command line.
             "MLFLOW_BACKEND_STORE_URI": _database(
-                settings.mlflow_database_url, "psycopg2", _sqlite("sqlite", layout.mlflow_database)
+                settings.mlflow_database_url,
+                "psycopg2",
+                sqlite_url("sqlite", layout.mlflow_database),
             ),
         },
-        prepare=lambda: _prepare_mlflow(settings),
+        prepare=lambda: prepare_mlflow(settings),
     )
-
-
-def _sqlite(driver: str, path: Path) -> str:
-    # SQLAlchemy decodes the path: `%2F` and `?` in it would mean something else.
-    return f"{driver}:///{quote(str(path))}"
-
-
-def _prepare_mlflow(settings: Settings) -> dict[str, str]:
-    settings.layout.mlflow.mkdir(parents=True, exist_ok=True)
-    return {}
 
 
 def _database(url: SecretStr | None, driver: str, embedded: str) -> str:
@@ -268,6 +284,7 @@ def _database(url: SecretStr | None, driver: str, embedded: str) -> str:
 def _gateway(settings: Settings) -> Service:
     return Service(
         name="gateway",
+        host=settings.gateway_host,
         port=settings.gateway_port,
         health_url=health_url(settings),
         command=gateway_command(settings),

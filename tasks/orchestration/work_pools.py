@@ -1,5 +1,6 @@
 """Create the work pools of `prefect.yaml` on the embedded Prefect server."""
 
+import copy
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from tasks.settings import CHECKOUT
 
 # prefect.yaml limits the gpu pool's concurrent runs, per deployment.
 POOLS = ("cpu", "gpu")
+_COMMAND = "{{ command }}"  # offered by the templates of earlier versions
 TEMPLATE = CHECKOUT / "deployments" / "work_pools" / "process.json"
 
 
@@ -24,5 +26,17 @@ def ensure_work_pools() -> None:
                 client.create_work_pool(pool)
             except ObjectAlreadyExists:
                 # Set the template only on pools created without one; keep the user's changes.
-                if not client.read_work_pool(name).base_job_template:
-                    client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+                present = client.read_work_pool(name).base_job_template
+                wanted = _without_command(present) if present else template
+                if wanted != present:
+                    client.update_work_pool(name, WorkPoolUpdate(base_job_template=wanted))
+
+
+def _without_command(template: dict[str, Any]) -> dict[str, Any]:
+    """Remove the variable with which a run could execute any command of a form as the worker."""
+    if template["job_configuration"].get("command") != _COMMAND:
+        return template
+    template = copy.deepcopy(template)
+    del template["job_configuration"]["command"]
+    template["variables"]["properties"].pop("command", None)
+    return template

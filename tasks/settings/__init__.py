@@ -1,5 +1,6 @@
 """Settings: locations and credentials, read from the environment. A recipe defines the model."""
 
+import contextlib
 import ipaddress
 import os
 from functools import lru_cache
@@ -10,18 +11,25 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from intent_core.errors import ConfigError
+from tasks.settings.addresses import LOOPBACK as LOOPBACK
+from tasks.settings.addresses import reach
 from tasks.settings.api_keys import KeySettings
 from tasks.settings.children import child_environment
-from tasks.settings.environment import load_settings, prepare_environment
+from tasks.settings.environment import (
+    LOOPBACK_ONLY,
+    load_settings,
+    prepare_environment,
+    refuse_replaced,
+)
 from tasks.settings.log_setup import prepare_logging
+from tasks.settings.logins import MLFLOW_PLATFORM, LoginSettings
 from tasks.settings.maintenance import MaintenanceSettings
 from tasks.settings.private_home import close_home, set_private_umask
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-LOOPBACK = "127.0.0.1"
 
 
-class Settings(MaintenanceSettings, KeySettings):
+class Settings(MaintenanceSettings, LoginSettings, KeySettings):
     """The settings of the pipeline; each is an environment variable `INTENT_<NAME>`."""
 
     model_config = SettingsConfigDict(
@@ -44,12 +52,18 @@ class Settings(MaintenanceSettings, KeySettings):
     """Endpoint of oss:// stores, e.g. https://oss-cn-hangzhou.aliyuncs.com."""
     oss_region: str = ""
     """Region of oss:// stores, e.g. cn-hangzhou; required for V4 signatures."""
-    host: str = "127.0.0.1"
-    """Address that the embedded services listen on."""
+    prefect_host: str = LOOPBACK
+    """Address that the embedded Prefect server listens on. It always requires a login."""
     prefect_port: int = 4200
     """Port of the embedded Prefect server."""
+    mlflow_host: str = LOOPBACK
+    """Address that the embedded MLflow server listens on; other than loopback only with
+    `INTENT_MLFLOW_LOGIN=true`."""
     mlflow_port: int = 5000
     """Port of the embedded MLflow server."""
+    gateway_host: str = LOOPBACK
+    """Address that the gateway listens on: the served model and nothing else. 0.0.0.0: all IPv4
+    addresses of this machine; `::`: all IPv6 addresses."""
     gateway_port: int = 8000
     """Public port of the served model."""
     gateway_local_port: int = 8001
@@ -139,7 +153,7 @@ class Settings(MaintenanceSettings, KeySettings):
 
     @property
     def prefect_api_url(self) -> str:
-        return self.prefect_url or f"http://{self.host}:{self.prefect_port}/api"
+        return self.prefect_url or f"http://{reach(self.prefect_host, self.prefect_port)}/api"
 
     @property
     def prefect_ui_url(self) -> str:
@@ -147,7 +161,7 @@ class Settings(MaintenanceSettings, KeySettings):
 
     @property
     def mlflow_tracking_url(self) -> str:
-        return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+        return self.mlflow_url or f"http://{reach(self.mlflow_host, self.mlflow_port)}"
 
     @property
     def has_tls(self) -> bool:
@@ -170,7 +184,7 @@ class Settings(MaintenanceSettings, KeySettings):
         if self.public_url:
             return self.public_url.rstrip("/")
         scheme = "https" if self.has_tls else "http"
-        return f"{scheme}://{self.host}:{self.gateway_port}/v1"
+        return f"{scheme}://{reach(self.gateway_host, self.gateway_port)}/v1"
 
     @property
     def has_local_endpoint(self) -> bool:
@@ -188,22 +202,49 @@ class Settings(MaintenanceSettings, KeySettings):
             return self.endpoint
         if self.has_tls:
             return f"http://{LOOPBACK}:{self.gateway_local_port}/v1"
-        return f"http://{self.host}:{self.gateway_port}/v1"
+        return f"http://{reach(self.gateway_host, self.gateway_port)}/v1"
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the settings of this process; the first call also sets up logs, traces and clients."""
+    refuse_replaced()
     settings = load_settings(Settings)
     close_home(settings.layout.root)
     set_private_umask()
     prepare_environment(settings.prefect_api_url, settings.layout.prefect)
+    with contextlib.suppress(OSError):  # a home that is read-only has no embedded servers
+        os.environ.update(client_logins(settings))
     prepare_logging(settings.log_format == "json")
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         from tasks.settings.tracing import prepare_traces
 
         prepare_traces()
     return settings
+
+
+def client_logins(settings: Settings) -> dict[str, str]:
+    """Return the variables with which Prefect's and MLflow's clients log in to embedded servers.
+
+    Empty for external servers, whose variables the user sets.
+    """
+    logins = {}
+    ours = os.environ.get("PREFECT_API_URL", "").rstrip("/") == settings.prefect_api_url
+    if ours and not settings.prefect_url:
+        logins["PREFECT_API_AUTH_STRING"] = settings.read_prefect_login()
+    if settings.mlflow_login and not settings.mlflow_url:
+        logins["MLFLOW_TRACKING_USERNAME"] = MLFLOW_PLATFORM
+        logins["MLFLOW_TRACKING_PASSWORD"] = settings.read_mlflow_secret(MLFLOW_PLATFORM)
+    return logins
+
+
+def client_variables(settings: Settings) -> dict[str, str]:
+    """Return the addresses and logins for Prefect's and MLflow's own clients."""
+    addresses = {
+        "PREFECT_API_URL": settings.prefect_api_url,
+        "MLFLOW_TRACKING_URI": settings.mlflow_tracking_url,
+    }
+    return addresses | client_logins(settings)
 
 
 def prepare_flow_run() -> None:
@@ -231,6 +272,7 @@ def training_environment() -> dict[str, str]:
     cores = str(len(os.sched_getaffinity(0)))
     return child_environment(
         "training",
+        **LOOPBACK_ONLY,
         OMP_WAIT_POLICY="passive",
         OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", cores),
         HF_HUB_OFFLINE="1",

@@ -33,7 +33,7 @@ _PROXIES = (
 )
 
 PASSED: Final[dict[Child, tuple[str, ...]]] = {
-    "prefect": (*_ANY, *_PYTHON, *_PROXIES, *OF_PREFECT),
+    "prefect": (*_ANY, *_PYTHON, *_PROXIES, *OF_PREFECT, "PREFECT_SERVER_UI_API_URL"),
     "mlflow": (*_ANY, *_PYTHON),
     "gateway": _ANY,
     "vllm": (

@@ -26,6 +26,9 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "VLLM_NO_USAGE_STATS": "1",
 }
+# torch's processes on one machine connect through loopback; by default they listen on the address
+# of the host name.
+LOOPBACK_ONLY = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 DEFAULTS = {
     **QUIET,
     # We retry ourselves and log each attempt; MLflow's own retries would block silently for
@@ -45,6 +48,13 @@ DEFAULTS = {
 
 # Set for this process by `prepare_environment` and `get_settings`; servers get their own values.
 FOR_CLIENTS = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_*")
+_REPLACED = {
+    "INTENT_HOST": (
+        "set INTENT_GATEWAY_HOST to the address that the gateway listens on. Prefect and MLflow "
+        "listen on 127.0.0.1, unless INTENT_PREFECT_HOST and INTENT_MLFLOW_HOST name another "
+        "address"
+    ),
+}
 
 
 def prepare_environment(prefect_api_url: str, prefect_home: Path) -> None:
@@ -61,6 +71,13 @@ def prepare_environment(prefect_api_url: str, prefect_home: Path) -> None:
         os.environ[name] = ",".join(
             dict.fromkeys([*filter(None, [os.environ.get(name)]), "127.0.0.1", "localhost"])
         )
+
+
+def refuse_replaced() -> None:
+    """Raise `ConfigError` for a variable of an earlier version, which would change nothing."""
+    for name, instead in _REPLACED.items():
+        if os.environ.get(name):
+            raise ConfigError(f"{name}={os.environ[name]}: there is no such setting: {instead}")
 
 
 def load_settings(model: type[SettingsT]) -> SettingsT:

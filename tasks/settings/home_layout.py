@@ -2,6 +2,12 @@
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
+
+
+def sqlite_url(driver: str, path: Path) -> str:
+    """Return the URL of a database, of whose path SQLAlchemy decodes `%2F` and `?`."""
+    return f"{driver}:///{quote(str(path))}"
 
 
 class HomeLayout:
@@ -19,6 +25,9 @@ class HomeLayout:
         self.prefect_database: Final = self.prefect / "prefect.db"
         self.mlflow: Final = root / "mlflow"
         self.mlflow_database: Final = self.mlflow / "mlflow.db"
+        self.mlflow_users: Final = self.mlflow / "users.db"
+        """The users of MLflow's login, with hashed passwords."""
+        self.mlflow_login_config: Final = self.mlflow / "login.ini"
         self.mlflow_artifacts: Final = self.mlflow / "artifacts"
 
         secrets = root / "secrets"
@@ -26,6 +35,9 @@ class HomeLayout:
         self.inference_keys: Final = secrets / "inference_keys"
         self.prefect_encryption_key: Final = secrets / "prefect_encryption_key"
         """With it the embedded Prefect server encrypts its blocks."""
+        self.prefect_login: Final = secrets / "prefect_login"
+        self.mlflow_secrets: Final = secrets / "mlflow"
+        """The password of each of MLflow's users, and the key of its sessions."""
 
         self.gateway: Final = root / "gateway"
         self.gateway_config: Final = self.gateway / "nginx.conf"

@@ -1,5 +1,6 @@
 """Check and choose TCP ports on this machine."""
 
+import errno
 import socket
 
 import psutil
@@ -8,16 +9,26 @@ from intent_core.errors import ConfigError
 
 
 def require_free_port(host: str, port: int, service: str, setting: str) -> None:
-    """Raise `ConfigError` if the port is in use; the message names the setting to change."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
+    """Raise `ConfigError` if this machine lacks the address or the port is in use.
+
+    `setting` is the variable of the port; that of the address ends with _HOST instead.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            name = setting.replace("_PORT", "_HOST")
             raise ConfigError(
-                f"port {port} for {service} is in use by {_holder(port)}. Stop that program "
-                f"or choose another port with {setting}=<port>"
+                f"{name}={host} is not an address of this machine: {service} cannot listen on it. "
+                f"Set {name} to one that `ip address` lists, or to 0.0.0.0 for all of them"
             ) from error
+        raise ConfigError(
+            f"port {port} for {service} is in use by {_holder(port)}. Stop that program "
+            f"or choose another port with {setting}=<port>"
+        ) from error
 
 
 def _holder(port: int) -> str:

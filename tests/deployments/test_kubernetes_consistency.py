@@ -160,7 +160,7 @@ def test_a_replica_is_turned_to_when_it_serves(name: str) -> None:
     environment = environment_of(serve, objects)
     (port,) = serve["ports"]
     assert environment["INTENT_GATEWAY_PORT"] == str(port["containerPort"])
-    assert environment["INTENT_HOST"] == "0.0.0.0"
+    assert environment["INTENT_GATEWAY_HOST"] == "0.0.0.0"
     assert serve["readinessProbe"]["httpGet"]["path"] == "/gateway/ready"
     # These probes restart a replica, which must not happen while it waits for its first model.
     for probe in ("startupProbe", "livenessProbe"):

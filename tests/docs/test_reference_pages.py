@@ -90,7 +90,7 @@ def without(name: str) -> Texts:
 
 
 def with_one_more(name: str) -> Texts:
-    more = {**TEXTS.settings, name: TEXTS.settings["INTENT_HOST"]}
+    more = {**TEXTS.settings, name: TEXTS.settings["INTENT_GATEWAY_HOST"]}
     return TEXTS.model_copy(update={"settings": more})
 
 

@@ -1,9 +1,13 @@
-"""`intent up`, `down`, `automations`: the servers on this machine, and notifications."""
+"""`intent up`, `down`, `env`, `automations`: the servers on this machine, and notifications."""
+
+import shlex
+from pathlib import Path
 
 import typer
+from rich.console import Console
 
 from flows.cli.terminal import console, reported
-from tasks.settings import get_settings
+from tasks.settings import Settings, client_variables, get_settings
 
 services_app = typer.Typer()
 
@@ -28,11 +32,42 @@ def up() -> None:
         finish_restore(settings)
         start_services(settings, console.print)
         served, _ = open_target(settings).reconcile()
-        console.print(f"Prefect  {settings.prefect_ui_url}", soft_wrap=True)
-        console.print(f"MLflow   {settings.mlflow_tracking_url}", soft_wrap=True)
+        show_logins(console, settings)
         console.print(f"Store    {settings.store_uri}", soft_wrap=True)
         what = served.artifact.name if served else "no model promoted yet"
         console.print(f"Model    {settings.endpoint} ({what})", soft_wrap=True)
+
+
+def show_logins(console: Console, settings: Settings) -> None:
+    """Print the URLs of Prefect and MLflow, and where the logins of the embedded ones are."""
+    prefect = "" if settings.prefect_url else _login_hint("log in", settings.layout.prefect_login)
+    console.print(f"Prefect  {settings.prefect_ui_url}{prefect}", soft_wrap=True)
+    mlflow = ""
+    if settings.mlflow_login and not settings.mlflow_url:
+        file = settings.layout.mlflow_secrets / "admin"
+        mlflow = _login_hint("log in as admin, password", file)
+    console.print(f"MLflow   {settings.mlflow_tracking_url}{mlflow}", soft_wrap=True)
+
+
+def _login_hint(what: str, file: Path) -> str:
+    folder = Path.cwd()
+    shown = file.relative_to(folder) if file.is_relative_to(folder) else file
+    return f"  ({what}: cat {shlex.quote(str(shown))})"
+
+
+@services_app.command()
+def env() -> None:
+    """Print the variables with which `prefect` and MLflow's clients log in to the servers.
+
+    The output contains passwords: do not save it.
+
+    Example:
+
+        eval "$(intent env)"
+    """
+    with reported():
+        for name, value in client_variables(get_settings()).items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 @services_app.command()

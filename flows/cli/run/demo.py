@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flows.cli.operate.services import show_logins
 from flows.cli.run.run import show_outcome, show_steps
 from flows.cli.terminal import console, reported
 from intent_core.errors import ConfigError
@@ -86,6 +87,7 @@ def run_demo(settings: Settings, console: Console, gate: str) -> bool:
         )
     steps += outcome.steps
     show_outcome(console, settings, run_id, outcome)
+    show_logins(console, settings)
     if outcome.served:
         with timed("ask", steps):
             console.print(f"\n$ intent ask {QUESTION!r}")

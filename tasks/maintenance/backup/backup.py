@@ -124,7 +124,18 @@ def _fill(
             archive.add_bytes(b"", f"runs/{path.name}")
     if any(database.server == "mlflow" and database.path for database in databases):
         _add_folder(archive, layout.mlflow_artifacts, "mlflow/artifacts")
+        _add_users(settings, archive)
     _add_store(settings, archive, announce)
+
+
+def _add_users(settings: Settings, archive: ArchiveWriter) -> None:
+    """Add the users of MLflow's login, whose passwords are hashed in the database."""
+    users = Database("mlflow", settings.layout.mlflow_users)
+    if settings.layout.mlflow_users.exists():
+        with tempfile.TemporaryDirectory(dir=work_folder(settings)) as folder:
+            copy = Path(folder) / "users.copy"
+            copy_database(users, copy)
+            archive.add(copy, f"mlflow/{settings.layout.mlflow_users.name}")
 
 
 def _add_store(settings: Settings, archive: ArchiveWriter, announce: Callable[[str], None]) -> None:

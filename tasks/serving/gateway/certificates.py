@@ -22,6 +22,7 @@ from tasks.serving.gateway.nginx import (
     reload_gateway,
 )
 from tasks.settings import Settings
+from tasks.settings.addresses import reachable_host
 from tasks.settings.children import child_environment
 from tasks.system.processes import find_process
 
@@ -164,7 +165,7 @@ def _shown_certificate(settings: Settings) -> bytes | None:
     It is not verified, because no data is sent.
     """
     try:
-        address = (settings.host, settings.gateway_port)
+        address = (reachable_host(settings.gateway_host), settings.gateway_port)
         return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(address, timeout=5))
     except (OSError, ValueError):
         return None

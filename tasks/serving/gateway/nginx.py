@@ -19,6 +19,7 @@ from intent_core.errors import ConfigError, ServingError
 from intent_core.files import write_atomically
 from tasks.serving.gateway.binary import find_nginx
 from tasks.settings import LOOPBACK, Settings
+from tasks.settings.addresses import listen_address
 from tasks.system.ports import is_served_by
 from tasks.system.processes import ProcessRecord, find_process
 
@@ -45,8 +46,7 @@ def format_gateway_config(
     text: str = template.render(
         is_root=os.geteuid() == 0,
         certificate=certificate if settings.has_tls else None,
-        host=settings.host,
-        port=settings.gateway_port,
+        address=listen_address(settings.gateway_host, settings.gateway_port),
         loopback=LOOPBACK,
         local_port=settings.gateway_local_port,
         serving=serving,
@@ -69,7 +69,7 @@ def require_same_listeners(settings: Settings) -> None:
     ours = format_gateway_config(settings, settings.layout.gateway_certificate)
     if _find_listeners(running) != _find_listeners(ours):
         raise ConfigError(
-            "the gateway was started with another INTENT_HOST, INTENT_GATEWAY_PORT or "
+            "the gateway was started with another INTENT_GATEWAY_HOST, INTENT_GATEWAY_PORT or "
             "INTENT_TLS_*: use the same settings, or restart it with `intent down` and `intent up`"
         )
 

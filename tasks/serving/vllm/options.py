@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from intent_core.recipe.config import ServeConfig
 from tasks.settings import LOOPBACK, Settings
-from tasks.settings.environment import QUIET
+from tasks.settings.environment import LOOPBACK_ONLY, QUIET
 
 _MIDDLEWARE = "intent_core.serving.middleware.ServingMiddleware"
 # During a promotion two adapters get requests (--max-loras); others stay in CPU memory.
@@ -61,6 +61,7 @@ def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:
     """Return vLLM's environment; it turns off telemetry, downloads and development endpoints."""
     environment = {
         **QUIET,
+        **LOOPBACK_ONLY,
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_SERVER_DEV_MODE": "0",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",

@@ -21,11 +21,13 @@ from intent_core.language.calls import parse_calls
 from intent_core.language.intent_schema import list_intents, write_regex
 from intent_core.recipe.config import EvaluateConfig
 from tasks.evaluation.inference import predict
+from tasks.local_services.services import running_services
 from tasks.serving.releases import Release
 from tasks.serving.state import read_state
 from tasks.settings import Settings
 from tasks.storage.layout import release_prefix
 from tasks.storage.step_results import get_store, require_finished, write_finished
+from tests.support.processes.listeners import find_exposed
 from tests.support.scenarios.pipeline_runs import (
     add_long_rows,
     intent,
@@ -123,6 +125,13 @@ def test_the_served_model_answers_under_its_alias_with_a_key(platform: Settings)
     url = f"{platform.endpoint}/chat/completions"
     body = {"model": "walk", "messages": [{"role": "user", "content": "stop"}]}
     assert httpx.post(url, json=body).status_code == 401
+
+
+@pytest.mark.usefixtures("promoted")
+def test_the_model_server_listens_on_loopback_only(platform: Settings) -> None:
+    services = running_services(platform)
+    assert [name for name in services if name.startswith("vllm-")]
+    assert not [line for pid in services.values() for line in find_exposed(pid)]
 
 
 @pytest.mark.usefixtures("promoted")

@@ -123,7 +123,7 @@ report() {
 
 # Check that `intent serve` answers at its gateway and stops on SIGTERM.
 serves='
-  export INTENT_HOME=/tmp/home INTENT_GATEWAY_PORT=18099 INTENT_HOST=127.0.0.1
+  export INTENT_HOME=/tmp/home INTENT_GATEWAY_PORT=18099 INTENT_GATEWAY_HOST=127.0.0.1
   url=http://127.0.0.1:18099/gateway/health
   intent serve & server=$!
   for second in $(seq 90); do healthy "$url" 2>/dev/null && break; sleep 1; done

@@ -63,7 +63,7 @@ def test_the_doctor_says_when_it_ends(settings: Settings, days: int, said: list[
 
 
 def shown(settings: Settings) -> str:
-    return ssl.get_server_certificate((settings.host, settings.gateway_port))
+    return ssl.get_server_certificate((settings.gateway_host, settings.gateway_port))
 
 
 def test_callers_speak_tls_and_we_ask_over_loopback(gateway: Settings) -> None:

@@ -88,7 +88,7 @@ def test_other_settings_do_not_switch_it(gateway: Settings, servers: dict[str, s
     """Without the TLS settings, for example, it would then listen without TLS."""
     for other in ({"gateway_port": 1}, {"tls_key": "k", "tls_certificate": "c"}):
         settings = gateway.model_copy(update=other)
-        with pytest.raises(ConfigError, match="started with another INTENT_HOST"):
+        with pytest.raises(ConfigError, match="started with another INTENT_GATEWAY_HOST"):
             switch_gateway(settings, servers["blue"], "blue")
     assert serving_now(gateway) == ""
 

@@ -221,7 +221,7 @@ def test_hosts_and_ports_are_those_of_services(service: Service) -> None:
     reached = {name for other in SERVICES.values() for name in other.aliases} | set(SERVICES)
     texts = [*service.environment.values(), *service.command]
     for scheme, host in re.findall(r"(http|postgresql\+\w+)://(?:\w+@)?([\w.]+):", " ".join(texts)):
-        assert host in reached | {"127.0.0.1"}, scheme
+        assert host in reached | {"127.0.0.1", "localhost"}, scheme
         assert host == "127.0.0.1" or host in service.environment.get("NO_PROXY", host).split(",")
         networks = [set(o.networks) for n, o in SERVICES.items() if n == host or host in o.aliases]
         assert not networks or any(set(service.networks) & one for one in networks)

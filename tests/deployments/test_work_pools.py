@@ -30,7 +30,11 @@ KNOWN_TYPES = (
 TYPES = ("process", "docker", "kubernetes")
 # Fields of Prefect's templates that ours leave out: a GPU needs no privileged container, a training
 # no time limit, and swap follows the memory limit.
-LEFT_OUT = {"docker": {"privileged", "container_wait_timeout", "memswap_limit"}}
+LEFT_OUT = {
+    # With a command in the form, a run could execute anything as the worker.
+    "process": {"command"},
+    "docker": {"privileged", "container_wait_timeout", "memswap_limit"},
+}
 FLOW = """
 import json, os
 from pathlib import Path

@@ -22,6 +22,7 @@ from typing import cast
 from intent_core.errors import ConfigError, DataError, TrainingError
 from intent_core.files import file_lock
 from intent_core.json_logs import bind_log_context, write_json_lines
+from intent_core.training.processes import become_torchrun, join_processes
 from intent_core.training.protocol import FAULT_FILE, Fault, FaultKind, TrainingJob
 
 EXIT_STOPPED = 75
@@ -35,24 +36,6 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             sys.exit(EXIT_STOPPED)
-
-
-def become_torchrun(job: TrainingJob, arguments: list[str]) -> None:
-    """Replace this process by torchrun if there are several devices.
-
-    `exec` keeps the process id and the parent-death signal.
-    """
-    if "WORLD_SIZE" in os.environ:
-        return
-    count = job.num_processes
-    if count == 0:
-        import torch
-
-        count = max(1, torch.cuda.device_count())
-    if count > 1:
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        options = [f"--nproc-per-node={count}", "-m", "intent_core.training", arguments[0]]
-        os.execv(sys.executable, [*launcher, *options])
 
 
 def skip_unused(job: TrainingJob) -> None:
@@ -89,11 +72,12 @@ def main(arguments: list[str]) -> int:
     elif "WORLD_SIZE" in os.environ:
         die_with_parent(os.getppid())
     job = TrainingJob.model_validate_json(Path(arguments[0]).read_bytes())
-    become_torchrun(job, arguments)
+    become_torchrun(job, arguments[0])
     if job.log_fields is not None:
         write_json_lines()
         bind_log_context(**job.log_fields)
     skip_unused(job)
+    join_processes(job)
     try:
         from intent_core.training.program import run
 

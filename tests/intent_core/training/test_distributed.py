@@ -1,5 +1,6 @@
 """Several processes train the same model as one, with the model replicated or sharded."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -8,12 +9,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from intent_core.training import program
+from tasks.settings.environment import LOOPBACK_ONLY
 from tests.support.builders.training_jobs import FULL, read_job, read_result, write_job
+from tests.support.processes.listeners import find_exposed
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -52,8 +56,9 @@ def test_two_processes_train_what_one_does(
     )
     first = program.run(read_job(alone))
     shards = "train.fsdp=true" in method
-    done = run_two_processes(together, sharded=shards)
+    done, exposed = run_two_processes(together, sharded=shards)
     assert done.returncode == 0, done.stderr
+    assert shards or not exposed  # the shards are those of a torchrun of our own
     second = read_result(together)
     assert (first.num_devices, second.num_devices) == (1, 2)
     assert (first.sharded, second.sharded) == (False, shards)
@@ -65,26 +70,39 @@ def test_two_processes_train_what_one_does(
         torch.testing.assert_close(trained[name], weight, rtol=1e-3, atol=1e-4)
     if shards:
         take_last_steps_back(together)
-        assert run_two_processes(together, sharded=True).returncode == 0
+        assert run_two_processes(together, sharded=True)[0].returncode == 0
         for name, weight in weights(together).items():
             torch.testing.assert_close(trained[name], weight, rtol=0, atol=0)
 
 
-def run_two_processes(job: Path, sharded: bool) -> "subprocess.CompletedProcess[str]":
+def run_two_processes(
+    job: Path, sharded: bool
+) -> tuple["subprocess.CompletedProcess[str]", set[str]]:
+    """Return what the processes did, and the sockets on which other machines could reach them."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     program = (
         [*torchrun, str(TESTS / "support" / "processes" / "fsdp_on_cpu.py")]
         if sharded
         else ["-m", "intent_core.training"]
     )
-    return subprocess.run(
+    exposed: set[str] = set()
+    with subprocess.Popen(
         [sys.executable, *program, str(job)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **LOOPBACK_ONLY},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=150,
-    )
+    ) as process:
+        while True:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                exposed.update(find_exposed(process.pid))
+            try:
+                output, errors = process.communicate(timeout=0.2)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+    done = subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    return done, exposed
 
 
 def take_last_steps_back(job: Path) -> None:

@@ -1,4 +1,4 @@
-"""No process of the pipeline connects to another machine with default settings."""
+"""No process connects to another machine, or can be reached from one, with default settings."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.settings import CHECKOUT
-from tests.support.processes.network_trace import read_reaches, run_watched
+from tests.support.processes.network_trace import read_listeners, read_reaches, run_watched
 from tests.support.scenarios.pipeline_runs import prepare_walk
 from tests.support.servers.otlp_collector import running_collector
 from tests.support.servers.seaweedfs import free_ports
@@ -23,6 +23,8 @@ for kind, port in ((socket.SOCK_STREAM, 443), (socket.SOCK_DGRAM, 53)):
         socket.socket(socket.AF_INET, kind).connect(("{_NOWHERE}", port))
     except OSError:
         pass
+for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    socket.create_server((host, 0), family=family).close()
 with socket.create_server(("127.0.0.1", 0)) as here:
     socket.create_connection(here.getsockname())
 """
@@ -37,6 +39,8 @@ def test_who_reaches_out_is_seen_however_far_down(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     seen = [(reach.host, reach.port) for reach in read_reaches(tmp_path / "trace")]
     assert seen == [(_NOWHERE, 443), (_NOWHERE, 53)]
+    exposed = [listener.host for listener in read_listeners(tmp_path / "trace")]
+    assert exposed == ["0.0.0.0", "::"]
 
 
 @pytest.mark.slow
@@ -74,6 +78,8 @@ def test_a_whole_walk_reaches_for_nothing_outside(tmp_path: Path, tiny_model: Pa
     assert "play_music(Yesterday)" in done.stdout
     assert (tmp_path / "trace").read_text().count("connect(") > 100
     assert read_reaches(tmp_path / "trace") == []
+    assert (tmp_path / "trace").read_text().count("listen(") > 5
+    assert read_listeners(tmp_path / "trace") == []
     look_at_lines(done.stderr, tmp_path / "home" / "processes")
     trace = collector.named("fine-tune").trace_id
     of_it = {(span.service, span.name) for span in collector.spans if span.trace_id == trace}

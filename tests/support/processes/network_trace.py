@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 import pytest
 
-_CALLS = "connect,sendto,sendmsg,sendmmsg"
+_CALLS = "connect,sendto,sendmsg,sendmmsg,bind,listen"
+_BIND = re.compile(r"^(?P<pid>\d+) +bind\((?P<fd>\d+), ")
+_LISTEN = re.compile(r"^(?P<pid>\d+) +listen\((?P<fd>\d+), ")
 _ADDRESS = re.compile(
     r"sin6?_port=htons\((?P<port>\d+)\).*?"
     r'(?:sin_addr=inet_addr\("|inet_pton\(AF_INET6, ")(?P<host>[^"]+)'
@@ -60,11 +62,29 @@ def read_reaches(trace: Path) -> list[Reach]:
     found = []
     with trace.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
+            if _BIND.match(line):
+                continue
             for match in _ADDRESS.finditer(line):
                 host, port = match["host"], int(match["port"])
                 if port == _LOOKUP or not is_here(host):
                     found.append(Reach(host, port, line.strip()[:300]))
     return found
+
+
+def read_listeners(trace: Path) -> list[Reach]:
+    """List the TCP sockets on which a process listened beyond loopback, however briefly."""
+    bound: dict[tuple[str, str], tuple[str, int] | None] = {}
+    exposed = []
+    with trace.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if (call := _BIND.match(line)) is not None:
+                at = _ADDRESS.search(line)
+                bound[call["pid"], call["fd"]] = (at["host"], int(at["port"])) if at else None
+            elif (call := _LISTEN.match(line)) is not None:
+                place = bound.get((call["pid"], call["fd"]))
+                if place and not ipaddress.ip_address(place[0]).is_loopback:
+                    exposed.append(Reach(*place, line.strip()[:300]))
+    return exposed
 
 
 def is_here(host: str) -> bool:

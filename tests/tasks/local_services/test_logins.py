@@ -2,6 +2,9 @@
 
 import base64
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import httpx
 import psutil
@@ -16,7 +19,7 @@ from intent_core.errors import ConfigError
 from tasks.local_services.services import running_services
 from tasks.orchestration.prefect_client import connect
 from tasks.orchestration.work_pools import ensure_work_pools
-from tasks.settings import Settings
+from tasks.settings import CHECKOUT, Settings
 from tests.support.processes.listeners import find_exposed
 
 pytestmark = pytest.mark.service
@@ -129,6 +132,43 @@ def test_mlflows_reviewer_reads_and_does_not_write(
     ):
         with pytest.raises(MlflowException, match="Permission denied"):
             write()
+
+
+_CREATE_TWICE = """
+import sys
+from pathlib import Path
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+from tasks.local_services.mlflow_with_users import create_users
+from tasks.settings.home_layout import HomeLayout, sqlite_url
+
+home = Path(sys.argv[1])
+layout, store = HomeLayout(home), SqlAlchemyStore()
+layout.mlflow.mkdir(parents=True)
+create_users(home)
+former = (layout.mlflow_secrets / "platform").read_text().strip()
+(layout.mlflow_secrets / "platform").unlink()
+store.init_db(sqlite_url("sqlite", layout.mlflow_users))
+store.create_user("colleague", "a password of hers")
+create_users(home)
+present = (layout.mlflow_secrets / "platform").read_text().strip()
+print(former != present)
+for user, password in (
+    ("platform", former),
+    ("platform", present),
+    ("reviewer", (layout.mlflow_secrets / "reviewer").read_text().strip()),
+    ("colleague", "a password of hers"),
+):
+    print(store.authenticate_user(user, password))
+print([user.username for user in store.list_users() if user.is_admin])
+"""
+
+
+def test_mlflows_passwords_are_those_of_the_files_at_each_start(tmp_path: Path) -> None:
+    """After a restore without `secrets` the pipeline must still log in."""
+    command = [sys.executable, "-W", "ignore", "-c", _CREATE_TWICE, str(tmp_path / "a %2F home")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
+    lines = done.stdout.splitlines()
+    assert lines == ["True", "False", "True", "True", "True", "['admin', 'platform']"], done.stderr
 
 
 def test_no_login_is_on_a_command_line_or_in_a_log(platform: Settings) -> None:

@@ -42,6 +42,9 @@ def write_database(path: Path, word: str) -> None:
     connection.close()
 
 
+DATABASES = ("prefect/prefect.db", "mlflow/mlflow.db", "mlflow/users.db")
+
+
 def read_database(path: Path) -> list[str]:
     connection = sqlite3.connect(path)
     words = [word for (word,) in connection.execute("select distinct word from told")]
@@ -51,8 +54,8 @@ def read_database(path: Path) -> list[str]:
 
 def fill(home: Path, word: str) -> Settings:
     """Create a home like one that servers have written; every part of it contains `word`."""
-    for server in ("prefect", "mlflow"):
-        write_database(home / server / f"{server}.db", word)
+    for name in DATABASES:
+        write_database(home / name, word)
     files = {
         "serving.json": word.encode(),
         "mlflow/artifacts/1/run/report.html": word.encode(),
@@ -71,7 +74,7 @@ def fill(home: Path, word: str) -> Settings:
 
 def read_state(home: Path) -> set[str]:
     """Return the words in all parts; a single word means that they belong together."""
-    said = {word for s in ("prefect", "mlflow") for word in read_database(home / s / f"{s}.db")}
+    said = {word for name in DATABASES for word in read_database(home / name)}
     said.add((home / "serving.json").read_text())
     said.add((home / "mlflow/artifacts/1/run/report.html").read_text())
     weights = (home / "store/models/intent-0123456789ab/weights").read_bytes()

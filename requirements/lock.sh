@@ -11,7 +11,9 @@ trap 'rm -rf "$work"' EXIT
 
 # resolve NAME ARGUMENTS...: to $work/NAME. uv would keep hashes of the old lock, so it gets versions only.
 resolve() {
-  sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/cuda.txt "requirements/$1.txt" > "$work/$1"
+  local old=("requirements/$1.txt")
+  [ "$1" = vllm-gpu ] || old+=(requirements/cuda.txt)
+  sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' "${old[@]}" > "$work/$1"
   .venv/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
     --no-annotate --quiet "${@:2}" -o "$work/$1"
 }

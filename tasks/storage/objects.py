@@ -157,6 +157,10 @@ def download_folder(
     end = store.stat(folder + last)
     if end is None:
         raise MissingObjectError(f"{prefix!r} is missing or incomplete: {last} not found")
+    for name, reason in store.list_skipped(folder):
+        raise InvalidKeyError(
+            f"{prefix!r} is incomplete without the invalid key {name!r}: it {reason}"
+        )
     names = [o.key.removeprefix(folder) for o in store.list(folder) if o.key != end.key]
     for name in names:
         check_key(name)

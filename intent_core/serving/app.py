@@ -48,8 +48,9 @@ from intent_core.serving.protocol.routes import (
     CHAT_PATH,
     FOR_OPERATOR,
     Route,
+    alias_in_path,
+    explain_unserved,
     find_route,
-    predicted_alias,
 )
 from intent_core.serving.settings import ServingSettings
 from intent_core.serving.trial.evaluated_form import is_as_evaluated, limits_length
@@ -146,7 +147,7 @@ class ServingApp:
         exchange.caller = caller = self._find_caller(scope, route)
         operator = caller == OPERATOR
         if route is None or (route in FOR_OPERATOR and not operator):
-            raise Refusal(Cause.PATH, "this path is not served")
+            raise Refusal(Cause.PATH, explain_unserved(scope["path"]))
         wait_s = 0.0 if operator else self._rate.take(caller)
         if wait_s:
             again = (b"retry-after", str(max(1, math.ceil(round(wait_s, 3)))).encode())
@@ -158,6 +159,8 @@ class ServingApp:
             await send_json(exchange.send, self._list_intents())
         elif route is Route.MODELS and not operator:
             await send_json(exchange.send, self._list_aliases())
+        elif route is Route.MODEL:
+            await send_json(exchange.send, self._describe_alias(alias_in_path(scope)))
         elif route in (Route.MODELS, Route.METRICS):
             inner = {**scope, "headers": self._replace_key(scope)}
             await self._app(inner, receive, exchange.send)
@@ -181,7 +184,7 @@ class ServingApp:
         if body is None:
             return
         fields = parse_object(body)
-        name = predicted_alias(scope) if route is Route.PREDICT else requested_model(fields)
+        name = alias_in_path(scope) if route is Route.PREDICT else requested_model(fields)
         target = self._resolve(exchange, name)
         is_operator = exchange.caller == OPERATOR
         question = read_question(route, fields, target, is_operator=is_operator)
@@ -327,9 +330,14 @@ class ServingApp:
 
     def _list_aliases(self) -> dict[str, object]:
         """Return OpenAI's list of models, with public names only."""
-        common = {"object": "model", "created": self._started, "owned_by": "intent"}
-        data = [{"id": alias, **common} for alias in self._aliases.read()]
+        data = [self._describe_alias(alias) for alias in self._aliases.read()]
         return {"object": "list", "data": data}
+
+    def _describe_alias(self, alias: str) -> dict[str, object]:
+        if alias not in self._aliases.read():
+            raise Refusal(Cause.MODEL, f"the model {alias[:80]!r} does not exist")
+        model = {"object": "model", "created": self._started, "owned_by": "intent"}
+        return {"id": alias, **model}
 
     def _list_intents(self) -> dict[str, object]:
         """Return the intents of each alias's model, None where they are not known."""

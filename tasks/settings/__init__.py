@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,6 +28,8 @@ from tasks.settings.maintenance import MaintenanceSettings
 from tasks.settings.private_home import close_home, set_private_umask
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# Also keeps it a single word of nginx's configuration.
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
 class Settings(MaintenanceSettings, LoginSettings, KeySettings):
@@ -80,6 +83,10 @@ class Settings(MaintenanceSettings, LoginSettings, KeySettings):
     """Addresses or networks of reverse proxies in front of the gateway, separated by commas, e.g.
     10.0.0.5,10.1.0.0/16. Only their X-Forwarded-For is passed on, and their connections are not
     limited."""
+    cors_origins: str = ""
+    """Web pages whose scripts may call the gateway, as origins separated by commas, e.g.
+    https://app.example.com. A page must not contain an API key: prefer a server of your own between
+    them. Not set: none."""
     prefect_url: str = ""
     """API URL of your own Prefect server. Not set: the embedded one."""
     mlflow_url: str = ""
@@ -177,6 +184,17 @@ class Settings(MaintenanceSettings, LoginSettings, KeySettings):
                 f"INTENT_TRUSTED_PROXIES={self.trusted_proxies}: {error}; expected addresses or "
                 "networks separated by commas, e.g. 10.0.0.5,10.1.0.0/16"
             ) from error
+
+    def list_cors_origins(self) -> list[str]:
+        """Return the allowed origins. Raises `ConfigError` for an invalid one."""
+        origins = list(filter(None, map(str.strip, self.cors_origins.split(","))))
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    f"INTENT_CORS_ORIGINS: {origin!r} is not an origin: write scheme and host, "
+                    "without a path, e.g. https://app.example.com"
+                )
+        return origins
 
     @property
     def endpoint(self) -> str:

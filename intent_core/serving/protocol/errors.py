@@ -12,7 +12,7 @@ class Cause(Enum):
 
     AUTHORIZATION = (400, "invalid_request_error", "invalid_authorization")
     KEY = (401, "authentication_error", "invalid_api_key")
-    PATH = (403, "permission_error", "path_not_served")
+    PATH = (404, "invalid_request_error", "path_not_served")
     RATE = (429, "rate_limit_error", "rate_limit_exceeded")
     BUSY = (429, "rate_limit_error", "too_many_in_progress")
     SIZE = (413, "invalid_request_error", "request_too_large")

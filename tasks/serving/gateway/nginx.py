@@ -54,6 +54,8 @@ def format_gateway_config(
         status_token=_status_token(settings),
         has_packaged_nginx=settings.nginx is None,
         trusted_proxies=settings.list_trusted_proxies(),
+        origins=settings.list_cors_origins(),
+        is_promoted=settings.layout.serving_state.exists(),
     )
     return text
 

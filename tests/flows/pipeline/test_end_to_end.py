@@ -222,7 +222,7 @@ def test_the_served_model_says_what_to_label_next(walk: Path, platform: Settings
 def test_no_other_path_is_reachable(platform: Settings, path: str) -> None:
     headers = {"Authorization": f"Bearer {platform.read_api_key()}"}
     url = platform.endpoint.removesuffix("/v1") + path
-    assert httpx.post(url, json={}, headers=headers).status_code == 403
+    assert httpx.post(url, json={}, headers=headers).status_code == 404
 
 
 @pytest.mark.usefixtures("promoted")

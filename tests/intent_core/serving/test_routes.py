@@ -30,13 +30,13 @@ UNSERVED = [
     *[("GET", CHAT), ("OPTIONS", CHAT), ("HEAD", "/health"), ("get", "/health"), ("PUT", CHAT)],
     *[("DELETE", "/adapters/x"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/version")],
     *[("GET", "/metrics/"), ("GET", "/metricsx"), ("GET", "/health/"), ("GET", "/server_info")],
-    *[("GET", "/v1/models/intent"), ("CONNECT", "/v1/models"), ("GET", "/api/predict/intent")],
+    *[("CONNECT", "/v1/models"), ("GET", "/api/predict/intent")],
 ]
 
 
 @pytest.mark.parametrize(("method", "path"), UNSERVED)
 def test_other_paths_are_served_to_nobody(serving: Serving, method: str, path: str) -> None:
-    for key, status in ((APP_KEY, 403), (OPERATOR_KEY, 403), (None, 401), ("wrong", 401)):
+    for key, status in ((APP_KEY, 404), (OPERATOR_KEY, 404), (None, 401), ("wrong", 401)):
         answer = serving.ask(method, path, {"model": "intent", "prompt": "x"}, key=key)
         assert answer.status == status
         assert answer.fields["error"]["type"]
@@ -60,7 +60,7 @@ def test_a_path_that_could_be_another_is_not_served(
     path = scope.pop("path")
     for key in (APP_KEY, OPERATOR_KEY):
         body = {"model": "intent", "prompt": "x"}
-        assert serving.ask("POST", path, body, key=key, **scope).status == 403
+        assert serving.ask("POST", path, body, key=key, **scope).status == 404
     assert serving.model.received == []
 
 
@@ -73,7 +73,7 @@ def test_a_server_that_keeps_no_raw_path_is_served(serving: Serving) -> None:
 )
 def test_some_paths_are_the_operators(serving: Serving, method: str, path: str) -> None:
     body = {"model": "intent"}
-    for key, status in ((APP_KEY, 403), (None, 401), (OPERATOR_KEY, 200)):
+    for key, status in ((APP_KEY, 404), (None, 401), (OPERATOR_KEY, 200)):
         assert serving.ask(method, path, body, key=key).status == status
     for sent in serving.model.received:
         assert sent.values("authorization") == [f"Bearer {OPERATOR_KEY}"]
@@ -82,3 +82,21 @@ def test_some_paths_are_the_operators(serving: Serving, method: str, path: str) 
 def test_health_needs_no_key(serving: Serving) -> None:
     assert serving.ask("GET", "/health", key=None).status == 200
     assert serving.model.received[0].path == "/health"
+
+
+def test_one_model_is_described(serving: Serving) -> None:
+    (listed,) = serving.ask("GET", "/v1/models").fields["data"]
+    answer = serving.ask("GET", "/v1/models/intent")
+    assert (answer.status, answer.fields) == (200, listed)
+    missing = serving.ask("GET", "/v1/models/nothing")
+    assert (missing.status, missing.fields["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [("/v1/responses", CHAT), ("/chat/completions", "must end with /v1"), ("/v1/audio", CHAT)],
+)
+def test_an_unserved_path_says_what_to_use(serving: Serving, path: str, named: str) -> None:
+    error = serving.ask("POST", path, {"model": "intent"}).fields["error"]
+    assert error["code"] == "path_not_served"
+    assert named in error["message"]

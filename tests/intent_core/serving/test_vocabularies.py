@@ -46,7 +46,7 @@ def test_it_is_that_of_the_promoted_model_with_all_its_keys(serving: Serving) ->
 
 def test_a_key_is_needed(serving: Serving) -> None:
     assert serving.ask("GET", "/v1/intents", key=None).status == 401
-    assert serving.ask("POST", "/v1/intents").status == 403
+    assert serving.ask("POST", "/v1/intents").status == 404
 
 
 def test_before_the_first_promotion_there_are_none(tmp_path: Path) -> None:

@@ -48,7 +48,10 @@ def running_server(name: str) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Do not log to the terminal."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 4096
+
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"127.0.0.1:{server.server_port}"

@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,56 @@ def test_a_body_too_large_is_refused(gateway: Settings, servers: dict[str, str])
     switch_gateway(gateway, servers["blue"], "blue")
     answer = httpx.post(f"{gateway.endpoint}/chat/completions", content=b"x" * 300_000)
     assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "named"),
+    [
+        ("POST", "/v1/responses", 404, "path_not_served", "/v1/chat/completions"),
+        ("POST", "/chat/completions", 404, "path_not_served", "must end with /v1"),
+        ("GET", "/", 404, "path_not_served", "/v1/models"),
+        ("GET", "/v1/models?x=" + "x" * 40_000, 400, "invalid_request", "headers"),
+    ],
+)
+def test_errors_of_the_gateway_have_openais_form(
+    gateway: Settings, method: str, path: str, status: int, code: str, named: str
+) -> None:
+    answer = httpx.request(method, gateway.endpoint.removesuffix("/v1") + path)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == (code, None)
+    assert named in error["message"]
+
+
+def test_a_model_server_that_is_down_is_not_an_unpromoted_model(gateway: Settings) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        switch_gateway(gateway, address, "down")
+        answer = httpx.get(f"{gateway.endpoint}/models")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json()["error"]["code"] == "model_unavailable"
+    gateway.layout.serving_state.write_text("{}")
+    switch_gateway(gateway, "", "")
+    assert httpx.get(f"{gateway.endpoint}/models").json()["error"]["code"] == "model_not_running"
+    gateway.layout.serving_state.unlink()
+
+
+def test_pages_of_allowed_origins_may_call_it(gateway: Settings, servers: dict[str, str]) -> None:
+    settings = gateway.model_copy(update={"cors_origins": "https://app.example.com"})
+    switch_gateway(settings, servers["blue"], "blue")
+    url = f"{gateway.endpoint}/chat/completions"
+    for origin, allowed in ("https://app.example.com", True), ("https://evil.example.com", False):
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        asked = httpx.options(url, headers=headers)
+        answer = httpx.get(f"{gateway.endpoint}/models", headers=headers)
+        assert asked.status_code == 204
+        for response in (asked, answer):
+            expected = origin if allowed else None
+            assert response.headers.get("access-control-allow-origin") == expected
+    with pytest.raises(ConfigError, match="is not an origin"):
+        gateway.model_copy(update={"cors_origins": "app.example.com;"}).list_cors_origins()
 
 
 @pytest.mark.parametrize("path", ["models", "intents"])
@@ -162,6 +213,23 @@ def test_slow_bodies_do_not_keep_others_out(gateway: Settings, servers: dict[str
     finally:
         for connection in held:
             connection.close()
+
+
+def test_two_thousand_callers_get_answers_and_no_error_500(
+    gateway: Settings, servers: dict[str, str]
+) -> None:
+    switch_gateway(gateway, servers["blue"], "blue")
+    request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        callers = [
+            stack.enter_context(socket.create_connection((HOST, gateway.gateway_port), timeout=60))
+            for _ in range(2_000)
+        ]
+        for caller in callers:
+            caller.sendall(request)
+        statuses = Counter(caller.makefile("rb").readline().split()[1] for caller in callers)
+    assert statuses.keys() <= {b"200", b"503"}
+    assert statuses[b"200"] >= 1_000
 
 
 def test_one_address_does_not_take_all_connections(

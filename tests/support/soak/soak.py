@@ -2,9 +2,10 @@
 
     PYTHONPATH=. python -m tests.support.soak.soak [--minutes 20] [--seed 1] [--quick] [--postgres]
 
-Exports keep arriving and callers keep sending requests while processes get SIGKILL: first each kind
-once, then random ones. Afterwards it waits until all work is done, runs an operator's cron
-commands, and checks that nothing was lost, duplicated or left behind; if so, the exit code is 1.
+Exports keep arriving and callers keep sending requests while processes get SIGKILL, or SIGSTOP and
+later SIGCONT: first each kind once, then random ones. Afterwards it waits until all work is done,
+runs an operator's cron commands, and checks that nothing was lost, duplicated or left behind; if
+so, the exit code is 1.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import collections
 import contextlib
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -26,7 +28,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.support.builders.labeled_export import labelled_rows, to_itag
-from tests.support.soak.installation import KINDS, PREFIX, Platform
+from tests.support.soak.installation import KINDS, LOST_AFTER_S, PAUSED_KINDS, PREFIX, Platform
 
 _FIRST_S = 1800
 """Limit until the first model is served; before that there is no model server to kill."""
@@ -110,6 +112,7 @@ class Soak:
         self.exports = Exports(platform, every_s, random.Random(arguments.seed + 1))
         self.callers = Callers()
         self.kills: collections.Counter[str] = collections.Counter()
+        self.pauses: collections.Counter[str] = collections.Counter()
         self.violations: list[str] = []
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -125,22 +128,30 @@ class Soak:
         self._wait_for_first_answer()
         self._start_thread(self.callers.keep_asking)
         until = time.monotonic() + 60 * self._arguments.minutes
-        kinds = list(KINDS)
-        for kind in kinds:
+        for kind in KINDS:
             self._kill(kind, _APPEARS_S)
-            self._pause()
+            self._wait()
+        for kind in PAUSED_KINDS:
+            self._pause(kind, _APPEARS_S)
+            self._wait()
         while time.monotonic() < until:
-            self._kill(self._choose.choice(kinds), 10)
-            self._pause()
+            kind = self._choose.choice(KINDS + PAUSED_KINDS)
+            self._choose.choice(self._events(kind))(kind, 10)
+            self._wait()
         never = [kind for kind in KINDS if not self.kills[kind]]
         self.violations += [f"no {kind} process appeared that could be killed" for kind in never]
+        never = [kind for kind in PAUSED_KINDS if not self.pauses[kind]]
+        self.violations += [f"no {kind} process appeared that could be paused" for kind in never]
+
+    def _events(self, kind: str) -> list[Callable[[str, float], None]]:
+        return [self._kill] * (kind in KINDS) + [self._pause] * (kind in PAUSED_KINDS)
 
     def _start_thread(self, work: Callable[[threading.Event], None]) -> None:
         thread = threading.Thread(target=work, args=(self._stop,), name=work.__name__, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _pause(self) -> None:
+    def _wait(self) -> None:
         shortest, longest = (5, 15) if self._arguments.quick else (10, 40)
         time.sleep(self._choose.uniform(shortest, longest))
 
@@ -155,15 +166,31 @@ class Soak:
         say(f"the first model answers after {time.monotonic() - started:.0f} s")
 
     def _kill(self, kind: str, within_s: float) -> None:
+        pid = self._send(signal.SIGKILL, kind, within_s)
+        if pid:
+            self.kills[kind] += 1
+            say(f"killed {kind} (pid {pid})")
+
+    def _pause(self, kind: str, within_s: float) -> None:
+        """Pause a process for less or more than the time after which a run counts as lost."""
+        pid = self._send(signal.SIGSTOP, kind, within_s)
+        if pid:
+            self.pauses[kind] += 1
+            seconds = self._choose.choice((5, LOST_AFTER_S + 15))
+            say(f"paused {kind} (pid {pid}) for {seconds} s")
+            time.sleep(seconds)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def _send(self, number: signal.Signals, kind: str, within_s: float) -> int | None:
         until = time.monotonic() + within_s
         while time.monotonic() < until:
-            pid = self._platform.kill(kind, self._choose)
+            pid = self._platform.send(number, kind, self._choose)
             if pid:
-                self.kills[kind] += 1
-                say(f"killed {kind} (pid {pid})")
-                return
-            time.sleep(0.5)
-        say(f"no {kind} process to kill now")
+                return pid
+            time.sleep(0.01 if kind in ("download", "promoter") else 0.5)
+        say(f"no {kind} process to send {number.name} to now")
+        return None
 
     def settle(self) -> None:
         """Wait until all work is done, then run the commands of an operator's cron."""
@@ -221,6 +248,7 @@ class Soak:
             "minutes": self._arguments.minutes,
             "seed": self._arguments.seed,
             "kills": dict(self.kills),
+            "pauses": dict(self.pauses),
             "exports": len(self.exports.contents),
             "flow_runs": found.runs,
             "mlflow_runs": found.mlflow_runs,

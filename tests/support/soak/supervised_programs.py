@@ -79,3 +79,14 @@ class Store:
     def wait(self) -> None:
         if not seaweedfs.wait_for_buckets(self.process, self.server):
             raise RuntimeError(f"SeaweedFS did not start; see {self._root / 'log'}")
+
+
+def find_holders(lock: Path) -> list[int]:
+    """Return the pids of the processes that hold a file's `flock`."""
+    if not lock.exists():
+        return []
+    number = str(lock.stat().st_ino)
+    rows = (row.split() for row in Path("/proc/locks").read_text().splitlines())
+    return [
+        int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].rpartition(":")[2] == number
+    ]

@@ -2,9 +2,11 @@
 
 import re
 import socket
+import time
 from dataclasses import dataclass
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+_PER_BYTE_S = 0.1
 _MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -20,6 +22,8 @@ class Shot:
     """Whether the server may wait for more data."""
     leaves_after: int = -1
     """Bytes of the answer after which the caller disconnects; -1 for never."""
+    is_slow: bool = False
+    """Whether the body is sent a byte at a time, with pauses."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def send(address: tuple[str, int], shot: Shot, timeout_s: float) -> Reply:
     try:
         with socket.create_connection(address, timeout=timeout_s) as connection:
             try:
-                connection.sendall(shot.raw)
+                _write(connection, shot, timeout_s)
                 if shot.leaves_after < 0:
                     return Reply(*_read(connection, received))
                 while len(received) < shot.leaves_after:
@@ -73,6 +77,17 @@ def send(address: tuple[str, int], shot: Shot, timeout_s: float) -> Reply:
                 return Reply(bytes(received) or _rest(connection), "reset")
     except OSError:
         return Reply(b"", "refused")
+
+
+def _write(connection: socket.socket, shot: Shot, timeout_s: float) -> None:
+    at_once = shot.raw.index(b"\r\n\r\n") + 4 if shot.is_slow else len(shot.raw)
+    connection.sendall(shot.raw[:at_once])
+    until = time.monotonic() + timeout_s
+    for byte in shot.raw[at_once:]:
+        if time.monotonic() > until:
+            raise TimeoutError
+        connection.sendall(bytes([byte]))
+        time.sleep(_PER_BYTE_S)
 
 
 def _read(connection: socket.socket, received: bytearray) -> tuple[bytes, str]:

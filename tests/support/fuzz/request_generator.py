@@ -59,7 +59,7 @@ class Shooter:
             *((3, self._model), (3, self._path), (4, self._parameters), (2, self._outputs)),
             *((2, self._messages), (2, self._prompts), (2, self._broken), (3, self._header)),
             *((3, self._protocol), (1, self._older), (1, self._leaving), (1, self._upgrade)),
-            *((1, self._tokenize), (2, self._many)),
+            *((1, self._tokenize), (2, self._many), (1, self._slow)),
         )
 
     def shoot(self) -> Shot:
@@ -126,6 +126,10 @@ class Shooter:
         path = self._rng.choice((CHAT, COMPLETIONS))
         fields = self._chat(request_bodies.many_answers(self._rng, path == CHAT), path)
         return self._post("many answers", fields, path)
+
+    def _slow(self) -> Shot:
+        fields = self._chat({"x": "x" * self._rng.choice((1, 50, 5000))})
+        return self._post("slow body", fields, is_slow=True, is_unfinished=True)
 
     def _messages(self) -> Shot:
         return self._post("messages", self._chat(request_bodies.messages(self._rng)))

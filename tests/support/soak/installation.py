@@ -239,12 +239,15 @@ class Platform:
         return pid
 
     def processes(self) -> Iterator[psutil.Process]:
-        """Yield the live processes of this installation, by their environment or folder."""
+        """Yield the live processes of this installation, by environment, folder or arguments."""
         for process in psutil.process_iter():
             try:
-                is_ours = process.environ().get("INTENT_HOME") == str(self.home) or Path(
-                    process.cwd()
-                ).is_relative_to(self.folder)
+                is_ours = (
+                    process.environ().get("INTENT_HOME") == str(self.home)
+                    or Path(process.cwd()).is_relative_to(self.folder)
+                    # A training does not get our settings.
+                    or any(part.startswith(f"{self.folder}/") for part in process.cmdline())
+                )
                 if is_ours and process.pid != os.getpid() and process.status() != "zombie":
                     yield process
             except (psutil.Error, OSError):

@@ -31,4 +31,4 @@ def test_the_same_seed_gives_the_same_requests() -> None:
     shots = [one.shoot() for _ in range(500)]
     assert shots == [other.shoot() for _ in range(500)]
     assert shots != [third.shoot() for _ in range(500)]
-    assert len({shot.kind for shot in shots}) == 14
+    assert len({shot.kind for shot in shots}) == 15

@@ -67,7 +67,7 @@ class Costs:
         until = time.monotonic() + seconds
         self._during(self._ordinary)  # warms up
         self.alone = self._ask_small(4 * _FEW)
-        self._interval_s = 4 * statistics.median(self._during(self._ordinary))
+        self._interval_s = 4 * statistics.median(self.alone)
         for number, shape in enumerate(self._shapes.each()):
             if number % _BASELINE_EVERY == 0:
                 self._baselines.append(_p95(self._during(self._ordinary, 2 * _FEW)))

@@ -212,16 +212,22 @@ class Platform:
             names = [path.stem for path in (self.home / "processes").glob("vllm-*.json")]
             return [pid for pid in map(self.leader, names) if pid]
         if kind == "download":
-            # The search takes longer than some downloads, so look again after it.
-            runs = self.targets("flow") if self._is_downloading() else []
-            return runs if self._is_downloading() else []
+            return self._find_downloading()
         if kind == "promoter":
             return [pid for pid in find_holders(self.home / "serving.lock") if self._is_run(pid)]
         module = "intent_core.training" if kind == "training" else "prefect.engine"
         return [p.pid for p in self.processes() if module in _command(p)]
 
-    def _is_downloading(self) -> bool:
-        return any(self.home.glob(f"*/{FETCHING}-*"))
+    def _find_downloading(self) -> list[int]:
+        """Wait up to a second for a run to download a model."""
+        # The search takes longer than some downloads, so it comes first.
+        runs = self.targets("flow")
+        until = time.monotonic() + 1
+        while runs and time.monotonic() < until:
+            if any((self.home / "models").glob(f"{FETCHING}-*")):
+                return [max(runs)]  # the last run to start; others wait for it
+            time.sleep(0.002)
+        return []
 
     def _is_run(self, pid: int) -> bool:
         return any(p.pid == pid and "prefect.engine" in _command(p) for p in self.processes())

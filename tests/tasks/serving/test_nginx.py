@@ -25,6 +25,7 @@ from tasks.serving.gateway.nginx import (
 from tasks.settings import Settings
 from tasks.system.ports import choose_free_port
 from tasks.system.processes import find_process
+from tests.support.fuzz.raw_http import Shot, send
 from tests.support.servers.gateway import running_gateway, running_server
 
 pytestmark = pytest.mark.service
@@ -96,6 +97,19 @@ def test_errors_of_the_gateway_have_openais_form(
     error = answer.json()["error"]
     assert (error["code"], error["param"]) == (code, None)
     assert named in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("version", "encoding"), [("9.9", "chunked"), ("1.1", "gzip, chunked"), ("1.1", "\x0b")]
+)
+def test_what_nginx_cannot_parse_is_the_callers_error(
+    gateway: Settings, version: str, encoding: str
+) -> None:
+    line = f"POST /v1/chat/completions HTTP/{version}"
+    head = f"{line}\r\nHost: x\r\nTransfer-Encoding: {encoding}\r\n\r\n"
+    reply = send((HOST, gateway.gateway_port), Shot("protocol", head.encode()), 10)
+    assert reply.statuses == [400]
+    assert b'"code": "invalid_request"' in reply.raw
 
 
 def test_a_model_server_that_is_down_is_not_an_unpromoted_model(gateway: Settings) -> None:

@@ -28,7 +28,8 @@ each_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 def list_examples(command: Any) -> list[str]:
     """Return the example commands: the indented lines of a help text."""
-    return re.findall(r"^ {4}(intent .*)$", command.help, re.MULTILINE)
+    lines = re.findall(r"^ {4}(intent .*|eval .*)$", command.help, re.MULTILINE)
+    return [line.removeprefix('eval "$(').removesuffix(')"') for line in lines]
 
 
 def test_commands_are_found() -> None:

@@ -1,6 +1,7 @@
 """Runs whose process has died are detected and restarted; others are not touched."""
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -68,7 +69,8 @@ class Scene:
             "payload": {},
         }
         url = f"{self.settings.prefect_api_url}/events"
-        httpx.post(url, json=[event]).raise_for_status()
+        user, _, password = os.environ["PREFECT_API_AUTH_STRING"].partition(":")
+        httpx.post(url, json=[event], auth=(user, password)).raise_for_status()
         deadline = time.monotonic() + 60
         while last_heartbeat(self.client, self.read(run)) is None:
             assert time.monotonic() < deadline

@@ -89,7 +89,11 @@ def _ask(
     headers = {"Authorization": f"Bearer {key}"}
     try:
         answer = httpx.post(
-            f"{base_url}/chat/completions", json=body, headers=headers, timeout=_TIMEOUT_S
+            f"{base_url}/chat/completions",
+            json=body,
+            headers=headers,
+            timeout=_TIMEOUT_S,
+            trust_env=False,
         )
         answer.raise_for_status()
         choice: dict[str, Any] = answer.json()["choices"][0]

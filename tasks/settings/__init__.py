@@ -13,7 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from intent_core.errors import ConfigError
 from tasks.settings.addresses import LOOPBACK as LOOPBACK
-from tasks.settings.addresses import reach
+from tasks.settings.addresses import host_of, reach, reachable_host
 from tasks.settings.api_keys import KeySettings
 from tasks.settings.children import child_environment
 from tasks.settings.environment import (
@@ -26,6 +26,7 @@ from tasks.settings.log_setup import prepare_logging
 from tasks.settings.logins import MLFLOW_PLATFORM, LoginSettings
 from tasks.settings.maintenance import MaintenanceSettings
 from tasks.settings.private_home import close_home, set_private_umask
+from tasks.settings.proxies import prepare_proxies
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Also keeps it a single word of nginx's configuration.
@@ -234,11 +235,19 @@ def get_settings() -> Settings:
     with contextlib.suppress(OSError):  # a home that is read-only has no embedded servers
         os.environ.update(client_logins(settings))
     prepare_logging(settings.log_format == "json")
+    prepare_proxies(*_list_hosts(settings))
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         from tasks.settings.tracing import prepare_traces
 
         prepare_traces()
     return settings
+
+
+def _list_hosts(settings: Settings) -> tuple[list[str], list[str]]:
+    """Return the hosts of the servers of this machine, and of other servers."""
+    hosts = settings.prefect_host, settings.mlflow_host, settings.gateway_host
+    urls = settings.prefect_url, settings.mlflow_url, settings.public_url
+    return [reachable_host(host) for host in hosts], [host_of(url) for url in urls if url]
 
 
 def client_logins(settings: Settings) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Addresses that our servers listen on, and the URLs at which this machine reaches them."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 LOOPBACK = "127.0.0.1"
 _WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
@@ -27,3 +28,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL, "" if there is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # such as http://[broken
+        return ""

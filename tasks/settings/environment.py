@@ -66,11 +66,6 @@ def prepare_environment(prefect_api_url: str, prefect_home: Path) -> None:
         # Prefect creates only the last folder of the path and warns if its parent is missing.
         with contextlib.suppress(OSError):
             prefect_home.mkdir(parents=True, exist_ok=True)
-    for name in ("NO_PROXY", "no_proxy"):
-        # Our servers are on this machine; a proxy could not reach them.
-        os.environ[name] = ",".join(
-            dict.fromkeys([*filter(None, [os.environ.get(name)]), "127.0.0.1", "localhost"])
-        )
 
 
 def refuse_replaced() -> None:

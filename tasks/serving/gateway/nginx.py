@@ -164,7 +164,8 @@ def is_switched_to(settings: Settings, backend: str, serving: str) -> bool:
 def _read_status(settings: Settings) -> dict[str, str]:
     headers = {"Authorization": f"Bearer {_status_token(settings)}"}
     try:
-        answer = httpx.get(_gateway_url(settings, "status"), headers=headers, timeout=2)
+        url = _gateway_url(settings, "status")
+        answer = httpx.get(url, headers=headers, timeout=2, trust_env=False)
         status: dict[str, str] = answer.raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return {}

@@ -216,7 +216,8 @@ class LocalTarget:
         headers = {"Authorization": f"Bearer {read_server_key(self._settings, server)}"}
         url = f"http://{server.address}/intent/status"
         try:
-            response = httpx.get(url, headers=headers, timeout=10).raise_for_status()
+            response = httpx.get(url, headers=headers, timeout=10, trust_env=False)
+            response.raise_for_status()
             trial: dict[str, Any] | None = response.json()["aliases"][served.alias]["trial"]
         except (httpx.HTTPError, ValueError, LookupError) as error:
             raise ServingError(

@@ -234,8 +234,8 @@ def is_ready(settings: Settings, server: ModelServer) -> bool:
     try:
         headers = {"Authorization": f"Bearer {read_server_key(settings, server)}"}
         # Check /health as well: the API process can list models after its engine has died.
-        httpx.get(f"http://{server.address}/health", timeout=5).raise_for_status()
-        answer = httpx.get(f"{server.url}/models", headers=headers, timeout=5)
+        httpx.get(f"http://{server.address}/health", timeout=5, trust_env=False).raise_for_status()
+        answer = httpx.get(f"{server.url}/models", headers=headers, timeout=5, trust_env=False)
         return any(m["id"] == server.weights for m in answer.json()["data"])
     except (httpx.HTTPError, ServingError, ValueError, KeyError):
         return False
@@ -255,7 +255,7 @@ def assert_same_prompts(
         url = server.url.removesuffix("/v1") + "/tokenize"
         headers = {"Authorization": f"Bearer {read_server_key(settings, server)}"}
         try:
-            answer = httpx.post(url, json=body, headers=headers, timeout=30)
+            answer = httpx.post(url, json=body, headers=headers, timeout=30, trust_env=False)
             answer.raise_for_status()
         except httpx.HTTPError as error:
             raise ServingError(f"{server.model}: the request to {url} failed: {error}") from error

@@ -28,6 +28,7 @@ from tasks.settings.maintenance import MaintenanceSettings
 from tasks.settings.private_home import close_home, set_private_umask
 from tasks.settings.proxies import prepare_proxies
 
+Port = Annotated[int, Field(ge=1, le=65535)]
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Also keeps it a single word of nginx's configuration.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
@@ -58,19 +59,19 @@ class Settings(MaintenanceSettings, LoginSettings, KeySettings):
     """Region of oss:// stores, e.g. cn-hangzhou; required for V4 signatures."""
     prefect_host: str = LOOPBACK
     """Address that the embedded Prefect server listens on. It always requires a login."""
-    prefect_port: int = 4200
+    prefect_port: Port = 4200
     """Port of the embedded Prefect server."""
     mlflow_host: str = LOOPBACK
     """Address that the embedded MLflow server listens on; other than loopback only with
     `INTENT_MLFLOW_LOGIN=true`."""
-    mlflow_port: int = 5000
+    mlflow_port: Port = 5000
     """Port of the embedded MLflow server."""
     gateway_host: str = LOOPBACK
     """Address that the gateway listens on: the served model and nothing else. 0.0.0.0: all IPv4
     addresses of this machine; `::`: all IPv6 addresses."""
-    gateway_port: int = 8000
+    gateway_port: Port = 8000
     """Public port of the served model."""
-    gateway_local_port: int = 8001
+    gateway_local_port: Port = 8001
     """With TLS: port of the gateway without TLS, on loopback only."""
     tls_certificate: Path | None = None
     """PEM file with the gateway's certificate and its chain; reloaded when it changes. Not set: no

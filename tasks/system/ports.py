@@ -18,17 +18,29 @@ def require_free_port(host: str, port: int, service: str, setting: str) -> None:
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
-        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    except (OSError, UnicodeError) as error:
+        if _is_foreign(error):
             name = setting.replace("_PORT", "_HOST")
             raise ConfigError(
                 f"{name}={host} is not an address of this machine: {service} cannot listen on it. "
                 f"Set {name} to one that `ip address` lists, or to 0.0.0.0 for all of them"
             ) from error
+        if isinstance(error, PermissionError):
+            raise ConfigError(
+                f"port {port} for {service} is reserved for root: choose one from 1024 on with "
+                f"{setting}=<port>"
+            ) from error
         raise ConfigError(
             f"port {port} for {service} is in use by {_holder(port)}. Stop that program "
             f"or choose another port with {setting}=<port>"
         ) from error
+
+
+def _is_foreign(error: OSError | UnicodeError) -> bool:
+    """Whether this machine lacks the address: no such name, address or IP version."""
+    if not isinstance(error, OSError) or isinstance(error, socket.gaierror):
+        return True
+    return error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def _holder(port: int) -> str:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli.main import app
 from intent_core.errors import ConfigError
 from tasks.local_services.services import running_services, start_services
 from tasks.serving.gateway.nginx import format_gateway_config
@@ -82,3 +84,40 @@ def test_mlflow_is_not_opened_without_a_login(tmp_path: Path, host: str) -> None
     with pytest.raises(ConfigError, match="INTENT_MLFLOW_LOGIN=true"):
         start_services(settings, lambda line: None)
     assert running_services(settings) == {}
+
+
+@pytest.mark.parametrize("name", ["PREFECT", "MLFLOW", "GATEWAY", "GATEWAY_LOCAL"])
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
+def test_a_port_that_does_not_exist_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, port: str
+) -> None:
+    monkeypatch.setenv(f"INTENT_{name}_PORT", port)
+    done = CliRunner().invoke(app, ["status"])
+    get_settings.cache_clear()
+    assert done.exit_code == 2, done.output
+    assert f"INTENT_{name}_PORT='{port}': Input should be" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["10.9.9.9", "no-such-host.invalid", "x" * 70, "[::1]", "a b"])
+def test_up_names_an_address_that_is_not_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str
+) -> None:
+    monkeypatch.setenv("INTENT_HOME", str(tmp_path))
+    monkeypatch.setenv("INTENT_GATEWAY_HOST", host)
+    monkeypatch.delenv("PREFECT_API_URL")
+    for name in ("PREFECT", "MLFLOW", "GATEWAY"):
+        monkeypatch.setenv(f"INTENT_{name}_PORT", str(choose_free_port("127.0.0.1")))
+    get_settings.cache_clear()
+    done = CliRunner().invoke(app, ["up"])
+    get_settings.cache_clear()
+    assert done.exit_code == 2, done.output
+    assert f"INTENT_GATEWAY_HOST={host} is not an address of this machine" in done.stderr
+
+
+def test_a_port_reserved_for_root_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("socket.socket.bind", refuse)
+    with pytest.raises(ConfigError, match="port 80 for gateway is reserved for root"):
+        require_free_port("127.0.0.1", 80, "gateway", "INTENT_GATEWAY_PORT")

@@ -35,10 +35,19 @@ def ask(settings: Settings, utterance: str, console: Console | None) -> AskedUtt
     Prints the answer as it arrives if `console` is given. Raises `ServingError` if no model is
     being served or the endpoint fails.
     """
-    served = open_target(settings).read().current
+    target = open_target(settings)
+    served = target.read().current
     if served is None:
         raise ServingError("no model is being served: run the pipeline first (`make demo`)")
-    written, response_id = asyncio.run(_collect(settings, served, utterance, console))
+    try:
+        written, response_id = asyncio.run(_collect(settings, served, utterance, console))
+    except ServingError as failure:
+        if target.does_answer(served):
+            raise
+        raise ServingError(
+            f"{served.artifact.name} is promoted, but its server does not answer: run `intent up` "
+            f"to restart it ({failure})"
+        ) from failure
     text = written.strip()
     try:
         calls, error = parse_calls(strip_invisible(text)), None

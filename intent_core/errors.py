@@ -8,6 +8,7 @@
       ServiceError                  an external system failed: retry
         StorageError  TrackingError  ServingError
           PromotionInProgressError  (ServingError) wait, then retry
+          LoginRefusedError         (TrackingError, ConfigError) set another login, do not retry
 
 Prefect and multiprocessing pickle errors to send them between processes. An `__init__` with other
 parameters would break that, so no class defines one. A message states what is wrong, the value,
@@ -50,6 +51,10 @@ class StorageError(ServiceError):
 
 class TrackingError(ServiceError):
     """MLflow failed."""
+
+
+class LoginRefusedError(TrackingError, ConfigError):
+    """MLflow refused our login, or its user lacks a permission. A retry does not help."""
 
 
 class ServingError(ServiceError):

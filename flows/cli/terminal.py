@@ -18,6 +18,7 @@ from intent_core.errors import ConfigError, DataError, IntentError
 from intent_core.json_logs import writes_json_lines
 from intent_core.recipe.choices import ExportFormat
 from intent_core.recipe.config import PipelineConfig
+from tasks.settings import get_settings
 
 console = Console()
 _FULL = "free some disk space or choose another path"
@@ -88,6 +89,9 @@ def reported(
         _complain(f"{error}: {remedy}" if remedy else str(error))
         raise typer.Exit(4) from error
     except Exception as error:
+        if refusal := _find_refusal(error):
+            _complain(f"ConfigError: {refusal}")
+            raise typer.Exit(2) from error
         # Python's own exit code would be 1, which means that the gate rejected the model.
         if writes_json_lines():
             logger.exception("internal error (bug)")
@@ -97,6 +101,18 @@ def reported(
     except KeyboardInterrupt as error:
         say(Console(stderr=True), f"stopped; {stopped}")
         raise typer.Exit(130) from error
+
+
+def _find_refusal(error: Exception) -> ConfigError | None:
+    """Return what to do if Prefect refused our login while a flow of ours ran."""
+    if "prefect" not in sys.modules:  # its import is slow
+        return None
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    from tasks.orchestration.prefect_client import is_refusal, refused_login
+
+    is_prefects = isinstance(error, PrefectHTTPStatusError)
+    return refused_login(get_settings()) if is_prefects and is_refusal(error) else None
 
 
 def say(where: Console, text: str) -> None:

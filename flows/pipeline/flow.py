@@ -44,6 +44,7 @@ from tasks.tracking.record import (
     queue_record,
     record_verdict,
 )
+from tasks.tracking.runs import require_tracking_login
 from tasks.training.finished import find_model, require_model
 
 
@@ -75,6 +76,7 @@ def intent_pipeline(
     config = load_recipe(recipe, overrides or {})
     bind_log_context(project=config.project)
     require_base_model(config.train.base_model)
+    require_tracking_login(settings)
     steps: list[StepTime] = []
 
     with timed("prepare", steps):

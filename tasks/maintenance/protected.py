@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import PrefectException
 
 from intent_core.errors import TrackingError
+from tasks.orchestration.prefect_client import explain
 from tasks.orchestration.run_liveness import FLOWS, has_live_run
 from tasks.serving.releases import find_content_names
 from tasks.serving.targets import protected_models
@@ -60,7 +61,7 @@ def find_protected(settings: Settings) -> Protected:
                 limit=_MOST_RUNS,
             )
     except (httpx.HTTPError, PrefectException) as error:
-        return Protected(problem=f"Prefect failed: {error}")
+        return Protected(problem=explain(settings, error))
     busy = [run for run in runs if run.state_type in _ACTIVE]
     if busy or has_live_run(settings) or len(runs) == _MOST_RUNS:
         name = busy[0].name if busy else "of this home"

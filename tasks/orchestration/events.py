@@ -41,7 +41,10 @@ def publish_event(
     identity: str = "",
     timeout_s: float = _TIMEOUT_S,
 ) -> None:
-    """Post an event; an empty `identity` gets a random id. Raises `ServiceError` on failure."""
+    """Post an event; an empty `identity` gets a random id.
+
+    Raises `ServiceError` on failure, `ConfigError` if Prefect refuses our login.
+    """
     body = {
         "id": identity or str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
@@ -54,6 +57,10 @@ def publish_event(
         answer = httpx.post(url, json=[body], timeout=timeout_s, trust_env=False, auth=_login())
         answer.raise_for_status()
     except httpx.HTTPError as error:
+        from tasks.orchestration.prefect_client import is_refusal, refused_login  # slow import
+
+        if is_refusal(error):
+            raise refused_login(settings) from error
         raise ServiceError(f"could not post event {event} to {url}: {error}") from error
 
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from http import HTTPStatus
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
 
@@ -20,27 +21,39 @@ def connect(settings: Settings) -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as client:
         problem = client.api_healthcheck()
         if problem is not None:
+            if is_refusal(problem):
+                raise refused_login(settings) from problem
             raise ServiceError(
                 f"no Prefect server at {settings.prefect_api_url} ({problem}): start the embedded "
                 "services with `intent up`, or set INTENT_PREFECT_URL"
             )
-        _require_login(settings, client)
-        yield client
+        try:
+            client.read_flows(limit=1)  # the health page needs no login
+            yield client
+        except PrefectHTTPStatusError as error:
+            if not is_refusal(error):
+                raise
+            raise refused_login(settings) from error
 
 
-def _require_login(settings: Settings, client: SyncPrefectClient) -> None:
-    """Raise `ConfigError` when the server refuses our login; its health page needs none."""
-    try:
-        client.api_version()
-    except PrefectHTTPStatusError as error:
-        if error.response.status_code != HTTPStatus.UNAUTHORIZED:
-            raise
-        remedy = (
-            "set PREFECT_API_AUTH_STRING to `user:password` of that server"
-            if settings.prefect_url
-            else f"it was started with another login than that in {settings.layout.prefect_login}: "
-            "restart it with `intent down` and `intent up`"
-        )
-        raise ConfigError(
-            f"Prefect at {settings.prefect_api_url} refused our login: {remedy}"
-        ) from error
+def is_refusal(error: BaseException) -> bool:
+    """Return whether a server refused our login, or its user lacks the permission."""
+    refusals = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in refusals
+
+
+def explain(settings: Settings, error: Exception) -> str:
+    """Return a sentence on a failure of Prefect's client."""
+    return str(refused_login(settings)) if is_refusal(error) else f"Prefect failed: {error}"
+
+
+def refused_login(settings: Settings) -> ConfigError:
+    """Return the error for a refused login: which variable to set."""
+    remedy = (
+        "set PREFECT_API_AUTH_STRING to `user:password` of that server, or PREFECT_API_KEY to a "
+        "key of Prefect Cloud"
+        if settings.prefect_url
+        else f"it was started with another login than that in {settings.layout.prefect_login}: "
+        "restart it with `intent down` and `intent up`"
+    )
+    return ConfigError(f"Prefect at {settings.prefect_api_url} refused our login: {remedy}")

@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
-from intent_core.errors import PromotionInProgressError, ServiceError
+from intent_core.errors import ConfigError, PromotionInProgressError, ServiceError
 from tasks.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ def retried_task(
 def _is_error_of(state: State[Any], kind: type[ServiceError]) -> bool:
     try:
         state.result()
+    except ConfigError:
+        return False
     except kind as error:
         logger.warning("%s: %s. Retrying after a delay", type(error).__name__, error)
         return True

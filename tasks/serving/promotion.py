@@ -4,7 +4,7 @@ import logging
 
 from prefect import task
 
-from intent_core.errors import PromotionInProgressError, ServiceError, ServingError
+from intent_core.errors import ConfigError, PromotionInProgressError, ServiceError, ServingError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.orchestration.events import publish_event
@@ -97,5 +97,5 @@ def publish_model_event(
     }
     try:
         publish_event(settings, event, resource, payload, timeout_s=_TIMEOUT_S)
-    except ServiceError as error:
+    except (ServiceError, ConfigError) as error:
         logger.warning("failed to publish event %s: %s", event, error)

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intent_core.errors import TrackingError
+from intent_core.errors import LoginRefusedError, TrackingError
 from intent_core.markdown import escape_markdown
 from intent_core.models.artifact import ModelArtifact
 from intent_core.reporting.review import Review
@@ -91,7 +91,8 @@ def read_champion(settings: Settings, project: str) -> str | None:
         with mlflow_errors(settings.mlflow_tracking_url):
             return find_champion(make_client(settings), project)
     except TrackingError as error:
-        logger.debug("%s", error)
+        is_refused = isinstance(error, LoginRefusedError)
+        logger.log(logging.WARNING if is_refused else logging.DEBUG, "%s", error)
         return None
 
 

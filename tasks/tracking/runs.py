@@ -6,13 +6,14 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
 
 from intent_core.datasets.manifest import DatasetManifest
-from intent_core.errors import TrackingError
+from intent_core.errors import LoginRefusedError, TrackingError
 from intent_core.evaluation.metrics import METRICS
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure, SliceScore
@@ -40,14 +41,49 @@ MOST_ROWS = 20_000
 
 @contextlib.contextmanager
 def mlflow_errors(url: str) -> Iterator[None]:
-    """Convert failures of MLflow to `TrackingError` with the server's URL."""
+    """Convert failures of MLflow to `TrackingError` with the server's URL.
+
+    Raises `LoginRefusedError` if it refuses the login.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except (MlflowException, requests.RequestException) as error:
         first = str(error).splitlines()[0][:300]
+        if _read_status(error) in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise LoginRefusedError(
+                f"MLflow at {url} refused our login: set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to those of a user who may "
+                f"write: {first}"
+            ) from error
         raise TrackingError(f"MLflow at {url} failed: {first}") from error
+
+
+def _read_status(error: Exception) -> int | None:
+    """Return the HTTP status of MLflow's answer; None if there was no answer."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        status: int = response.status_code
+        return status
+    read = getattr(error, "get_http_status_code", None)
+    return read() if read else None
+
+
+def require_tracking_login(settings: Settings) -> None:
+    """Raise `LoginRefusedError` if another MLflow than the embedded one refuses our login.
+
+    Called before the training; a server that is down is not waited for: the record is queued.
+    """
+    if not settings.mlflow_url:
+        return
+    try:
+        with mlflow_errors(settings.mlflow_tracking_url):
+            make_client(settings).search_experiments(max_results=1)
+    except LoginRefusedError:
+        raise
+    except TrackingError as error:
+        logger.warning("%s", error)
 
 
 def make_client(settings: Settings) -> "MlflowClient":

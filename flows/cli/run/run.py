@@ -84,11 +84,7 @@ def show_outcome(
     served = outcome.served
     console.print(f"Prefect run   {settings.prefect_ui_url}/runs/flow-run/{run_id}", soft_wrap=True)
     recorded = outcome.recorded
-    where = (
-        recorded.url
-        if recorded
-        else "not recorded yet; `intent record` retries when MLflow answers"
-    )
+    where = recorded.url if recorded else "not recorded yet, see the log; `intent record` retries"
     console.print(f"MLflow run    {where}", soft_wrap=True)
     if served:
         which = f"model {served.alias!r} is {served.artifact.name}, version {served.version}"

@@ -9,8 +9,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 
-from intent_core.errors import ServiceError, TrackingError
+from intent_core.errors import LoginRefusedError, ServiceError, TrackingError
 from tasks.maintenance.checks import Diagnosis, Examination, report_note, report_problem
+from tasks.orchestration.prefect_client import explain
 from tasks.orchestration.run_liveness import (
     DeadRun,
     end_dead_run,
@@ -51,7 +52,7 @@ def check_flow_runs(examination: Examination) -> Iterator[Diagnosis]:
                         forget_run(settings, run_id)
     except (httpx.HTTPError, PrefectException) as error:
         yield report_problem(
-            name, f"Prefect failed: {error}", "check its log, then run `intent doctor` again"
+            name, explain(settings, error), "check its log, then run `intent doctor` again"
         )
 
 
@@ -81,11 +82,13 @@ def check_tracking_runs(examination: Examination) -> Iterator[Diagnosis]:
                     f"set to {outcome}",
                     partial(client.set_terminated, identity, outcome),
                 )
+    except LoginRefusedError as error:
+        yield report_problem(name, "not checked: MLflow refused our login", str(error))
     except TrackingError as error:
         yield _not_reached(examination, name, "mlflow", str(error))
     except (httpx.HTTPError, PrefectException) as error:
         yield report_note(
-            name, f"not checked: Prefect does not answer: {error}", "start it with `intent up`"
+            name, f"not checked: {explain(settings, error)}", "start it with `intent up`"
         )
 
 

@@ -104,7 +104,7 @@ def reported(
 
 
 def _find_refusal(error: Exception) -> ConfigError | None:
-    """Return what to do if Prefect refused our login while a flow of ours ran."""
+    """Return what to do if Prefect refused our login during a flow."""
     if "prefect" not in sys.modules:  # its import is slow
         return None
     from prefect.exceptions import PrefectHTTPStatusError

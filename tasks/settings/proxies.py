@@ -62,7 +62,7 @@ def _list_exceptions(value: str, direct: Iterable[str], theirs: Iterable[str]) -
     """Return NO_PROXY without what a client fails on.
 
     httpx ignores networks, and fails on those of IPv6, on brackets and on names such as `例子.cn`;
-    requests reads `*` only if it stands alone.
+    requests supports `*` only without other entries.
     """
     entries = [e.rpartition("://")[2] for e in re.split(r"[\s,]+", value) if e]
     if "*" in entries:

@@ -35,6 +35,7 @@ class ServedModel(BaseModel):
     pattern: Annotated[str | None, Field(exclude_if=is_none)] = None
     """Regular expression of its answers in the evaluation; None if they were not constrained."""
     since: AwareDatetime
+    """When requests were switched to it."""
 
 
 class ServingState(BaseModel):
@@ -67,7 +68,7 @@ def new_served_model(
     golden: Sequence[GoldenAnswer],
     pattern: str | None = None,
 ) -> ServedModel:
-    """Return a `ServedModel` that is served from now on under the current settings."""
+    """Return a `ServedModel` under the current settings; the switch to it sets `since` again."""
     return ServedModel(
         artifact=artifact,
         serve=serve,
@@ -79,6 +80,11 @@ def new_served_model(
         pattern=pattern,
         since=datetime.datetime.now(datetime.UTC),
     )
+
+
+def since_now(served: ServedModel) -> ServedModel:
+    """Return the model as one to which requests have just been switched."""
+    return served.model_copy(update={"since": datetime.datetime.now(datetime.UTC)})
 
 
 def is_same(served: ServedModel, other: ServedModel) -> bool:

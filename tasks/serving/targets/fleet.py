@@ -29,7 +29,7 @@ from tasks.serving.fleet.desired_state import (
 )
 from tasks.serving.golden import require_golden
 from tasks.serving.releases import find_content_names
-from tasks.serving.state import Drift, ServedModel, ServingState, is_same
+from tasks.serving.state import Drift, ServedModel, ServingState, is_same, since_now
 from tasks.settings import Settings
 from tasks.storage.layout import SERVING, report_key, report_prefix
 from tasks.storage.objects import MissingObjectError
@@ -99,8 +99,7 @@ class FleetTarget:
         if desired.previous is None or desired.current is None:
             change.end()
             raise ConfigError("there is no previous model to roll back to")
-        served = desired.previous.model_copy(update={"since": now()})
-        return change.make(served, desired.current)
+        return change.make(desired.previous, desired.current)
 
     def reconcile(self) -> tuple[ServedModel | None, list[str]]:
         """Withdraw the candidate of a killed promotion; the replicas repair themselves."""
@@ -229,6 +228,8 @@ class _FleetChange:
             self._write(former.model_copy(update={"candidate": served}))
             limit_s = served.serve.startup_timeout_s + _DOWNLOAD_S
             self._wait(lambda report: name in (report.warm, report.serving), "warm", limit_s)
+            if former.current is None or served.since != former.current.since:
+                served = since_now(served)
             self._write(DesiredState(current=served, previous=previous, candidate=served, at=now()))
             self._wait(lambda report: report.serving == name, "served", _SWITCH_S)
             key, endpoint = self._settings.read_public_key(), self._settings.endpoint

@@ -7,7 +7,6 @@ a kill, `reconcile` restores the model that `serving.json` contains.
 """
 
 import contextlib
-import datetime
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +34,7 @@ from tasks.serving.state import (
     ServingState,
     is_same,
     read_state,
+    since_now,
     write_state,
 )
 from tasks.serving.vllm.server import (
@@ -77,7 +77,7 @@ class LocalTarget:
             else:
                 is_new = former is not None and former.artifact.digest != served.artifact.digest
                 previous = former if is_new else state.previous
-                self._make_current(served, ServingState(current=served, previous=previous), former)
+                served = self._make_current(served, former, previous)
             self.retire_others(served)
             forget_models(self._settings, self.read().model_names())
         return served
@@ -89,16 +89,14 @@ class LocalTarget:
             state = self.read()
             if state.previous is None or state.current is None:
                 raise ConfigError("there is no previous model to roll back to")
-            served = state.previous.model_copy(
-                update={"since": datetime.datetime.now(datetime.UTC)}
-            )
+            served = state.previous
             server = find_ready_server(settings, served.artifact, served.serve)
             server = server or ensure_model_server(settings, served.artifact, served.serve)
             shortest = sorted(served.golden, key=lambda answer: len(answer.text))[:1]
             key = read_server_key(settings, server)
             require_golden(server.url, key, server.model, served.artifact, shortest)
             try:
-                self._switch(served, server)
+                served = self._switch(served, server)
                 write_state(settings, ServingState(current=served, previous=state.current))
             except BaseException:
                 self._restore(state.current, server)
@@ -276,28 +274,30 @@ class LocalTarget:
         return [record.name for record in others]
 
     def _make_current(
-        self, served: ServedModel, state: ServingState, former: ServedModel | None
-    ) -> None:
-        """Switch to the model and write the state; on any failure restore the previous model."""
+        self, served: ServedModel, former: ServedModel | None, previous: ServedModel | None
+    ) -> ServedModel:
+        """Switch to the model and write the state; on any failure restore the former model."""
         settings = self._settings
         server = ensure_model_server(settings, served.artifact, served.serve)
         key = read_server_key(settings, server)
         require_golden(server.url, key, server.model, served.artifact, served.golden)
         try:
-            self._switch(served, server)
+            served = self._switch(served, server)
             endpoint, key = settings.local_endpoint, read_gateway_key(settings)
             require_golden(endpoint, key, served.alias, served.artifact, served.golden)
-            write_state(settings, state)
+            write_state(settings, ServingState(current=served, previous=previous))
         except BaseException:
             self._restore(former, server)
             raise
         logger.info("promoted: %s serves %s as %r", settings.endpoint, server.model, served.alias)
+        return served
 
-    def _switch(self, served: ServedModel, server: ModelServer) -> None:
-        """Send new requests to this model."""
+    def _switch(self, served: ServedModel, server: ModelServer) -> ServedModel:
+        """Send new requests to this model; return it as served since now."""
         self._write_alias(served, server)
         if not is_switched_to(self._settings, server.address, server.name):
             switch_gateway(self._settings, server.address, server.name)
+        return since_now(served)
 
     def _restore(self, former: ServedModel | None, server: ModelServer) -> None:
         former_server: ModelServer | None = None

@@ -52,6 +52,18 @@ def world(
         yield world
 
 
+def test_a_model_is_served_since_the_switch(world: World) -> None:
+    """Not since the promotion began: a server may have to load the model first."""
+    target = LocalTarget(world.settings)
+    for switch in (lambda: promote(world.one.name), target.roll_back):
+        served = switch()
+        server = find_model_server(world.settings, served.artifact, served.serve)
+        assert server is not None
+        switched = world.settings.layout.alias_file(server.name).stat().st_mtime
+        assert served.since.timestamp() >= switched
+        assert read_state(world.settings).current == served
+
+
 @pytest.mark.parametrize("point", ADAPTER_PROMOTION)
 def test_a_promotion_killed_at_any_point_leaves_what_can_be_ended(
     world: World, point: KillPoint

@@ -18,6 +18,8 @@ def decide(
     config: GateConfig,
     findings: Sequence[Finding] = (),
     hours_behind: float = 0.0,
+    *,
+    is_champion: bool = False,
 ) -> GateDecision:
     """Check the candidate against the recipe's thresholds, the champion and the data findings.
 
@@ -25,11 +27,13 @@ def decide(
 
     Args:
         candidate: evaluation report of the candidate.
-        champion: report of the served model on the same test split; None if there is none.
+        champion: report of the served model on the same test split; None if there is none, or if
+            it is the candidate itself.
         config: thresholds and mode of the gate.
         findings: findings of the data check.
         hours_behind: hours by which the candidate's run is older than the champion's; 0 or less
             if it is newer.
+        is_champion: whether the candidate is the served model itself.
 
     Raises:
         DataError: the two reports were made on different test splits or examples.
@@ -39,6 +43,7 @@ def decide(
     evidence = Evidence(config, candidate, champion, comparison, findings, hours_behind)
     results = tuple(result for check in CHECKS for result in check(evidence))
     passed = all(result.passed for result in results)
+    served = candidate if is_champion else champion
     return GateDecision(
         promote=is_accepted(passed, config.mode),
         passed=passed,
@@ -46,7 +51,7 @@ def decide(
         checks=results,
         reason=explain(results, config.mode),
         candidate_digest=candidate.artifact_digest,
-        champion_digest=champion.artifact_digest if champion else None,
+        champion_digest=served.artifact_digest if served else None,
         test_fingerprint=candidate.test_fingerprint,
         comparison=comparison,
     )

@@ -75,9 +75,15 @@ class GateDecision(BaseModel):
     reason: str
     candidate_digest: str
     champion_digest: str | None
+    """Digest of the served model; None if no model is served."""
     test_fingerprint: str
     comparison: PairedComparison | None = None
     approval: Approval | None = None
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether the judged model is the served one, so that there is nothing to compare with."""
+        return self.champion_digest == self.candidate_digest
 
     @property
     def awaits_approval(self) -> bool:

@@ -54,8 +54,8 @@ def render_decision(decision: GateDecision, failures: Sequence[Failure] = ()) ->
     """
     by_id = {failure.example_id: failure for failure in failures}
     lines = [
-        f"**{_verdict(decision)}** {_named(decision.candidate_digest)} (champion "
-        f"{_named(decision.champion_digest)}, test set {_named(decision.test_fingerprint)})",
+        f"**{_verdict(decision)}** {_named(decision.candidate_digest)} ({_champion(decision)}, "
+        f"test set {_named(decision.test_fingerprint)})",
         "",
         escape_markdown(decision.reason),
         "",
@@ -92,6 +92,12 @@ def _verdict(decision: GateDecision) -> str:
     if decision.passed and not decision.promote:
         return "Declined"
     return "Promote" if decision.promote else "Reject"
+
+
+def _champion(decision: GateDecision) -> str:
+    if decision.is_champion:
+        return "this is the champion"
+    return f"champion {_named(decision.champion_digest)}"
 
 
 def _check_cells(check: CheckResult) -> Iterator[str]:

@@ -45,7 +45,7 @@ def summarise(review: Review) -> list[str]:
     """Return sentences on the changes against the champion, or on the scores without one."""
     comparison = review.decision.comparison
     return [
-        *(_compared(review, comparison) if comparison else _alone(review.report)),
+        *(_compared(review, comparison) if comparison else _alone(review)),
         *_weakest(review.report),
     ]
 
@@ -118,10 +118,14 @@ def _count_changed(ids: Sequence[str], outputs: dict[str, str], word: str) -> st
     return f"{counted}, {share} in {named} ({whole(times)})"
 
 
-def _alone(report: EvaluationReport) -> Iterator[str]:
+def _alone(review: Review) -> Iterator[str]:
+    report = review.report
+    alone = "There is no champion to compare with."
+    if review.decision.is_champion:
+        alone = "This is the champion: there is no other model to compare it with."
     intents, parameters = report.intent_accuracy, report.parameter_accuracy
     yield (
-        f"There is no champion to compare with. Of {whole(report.num_examples)} utterances, "
+        f"{alone} Of {whole(report.num_examples)} utterances, "
         f"{percent(intents.value)}\u00a0% have the right intents ({percent(intents.low)} to "
         f"{percent(intents.high)}) and {percent(parameters.value)}\u00a0% also have the right "
         f"parameters ({percent(parameters.low)} to {percent(parameters.high)})."

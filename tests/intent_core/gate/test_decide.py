@@ -6,6 +6,7 @@ from intent_core.errors import DataError
 from intent_core.evaluation.report import EvaluationReport, Measure
 from intent_core.gate.decide import decide
 from intent_core.gate.decision import GateDecision
+from intent_core.gate.render import render_decision
 from intent_core.recipe.config import GateConfig
 from tests.support.builders.evaluation_reports import (
     LENIENT,
@@ -53,6 +54,15 @@ def test_minimums_exactly_met_promote() -> None:
     assert (decision.candidate_digest, decision.champion_digest) == ("d90-60", None)
     assert decision.test_fingerprint == "t1"
     assert decision.comparison is None
+
+
+def test_the_champion_itself_is_judged_as_the_champion() -> None:
+    served = report(90, 60, 100)
+    decision = decide(served, None, GateConfig(), is_champion=True)
+    assert decision.is_champion and decision.champion_digest == served.artifact_digest
+    assert "(this is the champion, test set" in render_decision(decision)
+    first = decide(served, None, GateConfig())
+    assert not first.is_champion and "(champion none, test set" in render_decision(first)
 
 
 def test_one_example_below_a_minimum_rejects_and_says_by_how_much() -> None:

@@ -4,7 +4,7 @@
 
 Needs at least two judged runs of the quick start and Chromium (`make test` installs it if it can).
 Shows the newest promoted run in Prefect, the report of the newest run, the charts of all runs in
-MLflow, and one utterance on the page of `intent try`.
+MLflow, the table of their verdicts, and one utterance on the page of `intent try`.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from PIL import Image
 from flows.cli.run.demo import QUESTION
 from tasks.settings import CHECKOUT, LOOPBACK, Settings, get_settings
 from tasks.system.ports import choose_free_port
+from tasks.tracking.experiments import find_runs_url
 from tasks.tracking.runs import make_client
 
 IMAGES = CHECKOUT / "docs" / "en" / "images"
@@ -32,14 +33,16 @@ _COLOURS = 64
 _MOST_BYTES = 150_000
 # MLflow's menu on the left, in pixels, and its assistant on the right, as a fraction, are cut off.
 _MENU, _ASSISTANT = 196, 0.262
-# Charts that fit into the picture.
-_CHARTS = 9
+# Charts, and rows of the table, that fit into the picture.
+_CHARTS, _ROWS = 9, 10
 
 
 def main() -> None:
     """Take all pictures, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="prefect-run, report, mlflow-compare, try")
+    parser.add_argument(
+        "names", nargs="*", help="prefect-run, report, mlflow-runs, mlflow-compare, try"
+    )
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     parser.add_argument("--project", default=PROJECT, help="experiment whose runs are shown")
     options = parser.parse_args()
@@ -49,6 +52,7 @@ def main() -> None:
     takers = {
         "prefect-run": take_prefect,
         "report": take_report,
+        "mlflow-runs": take_table,
         "mlflow-compare": take_comparison,
         "try": take_try,
     }
@@ -86,6 +90,22 @@ def take_report(settings: Settings, project: str, path: Path) -> None:
         client = make_client(settings)
         page = client.download_artifacts(newest.info.run_id, "report.html", folder)
         shoot(Path(page).as_uri(), path, 1200, 1900)
+
+
+def take_table(settings: Settings, project: str, path: Path) -> None:
+    runs = find_runs(settings, project)
+    with drive("--window-size=2150,830") as browser:
+        browser.open_when_up(find_runs_url(settings, project), 60)
+        rows = "document.querySelectorAll('.ag-center-cols-container .ag-row').length"
+        browser.wait_for(f"{rows} >= {min(len(runs), _ROWS)}", 120)
+        assistant = "document.querySelector('[aria-label=Close]')"
+        browser.wait_for(f"!!{assistant}")
+        browser.read(f"{assistant}.click()")
+        browser.wait_for(f"!{assistant}")
+        path.write_bytes(browser.take_picture())
+    with Image.open(path) as picture:
+        page = picture.crop((_MENU, 0, picture.width, picture.height))
+    page.save(path)
 
 
 def take_comparison(settings: Settings, project: str, path: Path) -> None:

@@ -44,7 +44,7 @@ from tasks.tracking.record import (
     queue_record,
     record_verdict,
 )
-from tasks.tracking.runs import require_tracking_login
+from tasks.tracking.runs import name_origin, require_tracking_login
 from tasks.training.finished import find_model, require_model
 
 
@@ -86,7 +86,9 @@ def intent_pipeline(
     bind_log_context(model=artifact.name)
     with timed("evaluate", steps) as step:
         report = evaluate_once(settings, config, dataset, artifact, config.serve, step)
-        champion = find_champion(settings, artifact)
+        served = open_target(settings).read().current
+        is_champion = served is not None and served.artifact.digest == artifact.digest
+        champion = None if is_champion else served
         theirs = evaluate_champion(settings, config, dataset, champion) if champion else None
     asked_at = read_asked_at()
     behind = (
@@ -98,10 +100,13 @@ def intent_pipeline(
         config=config,
         dataset=dataset,
         artifact=artifact,
-        decision=decide(report, theirs, config.gate, dataset.findings, behind),
+        decision=decide(
+            report, theirs, config.gate, dataset.findings, behind, is_champion=is_champion
+        ),
         champion_report=champion_prefix(config, dataset, champion) if champion else None,
         prefect_run=prefect_run_url(settings),
         commit=code_commit(settings),
+        origin=name_origin(),
     )
     with timed("record", steps):
         recorded = record_or_queue(settings, record)
@@ -176,14 +181,6 @@ def evaluate_once(
     }
     run_here_or_remote(evaluate_model, settings.evaluate_deployment, parameters)
     return require_finished(store, prefix, EvaluationReport)
-
-
-def find_champion(settings: Settings, candidate: ModelArtifact) -> ServedModel | None:
-    """Return the served model; None if there is none, or if it is the candidate itself."""
-    champion = open_target(settings).read().current
-    if champion is None or champion.artifact.digest == candidate.digest:
-        return None
-    return champion
 
 
 def evaluate_champion(

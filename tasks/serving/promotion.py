@@ -13,6 +13,7 @@ from tasks.serving.releases import read_golden, read_pattern
 from tasks.serving.state import ServedModel, new_served_model
 from tasks.serving.targets import open_target
 from tasks.settings import Settings, get_settings
+from tasks.tracking.experiments import find_runs_url
 from tasks.tracking.registry import point_champion, try_point_champion
 
 PROMOTED = "intent.model.promoted"
@@ -47,7 +48,8 @@ def promote(artifact: ModelArtifact, serve: ServeConfig, project: str, version: 
         publish_model_event(settings, NOT_PROMOTED, served, former, str(error))
         raise
     if former is None or now.since != former.since:
-        publish_model_event(settings, PROMOTED, now, former)
+        runs = find_runs_url(settings, project)
+        publish_model_event(settings, PROMOTED, now, former, runs=runs)
     return now
 
 
@@ -80,6 +82,7 @@ def publish_model_event(
     served: ServedModel,
     former: ServedModel | None,
     reason: str = "",
+    runs: str = "",
 ) -> None:
     """Publish an event about a model; a Prefect server that does not answer is only logged."""
     resource = {
@@ -93,6 +96,7 @@ def publish_model_event(
         "version": served.version,
         "former": former.artifact.name if former else "",
         "endpoint": served.endpoint,
+        "runs": runs,
         "reason": reason,
     }
     try:

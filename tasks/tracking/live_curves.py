@@ -10,8 +10,8 @@ from intent_core.errors import ServiceError, TrackingError
 from intent_core.training.protocol import Progress
 from tasks.orchestration.run_liveness import current_root_run
 from tasks.settings import Settings
+from tasks.tracking.experiments import ensure_experiment
 from tasks.tracking.runs import (
-    ensure_experiment,
     find_open_run,
     make_client,
     mlflow_errors,

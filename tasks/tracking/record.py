@@ -33,9 +33,11 @@ from tasks.settings.children import child_environment
 from tasks.storage.layout import MODELS, TRAININGS, UNRECORDED, evaluation_prefix
 from tasks.storage.objects import MissingObjectError, ObjectStore
 from tasks.storage.step_results import get_store, read_examples, require_finished
-from tasks.tracking.registry import describe_version, register_candidate
+from tasks.tracking.experiments import ensure_experiment, runs_url
+from tasks.tracking.logged_models import note_judged
+from tasks.tracking.registry import describe_version, name_champion, register_candidate
 from tasks.tracking.runs import (
-    ensure_experiment,
+    final_metrics,
     find_open_run,
     find_run,
     finish_run,
@@ -44,6 +46,7 @@ from tasks.tracking.runs import (
     log_verdict,
     make_client,
     mlflow_errors,
+    name_dataset,
     open_run,
     run_url,
 )
@@ -65,13 +68,19 @@ class RunRecord(BaseModel):
     prefect_run: str
     commit: str = ""
     """Commit of the code that ran."""
+    origin: dict[str, str] = {}
+    """MLflow's tags of who ran what."""
 
     @property
     def key(self) -> str:
-        """Identifies the outcome; manual approval does not change it."""
-        decided = self.decision.model_copy(
-            update={"approval": None, "reason": "", "promote": False}
-        )
+        """Identifies the outcome.
+
+        Manual approval does not change it, nor that the model itself is served meanwhile.
+        """
+        changed: dict[str, object] = {"approval": None, "reason": "", "promote": False}
+        if self.decision.is_champion:
+            changed["champion_digest"] = None
+        decided = self.decision.model_copy(update=changed)
         return fingerprint(self.config, self.dataset.fingerprint, self.artifact.digest, decided)
 
 
@@ -83,6 +92,8 @@ class RecordedRun(BaseModel):
     run_id: str
     url: str
     version: str
+    runs_url: str = ""
+    """The table of all runs of the project."""
 
 
 @retried_task("record {record.artifact.name}")
@@ -93,7 +104,7 @@ def record_run(record: RunRecord) -> RecordedRun:
     """
     settings = get_settings()
     recorded = write_record(settings, record)
-    publish(recorded.url, settings, record.decision)
+    publish(recorded, settings, record)
     return recorded
 
 
@@ -106,9 +117,9 @@ def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
         with tempfile.TemporaryDirectory() as folder:
             review = gather_review(get_store(settings), record, {"MLflow run": recorded.url})
             write_documents(review, Path(folder))
-            log_verdict(client, recorded.run_id, record.decision, Path(folder))
+            log_verdict(client, recorded.run_id, record.decision, review.report, Path(folder))
         describe_version(client, record.config.project, recorded.version, review)
-    publish(recorded.url, settings, record.decision)
+    publish(recorded, settings, record)
 
 
 @task
@@ -119,7 +130,7 @@ def queue_record(record: RunRecord, error: str) -> None:
     logger.warning(
         "could not record the run in MLflow; the next run or `intent record` retries it: %s", error
     )
-    publish_verdict(record.decision)
+    publish_verdict(store, record)
 
 
 def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
@@ -143,7 +154,11 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
         url = run_url(settings, experiment, run_id)
         review = gather_review(store, record, {"MLflow run": url})
         if is_new:
-            tags = {"intent.prefect_run": record.prefect_run}
+            tags = {
+                "intent.prefect_run": record.prefect_run,
+                "intent.champion": name_champion(client, config.project, review),
+                **record.origin,
+            }
             if record.commit:
                 tags["mlflow.source.git.commit"] = record.commit
             log_run(
@@ -169,12 +184,16 @@ def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
                 store.download(f"{prefix}/{PREDICTIONS_FILE}", answers)
                 log_tables(client, run_id, review.report, read_complete_predictions(answers))
                 write_documents(review, folder)
-                log_verdict(client, run_id, record.decision, folder)
+                log_verdict(client, run_id, record.decision, review.report, folder)
             finish_run(client, run_id)
         weights = choose_weights(settings, artifact)
         version = register_candidate(client, config.project, run_id, artifact, weights)
         describe_version(client, config.project, version, review)
-    return RecordedRun(run_id=run_id, url=url, version=version)
+        metrics = final_metrics(review.report, read_training_result(store, artifact))
+        note_judged(client, run_id, artifact, metrics, name_dataset(dataset))
+    return RecordedRun(
+        run_id=run_id, url=url, version=version, runs_url=runs_url(settings, experiment)
+    )
 
 
 def choose_weights(settings: Settings, artifact: ModelArtifact) -> Path | str:
@@ -204,7 +223,11 @@ def gather_review(store: ObjectStore, record: RunRecord, links: dict[str, str]) 
         links={**links, "Prefect run": record.prefect_run},
         utterances={e.id: e for e in read_examples(store, dataset, "test")},
         vocabulary=read_vocabulary_of(store, artifact.digest),
-        champion_vocabulary=read_vocabulary_of(store, record.decision.champion_digest),
+        champion_vocabulary=(
+            None
+            if record.decision.is_champion
+            else read_vocabulary_of(store, record.decision.champion_digest)
+        ),
     )
 
 
@@ -275,12 +298,27 @@ def prefect_run_url(settings: Settings) -> str:
     return f"{settings.prefect_ui_url}/runs/flow-run/{runtime.flow_run.id}"
 
 
-def publish(url: str, settings: Settings, decision: GateDecision) -> None:
+def publish(recorded: RecordedRun, settings: Settings, record: RunRecord) -> None:
     """Publish the verdict and the links as artifacts of the Prefect run."""
-    publish_verdict(decision)
-    create_link_artifact(url, link_text="MLflow run", key="mlflow-run")
+    publish_verdict(get_store(settings), record)
+    create_link_artifact(
+        recorded.url,
+        link_text="MLflow run",
+        key="mlflow-run",
+        description="Report, figures, tables and files of this run.",
+    )
+    create_link_artifact(
+        recorded.runs_url,
+        link_text="All runs in MLflow",
+        key="mlflow-runs",
+        description=f"Verdicts and accuracies of the runs of {record.config.project}.",
+    )
     create_link_artifact(settings.endpoint, link_text="Endpoint", key="endpoint")
 
 
-def publish_verdict(decision: GateDecision) -> None:
-    create_markdown_artifact(render_decision(decision), key="gate-verdict")
+def publish_verdict(store: ObjectStore, record: RunRecord) -> None:
+    """Publish the verdict with the utterances of its failed checks."""
+    config, dataset = record.config, record.dataset
+    prefix = evaluation_prefix(record.artifact, dataset, config.evaluate, config.serve)
+    report = require_finished(store, prefix, EvaluationReport)
+    create_markdown_artifact(render_decision(record.decision, report.failures), key="gate-verdict")

@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING
 
 from intent_core.errors import LoginRefusedError, TrackingError
 from intent_core.markdown import escape_markdown
-from intent_core.models.artifact import ModelArtifact
+from intent_core.models.artifact import ModelArtifact, content_name
 from intent_core.reporting.review import Review
 from tasks.settings import Settings
-from tasks.tracking.runs import make_client, mlflow_errors, name_verdict
+from tasks.tracking.logged_models import DIGEST_TAG, ensure_logged_model
+from tasks.tracking.runs import (
+    PROMOTE,
+    VERDICT_TAG,
+    make_client,
+    mlflow_errors,
+    name_accuracies,
+    name_verdict,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DIGEST_TAG = "intent.digest"
 ARTIFACT_TAG = "intent.artifact"
 MISSING_TAG = "intent.artifact_missing"
 """Time since which a version's model is missing from the store without having been cleaned."""
@@ -35,19 +42,22 @@ def register_candidate(
     """
     version = find_version(client, name, artifact.digest)
     if version is None:
-        source = str(weights)
-        if isinstance(weights, Path):
-            # Plain files, because MLflow's model flavors have corrupted adapters on reload.
-            client.log_artifacts(run_id, str(weights), "model")
-            source = f"runs:/{run_id}/model"
-        version = _create_version(client, name, run_id, artifact, source)
+        version = _create_version(client, name, run_id, artifact, weights)
     client.set_registered_model_alias(name, CANDIDATE, version)
     return version
 
 
 def describe_version(client: "MlflowClient", name: str, version: str, review: Review) -> None:
-    """Write the metrics and the verdict to the version's description and tags."""
+    """Write the metrics and the verdict to the version's description and tags.
+
+    A version that was accepted keeps that verdict: a later run with a stricter gate does not
+    change that it was served.
+    """
     report, decision = review.report, review.decision
+    verdict = name_verdict(decision)
+    before = client.get_model_version(name, version).tags.get(VERDICT_TAG)
+    if before == PROMOTE and verdict != PROMOTE:
+        return
     headline = (
         f"intent accuracy {report.intent_accuracy.value:.3f}, parameter accuracy "
         f"{report.parameter_accuracy.value:.3f} on {report.num_examples} utterances. "
@@ -55,8 +65,20 @@ def describe_version(client: "MlflowClient", name: str, version: str, review: Re
     reason = decision.reason[:_LONGEST_REASON]
     # MLflow renders descriptions as Markdown, and tags as text.
     client.update_model_version(name, version, headline + escape_markdown(reason))
-    client.set_model_version_tag(name, version, "intent.verdict", name_verdict(decision))
+    client.set_model_version_tag(name, version, VERDICT_TAG, verdict)
     client.set_model_version_tag(name, version, "intent.reason", reason)
+
+
+def name_champion(client: "MlflowClient", name: str, review: Review) -> str:
+    """Return the model that a run was compared with and its accuracies, for the table of runs."""
+    decision = review.decision
+    if decision.is_champion:
+        return "this model"
+    if review.champion is None or decision.champion_digest is None:
+        return "none"
+    version = find_version(client, name, decision.champion_digest)
+    named = f"version {version}" if version else content_name(decision.champion_digest)
+    return f"{named}: {name_accuracies(review.champion)}"
 
 
 def find_version(client: "MlflowClient", name: str, digest: str) -> str | None:
@@ -109,9 +131,11 @@ def find_champion(client: "MlflowClient", name: str) -> str | None:
 
 
 def _create_version(
-    client: "MlflowClient", name: str, run_id: str, artifact: ModelArtifact, source: str
+    client: "MlflowClient", name: str, run_id: str, artifact: ModelArtifact, weights: Path | str
 ) -> str:
     from mlflow.exceptions import MlflowException
+
+    model_id, source = ensure_logged_model(client, run_id, artifact, weights)
 
     try:
         client.create_registered_model(name)
@@ -122,6 +146,7 @@ def _create_version(
         name,
         source=source,
         run_id=run_id,
+        model_id=model_id,
         tags={
             DIGEST_TAG: artifact.digest,
             ARTIFACT_TAG: artifact.name,

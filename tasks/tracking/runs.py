@@ -1,13 +1,16 @@
 """MLflow runs: one per pipeline run, opened by the training, completed after the gate's verdict."""
 
 import contextlib
+import getpass
+import hashlib
 import json
 import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -18,6 +21,7 @@ from intent_core.evaluation.metrics import METRICS
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure, SliceScore
 from intent_core.gate.decision import GateDecision
+from intent_core.gate.render import render_reason
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, list_settings
 from intent_core.training.protocol import TrainingResult
@@ -32,8 +36,14 @@ logger = logging.getLogger(__name__)
 KEY_TAG = "intent.key"
 TRAINING_TAG = "intent.training"
 FLOW_RUN_TAG = "intent.flow_run"
+VERDICT_TAG = "intent.verdict"
+PROMOTE = "promote"
+"""The verdict of an accepted model."""
+TRAINING_PAGES = "workflowType=machine_learning"
+"""Query of MLflow's pages for models; without it, they open on traces of applications."""
 _CURVES = ("train_loss", "validation_loss", "validation_exact_match")
-_LONGEST_PARAMETER = 500
+_LONGEST_PARAMETER = 6000
+"""MLflow's own limit."""
 _LONGEST_TAG = 1000
 MOST_ROWS = 20_000
 """Maximum rows of a table, because MLflow's UI loads whole tables. The files are complete."""
@@ -93,7 +103,11 @@ def make_client(settings: Settings) -> "MlflowClient":
 
 
 def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
-    return f"{settings.mlflow_tracking_url}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{settings.mlflow_tracking_url}/#{_run_path(experiment_id, run_id)}?{TRAINING_PAGES}"
+
+
+def _run_path(experiment_id: str, run_id: str) -> str:
+    return f"/experiments/{experiment_id}/runs/{run_id}"
 
 
 def find_run(client: "MlflowClient", experiment_id: str, key: str) -> str | None:
@@ -108,15 +122,6 @@ def find_run(client: "MlflowClient", experiment_id: str, key: str) -> str | None
     return finished
 
 
-def ensure_experiment(client: "MlflowClient", name: str) -> str:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        created: str = client.create_experiment(name)
-        return created
-    identity: str = experiment.experiment_id
-    return identity
-
-
 def open_run(
     client: "MlflowClient", experiment_id: str, name: str, training: str, flow_run: str = ""
 ) -> str:
@@ -124,7 +129,9 @@ def open_run(
 
     `flow_run` is the id of the Prefect run; once that has ended, the MLflow run is abandoned.
     """
-    tags = {TRAINING_TAG: training, **({FLOW_RUN_TAG: flow_run} if flow_run else {})}
+    tags = {TRAINING_TAG: training, **name_origin()}
+    if flow_run:
+        tags[FLOW_RUN_TAG] = flow_run
     run = client.create_run(experiment_id, run_name=name, tags=tags)
     identity: str = run.info.run_id
     return identity
@@ -168,7 +175,6 @@ def log_run(
 
     now = int(time.time() * 1000)
     final = [Metric(k, v, now, 0) for k, v in final_metrics(report, training).items()]
-    client.update_run(run_id, name=f"{config.project}-{artifact.name}")
     all_tags = {
         **tags,
         KEY_TAG: key,
@@ -181,17 +187,54 @@ def log_run(
     client.log_batch(
         run_id,
         metrics=final + _missing_points(client, run_id, training),
-        params=_parameters(config),
+        params=list_parameters(config),
         tags=[RunTag(k, v) for k, v in all_tags.items()],
     )
     _log_dataset(client, run_id, dataset)
 
 
-def log_verdict(client: "MlflowClient", run_id: str, decision: GateDecision, folder: Path) -> None:
-    """Set the verdict as tags, and upload the report files in the folder."""
-    client.set_tag(run_id, "intent.verdict", name_verdict(decision))
+def log_verdict(
+    client: "MlflowClient",
+    run_id: str,
+    decision: GateDecision,
+    report: EvaluationReport,
+    folder: Path,
+) -> None:
+    """Set the verdict as tags, name and description, and upload the report files in the folder."""
+    info = client.get_run(run_id).info
+    client.update_run(run_id, name=name_run(info.start_time, decision, report))
+    client.set_tag(run_id, VERDICT_TAG, name_verdict(decision))
     client.set_tag(run_id, "intent.reason", decision.reason[:_LONGEST_TAG])
+    page = f"{_run_path(info.experiment_id, run_id)}/artifacts/report.html?{TRAINING_PAGES}"
+    note = f"[Report](#{page})\n\n{render_reason(decision)}"
+    client.set_tag(run_id, "mlflow.note.content", note[:_LONGEST_TAG])
     client.log_artifacts(run_id, str(folder))
+
+
+def name_run(started_ms: int, decision: GateDecision, report: EvaluationReport) -> str:
+    """Return the run's start, verdict, and intent and parameter accuracy in percent."""
+    started = datetime.fromtimestamp(started_ms / 1000).astimezone()
+    return f"{started:%Y-%m-%d %H:%M} {name_verdict(decision)} {name_accuracies(report)}"
+
+
+def name_accuracies(report: EvaluationReport) -> str:
+    """Return intent and parameter accuracy in percent, as `97.0 / 78.0`."""
+    measures = report.intent_accuracy, report.parameter_accuracy
+    return " / ".join(f"{100 * measure.value:.1f}" for measure in measures)
+
+
+def name_origin() -> dict[str, str]:
+    """Return MLflow's tags of who runs which flow; a user without a name is not named."""
+    from prefect import runtime  # takes a second, for which `intent status` need not wait
+
+    flow, deployment = runtime.flow_run.flow_name, runtime.deployment.name
+    tags = {
+        "mlflow.source.name": f"{flow}/{deployment}" if deployment else flow or "",
+        "mlflow.source.type": "JOB" if deployment else "LOCAL",
+    }
+    with contextlib.suppress(KeyError, OSError):
+        tags["mlflow.user"] = getpass.getuser()
+    return {name: value for name, value in tags.items() if value}
 
 
 def log_tables(
@@ -228,7 +271,7 @@ def flatten(score: IntentScore | SliceScore) -> dict[str, str | int | float]:
 def name_verdict(decision: GateDecision) -> str:
     """Return the verdict as one word: promote, rejected, dry_run, waits or declined."""
     if decision.promote:
-        return "promote"
+        return PROMOTE
     if not decision.passed:
         return "rejected"
     if decision.awaits_approval:
@@ -274,14 +317,27 @@ def _missing_points(
     ]
 
 
-def _parameters(config: PipelineConfig) -> "list[Param]":
+def list_parameters(config: PipelineConfig) -> "list[Param]":
     """Return the recipe flattened: `train.learning_rate`, `gate.min_intent_accuracy`."""
     from mlflow.entities import Param
 
     flat: dict[str, Any] = {"project": config.project}
     for section, values in list_settings(config).items():
         flat.update({f"{section}.{name}": value for name, value in values.items()})
-    return [Param(name, str(value)[:_LONGEST_PARAMETER]) for name, value in flat.items()]
+    return [Param(name, shorten_parameter(str(value))) for name, value in flat.items()]
+
+
+def shorten_parameter(value: str) -> str:
+    """Return the value; one that is too long for MLflow ends with its fingerprint."""
+    if len(value) <= _LONGEST_PARAMETER:
+        return value
+    end = f"… (sha256 {hashlib.sha256(value.encode()).hexdigest()[:16]})"
+    return value[: _LONGEST_PARAMETER - len(end)] + end
+
+
+def name_dataset(dataset: DatasetManifest) -> tuple[str, str]:
+    """Return the dataset's name, the last two parts of its export's address, and its digest."""
+    return "/".join(PurePosixPath(dataset.source).parts[-2:])[-200:], dataset.fingerprint
 
 
 def _log_dataset(client: "MlflowClient", run_id: str, dataset: DatasetManifest) -> None:
@@ -292,11 +348,13 @@ def _log_dataset(client: "MlflowClient", run_id: str, dataset: DatasetManifest) 
         "rejections": dataset.num_rejections,
     }
     profile.update({name: split.num_examples for name, split in dataset.splits.items()})
+    name, digest = name_dataset(dataset)
+    source = {"uri": dataset.source, "sha256": dataset.source_sha256, "dataset": dataset.uri}
     entity = Dataset(
-        name=dataset.uri,
-        digest=dataset.fingerprint,
+        name=name,
+        digest=digest,
         source_type="itag-export",
-        source=json.dumps({"uri": dataset.source, "sha256": dataset.source_sha256}),
+        source=json.dumps(source),
         profile=json.dumps(profile),
     )
     tags = [InputTag("mlflow.data.context", "training")]

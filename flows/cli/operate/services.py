@@ -32,21 +32,23 @@ def up() -> None:
         finish_restore(settings)
         start_services(settings, console.print)
         served, _ = open_target(settings).reconcile()
-        show_logins(console, settings)
+        show_logins(console, settings, served.project if served else "")
         console.print(f"Store    {settings.store_uri}", soft_wrap=True)
         what = served.artifact.name if served else "no model promoted yet"
         console.print(f"Model    {settings.endpoint} ({what})", soft_wrap=True)
 
 
-def show_logins(console: Console, settings: Settings) -> None:
-    """Print the URLs of Prefect and MLflow, and where the logins of the embedded ones are."""
+def show_logins(console: Console, settings: Settings, project: str) -> None:
+    """Print the URLs of Prefect and of the project's runs in MLflow, and where the logins are."""
+    from tasks.tracking.experiments import find_runs_url
+
     prefect = "" if settings.prefect_url else _login_hint("log in", settings.layout.prefect_login)
     console.print(f"Prefect  {settings.prefect_ui_url}{prefect}", soft_wrap=True)
     mlflow = ""
     if settings.mlflow_login and not settings.mlflow_url:
         file = settings.layout.mlflow_secrets / "admin"
         mlflow = _login_hint("log in as admin, password", file)
-    console.print(f"MLflow   {settings.mlflow_tracking_url}{mlflow}", soft_wrap=True)
+    console.print(f"MLflow   {find_runs_url(settings, project)}{mlflow}", soft_wrap=True)
 
 
 def _login_hint(what: str, file: Path) -> str:

@@ -87,7 +87,7 @@ def run_demo(settings: Settings, console: Console, gate: str) -> bool:
         )
     steps += outcome.steps
     show_outcome(console, settings, run_id, outcome)
-    show_logins(console, settings)
+    show_logins(console, settings, outcome.served.project if outcome.served else "")
     if outcome.served:
         with timed("ask", steps):
             console.print(f"\n$ intent ask {QUESTION!r}")

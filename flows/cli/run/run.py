@@ -86,6 +86,8 @@ def show_outcome(
     recorded = outcome.recorded
     where = recorded.url if recorded else "not recorded yet, see the log; `intent record` retries"
     console.print(f"MLflow run    {where}", soft_wrap=True)
+    if recorded:
+        console.print(f"All runs      {recorded.runs_url}", soft_wrap=True)
     if served:
         which = f"model {served.alias!r} is {served.artifact.name}, version {served.version}"
         console.print(f"Endpoint      {settings.endpoint} ({which})", soft_wrap=True)

@@ -8,6 +8,7 @@ from tasks.serving.gateway.nginx import serving_now
 from tasks.serving.state import ServedModel
 from tasks.serving.targets import open_target
 from tasks.settings import Settings
+from tasks.tracking.experiments import find_runs_url
 from tasks.tracking.registry import read_champion
 
 
@@ -23,6 +24,8 @@ class Status(BaseModel):
     """Model server behind the gateway; "" for none, null if the gateway is down."""
     champion: str | None
     """Version with the registry's alias `champion`; null if none, or if MLflow does not answer."""
+    runs: str
+    """Address of the project's runs in MLflow; of MLflow if none are known."""
     replicas: dict[str, str]
     """Replicas of a fleet: the model that each serves, or why it serves none."""
     services: dict[str, int]
@@ -39,6 +42,7 @@ def read_status(settings: Settings) -> Status:
         answers=current is not None and target.does_answer(current),
         gateway_serves=serving_now(settings),
         champion=read_champion(settings, current.project) if current else None,
+        runs=find_runs_url(settings, current.project if current else ""),
         replicas=target.replicas(),
         services=running_services(settings),
     )
@@ -56,6 +60,7 @@ def show_status(console: Console, status: Status) -> None:
             "dataset": served.artifact.dataset_fingerprint,
             "base": f"{served.artifact.base_model} ({served.artifact.method})",
             "endpoint": served.endpoint,
+            "runs": status.runs,
         }
         if status.champion is not None and status.champion != served.version:
             lines["registry"] = (

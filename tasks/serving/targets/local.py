@@ -276,7 +276,7 @@ class LocalTarget:
     def _make_current(
         self, served: ServedModel, former: ServedModel | None, previous: ServedModel | None
     ) -> ServedModel:
-        """Switch to the model and write the state; on any failure restore the former model."""
+        """Switch to the model and write the state; on any failure switch back."""
         settings = self._settings
         server = ensure_model_server(settings, served.artifact, served.serve)
         key = read_server_key(settings, server)

@@ -9,7 +9,7 @@ from intent_core.markdown import escape_markdown
 from intent_core.models.artifact import ModelArtifact, content_name
 from intent_core.reporting.review import Review
 from tasks.settings import Settings
-from tasks.tracking.logged_models import DIGEST_TAG, ensure_logged_model
+from tasks.tracking.logged_models import DIGEST_TAG
 from tasks.tracking.runs import (
     PROMOTE,
     VERDICT_TAG,
@@ -42,7 +42,12 @@ def register_candidate(
     """
     version = find_version(client, name, artifact.digest)
     if version is None:
-        version = _create_version(client, name, run_id, artifact, weights)
+        source = str(weights)
+        if isinstance(weights, Path):
+            # Plain files, because MLflow's model flavors have corrupted adapters on reload.
+            client.log_artifacts(run_id, str(weights), "model")
+            source = f"runs:/{run_id}/model"
+        version = _create_version(client, name, run_id, artifact, source)
     client.set_registered_model_alias(name, CANDIDATE, version)
     return version
 
@@ -131,11 +136,9 @@ def find_champion(client: "MlflowClient", name: str) -> str | None:
 
 
 def _create_version(
-    client: "MlflowClient", name: str, run_id: str, artifact: ModelArtifact, weights: Path | str
+    client: "MlflowClient", name: str, run_id: str, artifact: ModelArtifact, source: str
 ) -> str:
     from mlflow.exceptions import MlflowException
-
-    model_id, source = ensure_logged_model(client, run_id, artifact, weights)
 
     try:
         client.create_registered_model(name)
@@ -146,7 +149,6 @@ def _create_version(
         name,
         source=source,
         run_id=run_id,
-        model_id=model_id,
         tags={
             DIGEST_TAG: artifact.digest,
             ARTIFACT_TAG: artifact.name,

@@ -21,7 +21,7 @@ from intent_core.evaluation.metrics import METRICS
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure, SliceScore
 from intent_core.gate.decision import GateDecision
-from intent_core.gate.render import render_reason
+from intent_core.markdown import escape_markdown
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, list_settings
 from intent_core.training.protocol import TrainingResult
@@ -206,7 +206,7 @@ def log_verdict(
     client.set_tag(run_id, VERDICT_TAG, name_verdict(decision))
     client.set_tag(run_id, "intent.reason", decision.reason[:_LONGEST_TAG])
     page = f"{_run_path(info.experiment_id, run_id)}/artifacts/report.html?{TRAINING_PAGES}"
-    note = f"[Report](#{page})\n\n{render_reason(decision)}"
+    note = f"[Report](#{page})\n\n{escape_markdown(decision.reason)}"
     client.set_tag(run_id, "mlflow.note.content", note[:_LONGEST_TAG])
     client.log_artifacts(run_id, str(folder))
 

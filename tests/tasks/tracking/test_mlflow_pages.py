@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from prefect import flow
-from prefect.artifacts import Artifact
 
 from tasks.settings import Settings
 from tasks.storage.step_results import get_store
@@ -15,6 +14,7 @@ from tasks.tracking.record import RecordedRun, publish_verdict, record_run, writ
 from tasks.tracking.registry import point_champion
 from tests.support.browser.chromium_session import driven_browser
 from tests.support.builders.judged_runs import judge
+from tests.support.scenarios.pipeline_runs import read_artifact
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 KIND = "mlflow.experimentKind"
@@ -80,8 +80,8 @@ def test_the_model_has_its_parameters_files_and_metrics(
 ) -> None:
     record = judge(platform, tmp_path, "logged", seed=7)
     recorded = write_record(platform, record)
-    version = client.get_model_version("logged", recorded.version)
-    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    experiment = client.get_run(recorded.run_id).info.experiment_id
+    (model,) = client.search_logged_models([experiment])
     assert model.params["method"] == "lora"
     scores = {metric.key: metric.value for metric in model.metrics}
     assert scores["parameter_accuracy"] == 0.97
@@ -93,7 +93,7 @@ def test_the_model_has_its_parameters_files_and_metrics(
 
     again = judge(platform, tmp_path, "logged", seed=7, gate={"min_parameter_accuracy": 0.99})
     other = write_record(platform, again)
-    models = client.search_logged_models([client.get_run(other.run_id).info.experiment_id])
+    models = client.search_logged_models([experiment])
     assert [one.model_id for one in models] == [model.model_id], "stored once"
     runs = {metric.run_id for metric in client.get_logged_model(model.model_id).metrics}
     assert runs == {recorded.run_id, other.run_id}
@@ -109,14 +109,13 @@ def test_the_verdict_in_prefect_has_the_utterances_of_failed_checks(
     def publish_both() -> list[str]:
         record_run(champion)
         record_run(worse)
-        recorded = str(Artifact.get("gate-verdict").data)  # type: ignore[union-attr]
+        recorded = read_artifact("gate-verdict")
         publish_verdict(get_store(platform), worse)  # as while MLflow does not answer
-        return [recorded, str(Artifact.get("gate-verdict").data)]  # type: ignore[union-attr]
+        return [recorded, read_artifact("gate-verdict")]
 
     for shown in publish_both():
         assert "| u5 | play song 5 | play_music(song 5) | play_music(lost) |" in shown
-    link = Artifact.get("mlflow-runs")
-    assert link is not None and find_runs_url(platform, "verdict") in str(link.data)
+    assert find_runs_url(platform, "verdict") in read_artifact("mlflow-runs")
 
 
 def test_a_reviewer_sees_verdicts_without_a_click_and_differences_with_three(
@@ -132,6 +131,9 @@ def test_a_reviewer_sees_verdicts_without_a_click_and_differences_with_three(
     assert run.data.tags["mlflow.user"] == "ling"
 
     with driven_browser(tmp_path / "profile", "--window-size=2200,900") as browser:
+        login = f"reviewer:{platform.read_mlflow_secret('reviewer')}@"
+        host = platform.mlflow_tracking_url.removeprefix("http://")
+        browser.open_when_up(f"http://{login}{host}/version", 60)  # the browser keeps the login
         browser.open_when_up(find_runs_url(platform, "table"), 60)
         row = "[...document.querySelectorAll('.ag-center-cols-container .ag-row')]"
         browser.wait_for(f"{row}.length == {len(records)} && {row}[0].innerText != ''", 60)
@@ -150,7 +152,8 @@ def test_a_reviewer_sees_verdicts_without_a_click_and_differences_with_three(
             browser.wait_for(f"!!{target}")
             browser.read(f"{target}.click()")
         browser.wait_for("document.body.innerText.includes('Comparing 2 Runs')")
-        browser.wait_for("document.querySelector('svg')?.textContent.includes('system_prompt')")
+        plots = "[...document.querySelectorAll('svg')]"
+        browser.wait_for(f"{plots}.some(plot => plot.textContent.includes('system_prompt'))")
 
 
 def _judge_several(platform: Settings, folder: Path) -> list[RecordedRun]:

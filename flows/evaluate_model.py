@@ -7,6 +7,7 @@ from intent_core.evaluation.report import EvaluationReport
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import EvaluateConfig, ServeConfig
 from tasks.evaluation.evaluate import evaluate_served
+from tasks.orchestration.run_hooks import explain_crash
 from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import get_settings
 from tasks.storage.step_results import get_store, require_finished
@@ -17,6 +18,7 @@ from tasks.storage.step_results import get_store, require_finished
     flow_run_name="evaluate {artifact_uri}",
     persist_result=False,
     on_running=[hold_run],
+    on_crashed=[explain_crash],
 )
 def evaluate_model(
     artifact_uri: str, dataset_uri: str, evaluate: EvaluateConfig, serve: ServeConfig

@@ -5,6 +5,7 @@ from prefect import flow
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import TrainConfig
+from tasks.orchestration.run_hooks import explain_crash
 from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import get_settings
 from tasks.settings.pai import get_pai_settings
@@ -18,6 +19,7 @@ from tasks.training.finetune import finetune_model
     flow_run_name="finetune {dataset_uri}",
     persist_result=False,
     on_running=[hold_run],
+    on_crashed=[explain_crash],
 )
 def finetune(dataset_uri: str, train: TrainConfig, project: str = "") -> ModelArtifact:
     """Fine-tune the base model on a dataset from the store and write the model to the store.

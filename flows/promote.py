@@ -9,6 +9,7 @@ from prefect.concurrency.sync import concurrency
 
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
+from tasks.orchestration.run_hooks import explain_crash
 from tasks.orchestration.run_liveness import hold_run
 from tasks.serving import promotion
 from tasks.serving.state import ServedModel
@@ -24,6 +25,7 @@ _LEASE_S = 60
     flow_run_name="promote {artifact_uri}",
     persist_result=False,
     on_running=[hold_run],
+    on_crashed=[explain_crash],
 )
 def promote(artifact_uri: str, serve: ServeConfig, project: str, version: str) -> ServedModel:
     """Serve a model from the store, then move the registry's alias `champion` to it."""
@@ -35,7 +37,7 @@ def promote(artifact_uri: str, serve: ServeConfig, project: str, version: str) -
     return served
 
 
-@flow(name="roll-back", persist_result=False, on_running=[hold_run])
+@flow(name="roll-back", persist_result=False, on_running=[hold_run], on_crashed=[explain_crash])
 def roll_back() -> ServedModel:
     """Serve the previous model again, then move the registry's alias if MLflow answers."""
     served = promotion.roll_back()

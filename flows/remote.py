@@ -28,7 +28,7 @@ def run_here_or_remote(
 
     Args:
         flow: the flow to call if `deployment` is empty.
-        deployment: name of a deployment such as `finetune/gpu`; empty: this process.
+        deployment: name of a deployment such as `finetune/fine-tune`; empty: this process.
         parameters: the flow's parameters. They contain keys of the store, never data.
 
     The flow's result is not returned; the caller reads it from the store. Running a flow twice

@@ -16,15 +16,17 @@ exported (`flows/intake/itag_tasks.py`), and the export is taken like any other.
 import logging
 from typing import Annotated
 
-from prefect import flow, task
+from prefect import flow, runtime, task
+from prefect.artifacts import create_link_artifact
 from prefect.client.orchestration import get_client
 
 from flows.intake.itag_tasks import export_finished_task, note_taken_task
 from flows.intake.lost_runs import mark_lost, start_again
 from flows.intake.projects import Project, find_project, list_projects, load_projects
 from flows.intake.take import find_complete, find_newest, take
-from flows.parameters import OneOf
+from flows.parameters import ExportUri, OneOf
 from intent_core.errors import IntentError
+from tasks.orchestration.run_hooks import explain_crash, tag_with_project
 from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import Settings, get_settings
 from tasks.storage.step_results import get_store
@@ -43,6 +45,7 @@ def list_watched() -> list[str]:
     flow_run_name="watch {project}",
     persist_result=False,
     on_running=[hold_run],
+    on_crashed=[explain_crash],
 )
 def watch_exports(project: Annotated[str, OneOf(list_watched)] = "") -> list[str]:
     """Start a run for every complete export without one, and restart crashed runs.
@@ -92,23 +95,39 @@ def watch_project(settings: Settings, name: str, project: Project) -> list[str]:
     return started
 
 
+def name_take() -> str:
+    """Return the name of a run: project and export."""
+    parameters = runtime.flow_run.parameters
+    export = str(parameters.get("export_uri") or "").strip()
+    return f"{parameters.get('project')}: {export or 'newest export'}"
+
+
 @flow(
     name="take-export",
-    flow_run_name="{project}: {export_uri}",
+    flow_run_name=name_take,
     persist_result=False,
     on_running=[hold_run],
+    on_crashed=[explain_crash],
 )
-def take_export(project: Annotated[str, OneOf(list_projects)], export_uri: str = "") -> str:
+def take_export(project: Annotated[str, OneOf(list_projects)], export_uri: ExportUri = "") -> str:
     """Start a run for one export immediately, unless its content was taken before.
 
     Args:
-        project: A project of the projects file.
-        export_uri: A URI or a key in the store; empty: the project's newest export.
+        project: The project to train, from the projects file.
+        export_uri: Leave empty for the project's newest export; else a URI or a key in the store.
 
     Returns the id of the run that took the export.
     """
     settings = get_settings()
     watched = find_project(load_projects(settings.projects), project)
+    tag_with_project(project)
     export = export_uri or find_newest(get_store(settings), project, watched)
     taking = take(project, watched.recipe, export, None)
+    create_link_artifact(
+        f"{settings.prefect_ui_url}/runs/flow-run/{taking.run_id}",
+        link_text=f"Training of {project}",
+        key="pipeline-run",
+        description=f"The run that trains on {taking.source}; an earlier one if its content was "
+        "trained before.",
+    )
     return taking.run_id

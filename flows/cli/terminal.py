@@ -18,6 +18,7 @@ from intent_core.errors import ConfigError, DataError, IntentError
 from intent_core.json_logs import writes_json_lines
 from intent_core.recipe.choices import ExportFormat
 from intent_core.recipe.config import PipelineConfig
+from intent_core.recipe.loader import parse_value
 from tasks.settings import get_settings
 
 console = Console()
@@ -138,6 +139,11 @@ def split_overrides(texts: list[str], option: str = "--set") -> dict[str, str]:
     return {key.strip(): value for key, _, value in (text.partition("=") for text in texts)}
 
 
+def parse_overrides(texts: list[str]) -> dict[str, Any]:
+    """Return `{"train.seed": 1}` for `["train.seed=1"]`. Raises `ConfigError`."""
+    return {key: parse_value(text, key) for key, text in split_overrides(texts).items()}
+
+
 def read_config(
     recipe: str | None,
     overrides: list[str] | None,
@@ -150,10 +156,9 @@ def read_config(
     options = {
         "data.max_rejection_rate": max_rejection_rate,
         "data.format": row_format,
-        # Quoted: the text of an option is not YAML.
-        "data.utterance_field": None if field is None else json.dumps(field),
+        "data.utterance_field": field,
     }
-    changes: dict[str, Any] = dict(split_overrides(overrides or []))
+    changes = parse_overrides(overrides or [])
     changes |= {key: value for key, value in options.items() if value is not None}
     return load_recipe(recipe, changes)
 

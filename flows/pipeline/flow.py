@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from prefect import flow, runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
+from pydantic import BeforeValidator
 
 from flows.evaluate_model import evaluate_model
 from flows.finetune import finetune
-from flows.parameters import OneOf, list_recipes, load_recipe
+from flows.parameters import ExportUri, OneOf, Overrides, list_recipes, load_recipe
 from flows.pipeline.approval import ask_person
-from flows.pipeline.outcome import PipelineOutcome, StepTime, timed
+from flows.pipeline.outcome import REJECTED, PipelineOutcome, StepTime, timed
 from flows.pipeline.record import record_or_queue
 from flows.prepare import prepare
 from flows.promote import promote
@@ -27,6 +28,7 @@ from intent_core.language.intent_schema import write_regex
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, ServeConfig
 from tasks.models.base_models import require_base_model
+from tasks.orchestration.run_hooks import explain_crash, tag_with_project
 from tasks.orchestration.run_liveness import hold_run
 from tasks.serving.releases import Release, hours_behind
 from tasks.serving.state import ServedModel
@@ -47,34 +49,46 @@ from tasks.tracking.record import (
 from tasks.tracking.runs import name_origin, require_tracking_login
 from tasks.training.finished import find_model, require_model
 
+_UNCHANGED = Overrides()
+
 
 def name_run() -> str:
     """Return the name of a run: project override or recipe, export, date."""
     parameters = runtime.flow_run.parameters
     recipe = str(parameters.get("recipe", "")).rpartition("/")[2].removesuffix(".yaml")
-    subject = (parameters.get("overrides") or {}).get("project", recipe)
-    export = str(parameters.get("export_uri", "")).rpartition("/")[2]
+    changes = Overrides.model_validate(parameters.get("overrides")).to_keys()
+    subject = changes.get("project", recipe)
+    export = str(parameters.get("export_uri", "")).strip().rpartition("/")[2]
     return f"{subject}: {export}, {datetime.now(UTC):%Y-%m-%d}"
 
 
-@flow(name="intent-pipeline", flow_run_name=name_run, persist_result=False, on_running=[hold_run])
+@flow(
+    name="intent-pipeline",
+    flow_run_name=name_run,
+    persist_result=False,
+    on_running=[hold_run],
+    on_crashed=[explain_crash],
+)
 def intent_pipeline(
-    export_uri: str,
+    export_uri: ExportUri,
     recipe: Annotated[str, OneOf(list_recipes)] = "embedded",
-    overrides: dict[str, Any] | None = None,
+    overrides: Annotated[Overrides, BeforeValidator(Overrides.model_validate)] = _UNCHANGED,
 ) -> State[Any]:
     """Train, evaluate and promote a model from a labelled iTAG export.
 
-    Ends as Completed if the model was promoted, and as Rejected, with the reason, if not.
+    Ends as Completed if the model was promoted, or passed a dry run; else as Rejected, a state of
+    type CANCELLED, with the reason.
 
     Args:
         export_uri: A URI, a path, or a key in the configured store.
         recipe: A name below `deployments/recipes`, or a path to a YAML file.
-        overrides: Dotted keys of the recipe, such as {"train.num_train_epochs": 2}.
+        overrides: Changes to the recipe; empty fields keep its values.
     """
     settings = get_settings()
-    config = load_recipe(recipe, overrides or {})
+    changes = overrides.to_keys()
+    config = load_recipe(recipe, changes)
     bind_log_context(project=config.project)
+    tag_with_project(config.project)
     require_base_model(config.train.base_model)
     require_tracking_login(settings)
     steps: list[StepTime] = []
@@ -114,7 +128,7 @@ def intent_pipeline(
         with timed("approval", steps):
             record = have_approved(record, recorded, report)
     decision = record.decision
-    origin = RunParameters(export=export_uri, recipe=recipe, overrides=overrides or {})
+    origin = RunParameters(export=export_uri, recipe=recipe, overrides=changes)
     note_lineage(get_store(settings), record, recorded, origin)
     with timed("promote", steps):
         if decision.promote:
@@ -134,8 +148,9 @@ def intent_pipeline(
         steps=tuple(steps),
     )
     write_finished(get_store(settings), OUTCOMES.key(str(runtime.flow_run.id)), outcome)
-    name = "Completed" if decision.promote else "Rejected"
-    return Completed(name=name, message=decision.reason)
+    if decision.is_rejected:
+        return Cancelled(name=REJECTED, message=decision.reason)
+    return Completed(message=decision.reason)
 
 
 def finetune_once(

@@ -13,6 +13,9 @@ from intent_core.models.artifact import ModelArtifact
 from tasks.serving.state import ServedModel
 from tasks.tracking.record import RecordedRun
 
+REJECTED = "Rejected"
+"""Name of the final state of a run whose model the gate, or a person, did not accept."""
+
 
 class StepTime(BaseModel):
     """The time of a step; `reused` if an earlier run had done its work."""

@@ -90,6 +90,11 @@ class GateDecision(BaseModel):
         """Whether the candidate passed and the manual approval is pending."""
         return self.mode == "manual" and self.passed and self.approval is None
 
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the candidate failed, or was declined. A dry run that passes is not rejected."""
+        return not self.promote and not (self.mode == "dry_run" and self.passed)
+
     @model_validator(mode="after")
     def _follows_from_its_checks(self) -> Self:
         if self.passed != (bool(self.checks) and all(check.passed for check in self.checks)):

@@ -25,7 +25,8 @@ def load_config(
     Args:
         path: a YAML file; None: the defaults. `intents.yaml` next to it is its vocabulary, unless
             `data.vocabulary` names another file.
-        overrides: values by dotted key, as `{"train.seed": 1}` or `["train.seed=1"]`.
+        overrides: values by dotted key, as `{"train.seed": 1}`, or texts as `["train.seed=1"]`,
+            whose values are YAML. A text in a mapping stays a text.
 
     Raises:
         ConfigError: the recipe, an override or the vocabulary is wrong; lists every error with the
@@ -83,25 +84,36 @@ def _override_items(
     overrides: Mapping[str, Any] | Sequence[str], faults: list[str]
 ) -> list[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
-        return [
-            (k, _scalar(v, k, faults) if isinstance(v, str) else v) for k, v in overrides.items()
-        ]
+        return list(overrides.items())
     items = []
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             faults.append(f"override {text!r}: write it as section.key=value")
-        else:
-            items.append((key.strip(), _scalar(value, key, faults)))
+            continue
+        try:
+            items.append((key.strip(), parse_value(value, key)))
+        except ConfigError as error:
+            faults.append(str(error))
     return items
 
 
-def _scalar(text: str, key: str, faults: list[str]) -> Any:
+def parse_value(text: str, key: str) -> Any:
+    """Return the YAML value of an override's text.
+
+    Args:
+        text: the value, such as `3e-4` or `[a, b]`.
+        key: the key it is for, named in the error.
+
+    Raises:
+        ConfigError: the text is not YAML.
+    """
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        faults.append(f"override {key!r}: {text!r} is not a YAML value: put it in quotes")
-        return text
+        raise ConfigError(
+            f"override {key!r}: {text!r} is not a YAML value: put it in quotes"
+        ) from None
     # YAML 1.1 parses 3e-4 as text, not as a number.
     if isinstance(value, str):
         try:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from intent_core.errors import IntentError
 from tasks.maintenance.checks import Diagnosis, Examination, report_problem
 from tasks.maintenance.checks.certificate import check_certificate
+from tasks.maintenance.checks.deployments import check_deployments
 from tasks.maintenance.checks.disk import check_disk
 from tasks.maintenance.checks.environment import check_environment
 from tasks.maintenance.checks.gateway import check_nginx
@@ -20,6 +21,7 @@ CHECKS: dict[str, Callable[[Examination], Iterator[Diagnosis]]] = {
     "restore": check_restore,
     "trainings": check_trainings,
     "prefect-runs": check_flow_runs,
+    "deployments": check_deployments,
     "mlflow-runs": check_tracking_runs,
     "services": check_services,
     "champion": check_champion,

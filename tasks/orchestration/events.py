@@ -1,6 +1,6 @@
 """Publish events through the Prefect server's event API.
 
-The deployment `take-export/cpu` is triggered by `itag.export.ready`; the automations in
+The deployment `take-export/retrain` is triggered by `itag.export.ready`; the automations in
 `deployments/automations.yaml` are triggered by other events.
 """
 

@@ -105,7 +105,8 @@ class Settings(MaintenanceSettings, LoginSettings, KeySettings):
     vllm_python: Path = CHECKOUT / ".venv-vllm" / "bin" / "python"
     """Python interpreter of the environment in which vLLM is installed."""
     finetune_deployment: str = ""
-    """Prefect deployment for fine-tuning, e.g. finetune/gpu. Not set: fine-tune on this machine."""
+    """Prefect deployment for fine-tuning, e.g. finetune/fine-tune. Not set: fine-tune on this
+    machine."""
     evaluate_deployment: str = ""
     """Prefect deployment for evaluation. Not set: evaluate on this machine."""
     serves_here: bool = True
@@ -131,8 +132,10 @@ class Settings(MaintenanceSettings, LoginSettings, KeySettings):
     """OpenITag endpoint, e.g. openitag.cn-hangzhou.aliyuncs.com."""
     itag_tenant: str = ""
     """iTAG tenant whose tasks are exported."""
-    pipeline_deployment: str = "intent-pipeline/cpu"
+    pipeline_deployment: str = "intent-pipeline/run"
     """Prefect deployment that processes new exports."""
+    timezone: str = "UTC"
+    """Time zone of the schedules in prefect.yaml, e.g. Asia/Shanghai; read by `prefect deploy`."""
     projects: Path = CHECKOUT / "deployments" / "projects.yaml"
     """File that lists the projects whose exports are watched."""
     receiver_token: SecretStr | None = None

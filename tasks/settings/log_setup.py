@@ -46,21 +46,32 @@ def find_run() -> dict[str, str]:
 
 
 class OurErrors(logging.Filter):
-    """Removes the stack trace of our errors unless the level is DEBUG: the message is enough."""
+    """Removes the stack trace of our errors unless the level is DEBUG: the message is enough.
+
+    Also removes Prefect's last line about an error of ours, or about a state that a flow returned
+    ("Engine execution exited with unexpected exception"): the run's state has the message.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        is_ours = record.exc_info and isinstance(record.exc_info[1], IntentError)
-        if is_ours and not logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+        error = record.exc_info[1] if record.exc_info else None
+        is_ours = isinstance(error, IntentError)
+        if logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+            return True
+        if is_ours:
             record.exc_info = record.exc_text = None
-        return True
+        is_explained = is_ours or type(error).__name__ in _EXPLAINED
+        return not (is_explained and _AFTERWORD in str(record.msg))
 
 
+# Prefect's exceptions whose message is in the run's state, which this module need not import.
+_EXPLAINED = ("CancelledRun", "ParameterTypeError", "SignatureMismatchError")
+_AFTERWORD = "exited with unexpected exception"
 _OUR_ERRORS = OurErrors()
 
 
 def prepare_logging(as_json: bool) -> None:
     """Set log levels; with `as_json`, write JSON lines in this process and its children."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
         logging.getLogger(name).addFilter(_OUR_ERRORS)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     for name in ("flows", "tasks", "intent_core"):

@@ -43,7 +43,7 @@ def test_gpu_steps_run_on_the_gpu_pool_one_at_a_time() -> None:
 
 
 def test_the_pipeline_hands_over_to_deployments_there_are() -> None:
-    pipeline = BY_NAME["flows.pipeline.intent_pipeline/cpu"]
+    pipeline = BY_NAME["flows.pipeline.intent_pipeline/run"]
     names = set(pipeline["work_pool"]["job_variables"]["env"].values())
     known = {
         f"{load_flow_from_entrypoint(e['entrypoint']).name}/{e['name']}"
@@ -64,7 +64,7 @@ def test_the_schedules_are_off() -> None:
 
 
 def test_the_trigger_is_on_the_event_that_is_posted() -> None:
-    (trigger,) = BY_NAME["flows.watch_exports.take_export/cpu"]["triggers"]
+    (trigger,) = BY_NAME["flows.watch_exports.take_export/retrain"]["triggers"]
     assert trigger["expect"] == [EXPORT_READY]
     flow: Flow[..., Any] = load_flow_from_entrypoint("flows.watch_exports.take_export")
     assert set(trigger["parameters"]) == set(inspect.signature(flow.fn).parameters)

@@ -153,9 +153,9 @@ def test_no_secret_stands_in_a_file(kind: str) -> None:
 
 def test_no_placeholder_is_left_over(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTENT_MLFLOW_URL", "http://mlflow.example:5000")
-    job = fill_in(kind, env={"INTENT_FINETUNE_DEPLOYMENT": "finetune/gpu"})
+    job = fill_in(kind, env={"INTENT_FINETUNE_DEPLOYMENT": "finetune/fine-tune"})
     assert find_placeholders(job) == set()
-    assert job["env"]["INTENT_FINETUNE_DEPLOYMENT"] == "finetune/gpu"
+    assert job["env"]["INTENT_FINETUNE_DEPLOYMENT"] == "finetune/fine-tune"
     assert job["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30", "added to, not replaced"
     if kind != "process":  # its runs have the worker's environment
         assert job["env"]["INTENT_MLFLOW_URL"] == "http://mlflow.example:5000"

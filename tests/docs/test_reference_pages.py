@@ -10,7 +10,7 @@ import generate
 import pytest
 from generate import DriftError, Texts
 
-from flows.cli.terminal import split_overrides
+from flows.cli.terminal import parse_overrides
 from flows.parameters import list_recipes, load_recipe
 
 ROOT = Path(generate.__file__).parents[1]
@@ -73,7 +73,7 @@ def test_a_command_of_the_page_is_one(command: str) -> None:
     sets = [value for option, value in itertools.pairwise(words) if option == "--set"]
     recipe = options.get("--recipe")
     # `music.yaml` and the like are files of the reader.
-    load_recipe(recipe if recipe in list_recipes() else None, split_overrides(sets))
+    load_recipe(recipe if recipe in list_recipes() else None, parse_overrides(sets))
 
 
 def change(name: str, **texts: str) -> Texts:

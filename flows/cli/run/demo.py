@@ -62,7 +62,7 @@ def demo(
 def run_demo(settings: Settings, console: Console, gate: str) -> bool:
     """Start the servers, upload the sample, run the pipeline, ask one question.
 
-    Returns whether the model was promoted.
+    Returns whether the gate accepted the model.
     """
     from flows.cli.run.local_run import only_run, run_pipeline
     from flows.cli.serve.ask import ask
@@ -93,7 +93,7 @@ def run_demo(settings: Settings, console: Console, gate: str) -> bool:
             console.print(f"\n$ intent ask {QUESTION!r}")
             ask(settings, QUESTION, console)
     show_steps(console, steps)
-    return outcome.decision.promote
+    return not outcome.decision.is_rejected
 
 
 def upload_sample(settings: Settings) -> None:

@@ -28,8 +28,8 @@ def watch(
     """Check once for new exports and start a run for each; restart crashed runs.
 
     Projects are configured in `deployments/projects.yaml`. An export with the content of an
-    earlier one starts no run. The deployment `watch-exports/cpu` does the same on a schedule; any
-    number of watchers may run at the same time.
+    earlier one starts no run. The deployment `watch-exports/watch-exports` does the same on a
+    schedule; any number of watchers may run at the same time.
 
     Example:
 
@@ -60,8 +60,8 @@ def announce(
 ) -> None:
     """Announce one export to Prefect, which starts a run for it.
 
-    Sends the event `itag.export.ready`; the deployment `take-export/cpu` must exist. Announcing the
-    same content again starts no second run.
+    Sends the event `itag.export.ready`; the deployment `take-export/retrain` must exist. Announcing
+    the same content again starts no second run.
 
     Example:
 

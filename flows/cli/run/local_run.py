@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Cancelling
 
 from flows.parameters import load_recipe
 from flows.pipeline.flow import intent_pipeline
-from flows.pipeline.outcome import PipelineOutcome
+from flows.pipeline.outcome import REJECTED, PipelineOutcome
 from intent_core.errors import ConfigError, ServiceError
 from intent_core.files import file_lock
 from tasks.models.base_models import require_base_model
@@ -73,7 +73,7 @@ def run_pipeline(
 
     Raises:
         IntentError: as raised by the flow.
-        ServiceError: Prefect failed, or the run ended in a state other than Completed.
+        ServiceError: Prefect failed, or the run ended in a state other than Completed or Rejected.
     """
     config = load_recipe(recipe, overrides)
     require_base_model(config.train.base_model)
@@ -92,7 +92,7 @@ def run_pipeline(
             raise
         except (httpx.HTTPError, PrefectException) as error:
             raise ServiceError(f"Prefect at {settings.prefect_api_url} failed: {error}") from error
-    if not state.is_completed():
+    if not state.is_completed() and state.name != REJECTED:
         state.result(raise_on_failure=True)
         raise ServiceError(f"the run ended as {state.name}: {state.message}")
     store = get_store(settings)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.completion import complete_recipes
-from flows.cli.terminal import AsJson, console, print_json, reported, split_overrides
+from flows.cli.terminal import AsJson, console, parse_overrides, print_json, reported
 from tasks.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(
     from flows.cli.run.local_run import only_run, run_pipeline
 
     with reported(), only_run(settings := get_settings()):
-        overrides = split_overrides(override or [])
+        overrides = parse_overrides(override or [])
         quiet = Console(stderr=True)
         run_id, outcome = run_pipeline(settings, export_uri, recipe, overrides, quiet.print)
         if as_json:
@@ -57,7 +57,7 @@ def run(
         else:
             show_outcome(console, settings, run_id, outcome)
             show_steps(console, list(outcome.steps))
-    if not outcome.decision.promote:
+    if outcome.decision.is_rejected:
         raise typer.Exit(1)
 
 
@@ -79,7 +79,8 @@ def show_outcome(
         checks.add_row(check.name, f"{check.value:.4g}", f"{check.threshold:.4g}", verdict)
     console.print(checks)
     decision = outcome.decision
-    verdict = "[bold green]Promoted[/]" if decision.promote else "[bold red]Not promoted[/]"
+    accepted = "Promoted" if decision.promote else "Dry run passed"
+    verdict = "[bold red]Not promoted[/]" if decision.is_rejected else f"[bold green]{accepted}[/]"
     console.print(f"{verdict}: {escape(decision.reason)}")
     served = outcome.served
     console.print(f"Prefect run   {settings.prefect_ui_url}/runs/flow-run/{run_id}", soft_wrap=True)

@@ -49,7 +49,7 @@ def test_an_export_that_arrives_becomes_a_served_model(scene: Scene) -> None:
     run = wait_for("a run", scene.runs, 90)[0]
     final = wait_for("the end", lambda: final_state(run), 420)
     assert final.name == "Completed", final
-    for deployment in ("finetune/gpu", "evaluate-model/gpu"):
+    for deployment in ("finetune/fine-tune", "evaluate-model/evaluate"):
         (child,) = scene.children(deployment)
         assert child.work_pool_name == "gpu"
         assert child.parent_task_run_id is not None, "it is shown within its parent"
@@ -73,7 +73,7 @@ def test_the_same_export_again_starts_nothing(scene: Scene) -> None:
 
 def test_a_deployed_run_is_suspended_until_a_person_approves(scene: Scene) -> None:
     parameters = {**scene.runs()[0].parameters, "overrides": {"gate.mode": "manual"}}
-    run = start("intent-pipeline/cpu", parameters)
+    run = start("intent-pipeline/run", parameters)
     wait_for("the question", lambda: state_of(run).name == "Suspended", 120)
     scene.intent("approve", str(run.id), "--by", "韩梅梅", "--note", "looks right")
     final = wait_for("the end", lambda: final_state(run), 120)
@@ -104,13 +104,13 @@ def test_twenty_watchers_race_one_is_killed_and_one_run_finishes(scene: Scene) -
 @pytest.mark.slow
 def test_cancelling_a_run_ends_its_training_and_the_next_gets_the_gpu(scene: Scene) -> None:
     first = scene.runs()[0]
-    trained = scene.children("finetune/gpu")[-1]
+    trained = scene.children("finetune/fine-tune")[-1]
     longer = {**first.parameters, "overrides": {"train.num_train_epochs": 500}}
-    run = start("intent-pipeline/cpu", longer)
+    run = start("intent-pipeline/run", longer)
     training = wait_for("the training", scene.training_processes, 90)
-    nested = scene.children("finetune/gpu")[-1]
+    nested = scene.children("finetune/fine-tune")[-1]
     # Another run waits for the device and is not marked as crashed.
-    waiting = start("finetune/gpu", trained.parameters)
+    waiting = start("finetune/fine-tune", trained.parameters)
     wait_for("the wait", lambda: state_of(waiting).name == "AwaitingConcurrencySlot", 60)
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Cancelling())

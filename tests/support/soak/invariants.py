@@ -15,6 +15,7 @@ from tasks.settings import get_settings
 from tests.support.soak.installation import ALIAS, PREFIX, Platform
 
 _FINAL = ("FINISHED", "FAILED", "KILLED")
+_DECIDED = ("Completed", "Rejected")
 _PAGE = 200
 
 Content = tuple[str, str]
@@ -44,7 +45,7 @@ def read_runs() -> list[FlowRun]:
 def unfinished_exports(contents: set[Content]) -> int:
     """Count exports without a completed run; all of them while Prefect does not answer."""
     try:
-        done = {_content(run) for run in _pipeline_runs() if run.state and run.state.is_completed()}
+        done = {_content(run) for run in _pipeline_runs() if run.state_name in _DECIDED}
     except Exception:  # some server is down: count none as finished
         return len(contents)
     return len(contents - done)
@@ -69,7 +70,7 @@ def check(platform: Platform, contents: dict[Content, str]) -> Found:
         by_content[_content(run)].append(run)
     for content, key in contents.items():
         states = [run.state_name for run in by_content.get(content, [])]
-        if len(states) != 1 or states[0] not in ("Completed", "Rejected"):
+        if len(states) != 1 or states[0] not in _DECIDED:
             violations.append(f"{key} has runs {states}; expected one finished run")
     violations += [
         f"a run processed unknown content {digest}" for digest in by_content.keys() - contents

@@ -72,3 +72,37 @@ def test_few_files_stay_and_none_that_a_run_may_read(home: Settings) -> None:
     *_, newest = take(home, "new.manifest", b"new")
     assert [file for file in files if file.exists()] == files[-3:]
     assert newest.exists()
+
+
+@pytest.mark.parametrize("around", ["", " ", "\n", "\t "])
+def test_blanks_around_a_pasted_key_are_ignored(home: Settings, around: str) -> None:
+    get_store(home).put("exports/music/a.manifest", b"rows")
+    uri = f"{around}exports/music/a.manifest{around}"
+    assert fetch_export(uri, work_folder(home)).path.read_bytes() == b"rows"
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+def test_no_export_is_asked_for_with_an_example(home: Settings, text: str) -> None:
+    with pytest.raises(DataError, match="the export is empty: give a URI, a path, or a key"):
+        fetch_export(text, work_folder(home))
+
+
+@pytest.mark.parametrize("folder", ["exports/music/", "exports/music", " exports/music/\n"])
+def test_a_folder_of_the_store_is_answered_with_its_files(home: Settings, folder: str) -> None:
+    get_store(home).put("exports/music/a.manifest", b"rows")
+    get_store(home).put("exports/music/old/b.manifest", b"rows")
+    message = "'exports/music/?' is a folder: give one file in it, such as exports/music/a.manifest$"
+    with pytest.raises(DataError, match=message):
+        fetch_export(folder, work_folder(home))
+
+
+def test_a_folder_of_this_machine_is_called_one(home: Settings, tmp_path: Path) -> None:
+    for uri in (str(tmp_path), f"{tmp_path}/", tmp_path.as_uri(), f"{tmp_path.as_uri()}/"):
+        with pytest.raises(DataError, match="is a folder: give one file in it$"):
+            fetch_export(uri, work_folder(home))
+
+
+@pytest.mark.parametrize("uri", ["C:\\Users\\li\\导出.manifest", "exports//a.manifest", "../a"])
+def test_a_key_that_no_store_has_is_bad_data_and_not_retried(home: Settings, uri: str) -> None:
+    with pytest.raises(DataError, match="cannot be in a store"):
+        fetch_export(uri, work_folder(home))

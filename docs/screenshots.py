@@ -4,7 +4,8 @@
 
 Needs at least two judged runs of the quick start and Chromium (`make test` installs it if it can).
 Shows the newest promoted run in Prefect, the report of the newest run, the charts of all runs in
-MLflow, the table of their verdicts, and one utterance on the page of `intent try`.
+MLflow, the table of their verdicts, the form of `take-export/retrain` (deployed, with the project in
+the projects file), and one utterance on the page of `intent try`.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from prefect.client.orchestration import get_client
 
 from flows.cli.run.demo import QUESTION
 from tasks.settings import CHECKOUT, LOOPBACK, Settings, get_settings
@@ -41,7 +43,9 @@ def main() -> None:
     """Take all pictures, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "names", nargs="*", help="prefect-run, report, mlflow-runs, mlflow-compare, try"
+        "names",
+        nargs="*",
+        help="prefect-run, report, retrain-form, mlflow-runs, mlflow-compare, try",
     )
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     parser.add_argument("--project", default=PROJECT, help="experiment whose runs are shown")
@@ -53,6 +57,7 @@ def main() -> None:
         "prefect-run": take_prefect,
         "report": take_report,
         "mlflow-runs": take_table,
+        "retrain-form": take_form,
         "mlflow-compare": take_comparison,
         "try": take_try,
     }
@@ -106,6 +111,15 @@ def take_table(settings: Settings, project: str, path: Path) -> None:
     with Image.open(path) as picture:
         page = picture.crop((_MENU, 0, picture.width, picture.height))
     page.save(path)
+
+
+def take_form(settings: Settings, project: str, path: Path) -> None:
+    form = importlib.import_module("tests.support.browser.prefect_form")
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("take-export/retrain").id
+    with drive("--window-size=1300,960") as browser:
+        form.fill_form(browser, settings, deployment, project)
+        path.write_bytes(browser.take_picture())
 
 
 def take_comparison(settings: Settings, project: str, path: Path) -> None:

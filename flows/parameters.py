@@ -34,7 +34,7 @@ def _as_plain_field(schema: dict[str, Any]) -> None:
     schema |= schema.pop("anyOf")[0]
 
 
-class Overrides(BaseModel):
+class RecipeChanges(BaseModel):
     """Changes to the recipe for this run; an empty field keeps the recipe's value."""
 
     # Other keys of the recipe are also accepted: `_take_dotted_keys`.

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 
 from flows.evaluate_model import evaluate_model
 from flows.finetune import finetune
-from flows.parameters import ExportUri, OneOf, Overrides, list_recipes, load_recipe
+from flows.parameters import ExportUri, OneOf, RecipeChanges, list_recipes, load_recipe
 from flows.pipeline.approval import ask_person
 from flows.pipeline.outcome import REJECTED, PipelineOutcome, StepTime, timed
 from flows.pipeline.record import record_or_queue
@@ -49,14 +49,14 @@ from tasks.tracking.record import (
 from tasks.tracking.runs import name_origin, require_tracking_login
 from tasks.training.finished import find_model, require_model
 
-_UNCHANGED = Overrides()
+_UNCHANGED = RecipeChanges()
 
 
 def name_run() -> str:
     """Return the name of a run: project override or recipe, export, date."""
     parameters = runtime.flow_run.parameters
     recipe = str(parameters.get("recipe", "")).rpartition("/")[2].removesuffix(".yaml")
-    changes = Overrides.model_validate(parameters.get("overrides")).to_keys()
+    changes = RecipeChanges.model_validate(parameters.get("overrides")).to_keys()
     subject = changes.get("project", recipe)
     export = str(parameters.get("export_uri", "")).strip().rpartition("/")[2]
     return f"{subject}: {export}, {datetime.now(UTC):%Y-%m-%d}"
@@ -72,7 +72,7 @@ def name_run() -> str:
 def intent_pipeline(
     export_uri: ExportUri,
     recipe: Annotated[str, OneOf(list_recipes)] = "embedded",
-    overrides: Annotated[Overrides, BeforeValidator(Overrides.model_validate)] = _UNCHANGED,
+    overrides: Annotated[RecipeChanges, BeforeValidator(RecipeChanges.model_validate)] = _UNCHANGED,
 ) -> State[Any]:
     """Train, evaluate and promote a model from a labelled iTAG export.
 

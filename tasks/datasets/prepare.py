@@ -43,7 +43,11 @@ def build(export: ExportFile, test: ExportFile | None, config: DataConfig) -> Da
     settings = get_settings()
     with tempfile.TemporaryDirectory(dir=work_folder(settings)) as name:
         manifest = prepare_dataset(Path(name), export, test, config, settings)
-    create_markdown_artifact(_render(manifest), key="data-check")
+    create_markdown_artifact(
+        _render(manifest),
+        key="data-check",
+        description="What is wrong or doubtful in the labels of the export.",
+    )
     return manifest
 
 

@@ -124,13 +124,12 @@ def record_verdict(record: RunRecord, recorded: RecordedRun) -> None:
 
 @task
 def queue_record(record: RunRecord, error: str) -> None:
-    """Queue a record until MLflow is available; the verdict is still shown in Prefect."""
+    """Queue a record until MLflow is available."""
     store = get_store(get_settings())
     store.put(UNRECORDED.key(f"{record.key}.json"), record.model_dump_json().encode())
     logger.warning(
         "could not record the run in MLflow; the next run or `intent record` retries it: %s", error
     )
-    publish_verdict(store, record)
 
 
 def write_record(settings: Settings, record: RunRecord) -> RecordedRun:
@@ -299,8 +298,7 @@ def prefect_run_url(settings: Settings) -> str:
 
 
 def publish(recorded: RecordedRun, settings: Settings, record: RunRecord) -> None:
-    """Publish the verdict and the links as artifacts of the Prefect run."""
-    publish_verdict(get_store(settings), record)
+    """Publish links as artifacts of the Prefect run."""
     create_link_artifact(
         recorded.url,
         link_text="MLflow run",
@@ -313,12 +311,24 @@ def publish(recorded: RecordedRun, settings: Settings, record: RunRecord) -> Non
         key="mlflow-runs",
         description=f"Verdicts and accuracies of the runs of {record.config.project}.",
     )
-    create_link_artifact(settings.endpoint, link_text="Endpoint", key="endpoint")
+    create_link_artifact(
+        settings.endpoint,
+        link_text="Endpoint",
+        key="endpoint",
+        description="Base URL of the served model, for clients of the OpenAI API.",
+    )
 
 
-def publish_verdict(store: ObjectStore, record: RunRecord) -> None:
-    """Publish the verdict with the utterances of its failed checks."""
+def publish_verdict(record: RunRecord) -> None:
+    """Publish the verdict with the utterances of its failed checks.
+
+    Called by a flow, not by a task: the run's page lists the artifacts of tasks below.
+    """
     config, dataset = record.config, record.dataset
     prefix = evaluation_prefix(record.artifact, dataset, config.evaluate, config.serve)
-    report = require_finished(store, prefix, EvaluationReport)
-    create_markdown_artifact(render_decision(record.decision, report.failures), key="gate-verdict")
+    report = require_finished(get_store(get_settings()), prefix, EvaluationReport)
+    create_markdown_artifact(
+        render_decision(record.decision, report.failures),
+        key="gate-verdict",
+        description="The gate's decision, its checks, and the utterances that made a check fail.",
+    )

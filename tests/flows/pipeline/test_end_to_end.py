@@ -98,7 +98,7 @@ def test_a_strict_gate_rejects_and_serves_nothing(rejected: dict[str, Any]) -> N
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(outcome["run_id"]).state
     assert state is not None
-    assert (state.type.value, state.name) == ("COMPLETED", "Rejected")
+    assert (state.type.value, state.name) == ("CANCELLED", "Rejected")
     status = json.loads(intent("status", "--json"))
     assert status["gateway_serves"] == ""
     assert not [name for name in status["services"] if name.startswith("vllm")]

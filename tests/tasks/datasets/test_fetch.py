@@ -91,14 +91,16 @@ def test_no_export_is_asked_for_with_an_example(home: Settings, text: str) -> No
 def test_a_folder_of_the_store_is_answered_with_its_files(home: Settings, folder: str) -> None:
     get_store(home).put("exports/music/a.manifest", b"rows")
     get_store(home).put("exports/music/old/b.manifest", b"rows")
-    message = "'exports/music/?' is a folder: give one file in it, such as exports/music/a.manifest$"
+    message = (
+        "'exports/music/?' is a folder: give one file in it, such as exports/music/a.manifest$"
+    )
     with pytest.raises(DataError, match=message):
         fetch_export(folder, work_folder(home))
 
 
 def test_a_folder_of_this_machine_is_called_one(home: Settings, tmp_path: Path) -> None:
     for uri in (str(tmp_path), f"{tmp_path}/", tmp_path.as_uri(), f"{tmp_path.as_uri()}/"):
-        with pytest.raises(DataError, match="is a folder: give one file in it$"):
+        with pytest.raises(DataError, match=r"is a folder: give one file in it$"):
             fetch_export(uri, work_folder(home))
 
 

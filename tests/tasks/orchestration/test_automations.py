@@ -21,7 +21,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.server.utilities.user_templates import render_user_template_sync
-from prefect.states import Completed
+from prefect.states import Cancelled
 
 from intent_core.errors import ConfigError
 from intent_core.models.artifact import ModelArtifact
@@ -171,7 +171,7 @@ def test_promotions_and_rejections_send_notifications(
 ) -> None:
     @flow(name="intent-pipeline", flow_run_name="embedded: export")
     def refuse() -> State[None]:
-        return Completed(name="Rejected", message='short by 0.1\nof "what" is asked')
+        return Cancelled(name="Rejected", message='short by 0.1\nof "what" is asked')
 
     apply(platform)
     one, two = served_model("intent-0123456789ab"), served_model("intent-ba9876543210")

@@ -31,6 +31,7 @@ from tests.support.processes.listeners import find_exposed
 from tests.support.scenarios.pipeline_runs import (
     add_long_rows,
     intent,
+    list_artifacts,
     outcome_of,
     prepare_walk,
     read_artifact,
@@ -99,6 +100,9 @@ def test_a_strict_gate_rejects_and_serves_nothing(rejected: dict[str, Any]) -> N
         state = client.read_flow_run(outcome["run_id"]).state
     assert state is not None
     assert (state.type.value, state.name) == ("CANCELLED", "Rejected")
+    artifacts = list_artifacts(outcome["run_id"])
+    assert artifacts[0].key == "gate-verdict", "the page lists them in this order"
+    assert all(artifact.description for artifact in artifacts)
     status = json.loads(intent("status", "--json"))
     assert status["gateway_serves"] == ""
     assert not [name for name in status["services"] if name.startswith("vllm")]

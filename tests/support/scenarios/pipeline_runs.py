@@ -8,9 +8,18 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    ArtifactFilterType,
+)
+from prefect.client.schemas.objects import Artifact
+from prefect.client.schemas.sorting import ArtifactSort
 from typer.testing import CliRunner
 
 from flows.cli.main import app
@@ -127,11 +136,18 @@ def reused_steps(outcome: dict[str, Any]) -> dict[str, bool]:
 
 def read_artifact(key: str) -> str:
     """Return the newest Prefect artifact with that key."""
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-    from prefect.client.schemas.sorting import ArtifactSort
-
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
         newest = ArtifactSort.CREATED_DESC
         (artifact, *_) = client.read_artifacts(artifact_filter=wanted, sort=newest)
     return str(artifact.data)
+
+
+def list_artifacts(run_id: str) -> list[Artifact]:
+    """Return the artifacts of a run, without results of tasks, as its page lists them."""
+    wanted = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run_id)]),
+        type=ArtifactFilterType(not_any_=["result"]),
+    )
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(artifact_filter=wanted)

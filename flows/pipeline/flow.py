@@ -43,6 +43,7 @@ from tasks.tracking.record import (
     RunRecord,
     code_commit,
     prefect_run_url,
+    publish_verdict,
     queue_record,
     record_verdict,
 )
@@ -124,9 +125,11 @@ def intent_pipeline(
     )
     with timed("record", steps):
         recorded = record_or_queue(settings, record)
+        publish_verdict(record)
     if record.decision.awaits_approval:
         with timed("approval", steps):
             record = have_approved(record, recorded, report)
+            publish_verdict(record)
     decision = record.decision
     origin = RunParameters(export=export_uri, recipe=recipe, overrides=changes)
     note_lineage(get_store(settings), record, recorded, origin)

@@ -4,8 +4,8 @@
 
 Needs at least two judged runs of the quick start and Chromium (`make test` installs it if it can).
 Shows the newest promoted run in Prefect, the report of the newest run, the charts of all runs in
-MLflow, the table of their verdicts, the form of `take-export/retrain` (deployed, with the project in
-the projects file), and one utterance on the page of `intent try`.
+MLflow, the table of their verdicts, the form of `take-export/retrain` (deployed, with the project
+in the projects file), and one utterance on the page of `intent try`.
 """
 
 import argparse

@@ -48,7 +48,7 @@ def find_run() -> dict[str, str]:
 class OurErrors(logging.Filter):
     """Removes the stack trace of our errors unless the level is DEBUG: the message is enough.
 
-    Also removes Prefect's last line about an error of ours, or about a state that a flow returned
+    Also removes Prefect's last line about one of our errors, or about a state that a flow returned
     ("Engine execution exited with unexpected exception"): the run's state has the message.
     """
 

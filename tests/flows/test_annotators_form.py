@@ -1,4 +1,4 @@
-"""The forms in Prefect's UI: what a person leaves empty, mistypes, or sends beside the fields."""
+"""The forms in Prefect's UI: what a person leaves empty, mistypes, or adds to the fields."""
 
 import logging
 from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 import ctypes
 import multiprocessing
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,6 +20,8 @@ def run_unprivileged(work: Callable[[], Result]) -> Result:
         if ctypes.CDLL(None, use_errno=True).capset(header, (ctypes.c_uint32 * 6)()):
             raise OSError(ctypes.get_errno(), "capset failed")
         results.put(work())
+        # The end of a forked process would wait for threads that only its parent has.
+        os._exit(0)
 
     process = context.Process(target=run)
     process.start()

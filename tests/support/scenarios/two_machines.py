@@ -17,6 +17,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterTags,
 )
@@ -80,7 +82,9 @@ class Scene:
     def runs(self) -> list[FlowRun]:
         with get_client(sync_client=True) as client:
             tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=["project:arrivals"]))
-            return client.read_flow_runs(flow_run_filter=tagged)
+            # The run that took the export has the tag, too.
+            pipeline = FlowFilter(name=FlowFilterName(any_=["intent-pipeline"]))
+            return client.read_flow_runs(flow_filter=pipeline, flow_run_filter=tagged)
 
     def children(self, deployment: str) -> list[FlowRun]:
         """Return the runs of a deployment, the newest last."""

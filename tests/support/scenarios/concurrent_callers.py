@@ -31,12 +31,15 @@ class Callers:
         self._headers = {"Authorization": f"Bearer {key}"}
         self.told: list[Told] = []
 
-    def ask(self, utterance: str, client: httpx.Client | None = None) -> Told:
-        body = {
+    def ask(
+        self, utterance: str, client: httpx.Client | None = None, *, is_cut: bool = True
+    ) -> Told:
+        """Ask for an answer; a trial does not judge one that its caller cuts off."""
+        body: dict[str, object] = {
             "model": self._alias,
             "messages": [{"role": "user", "content": utterance}],
             "temperature": 0,
-            "max_completion_tokens": 8,
+            **({"max_completion_tokens": 8} if is_cut else {}),
         }
         url = f"{self._endpoint}/chat/completions"
         post = client.post if client else httpx.post

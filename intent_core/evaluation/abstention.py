@@ -11,16 +11,10 @@ from intent_core.datasets.manifest import Example
 from intent_core.evaluation.prediction import Prediction, match_predictions
 from intent_core.evaluation.report import RiskPoint
 from intent_core.evaluation.scoring import score_answer
-from intent_core.language.calls import Call
+from intent_core.language.calls import OUT_OF_SCOPE
 from intent_core.recipe.config import EvaluateConfig
 
-OUT_OF_SCOPE = "out_of_scope"
 MOST_POINTS = 100
-
-
-def is_out_of_scope(calls: Sequence[Call]) -> bool:
-    """Whether the only call is `out_of_scope()`."""
-    return len(calls) == 1 and calls[0].intent == OUT_OF_SCOPE
 
 
 def apply_threshold(predictions: Sequence[Prediction], threshold: float) -> list[Prediction]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from intent_core.datasets.manifest import Example
-from intent_core.evaluation.abstention import OUT_OF_SCOPE, abstain, is_below, risk_coverage
+from intent_core.evaluation.abstention import abstain, is_below, risk_coverage
 from intent_core.evaluation.call_matching import Pair
 from intent_core.evaluation.metrics import ScoredExample, ScoredExamples, compute_metrics
 from intent_core.evaluation.prediction import Prediction, match_predictions
@@ -32,6 +32,7 @@ from intent_core.evaluation.report import (
 )
 from intent_core.evaluation.scoring import documents_score, score_answer
 from intent_core.evaluation.slices import Flags, score_intents, score_slices
+from intent_core.language.calls import OUT_OF_SCOPE
 from intent_core.recipe.choices import Normalisation
 from intent_core.recipe.config import EvaluateConfig
 

@@ -21,12 +21,11 @@ from typing import NamedTuple
 import numpy as np
 
 from intent_core.errors import CallSyntaxError, ConfigError
-from intent_core.evaluation.abstention import OUT_OF_SCOPE, is_out_of_scope
 from intent_core.evaluation.report import Estimate, EvaluationReport, Measure, SlotScore, select_ids
 from intent_core.evaluation.scoring import CallComparison, Calls
 from intent_core.evaluation.slices import Flags, Rates, measure, measure_some
 from intent_core.evaluation.statistics import f1_interval, number_groups
-from intent_core.language.calls import parse_calls
+from intent_core.language.calls import OUT_OF_SCOPE, is_out_of_scope, parse_calls
 from intent_core.recipe.choices import Normalisation
 
 NO_NUMBER = "not a number"

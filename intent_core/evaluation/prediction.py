@@ -56,16 +56,6 @@ def read_answer(example_id: str, text: str, latency_ms: float | None = None) -> 
     return Prediction(example_id=example_id, text=text, error=error, latency_ms=latency_ms)
 
 
-def measure_confidence(logprobs: Sequence[float]) -> float | None:
-    """Return the probability of an answer, 0 to 1; None if there are no log probabilities.
-
-    Args:
-        logprobs: natural log probability of each token of the answer.
-    """
-    total = sum(logprobs)
-    return min(1.0, math.exp(total)) if logprobs and not math.isnan(total) else None
-
-
 def read_complete_predictions(path: Path) -> list[Prediction]:
     """Return the predictions of a JSONL file up to the first incomplete line.
 

@@ -24,7 +24,7 @@ label or an answer removes them first. `format_calls` writes those in a value as
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -36,6 +36,9 @@ from intent_core.language.invisible import (
     replace_invisible,
     strip_invisible,
 )
+
+OUT_OF_SCOPE = "out_of_scope"
+"""The intent of an answer that recognises nothing."""
 
 _INTENT = re.compile(r'[^\s\x00-\x1f\x7f-\x9f,;()="\\，；（）]+')
 _SLOT = re.compile(r"[^\W\d][\w.\-]*")
@@ -140,6 +143,15 @@ def format_calls(calls: Iterable[Call], *, quoted: bool = False) -> str:
         f"{call.intent}({','.join(_format_argument(a, quoted) for a in call.arguments)})"
         for call in calls
     )
+
+
+def is_out_of_scope(calls: Sequence[Call]) -> bool:
+    """Return whether the only call is `out_of_scope()`.
+
+    Args:
+        calls: the calls of a label or an answer.
+    """
+    return len(calls) == 1 and calls[0].intent == OUT_OF_SCOPE
 
 
 def sort_named(calls: Iterable[Call]) -> tuple[Call, ...]:

@@ -11,9 +11,10 @@ from openai.types.chat import ChatCompletionChunk
 
 from intent_core.datasets.manifest import Example
 from intent_core.errors import ServingError
-from intent_core.evaluation.prediction import Prediction, measure_confidence, read_answer
+from intent_core.evaluation.prediction import Prediction, read_answer
 from intent_core.language.prompt import build_messages
 from intent_core.recipe.config import EvaluateConfig
+from intent_core.serving.answers.confidence import measure_confidence
 from tasks.settings.tracing import trace_headers
 
 _MAX_RETRIES = 4

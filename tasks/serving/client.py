@@ -21,11 +21,10 @@ from openai.types.chat.chat_completion import ChoiceLogprobs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from intent_core.errors import CallSyntaxError, ConfigError, DataError, ServingError
-from intent_core.evaluation.abstention import OUT_OF_SCOPE
-from intent_core.evaluation.prediction import measure_confidence
-from intent_core.language.calls import Call, parse_calls
+from intent_core.language.calls import OUT_OF_SCOPE, Call, parse_calls
 from intent_core.language.invisible import strip_invisible
 from intent_core.recipe.config import EvaluateConfig
+from intent_core.serving.answers.confidence import measure_confidence
 
 MAX_COMPLETION_TOKENS = EvaluateConfig().max_new_tokens
 

@@ -10,13 +10,12 @@ from intent_core.errors import DataError
 from intent_core.evaluation.abstention import (
     apply_threshold,
     choose_threshold,
-    is_out_of_scope,
     risk_coverage,
 )
 from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import Prediction
 from intent_core.evaluation.report import Abstention, RiskPoint
-from intent_core.language.calls import parse_calls
+from intent_core.language.calls import is_out_of_scope, parse_calls
 from intent_core.recipe.config import EvaluateConfig
 
 

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from intent_core.evaluation.prediction import measure_confidence, read_answer
+from intent_core.evaluation.prediction import read_answer
+from intent_core.serving.answers.confidence import measure_confidence
 
 
 def test_an_answer_that_does_not_parse_is_kept_with_its_error() -> None:

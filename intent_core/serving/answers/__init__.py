@@ -1,0 +1,1 @@
+"""The forms in which callers receive calls: text, tool calls and JSON."""

@@ -15,7 +15,7 @@ help:  ## Show this help
 
 setup: $(PIPELINE) $(SERVER)  ## Create both environments: .venv (pipeline) and .venv-vllm (model server)
 
-$(PIPELINE): requirements/pipeline.txt requirements/cuda.txt pyproject.toml requirements/setup.sh
+$(PIPELINE): requirements/pipeline.txt requirements/cuda.txt pyproject.toml clients/python/pyproject.toml requirements/setup.sh
 	@PYTHON=$(PYTHON) requirements/setup.sh .venv requirements/pipeline.txt --project
 
 $(SERVER): $(SERVER_LOCK) requirements/cuda.txt requirements/setup.sh

@@ -27,6 +27,7 @@ COPY README.md LICENSE ./
 COPY flows flows
 COPY tasks tasks
 COPY intent_core intent_core
+COPY clients/python clients/python
 # Editable install: the code finds recipes and pools relative to its own path.
 RUN --mount=type=cache,target=/var/cache/build \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
@@ -34,9 +35,10 @@ RUN --mount=type=cache,target=/var/cache/build \
     | .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
       --require-hashes --requirement /dev/stdin \
     && .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-      --no-build-isolation --editable . \
-    && rm -rf ./*.egg-info build \
-    && docker/finish.sh .venv requirements/worker.txt flows tasks intent_core
+      --no-build-isolation --editable . --editable clients/python \
+    && rm -rf ./*.egg-info clients/python/src/*.egg-info build \
+    && docker/finish.sh .venv requirements/worker.txt flows tasks intent_core \
+      clients/python/src
 
 FROM ${BASE}
 # Any user of group 0 can write to the home; a mounted home keeps its own permissions.
@@ -54,6 +56,7 @@ COPY prefect.yaml LICENSE ./
 COPY --from=build /opt/intent/intent_core intent_core
 COPY --from=build /opt/intent/tasks tasks
 COPY --from=build /opt/intent/flows flows
+COPY --from=build /opt/intent/clients clients
 # HOME and USER for users that are not in the image.
 ENV PATH=/opt/intent/.venv/bin:/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin \
     HOME=/var/lib/intent \

@@ -11,7 +11,8 @@ folder=$1 lock=$2 project=${3:-}
 exec 9>"${folder}.lock"
 flock 9
 # Digests of the inputs; if .ready contains the same text, the environment is up to date.
-made_from=$(sha256sum "$lock" requirements/{setup.sh,uv.txt,cuda.txt} pyproject.toml)
+made_from=$(sha256sum "$lock" requirements/{setup.sh,uv.txt,cuda.txt} pyproject.toml \
+  ${project:+clients/python/pyproject.toml})
 if [ "$(cat "$folder/.ready" 2>/dev/null)" = "$made_from" ]; then
   touch "$folder/.ready"
   exit 0
@@ -58,5 +59,5 @@ if [ -n "$torch" ] && ! "$bin/python" -c 'import torch' 2>/dev/null; then
   echo "setup: this torch needs its CUDA libraries, installing them"
   install --require-hashes -r requirements/cuda.txt
 fi
-[ -z "$project" ] || install --editable .
+[ -z "$project" ] || install --editable . --editable clients/python
 echo "$made_from" > "$folder/.ready"

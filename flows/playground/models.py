@@ -4,14 +4,15 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from intent_client import Answer, IntentClient
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from intent_core.errors import ConfigError, IntentError, ServingError
+from intent_core.errors import ConfigError, DataError, IntentError, ServingError
 from intent_core.language.calls import Call, sort_named
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import is_content_name
-from tasks.serving.client import Answer, IntentClient
+from tasks.serving.asking import client_errors, read_calls
 from tasks.serving.releases import Release
 from tasks.serving.targets import open_target
 from tasks.serving.targets.local import discard_candidate
@@ -47,16 +48,16 @@ class ModelEndpoint(BaseModel):
 
     def connect(self) -> IntentClient:
         """Return a client. Raises `ConfigError` for an invalid address or key."""
-        return IntentClient(
-            self.base_url,
-            self.key.get_secret_value(),
-            alias=self.model,
-            system_prompt=self.system_prompt,
-            timeout_s=_TIMEOUT_S,
-            max_retries=_MAX_RETRIES,
-            # 0 requests confidences without dropping any answer.
-            abstain_below=0,
-        )
+        with client_errors(invalid=ConfigError):
+            return IntentClient(
+                self.base_url,
+                self.key.get_secret_value(),
+                alias=self.model,
+                system_prompt=self.system_prompt,
+                timeout_s=_TIMEOUT_S,
+                max_retries=_MAX_RETRIES,
+                with_confidence=True,
+            )
 
 
 class Reply(BaseModel):
@@ -65,6 +66,10 @@ class Reply(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     answer: Answer | None = None
+    calls: tuple[Call, ...] | None = None
+    """The calls of the answer; None if `error` is set."""
+    error: str | None = None
+    """Why the answer's text is not a valid call."""
     version: str = ""
     problem: str = ""
 
@@ -114,25 +119,33 @@ def ask_all(
     def ask(endpoint: ModelEndpoint | None) -> Reply:
         try:
             endpoint = endpoint or find_served(settings)
-            with endpoint.connect() as client:
+            with endpoint.connect() as client, client_errors(invalid=DataError):
                 answer = client.ask(utterance)
         except IntentError as error:
             return Reply(problem=str(error))
-        return Reply(answer=answer, version=answer.version or endpoint.version)
+        return read_reply(answer, endpoint.version)
 
     endpoints = (None,) if candidate is None else (None, candidate)
     with ThreadPoolExecutor(len(endpoints)) as pool:
         return tuple(pool.map(ask, endpoints))
 
 
+def read_reply(answer: Answer, version: str) -> Reply:
+    """Return the reply of an answer; `version` is used if the server sent none."""
+    calls, error = read_calls(answer.text)
+    if error and answer.is_cut:
+        error += " (the answer was cut off)"
+    return Reply(answer=answer, calls=calls, error=error, version=answer.version or version)
+
+
 def do_differ(replies: Sequence[Reply]) -> bool | None:
     """Return whether two answers contain different calls; None if there are not two answers."""
-    answers = [reply.answer for reply in replies if reply.answer]
-    if len(answers) < 2:
+    answered = [(reply, reply.answer.text) for reply in replies if reply.answer]
+    if len(answered) < 2:
         return None
-    first, second = answers
+    (first, text), (second, other) = answered
     if first.calls is None and second.calls is None:
-        return first.text != second.text
+        return text != other
     return sort_named(first.calls or ()) != sort_named(second.calls or ())
 
 

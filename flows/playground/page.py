@@ -51,11 +51,11 @@ _ANSWERS = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).fr
 <p class="problem" role="alert">No answer 没有回答: {{ reply.problem }}</p>
 {% else %}
 {% set answer = reply.answer %}
-{% if answer.calls is none %}
-<p class="problem">Cannot be parsed 无法解析: {{ answer.error }}</p>
+{% if reply.calls is none %}
+<p class="problem">Cannot be parsed 无法解析: {{ reply.error }}</p>
 {% else %}
 <table class="calls"><tr><th>Intent 意图</th><th>Slot 参数</th><th>Value 值</th></tr>
-{% for call in answer.calls %}
+{% for call in reply.calls %}
 {% for argument in call.arguments or [none] %}
 <tr{% if call in unlike %} class="other"{% endif %}>
 <td>{{ call.intent if loop.first }}</td>
@@ -141,7 +141,7 @@ def create_page(settings: Settings, candidate: ModelEndpoint | None, host: str) 
 def show_answers(utterance: str, replies: tuple[Reply, ...]) -> str:
     """Return the answers as HTML, side by side; all text of models is escaped."""
     titles = ("Champion 当前模型", "Candidate 候选模型")
-    calls = [reply.answer.calls if reply.answer else None for reply in replies]
+    calls = [reply.calls for reply in replies]
     unlike = [list_unlike(*pair) for pair in zip(calls, calls[::-1], strict=True)]
     return _ANSWERS.render(
         utterance=utterance,

@@ -12,11 +12,12 @@ import pytest
 
 from tasks.settings import CHECKOUT
 
-ROOMS = ("intent_core", "tasks", "flows")
+CLIENT = CHECKOUT / "clients" / "python" / "src"
+ROOMS = {"intent_core": CHECKOUT, "tasks": CHECKOUT, "flows": CHECKOUT, "intent_client": CLIENT}
 MODULES = sorted(
-    ".".join(path.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__")
-    for room in ROOMS
-    for path in (CHECKOUT / room).rglob("*.py")
+    ".".join(path.relative_to(parent).with_suffix("").parts).removesuffix(".__init__")
+    for room, parent in ROOMS.items()
+    for path in (parent / room).rglob("*.py")
 )
 BELOW_SERVING = tuple(
     f"tasks.{package}"
@@ -90,7 +91,7 @@ def import_watched(
     path = ":".join(map(str, sources))
     done = subprocess.run(
         [sys.executable, "-B", "-c", _WATCHED, order],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{CHECKOUT}:{path}", **homes},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{CHECKOUT}:{CLIENT}:{path}", **homes},
         cwd=folder / "cwd",
         capture_output=True,
         text=True,
@@ -103,7 +104,7 @@ def import_watched(
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     lower = [name for name in MODULES if name.startswith(BELOW_SERVING)]
-    rooms = [CHECKOUT / room for room in ROOMS]
+    rooms = [parent / room for room, parent in ROOMS.items()]
     return import_watched(tmp_path_factory.mktemp("imports"), [lower, MODULES], rooms)
 
 

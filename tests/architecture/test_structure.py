@@ -6,7 +6,7 @@ import pytest
 
 from tasks.settings import CHECKOUT
 
-ROOMS = ("flows", "tasks", "intent_core")
+ROOMS = ("flows", "tasks", "intent_core", "clients/python/src/intent_client")
 MOST_ENTRIES = 15
 MOST_LINES = 400
 IGNORED = {"__init__.py", "__pycache__"}

@@ -33,7 +33,7 @@ READERS = {  # created by the reader
     "deployments/recipes/music.yaml",
     "docker/secrets/",
 }
-FOLDERS = "benchmarks|deployments|docker|docs|flows|intent_core|requirements|tasks|tests"
+FOLDERS = "benchmarks|clients|deployments|docker|docs|flows|intent_core|requirements|tasks|tests"
 OF_THE_VLLM_PROCESS = {
     "INTENT_ADD_SYSTEM_PROMPT",
     "INTENT_ALIASES_FILE",

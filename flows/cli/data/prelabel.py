@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import NamedTuple
 
-import openai
+from intent_client import Answer, AsyncIntentClient, RefusedError
 from rich.console import Console
 from rich.progress import Progress
 
-from intent_core.errors import ServingError
+from intent_core.errors import DataError, ServingError
 from intent_core.exports.prelabel import fits_questions, make_prelabel
 from intent_core.recipe.config import EvaluateConfig, Template
-from tasks.serving.client import Answer, AsyncIntentClient
+from tasks.serving.asking import client_errors, read_calls
 from tasks.serving.targets import open_target
 from tasks.settings import Settings
 
@@ -49,15 +50,12 @@ def make_prelabels(
 
     `model` is the name for answers whose server does not send one.
     """
-    fields = [
-        make_prelabel(answer.calls, answer.model or model, template)
-        if answer
-        else make_prelabel(None, model, template)
-        for answer in answers
-    ]
-    calls = [answer.calls for answer in answers if answer and answer.calls]
-    unfit = [some for some in calls if template and not fits_questions(some, template)]
-    return Prelabels(fields, len(answers) - len(calls), len(unfit))
+    calls = [read_calls(answer.text)[0] if answer else None for answer in answers]
+    names = [(answer and answer.model) or model for answer in answers]
+    fields = [make_prelabel(some, name, template) for some, name in zip(calls, names, strict=True)]
+    usable = [some for some in calls if some]
+    unfit = [some for some in usable if template and not fits_questions(some, template)]
+    return Prelabels(fields, len(answers) - len(usable), len(unfit))
 
 
 async def _ask_all(
@@ -84,12 +82,13 @@ async def ask_each(
         async with limit:
             try:
                 return await client.ask(utterance)
-            except ServingError as error:
+            except RefusedError as error:
                 # E.g. too long for the server: this says nothing about the other ones.
-                if isinstance(error.__cause__, openai.BadRequestError):
+                if error.status == HTTPStatus.BAD_REQUEST:
                     return None
                 raise
             finally:
                 on_answer()
 
-    return await asyncio.gather(*map(ask, utterances))
+    with client_errors(invalid=DataError):
+        return await asyncio.gather(*map(ask, utterances))

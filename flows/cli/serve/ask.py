@@ -5,10 +5,10 @@ import asyncio
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
-from intent_core.errors import CallSyntaxError, ServingError
-from intent_core.language.calls import Call, parse_calls
-from intent_core.language.invisible import strip_invisible
+from intent_core.errors import ServingError
+from intent_core.language.calls import Call
 from tasks.evaluation.inference import stream_answer
+from tasks.serving.asking import read_calls
 from tasks.serving.state import ServedModel
 from tasks.serving.targets import open_target
 from tasks.settings import Settings
@@ -49,10 +49,7 @@ def ask(settings: Settings, utterance: str, console: Console | None) -> AskedUtt
             f"to restart it ({failure})"
         ) from failure
     text = written.strip()
-    try:
-        calls, error = parse_calls(strip_invisible(text)), None
-    except CallSyntaxError as problem:
-        calls, error = None, str(problem)
+    calls, error = read_calls(text)
     if console:
         _show_calls(console, calls, error)
         console.print(f"  id         {response_id}", markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from intent_client import AsyncIntentClient
 from typer.testing import CliRunner
 
 from flows.cli.data.prelabel import ask_each, make_prelabels, prelabel
@@ -16,7 +17,6 @@ from flows.cli.main import app
 from intent_core.errors import ServingError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig, Template
-from tasks.serving.client import AsyncIntentClient
 from tasks.serving.state import ServingState, new_served_model, write_state
 from tasks.settings import Settings
 

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from intent_client import Answer
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from flows.playground.models import ModelEndpoint, Reply, ask_all, open_candidate
+from flows.playground.models import ModelEndpoint, Reply, ask_all, open_candidate, read_reply
 from flows.playground.page import show_answers
-from intent_core.errors import CallSyntaxError
-from intent_core.language.calls import parse_calls
-from tasks.serving.client import Answer
 from tasks.settings import Settings, get_settings
 from tasks.system.ports import choose_free_port
 
@@ -25,20 +23,8 @@ def try_page(*options: str) -> Result:
 
 
 def reply(text: str, model: str = "intent-0123456789ab") -> Reply:
-    try:
-        calls, error = parse_calls(text), None
-    except CallSyntaxError as problem:
-        calls, error = None, str(problem)
-    answer = Answer(
-        text=text,
-        calls=calls,
-        error=error,
-        confidence=0.9731,
-        model=model,
-        version="7",
-        latency_ms=12,
-    )
-    return Reply(answer=answer, version="7")
+    answer = Answer(text=text, confidence=0.9731, model=model, version="7", latency_ms=12)
+    return read_reply(answer, version="")
 
 
 def test_calls_are_a_table_with_who_gave_them_and_how_sure() -> None:

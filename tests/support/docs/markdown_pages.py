@@ -9,6 +9,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[3]
 PAGES = [
     *(ROOT / name for name in ("README.md", "README.zh.md", "CONTRIBUTING.md", "docker/README.md")),
+    ROOT / "clients/python/README.md",
     *(ROOT / "benchmarks").glob("*.md"),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "deployments").rglob("README.md")),

@@ -1,0 +1,81 @@
+"""The typed answer, and how it is read from a response."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from intent_client.errors import InvalidAnswerError
+
+
+class Answer(BaseModel):
+    """One answer of the model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    """The model's text, without whitespace around it."""
+    is_cut: bool = False
+    """Whether `max_completion_tokens` ended the answer."""
+    confidence: float | None = None
+    """The model's probability of this answer, 0 to 1; None if the server does not send it."""
+    id: str = ""
+    """ID of the answer, for the operator; "" if the server does not send it."""
+    model: str | None = None
+    """Content name of the model that answered; None if the server does not send it."""
+    version: str | None = None
+    """Registry version of that model; None if the server does not send it."""
+    latency_ms: float
+    """Time the caller waited, including retries and the delays between them."""
+
+
+def read_answer(body: bytes, headers: Mapping[str, str], latency_ms: float) -> Answer:
+    """Return the answer of a chat completion.
+
+    Raises:
+        InvalidAnswerError: the body is not a chat completion.
+    """
+    try:
+        choice = _Completion.model_validate_json(body).choices[0]
+    except ValidationError:
+        raise InvalidAnswerError(f"not a chat completion: {body[:200]!r}") from None
+    tokens = (choice.logprobs.content if choice.logprobs else None) or ()
+    return Answer(
+        text=(choice.message.content or "").strip(),
+        is_cut=choice.finish_reason == "length",
+        confidence=_read_confidence(headers, [token.logprob for token in tokens]),
+        id=headers.get("x-intent-id", ""),
+        model=headers.get("x-intent-model"),
+        version=headers.get("x-intent-version"),
+        latency_ms=latency_ms,
+    )
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Token(BaseModel):
+    logprob: float
+
+
+class _LogProbabilities(BaseModel):
+    content: list[_Token] | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _LogProbabilities | None = None
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+
+
+def _read_confidence(headers: Mapping[str, str], logprobs: Sequence[float]) -> float | None:
+    """Return the server's confidence, else that of the tokens."""
+    try:
+        return float(headers["x-intent-confidence"])
+    except (KeyError, ValueError):
+        return min(1.0, math.exp(math.fsum(logprobs))) if logprobs else None

@@ -1,4 +1,4 @@
-"""Asking a model through `intent_client`, in the terms of this project: its errors and calls."""
+"""Calling a model through `intent_client`, in the terms of this project: its errors and calls."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -126,7 +126,7 @@ class _Client(ABC):
 
 
 class IntentClient(_Client):
-    """Asks the served model. Call `close`, or use it in a `with` block."""
+    """Sends utterances to the served model. Call `close`, or use it in a `with` block."""
 
     _http: httpx.Client
 

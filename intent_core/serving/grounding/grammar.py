@@ -18,7 +18,7 @@ from typing import NamedTuple
 from intent_core.language.calls import Argument, Call, format_calls
 from intent_core.language.invisible import strip_invisible
 from intent_core.serving.grounding.policy import GroundingPolicy, IntentPolicy
-from intent_core.serving.grounding.spans import TextPart
+from intent_core.serving.grounding.spans import UtterancePart
 
 OUT_OF_SCOPE = "out_of_scope"
 MOST_CHARACTERS = 2000
@@ -206,13 +206,13 @@ class _Chains:
             or any(gap and _SPECIAL.search(gap) for gap in gaps)
         )
 
-    def _gap(self, unit: TextPart, following: TextPart) -> str | None:
+    def _gap(self, unit: UtterancePart, following: UtterancePart) -> str | None:
         """Return the text between two units; None if no part contains both."""
         gap = self._text[unit.end : following.start]
         is_between = any(end in self._message_ends for end in range(unit.end, following.start))
         return None if is_between or _UNWRITABLE.search(gap) else gap
 
-    def _read(self, unit: TextPart) -> str:
+    def _read(self, unit: UtterancePart) -> str:
         return self._text[unit.start : unit.end]
 
 

@@ -21,7 +21,7 @@ _UNIT = re.compile(
 )
 
 
-class TextPart(NamedTuple):
+class UtterancePart(NamedTuple):
     """A part of a text: from `start` up to `end`."""
 
     start: int
@@ -34,7 +34,7 @@ class Bounds(NamedTuple):
     starts: frozenset[int]
     ends: frozenset[int]
 
-    def hold(self, span: TextPart) -> bool:
+    def hold(self, span: UtterancePart) -> bool:
         return span.start in self.starts and span.end in self.ends
 
 
@@ -50,7 +50,7 @@ class SpanReader:
         self._cut_words = frozenset(cut_words)
         self._cuts_every_word = cuts_every_word
 
-    def list_units(self, text: str) -> list[TextPart]:
+    def list_units(self, text: str) -> list[UtterancePart]:
         """Return the units of a text, in order; whitespace is in none of them."""
         return [unit for match in _UNIT.finditer(text) for unit in self._cut(match)]
 
@@ -59,11 +59,11 @@ class SpanReader:
         units = self.list_units(text)
         return Bounds(frozenset(u.start for u in units), frozenset(u.end for u in units))
 
-    def _cut(self, match: re.Match[str]) -> Iterator[TextPart]:
+    def _cut(self, match: re.Match[str]) -> Iterator[UtterancePart]:
         start, end = match.span()
         word = match["word"]
         if not word:
-            yield TextPart(start, end)
+            yield UtterancePart(start, end)
             return
         is_cut = self._cuts_every_word or word in self._cut_words
         inner = (
@@ -72,10 +72,10 @@ class SpanReader:
             # `L.aJoseph`: two words without the space between them.
             if is_cut or (last.islower() and first.isupper())
         )
-        yield from (TextPart(*bounds) for bounds in pairwise([start, *inner, end]))
+        yield from (UtterancePart(*bounds) for bounds in pairwise([start, *inner, end]))
 
 
-def list_occurrences(text: str, value: str, position: int = 0) -> Iterator[TextPart]:
+def list_occurrences(text: str, value: str, position: int = 0) -> Iterator[UtterancePart]:
     """Yield where a value occurs in a text, from `position` on.
 
     Args:
@@ -85,11 +85,11 @@ def list_occurrences(text: str, value: str, position: int = 0) -> Iterator[TextP
     """
     start = text.find(value, position) if value else -1
     while start >= 0:
-        yield TextPart(start, start + len(value))
+        yield UtterancePart(start, start + len(value))
         start = text.find(value, start + 1)
 
 
-def find_words(text: str, span: TextPart) -> list[str]:
+def find_words(text: str, span: UtterancePart) -> list[str]:
     """Return the words that a span begins or ends within.
 
     Args:

@@ -17,6 +17,8 @@ from intent_core.serving.access.aliases import AliasFile, NamedModel, Target, is
 from intent_core.serving.access.api_keys import OPERATOR, KeyFile
 from intent_core.serving.access.in_progress import InProgress
 from intent_core.serving.access.rate_limit import RequestRate
+from intent_core.serving.answers.held import answer_nothing, forward_held
+from intent_core.serving.answers.listing import describe_vocabulary
 from intent_core.serving.metrics import Metrics
 from intent_core.serving.protocol.asgi import (
     App,
@@ -30,8 +32,7 @@ from intent_core.serving.protocol.asgi import (
     send_refusal,
 )
 from intent_core.serving.protocol.errors import Cause, Headers, Refusal
-from intent_core.serving.protocol.exchange import Exchange, HeldAnswer
-from intent_core.serving.protocol.legacy_api import LegacyRequest
+from intent_core.serving.protocol.exchange import Exchange
 from intent_core.serving.protocol.request_body import (
     Question,
     parse_object,
@@ -45,7 +46,6 @@ from intent_core.serving.protocol.response_ids import (
     to_response_id,
 )
 from intent_core.serving.protocol.routes import (
-    CHAT_PATH,
     FOR_OPERATOR,
     Route,
     alias_in_path,
@@ -187,7 +187,8 @@ class ServingApp:
         name = alias_in_path(scope) if route is Route.PREDICT else requested_model(fields)
         target = self._resolve(exchange, name)
         is_operator = exchange.caller == OPERATOR
-        question = read_question(route, fields, target, is_operator=is_operator)
+        find_vocabulary = functools.partial(self._vocabularies.find, target.model)
+        question = read_question(route, fields, target, find_vocabulary, is_operator=is_operator)
         if is_operator:
             await self._forward(exchange, question, target, scope, receive)
             return
@@ -255,18 +256,23 @@ class ServingApp:
     ) -> list[str]:
         """Send the request to a model and its answer to the caller; return the answer's texts."""
         exchange.model, exchange.version = model.model, model.version
-        body = self._write_body(exchange.caller, question, model)
         request_id = make_request_id(model)
         exchange.request_id = read_callers_id(scope["headers"])
         exchange.response_id = to_response_id(question.route, request_id)
+        if not question.has_utterance:
+            await answer_nothing(exchange, question, model)
+            return []
+        body = self._write_body(exchange.caller, question, model)
         named = (REQUEST_ID, request_id.encode())
         inner = {**scope, "headers": [*self._replace_key(scope, body), named]}
         again = BodyAgain(body, receive)
         since = self._clock()
         self._metrics.enter(exchange.model)
         try:
-            if question.legacy:
-                texts = await self._forward_legacy(exchange, question.legacy, inner, again)
+            if question.is_held:
+                find = functools.partial(self._vocabularies.find, model.model)
+                held = (exchange, question, model, find, inner, again)
+                texts = await forward_held(self._app, *held)
             else:
                 exchange.judged = question.expects_calls
                 await self._app(inner, again, exchange.send)
@@ -291,21 +297,6 @@ class ServingApp:
             add_system_prompt=self._settings.add_system_prompt,
             is_copy=is_copy,
         )
-
-    async def _forward_legacy(
-        self, exchange: Exchange, legacy: LegacyRequest, scope: Scope, receive: BodyAgain
-    ) -> list[str]:
-        """Send a chat request and answer in the legacy form; return the texts of the answer."""
-        headers = [h for h in scope["headers"] if h[0].lower() != b"content-type"]
-        headers.append((b"content-type", b"application/json"))
-        chat = {"path": CHAT_PATH, "raw_path": CHAT_PATH.encode(), "headers": headers}
-        held = HeldAnswer()
-        await self._app({**scope, **chat}, receive, held.send)
-        # If the client disconnected, vLLM answers `null`, which cannot be converted.
-        if not receive.client_left:
-            await held.pass_on(exchange.send, legacy.to_answer)
-        exchange.is_cut_off = held.is_cut_off()
-        return held.read_texts()
 
     def _resolve(self, exchange: Exchange, name: str) -> Target:
         """Return the model of a name; record the name in the exchange if it is an alias."""
@@ -346,7 +337,7 @@ class ServingApp:
                 "id": alias,
                 "object": "vocabulary",
                 "version": target.version,
-                "intents": self._vocabularies.describe(target.model),
+                **describe_vocabulary(self._vocabularies.find(target.model)),
             }
             for alias, target in self._aliases.read().items()
         ]

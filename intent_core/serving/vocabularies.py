@@ -1,14 +1,16 @@
 """The vocabularies of the served models, which callers can read: intents, slots and values."""
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from intent_core.language.vocabulary import Vocabulary
 from intent_core.language.vocabulary_copy import COPY_FILE
+
+FindVocabulary = Callable[[], Vocabulary | None]
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +24,8 @@ class Vocabularies:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def describe(self, model: str) -> dict[str, Any] | None:
-        """Return the intents of a model; None if they are not known."""
+    def find(self, model: str) -> Vocabulary | None:
+        """Return the vocabulary of a model; None if it is not known."""
         if self._folder is None:
             return None
         try:
@@ -36,7 +38,5 @@ class Vocabularies:
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path) -> dict[str, Any]:
-    vocabulary = Vocabulary.model_validate_json(path.read_bytes())
-    intents: dict[str, Any] = vocabulary.model_dump(mode="json")["intents"]
-    return intents
+def _read(path: Path) -> Vocabulary:
+    return Vocabulary.model_validate_json(path.read_bytes())

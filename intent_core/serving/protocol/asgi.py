@@ -65,9 +65,15 @@ class BodyAgain:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
-async def send_answer(send: Send, status: int, body: bytes, headers: Headers | None = None) -> None:
+async def send_answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: Headers | None = None,
+    content_type: bytes = b"application/json",
+) -> None:
     length = (b"content-length", str(len(body)).encode())
-    plain = [(b"content-type", b"application/json"), length, *(headers or [])]
+    plain = [(b"content-type", content_type), length, *(headers or [])]
     await send({"type": "http.response.start", "status": status, "headers": plain})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -54,11 +54,11 @@ _WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
 }
 """Accepted with these values only, which are the defaults, and not passed on."""
 _REASONS = {
-    **dict.fromkeys(
-        ("tools", "tool_choice", "functions", "function_call"), "the model returns calls as text"
-    ),
-    "response_format": "the model returns calls as text",
+    **dict.fromkeys(("functions", "function_call"), "send 'tools' and 'tool_choice' instead"),
+    **dict.fromkeys(("tools", "tool_choice", "response_format"), "use chat completions"),
 }
+_READ_HERE = frozenset({"tools", "tool_choice", "response_format"})
+"""Fields of chat requests that `answers/requested_form.py` reads."""
 _MOST_ANSWERS = 64
 _MOST_ENTRIES = {"stop": 16, "stop_token_ids": 64, "logit_bias": 1024}
 """vLLM compares each new token with all of them."""
@@ -78,12 +78,16 @@ def select_fields(route: Route, fields: dict[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         if value is None or name in _IGNORED or name == CONSTRAINT:
             continue
+        if route is Route.CHAT and name in _READ_HERE:
+            continue
         if name in _PASSED[route]:
             kept[name] = value
         elif not _is_without_effect(name, value):
             reason = f": {_REASONS[name]}" if name in _REASONS else ""
             raise Refusal(Cause.BODY, f"{name[:80]!r} is not supported{reason}")
     _require_modest(kept)
+    if not isinstance(kept.get("stream", False), bool):
+        raise Refusal(Cause.BODY, "'stream' must be true or false")
     return kept
 
 

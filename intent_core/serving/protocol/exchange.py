@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from intent_core.serving.protocol.asgi import AsgiMessage, Send, send_answer
 from intent_core.serving.protocol.errors import Headers
@@ -76,6 +77,14 @@ class Exchange:
         self.sending_s += self._clock() - since
 
 
+class WrittenAnswer(NamedTuple):
+    """The body of a complete answer, and the headers that describe it."""
+
+    body: bytes
+    content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
 class HeldAnswer:
     """An answer that is held until it is complete, in order to be converted."""
 
@@ -98,15 +107,16 @@ class HeldAnswer:
                 self._text.take(self._chunks[-1])
             self._whole = not message.get("more_body", False)
 
-    async def pass_on(self, send: Send, convert: Callable[[bytes], bytes]) -> None:
+    async def pass_on(self, send: Send, convert: Callable[[bytes], WrittenAnswer]) -> None:
         """Send the converted answer, or an error unchanged; send nothing if it is incomplete."""
         if not self._whole:
             return
         body = b"".join(self._chunks)
         ours = (b"content-length", b"content-type", b"transfer-encoding")
         kept = [h for h in self._headers if h[0].lower() not in ours]
-        body = convert(body) if self.status == 200 else body
-        await send_answer(send, self.status, body, kept)
+        answer = convert(body) if self.status == 200 else WrittenAnswer(body)
+        kept += answer.headers
+        await send_answer(send, self.status, answer.body, kept, answer.content_type)
 
     def read_texts(self) -> list[str]:
         return self._text.read_texts() if self._text is not None else []

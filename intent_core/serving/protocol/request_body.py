@@ -7,6 +7,9 @@ from typing import Any
 
 from intent_core.serving.access.aliases import NamedModel
 from intent_core.serving.access.in_progress import Cost
+from intent_core.serving.answers.forms import PLAIN_TEXT, AnswerForm, FormKind
+from intent_core.serving.answers.history import ends_with_result, restore_texts
+from intent_core.serving.answers.requested_form import read_form
 from intent_core.serving.protocol.body_fields import (
     CONSTRAINT,
     count_prompts,
@@ -16,6 +19,7 @@ from intent_core.serving.protocol.body_fields import (
 from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.legacy_api import LegacyRequest, parse_legacy_request
 from intent_core.serving.protocol.routes import Route
+from intent_core.serving.vocabularies import FindVocabulary
 
 _BYTES_PER_TOKEN = 3
 """Of a usual Chinese or English text, rounded down."""
@@ -104,6 +108,23 @@ class Question:
     is_constrained: bool = False
     """Whether the answer must match a regular expression: the model's own, or `pattern`."""
     pattern: str | None = None
+    form: AnswerForm = PLAIN_TEXT
+    has_utterance: bool = True
+    """False for a chat that ends with what a tool returned."""
+
+    @property
+    def intents(self) -> frozenset[str] | None:
+        """The intents that the caller limits the model to; None for all."""
+        return self.form.narrowed
+
+    @property
+    def allows_out_of_scope(self) -> bool:
+        return self.form.allows_out_of_scope
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the answer is converted once it is complete."""
+        return self.legacy is not None or self.form.kind is not FormKind.TEXT
 
     @property
     def expects_calls(self) -> bool:
@@ -154,16 +175,28 @@ class Question:
             fields[CONSTRAINT] = {"regex": pattern}
         if self.route is not Route.TOKENIZE:
             fields["cache_salt"] = cache_salt
-        if is_copy:
+        if is_copy or self.is_held:
             fields["stream"] = False
             fields.pop("stream_options", None)
         return format_object(fields)
 
 
 def read_question(
-    route: Route, fields: dict[str, Any], model: NamedModel, *, is_operator: bool
+    route: Route,
+    fields: dict[str, Any],
+    model: NamedModel,
+    find_vocabulary: FindVocabulary,
+    *,
+    is_operator: bool,
 ) -> Question:
     """Check a request for a model. The operator can request any regular expression.
+
+    Args:
+        route: the route of the request.
+        fields: its body.
+        model: the model that it names.
+        find_vocabulary: returns the vocabulary of the model; called only if it is needed.
+        is_operator: whether it has the operator's key.
 
     Raises:
         Refusal: the request is invalid, too costly or not supported.
@@ -177,12 +210,18 @@ def read_question(
             f"{CONSTRAINT!r} is not supported, except with the regular expression that the served "
             "model was evaluated with",
         )
+    is_chat = route is Route.CHAT
+    has_utterance = not (is_chat and ends_with_result(kept.get("messages")))
+    if is_chat and "messages" in kept:
+        kept["messages"] = restore_texts(kept["messages"], find_vocabulary)
     return Question(
         route,
         kept,
         user=_read_user(fields),
         is_constrained=pattern is not None,
         pattern=pattern if is_operator else None,
+        form=read_form(fields, find_vocabulary) if is_chat else PLAIN_TEXT,
+        has_utterance=has_utterance,
     )
 
 

@@ -48,7 +48,9 @@ def is_as_evaluated(question: Question, *models: NamedModel) -> bool:
         question: a request of a caller.
         models: the models whose answers to it would be judged.
     """
-    if not question.expects_calls:
+    if not question.expects_calls or question.intents is not None:
+        return False
+    if not question.allows_out_of_scope:
         return False
     # A constrained answer is constrained by each model's own pattern, if it has one.
     if not question.is_constrained and any(model.pattern for model in models):

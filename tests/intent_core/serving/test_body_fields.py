@@ -12,6 +12,7 @@ import pytest
 from openai.resources.chat.completions import Completions
 
 from intent_core.serving.access.aliases import Target, Trial, write_aliases
+from intent_core.serving.answers.requested_form import read_form
 from intent_core.serving.protocol.body_fields import read_pattern, select_fields
 from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.request_body import parse_object
@@ -97,12 +98,13 @@ def test_each_field_of_the_openai_client_is_passed_ignored_or_refused_by_name() 
         value = 1 if name in ("n", "max_tokens", "max_completion_tokens") else "a value"
         try:
             select_fields(Route.CHAT, {name: value})
+            read_form({name: value}, lambda: None)
         except Refusal as refusal:
             assert repr(name) in refusal.message
             refused.add(name)
     assert refused == {
         *("audio", "function_call", "functions", "modalities", "moderation", "reasoning_effort"),
-        *("response_format", "tool_choice", "tools", "verbosity", "web_search_options"),
+        *("response_format", "stream", "tool_choice", "tools", "verbosity", "web_search_options"),
     }
 
 

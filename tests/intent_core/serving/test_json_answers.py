@@ -156,7 +156,7 @@ def test_another_format_is_refused(serving: Serving, value: object) -> None:
 
 
 def test_an_intent_that_the_model_does_not_know_is_refused(serving: Serving) -> None:
-    properties = {"intent": {"enum": ["play", "wether"]}, "arguments": {}}
+    properties = {"intent": {"enum": ["play", "get_weather"]}, "arguments": {}}
     answer = ask(serving, "play()", with_schema(describe(properties=properties)))
     assert "did you mean 'weather'?" in answer.fields["error"]["message"]
     properties = {"intent": {"const": "play"}, "arguments": {}}

@@ -5,10 +5,12 @@ GATE ?= recipe
 MINUTES ?= 20
 # The lock file of the model server depends on the device.
 SERVER_LOCK := requirements/vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).txt
+# `make check-gpu` installs nothing: any Python with the packages that it requires.
+GPU_PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 PIPELINE := .venv/.ready
 SERVER := .venv-vllm/.ready
 
-.PHONY: help setup demo test test-slow walk soak check docs ask status stop lock check-advisories sbom clean
+.PHONY: help setup demo test test-slow walk soak check check-gpu docs ask status stop lock check-advisories sbom clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
@@ -44,6 +46,9 @@ soak: setup  ## Run the platform for 20 minutes while killing processes (MINUTES
 
 check: $(PIPELINE)  ## Run linters, types, import rules and the check of generated docs only
 	@.venv/bin/pre-commit run --all-files
+
+check-gpu:  ## Measure training and serving on this machine's GPU in 8 minutes (GPU_PYTHON=python3)
+	@PYTHONPATH=. $(GPU_PYTHON) benchmarks/check_gpu.py
 
 docs: $(PIPELINE)  ## Generate the reference pages, then build the documentation site in site/
 	@PYTHONPATH=. .venv/bin/python docs/generate.py

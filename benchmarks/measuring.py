@@ -1,4 +1,4 @@
-"""Measure time and memory of one turn of a contender."""
+"""Measure time, memory and arithmetic of one turn of a contender, and the machine's peak."""
 
 import ctypes
 import gc
@@ -9,7 +9,26 @@ from typing import Any
 
 import psutil
 import torch
+from torch.utils import flop_counter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+_COUNTER: Any = flop_counter
+
+
+def _count_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
+    return _COUNTER.sdpa_flop_count(query, key, value)
+
+
+def _count_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
+    return _COUNTER.sdpa_backward_flop_count(gradient, query, key, value)
+
+
+# The counter does not know the attention kernels of CPUs.
+_ATEN = torch.ops.aten
+_CPU_KERNELS = {
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: _count_attention,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _count_backward,
+}
 
 
 class PeakMemory:
@@ -60,3 +79,43 @@ class Clock(TrainerCallback):
         if state.global_step == 1:
             self._started = time.perf_counter()
         self.seconds = time.perf_counter() - self._started
+
+
+class Arithmetic:
+    """Counts the tokens that a model computes and the floating-point operations of all kernels."""
+
+    def __init__(self, model: Any) -> None:
+        self.tokens = 0
+        self._model = model
+        self._counter = _COUNTER.FlopCounterMode(display=False, custom_mapping=_CPU_KERNELS)
+
+    @property
+    def flop(self) -> int:
+        return int(self._counter.get_total_flops())
+
+    def __enter__(self) -> "Arithmetic":
+        self._hook = self._model.register_forward_pre_hook(self._count, with_kwargs=True)
+        self._counter.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._counter.__exit__(*error)
+        self._hook.remove()
+
+    def _count(self, model: Any, positional: Any, named: dict[str, Any]) -> None:
+        self.tokens += named["input_ids"].numel()
+
+
+def measure_peak(dtype: torch.dtype) -> float:
+    """Return the FLOP per second of large matrix products, the fastest of several."""
+    has_gpu = torch.cuda.is_available()
+    size, device = (8192, "cuda") if has_gpu else (1024, "cpu")
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    fastest = float("inf")
+    for _ in range(20):
+        started = time.perf_counter()
+        torch.mm(a, b)
+        if has_gpu:
+            torch.cuda.synchronize()
+        fastest = min(fastest, time.perf_counter() - started)
+    return float(2 * size**3 / fastest)

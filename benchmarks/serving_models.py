@@ -11,14 +11,8 @@ from typing import Any, Final
 
 import torch
 from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from random_models import train_tokenizer, write_random_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from intent_core.language.prompt import encode_prompt
 from intent_core.models.artifact import (
@@ -39,12 +33,6 @@ from tasks.storage.step_results import get_store
 
 SYSTEM_PROMPT = "Recognize the intent."
 RANK: Final = 8
-_CHATML = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 _SAMPLE = Path(__file__).parents[1] / "deployments" / "sample" / "snips_en" / "test.json"
 
 
@@ -63,9 +51,10 @@ def choose_base(name: str, folder: Path) -> str:
 
 def build_tiny_base(folder: Path) -> Path:
     """Create a random Llama of some hundred thousand weights, with a ChatML template."""
-    tokenizer = _train_tokenizer(read_utterances(200))
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    return write_random_model(
+        folder,
+        LlamaConfig,
+        train_tokenizer(read_utterances(200), vocabulary=600),
         hidden_size=128,
         intermediate_size=256,
         num_hidden_layers=2,
@@ -73,45 +62,7 @@ def build_tiny_base(folder: Path) -> Path:
         num_key_value_heads=2,
         max_position_embeddings=512,
         tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
-    torch.manual_seed(0)
-    model: Any = LlamaForCausalLM
-    model(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    # A place and a class that all versions of transformers support.
-    path = folder / "tokenizer_config.json"
-    options = json.loads(path.read_text(encoding="utf-8"))
-    options |= {"chat_template": _CHATML, "tokenizer_class": "PreTrainedTokenizerFast"}
-    path.write_text(json.dumps(options, indent=2), encoding="utf-8")
-    return folder.resolve()
-
-
-def _train_tokenizer(texts: list[str]) -> Any:
-    end, start, stop = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=[end, start, stop],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(texts, trainer)
-    wrap: Any = PreTrainedTokenizerFast
-    tokenizer = wrap(
-        tokenizer_object=bpe,
-        eos_token=stop,
-        pad_token=stop,
-        additional_special_tokens=[end, start],
-        clean_up_tokenization_spaces=False,
-        model_max_length=512,
-    )
-    tokenizer.chat_template = _CHATML
-    return tokenizer
 
 
 def make_version(settings: Settings, base: str, folder: Path, seed: int) -> ModelArtifact:

@@ -1,0 +1,221 @@
+"""The trainers that the training benchmarks compare, and one turn of each."""
+
+import contextlib
+import functools
+import importlib.util
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from measuring import Arithmetic, Clock, PeakMemory
+from transformers import AutoTokenizer, Trainer, TrainingArguments, set_seed
+
+from intent_core.language.prompt import (
+    DEFAULT_SYSTEM_PROMPT,
+    encode_completion,
+    encode_prompt,
+    find_end_token,
+)
+from intent_core.recipe.config import TrainConfig
+from intent_core.training.methods import compute_dtype, prepare_model
+from intent_core.training.packed_attention import isolates_samples
+from intent_core.training.packing import EncodedExample, RowCollator, shared_prefix_length
+from intent_core.training.trainer import RowTrainer
+
+SAMPLE = Path(__file__).parents[1] / "deployments" / "sample" / "snips_en" / "test.json"
+
+
+class Turn(NamedTuple):
+    """Measurements of one turn of a contender."""
+
+    seconds: float
+    samples: int
+    memory_mb: float
+    losses: list[float]
+
+
+class Work(NamedTuple):
+    """What a contender computes for a sample; padding and repeated prompts count."""
+
+    tokens: float
+    flop: float
+
+
+class Scene(NamedTuple):
+    """Model, data and settings that all contenders share."""
+
+    model: Any
+    tokenizer: Any
+    weights: dict[str, torch.Tensor]
+    """The initial values of the trained parameters."""
+    examples: list[EncodedExample]
+    config: TrainConfig
+    steps: int
+    batch: int
+
+    @property
+    def inner(self) -> Any:
+        """Return the model without adapters."""
+        return self.model if self.config.method == "full" else self.model.get_base_model()
+
+    def reset(self) -> None:
+        """Restore the initial weights and the default attention."""
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if name in self.weights:
+                    parameter.copy_(self.weights[name])
+        self.model.zero_grad()
+        self.inner.set_attn_implementation("sdpa")
+
+    def arguments(self, folder: str, kind: type[TrainingArguments], **more: Any) -> Any:
+        return kind(
+            output_dir=folder,
+            max_steps=self.steps,
+            per_device_train_batch_size=self.batch,
+            learning_rate=self.config.learning_rate,
+            lr_scheduler_type="constant",
+            bf16=compute_dtype(self.config) == "bfloat16",
+            use_cpu=not torch.cuda.is_available(),
+            seed=self.config.seed,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            **more,
+        )
+
+
+def make_ours(scene: Scene, folder: str) -> Trainer:
+    # Every training does this once; it takes half a second.
+    prefix_length = shared_prefix_length(scene.examples)
+    if not isolates_samples(scene.inner, scene.examples, prefix_length):
+        raise SystemExit("the architecture of this model does not support packed rows")
+    return RowTrainer(
+        model=scene.model,
+        args=scene.arguments(folder, TrainingArguments, remove_unused_columns=False),
+        train_dataset=scene.examples,
+        data_collator=RowCollator(prefix_length),
+    )
+
+
+def make_padded(scene: Scene, folder: str) -> Trainer:
+    collate = functools.partial(pad, pad_id=scene.tokenizer.pad_token_id)
+    return Trainer(
+        model=scene.model,
+        args=scene.arguments(folder, TrainingArguments, remove_unused_columns=False),
+        train_dataset=scene.examples,
+        data_collator=collate,
+    )
+
+
+def pad(batch: list[EncodedExample], pad_id: int) -> dict[str, torch.Tensor]:
+    """Pad to the longest sample of the batch, as DataCollatorForSeq2Seq does."""
+    longest = max(map(len, batch))
+    ids = [e.prompt_ids + e.completion_ids for e in batch]
+    labels = [[-100] * len(e.prompt_ids) + e.completion_ids for e in batch]
+    return {
+        "input_ids": torch.tensor([i + [pad_id] * (longest - len(i)) for i in ids]),
+        "labels": torch.tensor([i + [-100] * (longest - len(i)) for i in labels]),
+        "attention_mask": torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i in ids]),
+    }
+
+
+def make_trl(scene: Scene, folder: str, *, packing: bool = False) -> Trainer:
+    from datasets import Dataset
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    rows = [
+        {
+            "input_ids": e.prompt_ids + e.completion_ids,
+            "completion_mask": [0] * len(e.prompt_ids) + [1] * len(e.completion_ids),
+        }
+        for e in scene.examples
+    ]
+    options: dict[str, Any] = {"completion_only_loss": True, "gradient_checkpointing": False}
+    if packing:
+        # Rows with the average number of tokens of a batch.
+        mean = sum(map(len, scene.examples)) / len(scene.examples)
+        options |= {"packing": True, "max_length": int(mean * scene.batch)}
+    else:
+        options |= {"max_length": max(map(len, scene.examples))}
+    arguments = scene.arguments(folder, SFTConfig, **options)
+    if packing:
+        arguments.per_device_train_batch_size = 1
+    made: Trainer = SFTTrainer(
+        model=scene.model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=scene.tokenizer,
+    )
+    return made
+
+
+CONTENDERS: Mapping[str, Callable[[Scene, str], Trainer]] = {
+    "ours": make_ours,
+    "padded": make_padded,
+    "trl": make_trl,
+    "trl_packing": functools.partial(make_trl, packing=True),
+}
+
+
+def list_contenders() -> list[str]:
+    """Return the contenders whose library is installed."""
+    has_trl = importlib.util.find_spec("trl") is not None
+    return [name for name in CONTENDERS if has_trl or not name.startswith("trl")]
+
+
+def build_scene(
+    base: Path, config: TrainConfig, rows: Iterable[Mapping[str, str]], steps: int, batch: int
+) -> Scene:
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    end = find_end_token(tokenizer, DEFAULT_SYSTEM_PROMPT)
+    examples = [
+        EncodedExample(
+            encode_prompt(tokenizer, DEFAULT_SYSTEM_PROMPT, row["instruction"]),
+            encode_completion(tokenizer, row["output"], end),
+        )
+        for row in rows
+    ]
+    set_seed(config.seed)
+    model = prepare_model(base, config)
+    # A quantised model is on its device already, and refuses to be moved.
+    if torch.cuda.is_available() and config.method != "qlora":
+        model.to("cuda")
+    weights = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    return Scene(model, tokenizer, weights, examples, config, steps, batch)
+
+
+def take_turn(
+    scene: Scene, name: str, meter: contextlib.AbstractContextManager[Any] | None = None
+) -> Turn:
+    """Run optimizer steps of one contender from the initial weights; time all except the first."""
+    scene.reset()
+    set_seed(scene.config.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = CONTENDERS[name](scene, folder)
+        trainer.add_callback(clock := Clock())
+        with PeakMemory() as memory, meter or contextlib.nullcontext():
+            trainer.train()
+    losses = [h["loss"] for h in trainer.state.log_history if "loss" in h]
+    samples = (scene.steps - 1) * samples_per_step(scene, name, trainer)
+    return Turn(clock.seconds, round(samples), memory.megabytes, losses)
+
+
+def samples_per_step(scene: Scene, name: str, trainer: Trainer) -> float:
+    if name != "trl_packing":
+        return scene.batch
+    # A row has about the tokens of a batch: count its samples.
+    rows: Any = trainer.train_dataset
+    return len(scene.examples) / len(rows)
+
+
+def warm_up(scene: Scene, name: str) -> Work:
+    """Fill memory pools and caches with two steps; return what they compute for a sample."""
+    short = scene._replace(steps=2)
+    meter = Arithmetic(scene.inner)
+    samples = 2 * take_turn(short, name, meter).samples
+    return Work(meter.tokens / samples, meter.flop / samples)

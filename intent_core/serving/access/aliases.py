@@ -61,6 +61,10 @@ class _Strict(BaseModel):
     )
 
 
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class NamedModel(_Strict):
     """A model and its system prompt."""
 
@@ -70,12 +74,10 @@ class NamedModel(_Strict):
     """Version in the registry; "" if it is not registered."""
     system_prompt: str = ""
     """Added to chats without a system prompt; "" adds nothing."""
+    abstain_below: _Share | None = None
+    """Confidence below which its answers become `out_of_scope()`; None if none do."""
     pattern: str | None = None
     """Regular expression of its answers in the evaluation; None if they were not constrained."""
-
-
-_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-_Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class TrialLimits(_Strict):

@@ -57,7 +57,7 @@ def _plan(question: Question, model: NamedModel) -> Delivery:
     options = question.fields.get("stream_options")
     return Delivery(
         form=question.form,
-        threshold=None,
+        threshold=question.find_threshold(model),
         is_streamed=question.fields.get("stream") is True,
         has_usage=isinstance(options, dict) and options.get("include_usage") is True,
         has_logprobs=bool(question.fields.get("logprobs")),

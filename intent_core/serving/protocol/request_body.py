@@ -121,10 +121,14 @@ class Question:
     def allows_out_of_scope(self) -> bool:
         return self.form.allows_out_of_scope
 
-    @property
-    def is_held(self) -> bool:
-        """Whether the answer is converted once it is complete."""
-        return self.legacy is not None or self.form.kind is not FormKind.TEXT
+    def find_threshold(self, model: NamedModel) -> float | None:
+        """Return the confidence below which the model's answer becomes `out_of_scope()`."""
+        return model.abstain_below if self.expects_calls and self.allows_out_of_scope else None
+
+    def is_held(self, model: NamedModel) -> bool:
+        """Return whether the model's answer is converted once it is complete."""
+        is_text = self.legacy is None and self.form.kind is FormKind.TEXT
+        return not is_text or self.find_threshold(model) is not None
 
     @property
     def expects_calls(self) -> bool:
@@ -175,7 +179,9 @@ class Question:
             fields[CONSTRAINT] = {"regex": pattern}
         if self.route is not Route.TOKENIZE:
             fields["cache_salt"] = cache_salt
-        if is_copy or self.is_held:
+        if self.find_threshold(model) is not None:
+            fields["logprobs"] = True
+        if is_copy or self.is_held(model):
             fields["stream"] = False
             fields.pop("stream_options", None)
         return format_object(fields)

@@ -167,8 +167,15 @@ class Serving:
         version: str = "7",
         system_prompt: str = "Say calls.",
         trial: Trial | None = None,
+        abstain_below: float | None = None,
     ) -> None:
-        target = Target(model=model, version=version, system_prompt=system_prompt, trial=trial)
+        target = Target(
+            model=model,
+            version=version,
+            system_prompt=system_prompt,
+            trial=trial,
+            abstain_below=abstain_below,
+        )
         write_aliases(self.aliases_file, {"intent": target})
 
     def number(self, name: str, **labels: str) -> float:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from duration import announce_duration
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.parameters import find_recipe
@@ -103,7 +104,7 @@ def answer(config: PipelineConfig, rows: list[Example], model_folder: Path) -> l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="train on 96 rows, test on 64")
+    parser.add_argument("--quick", action="store_true", help="train on 96 rows, test on 32")
     parser.add_argument("--recipe", default="quickstart", help="name or YAML file")
     parser.add_argument(
         "--set",
@@ -118,7 +119,9 @@ def main() -> None:
     config = load_config(find_recipe(options.recipe), options.set)
     rows, test = read_rows(options.train), read_rows(options.test)
     if options.quick:
-        rows, test = rows[:96], test[:64]
+        rows, test = rows[:96], test[:32]
+    # Seconds of a sample in training, and of an answer.
+    announce_duration(40 + len(rows) * config.train.num_train_epochs / 4 + len(test))
     with tempfile.TemporaryDirectory() as folder:
         result = train(config, rows, Path(folder))
         predictions = answer(config, test, Path(folder) / "out" / "model")

@@ -30,6 +30,7 @@ from pathlib import Path
 
 import orjson
 import psutil
+from duration import announce_duration
 
 from intent_core.exports.convert import convert_export
 from intent_core.recipe.config import DataConfig
@@ -152,11 +153,12 @@ def _memory_of(process: psutil.Process) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="use fewer lines and turns")
-    parser.add_argument("--lines", type=int, help="number of lines (200,000; quick: 100,000)")
+    parser.add_argument("--lines", type=int, help="number of lines (200,000; quick: 30,000)")
     parser.add_argument("--documents", metavar="SCRIPT", help="original converter of the PAI guide")
     options = parser.parse_args()
-    num_lines = options.lines or (100_000 if options.quick else 200_000)
+    num_lines = options.lines or (30_000 if options.quick else 200_000)
     turns = 2 if options.quick else 5
+    announce_duration(num_lines * (turns + 2) / 8000)
     documents = run_script(options.documents) if options.documents else convert_as_documents
     contenders = {
         "documents": documents,

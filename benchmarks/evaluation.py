@@ -17,7 +17,7 @@ The order changes in every turn, and each turn has new utterances, so that none 
 server's cache. Loading a model is not timed. The server keeps running; its CPU usage while the
 others are measured is printed. Then the test utterances are answered again freely and constrained
 by the regular expression of the intent schema (`evaluate.constrained`), in turns. `--quick` trains
-on 64 rows and uses 20 utterances per turn. The last line is one JSON object:
+on 64 rows and uses 8 utterances in one turn. The last line is one JSON object:
 
     over_documents, over_batched    utterances per second, ours divided by theirs (the faster of the
                                     batched); medians of the turns' ratios
@@ -55,6 +55,7 @@ from answering import (
     make_transformers,
     serve,
 )
+from duration import announce_duration
 from transformers import AutoConfig, AutoTokenizer
 
 from flows.parameters import find_recipe
@@ -247,7 +248,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--quick", action="store_true", help="train on 64 rows, use 20 utterances per turn"
+        "--quick", action="store_true", help="train on 64 rows, use 8 utterances in one turn"
     )
     parser.add_argument("--model", type=Path, help="folder of a merged model; default: train one")
     parser.add_argument(
@@ -262,14 +263,16 @@ def main() -> None:
     )
     parser.add_argument("--train", type=Path, default=SAMPLE / "export-open-group.manifest")
     parser.add_argument("--test", type=Path, default=SAMPLE / "test.json")
-    parser.add_argument("--utterances", type=int, help="utterances per turn (200; quick: 20)")
-    parser.add_argument("--turns", type=int, help="turns (3; quick: 2)")
+    parser.add_argument("--utterances", type=int, help="utterances per turn (200; quick: 8)")
+    parser.add_argument("--turns", type=int, help="turns (3; quick: 1)")
     options = parser.parse_args()
-    options.utterances = options.utterances or (20 if options.quick else 200)
-    options.turns = options.turns or (2 if options.quick else 3)
+    options.utterances = options.utterances or (8 if options.quick else 200)
+    options.turns = options.turns or (1 if options.quick else 3)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     config = load_config(find_recipe(options.recipe), options.set)
+    # The server's start, and an utterance of all contenders; training without a model.
+    announce_duration(60 + 4 * options.utterances * options.turns + (0 if options.model else 60))
     rows, test = read_rows(options.train), read_rows(options.test)
     with tempfile.TemporaryDirectory() as folder:
         rates = measure(options, config, rows, test, Path(folder))

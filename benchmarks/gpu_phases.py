@@ -137,7 +137,7 @@ class Phases:
         for number in range(turns):
             for name in names if number % 2 else reversed(names):
                 turn = take_turn(scene, name)
-                speeds[name].append(turn.samples / turn.seconds)
+                speeds[name].append(turn.samples_per_second)
                 speed = statistics.median(speeds[name])
                 figures[name] = {
                     "samples_per_second": round(speed, 2),

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from duration import announce_duration
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import cross_val_predict
@@ -130,9 +131,11 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.05, help="share of replaced labels")
     parser.add_argument("--quick", action="store_true", help="use one seed")
     options = parser.parse_args()
+    num_seeds = 1 if options.quick else 5
+    announce_duration(10 * len(options.files) * num_seeds)
     figures: dict[str, float] = {}
     for file in options.files:
-        figures |= measure(file, options.share, 1 if options.quick else 5)
+        figures |= measure(file, options.share, num_seeds)
     print(json.dumps({key: round(value, 2) for key, value in figures.items()}))
 
 

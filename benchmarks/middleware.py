@@ -5,7 +5,7 @@
 Runs two vLLM servers of the same model: one as the pipeline starts it, queried with a caller's key
 for the alias; one with the same flags but without middleware, with vLLM's key check (`--api-key`).
 Callers without pauses query one server at a time, in the order without, with, with, without, at
-several concurrencies; the start of each turn is not counted. `--quick` runs two short rounds each.
+several concurrencies; the start of each turn is not counted. `--quick` runs a short round each.
 The last line is one JSON object; 1 means no cost:
 
     throughput_with_over_without    answers per second; median of all rounds
@@ -21,6 +21,7 @@ import statistics
 import sys
 from typing import NamedTuple
 
+from duration import announce_duration
 from serving_home import PlainServer, temporary_home
 from serving_load import Target, ask_for, quantile
 from serving_models import choose_base, make_version, read_utterances
@@ -130,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="run two short rounds")
+    parser.add_argument("--quick", action="store_true", help="run a short round")
     parser.add_argument(
         "--base",
         default="",
@@ -138,11 +139,13 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=16, help="maximum tokens of an answer (16)")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "auto"))
-    parser.add_argument("--rounds", type=int, help="rounds at each concurrency (8; quick: 2)")
+    parser.add_argument("--rounds", type=int, help="rounds at each concurrency (8; quick: 1)")
     parser.add_argument("--seconds", type=float, help="seconds of a turn (5; quick: 2)")
     options = parser.parse_args()
-    options.rounds = options.rounds or (2 if options.quick else 8)
+    options.rounds = options.rounds or (1 if options.quick else 8)
     options.seconds = options.seconds or (2 if options.quick else 5)
+    turns = 4 * len(CONCURRENCIES) * options.rounds + 2
+    announce_duration(2 * 45 + turns * 1.2 * options.seconds)
     with temporary_home() as settings:
         figures = compare(settings, options)
     sys.stdout.write(json.dumps({key: round(value, 3) for key, value in figures.items()}) + "\n")

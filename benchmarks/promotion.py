@@ -17,9 +17,10 @@ contenders run one after the other under the same load:
 All answers are known in advance: each version is queried without other load, one utterance at a
 time, and the utterances with the largest margins are used. An answer is compared with the version
 of its label: this pipeline's label is the header `x-intent-model`; without labels it is the version
-of the last finished switch, or either version during a switch. `--quick` makes two or three
-switches; on a CPU most of its time is starts of vLLM, of which `--only adapter` needs only one. The
-last line is one JSON object with these keys for each contender, `null` if not measured:
+of the last finished switch, or either version during a switch. On a CPU most of the time is starts
+of vLLM: `adapter` and `load_inplace` need one, the others one for each switch and two more.
+`--quick` makes three switches of `adapter`, or two or three of those that `--only` names. The last
+line is one JSON object with these keys for each measured contender:
 
     ..._requests, ..._failed    number of requests, and of those without an answer (not 200)
     ..._mixed                   answers with a text that does not belong to the label's version;
@@ -41,6 +42,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from contenders import LoadInplace, Promoted, Restart, ServingMethod
+from duration import announce_duration
 from judging import LOOPS, Judged, Switch, judge, median
 from known_answers import Known, learn
 from serving_home import temporary_home
@@ -116,6 +118,14 @@ def measure(
             log(f"{name}: {what} {number + 1} of {len(steps)}, {took:.1f} s")
         watch(contender, pause)
     return judge(load.requests, switches, known, contender.labels)
+
+
+def estimate_seconds(name: str, options: argparse.Namespace) -> float:
+    """Return about how long a contender takes on two CPU cores."""
+    is_started_anew = name in ("merged", "restart")
+    switches = options.switches or (3 if options.quick else 10)
+    starts = switches + 3 if is_started_anew else 1
+    return float(starts * 60 + options.seconds + 30)
 
 
 def summarize(name: str, judged: Judged, died: int) -> dict[str, Figure]:
@@ -215,7 +225,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="make 2 or 3 switches, 15 s under load"
+        "--quick", action="store_true", help="adapter only, 3 switches, 15 s under load"
     )
     parser.add_argument(
         "--only", action="append", choices=NAMES, help="run only this contender (repeatable)"
@@ -238,8 +248,9 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, help="minimum seconds under load (60; quick: 15)")
     options = parser.parse_args()
-    options.only = options.only or list(NAMES)
+    options.only = options.only or (["adapter"] if options.quick else list(NAMES))
     options.seconds = options.seconds or (15 if options.quick else 60)
+    announce_duration(sum(estimate_seconds(name, options) for name in options.only))
     with temporary_home() as settings:
         values = compare(settings, options)
     rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in values.items()}

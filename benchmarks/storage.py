@@ -29,6 +29,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from duration import announce_duration
 
 from tasks.storage.s3.store import S3Options, S3Store
 
@@ -119,6 +120,7 @@ def main() -> None:
     if bool(options.endpoint) != bool(options.bucket):
         parser.error("--endpoint and --bucket go together")
     num_mib = options.size or (256 if options.quick else 1024)
+    announce_duration(10 + num_mib * TURNS / 20)
     with (
         server_of(options.endpoint, options.bucket) as (endpoint, bucket),
         tempfile.TemporaryDirectory() as folder,

@@ -13,7 +13,7 @@ precision; each turn starts every contender from the same weights, in changing o
 
 Losses of the first three are compared step by step (`largest_loss_difference`, relative); packing
 uses other samples in a step. Memory is the increase of resident memory in a turn, or the GPU's
-counter. The tokens and the FLOP of a sample are counted in two steps that are not timed: fewer of
+counter. The tokens and the FLOP of a sample are counted in a step that is not timed: fewer of
 them are arithmetic saved, a larger fraction of the machine's peak in matrix products is speed. The
 last line is one JSON object of medians of the turns' ratios, in samples per second:
 
@@ -32,6 +32,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from duration import announce_duration
 from measuring import measure_peak
 from training_contenders import (
     SAMPLE,
@@ -78,8 +79,9 @@ def compare(scene: Scene, names: list[str], turns: int) -> dict[str, list[Turn]]
 
 def announce(options: argparse.Namespace, names: list[str]) -> None:
     """Write the expected duration, and what to install for the contenders that are missing."""
-    minutes = len(names) * (2 + options.steps * options.turns) * options.batch / 2 / 60
-    sys.stderr.write(f"takes about {minutes:.0f} minutes on two CPU cores\n")
+    steps = 1 + options.steps * options.turns
+    # Seconds of a sample on two CPU cores, with the embedded model.
+    announce_duration(20 + steps * options.batch * sum(0.6 if n != "ours" else 0.25 for n in names))
     if "trl" not in names:
         sys.stderr.write(f"TRL is not installed and not measured; to install it: {INSTALL}\n")
 
@@ -93,10 +95,10 @@ def main() -> None:
     )
     parser.add_argument("--data", default=str(SAMPLE), help="file in the training format")
     parser.add_argument("--batch", type=int, default=16, help="samples per optimizer step")
-    parser.add_argument("--steps", type=int, help="optimizer steps per turn (6; quick: 3)")
+    parser.add_argument("--steps", type=int, help="optimizer steps per turn (6; quick: 2)")
     parser.add_argument("--turns", type=int, help="number of turns (5; quick: 1)")
     options = parser.parse_args()
-    options.steps = options.steps or (3 if options.quick else 6)
+    options.steps = options.steps or (2 if options.quick else 6)
     options.turns = options.turns or (1 if options.quick else 5)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
@@ -111,7 +113,7 @@ def main() -> None:
         f"{compute_dtype(scene.config)}, {options.batch} samples per step; medians, ours = 1; "
         f"peak of matrix products {peak / 1e9:.0f} GFLOP/s:"
     )
-    speed = {name: [t.samples / t.seconds for t in turns] for name, turns in taken.items()}
+    speed = {name: [turn.samples_per_second for turn in turns] for name, turns in taken.items()}
     for name in names:
         memory = max(turn.memory_mb for turn in taken[name])
         print(f"  {name:12} {describe(name, speed, work[name], peak)}, {memory:6.0f} MB")

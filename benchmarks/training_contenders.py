@@ -31,9 +31,14 @@ class Turn(NamedTuple):
     """Measurements of one turn of a contender."""
 
     seconds: float
-    samples: int
+    """Time of all steps but the first one."""
+    samples_per_step: float
     memory_mb: float
     losses: list[float]
+
+    @property
+    def samples_per_second(self) -> float:
+        return (len(self.losses) - 1) * self.samples_per_step / self.seconds
 
 
 class Work(NamedTuple):
@@ -201,11 +206,12 @@ def take_turn(
         with PeakMemory() as memory, meter or contextlib.nullcontext():
             trainer.train()
     losses = [h["loss"] for h in trainer.state.log_history if "loss" in h]
-    samples = (scene.steps - 1) * samples_per_step(scene, name, trainer)
-    return Turn(clock.seconds, round(samples), memory.megabytes, losses)
+    samples = count_samples(scene, name, trainer)
+    return Turn(clock.seconds, samples, memory.megabytes, losses)
 
 
-def samples_per_step(scene: Scene, name: str, trainer: Trainer) -> float:
+def count_samples(scene: Scene, name: str, trainer: Trainer) -> float:
+    """Return the samples of a step."""
     if name != "trl_packing":
         return scene.batch
     # A row has about the tokens of a batch: count its samples.
@@ -214,8 +220,7 @@ def samples_per_step(scene: Scene, name: str, trainer: Trainer) -> float:
 
 
 def warm_up(scene: Scene, name: str) -> Work:
-    """Fill memory pools and caches with two steps; return what they compute for a sample."""
-    short = scene._replace(steps=2)
+    """Fill memory pools and caches with a step; return what it computes for a sample."""
     meter = Arithmetic(scene.inner)
-    samples = 2 * take_turn(short, name, meter).samples
+    samples = take_turn(scene._replace(steps=1), name, meter).samples_per_step
     return Work(meter.tokens / samples, meter.flop / samples)

@@ -9,8 +9,9 @@ SERVER_LOCK := requirements/vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).tx
 GPU_PYTHON ?= $(firstword $(wildcard .venv/bin/python) python3)
 PIPELINE := .venv/.ready
 SERVER := .venv-vllm/.ready
+BENCH := .venv-bench/.ready
 
-.PHONY: help setup demo test test-slow walk soak check check-gpu docs ask status stop lock check-advisories sbom clean
+.PHONY: help setup setup-bench demo test test-slow walk soak check check-gpu docs ask status stop lock check-advisories sbom clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
@@ -22,6 +23,11 @@ $(PIPELINE): requirements/pipeline.txt requirements/cuda.txt pyproject.toml clie
 
 $(SERVER): $(SERVER_LOCK) requirements/cuda.txt requirements/setup.sh
 	@PYTHON=$(PYTHON) requirements/setup.sh .venv-vllm $(SERVER_LOCK)
+
+setup-bench: $(BENCH)  ## Create .venv-bench with guidellm, which `intent bench` runs
+
+$(BENCH): requirements/bench.txt requirements/cuda.txt requirements/setup.sh
+	@PYTHON=$(PYTHON) requirements/setup.sh .venv-bench requirements/bench.txt
 
 demo: setup  ## Run the quick start: train and serve a model on the sample (GATE=strict: see a rejection)
 	@.venv/bin/intent demo --gate $(GATE)
@@ -71,4 +77,4 @@ sbom: setup  ## Write an SBOM of each environment to sbom/ (IMAGES="a b": also o
 	@requirements/sbom.sh sbom $(IMAGES)
 
 clean: stop  ## Stop the servers and delete state and environments
-	rm -rf .intent .venv .venv-vllm
+	rm -rf .intent .venv .venv-vllm .venv-bench

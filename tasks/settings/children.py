@@ -13,7 +13,7 @@ from typing import Final, Literal
 from tasks.settings.environment import DEFAULTS, FOR_CLIENTS
 from tasks.settings.log_setup import OF_PREFECT
 
-Child = Literal["prefect", "mlflow", "gateway", "vllm", "training", "postgres", "git"]
+Child = Literal["prefect", "mlflow", "gateway", "vllm", "training", "postgres", "git", "bench"]
 
 _ANY = (
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR"),
@@ -43,6 +43,7 @@ PASSED: Final[dict[Child, tuple[str, ...]]] = {
     "training": (*_ANY, *_PYTHON, *_COMPUTE),
     "postgres": (*_ANY, "PG*"),
     "git": _ANY,
+    "bench": _ANY,
 }
 """Names, or patterns of names, of the variables that a process gets if we have them."""
 

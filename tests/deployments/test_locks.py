@@ -48,7 +48,7 @@ def test_torch_has_the_hashes_of_both_builds_and_the_cuda_libraries_are_apart() 
     version, cpu = found.groups()
     cuda = entries("vllm-gpu")["torch"]
     assert cpu not in cuda[1]
-    for lock in ("pipeline", "train", "vllm-cpu"):
+    for lock in ("pipeline", "train", "vllm-cpu", "bench"):
         assert entries(lock)["torch"] == (version, cuda[1] | {cpu})
         assert not entries("cuda").keys() & entries(lock).keys()
     assert {"triton", "nvidia-cublas"} <= entries("cuda").keys()

@@ -2,7 +2,7 @@
 
 A model is trained on the texts of a dataset, not on its vocabulary. A dataset that differs from a
 trained one only in the vocabulary gets the same weights with its own vocabulary: another model, and
-no second training.
+no second training. What answers may contain is learned from both, see `serving/grounding`.
 """
 
 import logging
@@ -14,6 +14,8 @@ from pathlib import Path
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import StorageError
 from intent_core.files import write_atomically
+from intent_core.language.calls import parse_calls
+from intent_core.language.vocabulary import Vocabulary
 from intent_core.language.vocabulary_copy import COPY_FILE, list_vocabulary, write_copy
 from intent_core.models.artifact import (
     CARD_FILE,
@@ -23,13 +25,20 @@ from intent_core.models.artifact import (
     digest_folder,
 )
 from intent_core.recipe.config import TrainConfig, fingerprint
+from intent_core.serving.grounding.policy import POLICY_FILE, learn_policy, write_policy
 from intent_core.training.protocol import PROGRAM_VERSION, library_versions
 from tasks.models.base_models import identify_base_model
 from tasks.models.local_cache import fetch_model
 from tasks.settings import Settings
 from tasks.storage.layout import MODELS, TRAININGS
 from tasks.storage.objects import ObjectStore, upload_folder
-from tasks.storage.step_results import get_store, read_finished, work_folder, write_finished
+from tasks.storage.step_results import (
+    get_store,
+    read_examples,
+    read_finished,
+    work_folder,
+    write_finished,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +95,12 @@ def store_model(
     config: TrainConfig,
     base_model: tuple[str, str],
 ) -> ModelArtifact:
-    """Add the dataset's vocabulary to a trained model, and upload it under its content name.
+    """Complete a trained model with files of the dataset; upload it under its content name.
 
     `base_model` is its name and its digest.
     """
     _write_vocabulary(store, dataset, folder)
+    _write_grounding(store, dataset, folder)
     _name_dataset(folder / CARD_FILE, dataset)
     digest = digest_folder(folder)
     name = content_name(digest)
@@ -145,6 +155,17 @@ def _write_vocabulary(store: ObjectStore, dataset: DatasetManifest, folder: Path
     else:
         path.unlink(missing_ok=True)
         return
+    path.chmod(0o644)  # a server may run as another user
+
+
+def _write_grounding(store: ObjectStore, dataset: DatasetManifest, folder: Path) -> None:
+    """Write what answers may contain, by the labels of the training split."""
+    copy = (folder / COPY_FILE).read_bytes() if dataset.vocabulary else None
+    vocabulary = Vocabulary.model_validate_json(copy) if copy else None
+    examples = read_examples(store, dataset, "train")
+    labels = ((example.instruction, parse_calls(example.output)) for example in examples)
+    path = folder / POLICY_FILE
+    write_atomically(path, write_policy(learn_policy(labels, vocabulary)))
     path.chmod(0o644)  # a server may run as another user
 
 

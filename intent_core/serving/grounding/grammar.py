@@ -15,12 +15,11 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from intent_core.language.calls import Argument, Call, format_calls
+from intent_core.language.calls import OUT_OF_SCOPE, Argument, Call, format_calls
 from intent_core.language.invisible import strip_invisible
 from intent_core.serving.grounding.policy import GroundingPolicy, IntentPolicy
 from intent_core.serving.grounding.spans import UtterancePart
 
-OUT_OF_SCOPE = "out_of_scope"
 MOST_CHARACTERS = 2000
 """Of the utterances of a request. Longer ones have no grammar: it would cost more than it gives."""
 

@@ -9,6 +9,7 @@ from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import StorageError
 from intent_core.models.artifact import ModelArtifact, digest_folder
 from intent_core.recipe.config import TrainConfig
+from intent_core.serving.grounding.policy import POLICY_FILE, GroundingPolicy
 from tasks.settings import Settings
 from tasks.storage.objects import upload_folder
 from tasks.storage.step_results import get_store, read_finished, write_finished
@@ -22,6 +23,7 @@ from tasks.training.finished import (
 from tests.support.builders.records import build, many
 
 KNOWN = {"intents": {"a": {"slots": [{"name": "city"}]}}}
+LISTED = {"intents": {"a": {"slots": [{"name": "city", "values": {"杭州": ["杭州市"]}}]}}}
 OTHER = {"intents": {"a": {"description": "the first letter"}, "b": {}}}
 
 
@@ -60,6 +62,12 @@ def train(
     return artifact
 
 
+def read_policy(settings: Settings, model: ModelArtifact) -> GroundingPolicy:
+    return GroundingPolicy.model_validate_json(
+        get_store(settings).read(f"{model.uri}/{POLICY_FILE}")
+    )
+
+
 def read_known(settings: Settings, model: ModelArtifact) -> object:
     return json.loads(get_store(settings).read(f"{model.uri}/intents.json"))
 
@@ -91,6 +99,21 @@ def test_a_vocabulary_alone_makes_another_model_of_the_same_weights(
     without = reuse_training(settings, plain, config)
     assert without is not None and read_known(settings, without) == {"intents": {"a": {}}}
     assert [find_model(store, d, config) for d in (first, second)] == [trained, model]
+
+
+def test_a_model_has_what_answers_may_contain_by_its_training_split_and_vocabulary(
+    settings: Settings, config: TrainConfig, tmp_path: Path
+) -> None:
+    first = prepare(settings, tmp_path / "first", KNOWN)
+    trained = train(settings, tmp_path / "model", first, config)
+    policy = read_policy(settings, trained)
+    assert policy.num_rows == first.splits["train"].num_examples < 60
+    assert [(intent.intent, intent.has_values) for intent in policy.intents] == [("a", True)]
+    listed = reuse_training(settings, prepare(settings, tmp_path / "listed", LISTED), config)
+    assert listed is not None
+    assert [intent.listed for intent in read_policy(settings, listed).intents] == [("杭州",)]
+    (tmp_path / "model" / POLICY_FILE).unlink()
+    assert digest_folder(tmp_path / "model") != trained.digest
 
 
 def test_a_changed_model_is_the_one_that_a_training_would_have_made(

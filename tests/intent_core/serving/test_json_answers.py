@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+import openai
 import pytest
 from pydantic import BaseModel
 
 from tests.support.servers.fake_vllm import CHAT, OLD, Serving
+from tests.support.servers.openai_client import use_client
 from tests.support.servers.vllm_completions import write_completion
 
 INTENTS = {
@@ -88,6 +90,23 @@ def test_the_answer_is_json(serving: Serving, kind: str) -> None:
     assert json.loads(content) == {"calls": [{"intent": "play", "arguments": arguments}]}
     assert SpokenCalls.model_validate_json(content)
     assert "response_format" not in serving.model.received[0].fields
+
+
+def test_the_openai_client_parses_the_answer_itself(serving: Serving) -> None:
+    serving.model.raw = write_completion("play(海阔天空)")
+
+    async def use(client: openai.AsyncOpenAI) -> Any:
+        return await client.chat.completions.parse(
+            model="intent",
+            messages=[{"role": "user", "content": "x"}],
+            response_format=SpokenCalls,
+        )
+
+    message = use_client(serving, use).choices[0].message
+    expected = SpokenCall(intent="play", arguments={"arg1": "海阔天空"})
+    assert message.parsed == SpokenCalls(calls=[expected])
+    serving.model.raw = write_completion("weather(杭州)")
+    assert use_client(serving, use).choices[0].message.refusal == "weather(杭州)"
 
 
 def test_an_answer_out_of_scope_has_no_calls(serving: Serving) -> None:

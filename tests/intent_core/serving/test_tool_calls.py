@@ -1,13 +1,9 @@
 """`tools` in, `tool_calls` out, with the prompt that the model was trained with."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import httpx2
 import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,10 +14,10 @@ from intent_core.language.calls import Argument, Call, format_calls
 from intent_core.language.vocabulary import Vocabulary
 from intent_core.serving.access.aliases import Trial
 from intent_core.serving.answers.arguments import name_arguments, read_call
-from tests.support.servers.fake_vllm import APP_KEY, CHAT, NEW, OLD, Serving
+from intent_core.serving.answers.requested_form import read_form
+from tests.support.servers.fake_vllm import CHAT, NEW, OLD, Serving
+from tests.support.servers.openai_client import use_client
 from tests.support.servers.vllm_completions import write_completion
-
-Result = TypeVar("Result")
 
 INTENTS = {
     "weather": {
@@ -40,6 +36,7 @@ INTENTS = {
     "play": {},
     "out_of_scope": {},
 }
+VOCABULARY = Vocabulary.model_validate({"intents": INTENTS})
 USER = {"role": "user", "content": "weather in Hangzhou"}
 SYSTEM = {"role": "system", "content": "Say calls."}
 
@@ -73,24 +70,6 @@ def read_calls(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def message_of(error: Any) -> str:
     assert (error.status, error.code) == (400, "invalid_request"), error.body
     return str(error.fields["error"]["message"])
-
-
-def use_client(serving: Serving, use: Callable[[openai.AsyncOpenAI], Awaitable[Result]]) -> Result:
-    @asynccontextmanager
-    async def connect() -> AsyncIterator[openai.AsyncOpenAI]:
-        transport = httpx2.ASGITransport(serving.app)  # type: ignore[arg-type]
-        async with openai.AsyncOpenAI(
-            base_url="http://model/v1",
-            api_key=APP_KEY,
-            http_client=openai.DefaultAsyncHttpxClient(transport=transport),
-        ) as client:
-            yield client
-
-    async def run() -> Result:
-        async with connect() as client:
-            return await use(client)
-
-    return asyncio.run(run())
 
 
 def test_vllm_gets_the_request_as_without_tools(serving: Serving) -> None:
@@ -175,6 +154,25 @@ def test_invalid_tools_are_refused_by_name(
 ) -> None:
     assert part in message_of(ask(serving, **fields))
     assert serving.model.received == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "intents", "allows_out_of_scope"),
+    [
+        ({}, None, True),
+        ({"tools": [tool("play")]}, {"play"}, True),
+        ({"tools": [tool("play")], "tool_choice": "required"}, {"play"}, False),
+        ({"tools": [tool("weather"), tool("play")], "tool_choice": tool("play")}, {"play"}, False),
+        ({"tools": [tool("weather"), tool("play"), tool("transfer")]}, None, True),
+        ({"tools": [tool("play")], "tool_choice": "none"}, None, True),
+        ({"response_format": {"type": "json_object"}}, None, True),
+    ],
+)
+def test_tools_narrow_what_the_model_may_say(
+    fields: dict[str, Any], intents: set[str] | None, allows_out_of_scope: bool
+) -> None:
+    form = read_form(fields, lambda: VOCABULARY)
+    assert (form.narrowed, form.allows_out_of_scope) == (intents, allows_out_of_scope)
 
 
 @pytest.mark.parametrize("choice", ["auto", "none", None])
@@ -309,7 +307,6 @@ def test_an_earlier_call_that_is_invalid_is_refused_by_its_place(
     assert "'messages[1].tool_calls" in message_of(ask(serving, messages=[USER, message, USER]))
 
 
-VOCABULARY = Vocabulary.model_validate({"intents": INTENTS})
 VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 CALLS = st.builds(
     lambda intent, arguments: Call(intent=intent, arguments=tuple(arguments)),

@@ -42,6 +42,8 @@ CACHE = HOME / ".intent" / "cache" / "base-models"
 
 
 def read_rows(path: Path) -> list[Example]:
+    if path.suffix == ".jsonl":  # a split of a dataset in the store
+        return [Example.model_validate_json(line) for line in path.read_bytes().splitlines()]
     if path.suffix == ".manifest":
         records = [r for r in iter_export(path, DataConfig()) if isinstance(r, Record)]
         rows = [{"instruction": r.utterance, "output": r.output} for r in records]

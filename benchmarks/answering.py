@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from intent_core.datasets.manifest import Example
 from intent_core.language.prompt import encode_prompt
 from intent_core.models.artifact import MANIFEST_FILE, ModelArtifact, content_name, digest_folder
-from intent_core.recipe.config import PipelineConfig
+from intent_core.recipe.config import PipelineConfig, ServeConfig
 from tasks.evaluation.inference import predict
 from tasks.local_services.services import stop_services
 from tasks.serving.vllm.server import ModelServer, ensure_model_server
@@ -42,12 +42,16 @@ AnswerMethod = Callable[[list[Example]], Answered]
 
 
 class Served(NamedTuple):
-    """A model server, its system prompt and its start time in seconds."""
+    """A model server, its model and its start time in seconds."""
 
     settings: Settings
     server: ModelServer
-    system_prompt: str
+    artifact: ModelArtifact
     start_seconds: float
+
+    @property
+    def system_prompt(self) -> str:
+        return self.artifact.system_prompt
 
     @property
     def dtype(self) -> str:
@@ -75,9 +79,20 @@ def serve(model: Path, config: PipelineConfig, home: Path) -> Iterator[Served]:
     try:
         started = time.perf_counter()
         server = ensure_model_server(settings, artifact, config.serve)
-        yield Served(settings, server, artifact.system_prompt, time.perf_counter() - started)
+        yield Served(settings, server, artifact, time.perf_counter() - started)
     finally:
         stop_services(settings, lambda line: None)
+
+
+def serve_also(served: Served, config: ServeConfig) -> Served:
+    """Return another server of the same model with another configuration; it stops with the first.
+
+    The two run at the same time.
+    """
+    started = time.perf_counter()
+    server = ensure_model_server(served.settings, served.artifact, config)
+    seconds = time.perf_counter() - started
+    return served._replace(server=server, start_seconds=seconds)
 
 
 def put_model(settings: Settings, model: Path, config: PipelineConfig) -> ModelArtifact:
@@ -105,12 +120,12 @@ def put_model(settings: Settings, model: Path, config: PipelineConfig) -> ModelA
     return artifact
 
 
-def make_ours(served: Served, config: PipelineConfig, pattern: str | None = None) -> AnswerMethod:
+def make_ours(served: Served, config: PipelineConfig) -> AnswerMethod:
     url, model, key = served.server.url, served.server.model, served.settings.read_api_key()
 
     def contend(rows: list[Example]) -> Answered:
         started = time.perf_counter()
-        predicting = predict(rows, url, key, model, served.system_prompt, config.evaluate, pattern)
+        predicting = predict(rows, url, key, model, served.system_prompt, config.evaluate)
         predictions = asyncio.run(predicting)
         return Answered(time.perf_counter() - started, [p.text for p in predictions])
 

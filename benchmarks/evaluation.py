@@ -15,15 +15,14 @@ first, as in `accuracy.py`. Contenders:
 
 The order changes in every turn, and each turn has new utterances, so that none is in the
 server's cache. Loading a model is not timed. The server keeps running; its CPU usage while the
-others are measured is printed. Then the test utterances are answered again freely and constrained
-by the regular expression of the intent schema (`evaluate.constrained`), in turns. `--quick` trains
+others are measured is printed. Our answers of a model with `grounding.json` are grounded, so some
+differ from those of the others; `--set serve.grounded=never` compares equal work. `--quick` trains
 on 64 rows and uses 8 utterances in one turn. The last line is one JSON object:
 
     over_documents, over_batched    utterances per second, ours divided by theirs (the faster of the
                                     batched); medians of the turns' ratios
     same_answers_documents, same_answers_batched    fraction of answers equal to ours (batched: in
                                     the server's dtype)
-    constrained_cost                time of constrained answers divided by that of free ones
 """
 
 import argparse
@@ -39,7 +38,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 # As for our server: threads that spin while waiting would slow down the others on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -60,10 +59,6 @@ from transformers import AutoConfig, AutoTokenizer
 
 from flows.parameters import find_recipe
 from intent_core.datasets.manifest import Example
-from intent_core.evaluation.evaluate import evaluate
-from intent_core.evaluation.prediction import Prediction
-from intent_core.language.calls import parse_calls
-from intent_core.language.intent_schema import list_intents, write_regex
 from intent_core.language.prompt import encode_prompt
 from intent_core.recipe.config import PipelineConfig
 from intent_core.recipe.loader import load_config
@@ -120,45 +115,6 @@ def same_answers(taken: dict[str, list[Answered]], name: str) -> float:
     return sum(same) / len(same)
 
 
-class Constrained(NamedTuple):
-    """Effect of the regular expression."""
-
-    cost: float
-    first_cost: float
-    """Time of the first constrained answer, which compiles the pattern, relative to a free one."""
-    free: list[str]
-    bound: list[str]
-
-
-def constrain(
-    served: Served, config: PipelineConfig, test: list[Example], rows: list[Example], turns: int
-) -> Constrained:
-    """Answer the same utterances freely and constrained, all of them already in the cache."""
-    pattern = write_regex(list_intents(parse_calls(row.output) for row in rows))
-    free, bound = make_ours(served, config), make_ours(served, config, pattern)
-    first_cost = bound(test[:1]).seconds / free(test[:1]).seconds
-    ratios = []
-    for turn in range(turns):
-        if turn % 2:
-            with_pattern, without = bound(test), free(test)
-        else:
-            without, with_pattern = free(test), bound(test)
-        ratios.append(with_pattern.seconds / without.seconds)
-    return Constrained(statistics.median(ratios), first_cost, without.texts, with_pattern.texts)
-
-
-def print_rates(name: str, rows: list[Example], texts: list[str]) -> None:
-    predictions = [
-        Prediction(example_id=row.id, text=text) for row, text in zip(rows, texts, strict=True)
-    ]
-    report = evaluate(rows, predictions)
-    rates = (
-        f"{rate} {getattr(report, rate).value:.3f}"
-        for rate in ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate")
-    )
-    print(f"  {name:16} {', '.join(rates)}")
-
-
 def reads_chatml(folder: Path, system_prompt: str, utterance: str) -> bool:
     """Return whether the prompt of the PAI guide equals the model's, token by token."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -209,8 +165,6 @@ def measure(
         for contend in contenders.values():
             contend(rows[-2:])  # memory pools, kernels, connections
         taken, idle = compare(contenders, shares, options.turns, served)
-        utterances = test[: options.utterances]
-        constrained = constrain(served, config, utterances, rows, options.turns)
         dtype = served.dtype
     script = options.documents
     start = served.start_seconds
@@ -232,16 +186,12 @@ def measure(
         print(f"  {name:16} {share:5.2f} of our utterances per second, {same:.3f} of answers equal")
     print(f"start of the server: {start:.2f} of start plus one turn; not in the ratios")
     print(f"CPU of the server while others are measured: {idle:.3f} cores")
-    print(f"constrained to the intent schema, first answer {constrained.first_cost:.1f} times:")
-    print_rates("free", utterances, constrained.free)
-    print_rates("constrained", utterances, constrained.bound)
     batched = [name for name in contenders if name.startswith("batched")]
     return {
         "over_documents": ratio(taken, "documents"),
         "over_batched": ratio(taken, *batched),
         "same_answers_documents": same_answers(taken, "documents"),
         "same_answers_batched": same_answers(taken, batched[-1]),
-        "constrained_cost": constrained.cost,
     }
 
 

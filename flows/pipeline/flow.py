@@ -24,7 +24,6 @@ from intent_core.errors import TrackingError
 from intent_core.evaluation.report import EvaluationReport
 from intent_core.gate.decide import approve, decide
 from intent_core.json_logs import bind_log_context
-from intent_core.language.intent_schema import write_regex
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import PipelineConfig, ServeConfig
 from tasks.models.base_models import require_base_model
@@ -247,7 +246,6 @@ def note_release(settings: Settings, record: RunRecord, version: str, asked_at: 
         project=record.config.project,
         version=version,
         intents=tuple(schema.intent for schema in record.dataset.intents),
-        pattern=write_regex(record.dataset.intents) if record.config.evaluate.constrained else None,
         reason=record.decision.reason,
         asked_at=asked_at,
     )

@@ -219,6 +219,8 @@ class EvaluationReport(Value):
     abstention: Abstention | None
     risk_coverage: tuple[RiskPoint, ...]
     """By exact match, from the most confident answers to all; empty without confidences."""
+    grounding: Annotated[str, Field(exclude_if=lambda sentence: not sentence)] = ""
+    """A sentence on whether its answers were grounded, and why; "" if that is not known."""
     metrics: dict[str, Measure | Estimate] = Field(default_factory=_metrics_of_fields)
     """Every metric of `evaluation/metrics.py` that is defined for the test split."""
 

@@ -1,19 +1,11 @@
 """The intent schema of a dataset: its intents, and the arguments seen with each."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.language.calls import Call
-
-# A value as `calls.py` writes it: plain, or in quotes. No lookarounds: engines for structured
-# outputs do not support them.
-_PLAIN = r"[^,;()=\\\s，；（）]"
-_QUOTED = r'"(?:[^"\\\x00-\x1f]|\\["\\nrt]|\\u[0-9a-f]{4})*"'
-_INNER = r"[^,;()=\\，；（）\x00-\x1f\x7f\x85\u2028\u2029]"
-_VALUE = rf'(?:{_QUOTED}|[^",;()=\\\s，；（）](?:{_INNER}*{_PLAIN})?)'
 
 
 class IntentSchema(BaseModel):
@@ -53,29 +45,3 @@ def list_intents(labels: Iterable[Iterable[Call]]) -> tuple[IntentSchema, ...]:
         )
         for intent in sorted(utterances)
     )
-
-
-def write_regex(schemas: Iterable[IntentSchema]) -> str:
-    """Return a regular expression for constrained decoding that matches all allowed answers.
-
-    An answer is one or more calls of known intents. The number of arguments of a call is between
-    the smallest and the largest number seen with its intent.
-
-    Args:
-        schemas: the intent schema.
-    """
-    calls = "|".join(_write_call(schema) for schema in schemas)
-    return f"(?:{calls})(?:;(?:{calls}))*"
-
-
-def _write_call(schema: IntentSchema) -> str:
-    argument = _VALUE
-    if schema.slot_names:
-        argument = rf"(?:(?:{'|'.join(map(re.escape, schema.slot_names))})=)?{_VALUE}"
-    least, most = min(schema.slot_counts), max(schema.slot_counts)
-    if most == 0:
-        arguments = ""
-    else:
-        arguments = rf"{argument}(?:,{argument}){{{max(least, 1) - 1},{most - 1}}}"
-        arguments = f"(?:{arguments})?" if least == 0 else arguments
-    return rf"{re.escape(schema.intent)}\({arguments}\)"

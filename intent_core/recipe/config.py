@@ -241,9 +241,6 @@ class EvaluateConfig(Section):
     """Maximum tokens of an answer; longer answers are cut off."""
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 32
     """Number of utterances sent to the server at the same time."""
-    constrained: bool = False
-    """Allow only answers that match the intent schema: known intents, with as many values as seen
-    in training. Callers must then send the same `structured_outputs`; no other is accepted."""
     ordered_calls: bool = False
     """Whether the calls of an answer must be in the labelled order to be correct. (`exact_match`
     always requires the order.)"""
@@ -260,6 +257,14 @@ class EvaluateConfig(Section):
     tests then treat each source as one observation."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 120
     """Timeout of one attempt of a request, in seconds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_constrained(cls, fields: Any) -> Any:
+        """Read the records of earlier versions; `loader.py` refuses the key in a recipe."""
+        if isinstance(fields, dict):
+            return {key: value for key, value in fields.items() if key != "constrained"}
+        return fields
 
 
 class GateConfig(Section):
@@ -329,6 +334,11 @@ class ServeConfig(Section):
     """Number of copies of the model in one server; each copy uses one GPU."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Fraction of GPU memory for one server. Two servers must fit during a promotion."""
+    grounded: Annotated[
+        Literal["auto", "always", "never"], Field(exclude_if=lambda mode: mode == "auto")
+    ] = "auto"
+    """Allow only answers with known intents and with values that the utterance contains, letter by
+    letter, or that the intent allows. `auto`: if the training labels copy their values so."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 600
     """Timeout for the start of a server, in seconds."""
 
@@ -372,18 +382,6 @@ class PipelineConfig(Section):
                 f"evaluate.max_new_tokens: set it to {needed} or more"
             )
         return self
-
-
-def list_settings(config: PipelineConfig) -> dict[str, dict[str, Any]]:
-    """Return a recipe by section, as JSON values to show: its vocabulary only by its fingerprint.
-
-    Args:
-        config: the recipe.
-    """
-    sections = config.model_dump(mode="json", exclude={"project"})
-    if config.data.vocabulary:
-        sections["data"]["vocabulary"] = fingerprint(config.data.vocabulary)
-    return sections
 
 
 def fingerprint(*parts: object) -> str:

@@ -16,6 +16,10 @@ from intent_core.recipe.config import PipelineConfig
 from intent_core.recipe.explain_errors import explain, list_faults
 from intent_core.recipe.vocabulary_file import VOCABULARY_FILE, read_vocabulary
 
+_REPLACED = {
+    ("evaluate", "constrained"): "write serve.grounded: always (or never, or auto, the default)"
+}
+
 
 def load_config(
     path: Path | None, overrides: Mapping[str, Any] | Sequence[str] = ()
@@ -36,6 +40,7 @@ def load_config(
     faults: list[str] = []
     for key, value in _override_items(overrides, faults):
         _set_dotted(tree, key, value, faults)
+    _refuse_old_keys(tree, faults)
     _read_vocabulary_in(tree)
     try:
         config = PipelineConfig.model_validate(tree)
@@ -60,6 +65,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"recipe {path} must be a mapping of sections, not {type(tree).__name__}")
     # An empty section (`train:`) is None in YAML and means the defaults.
     return {key: value for key, value in tree.items() if value is not None}
+
+
+def _refuse_old_keys(tree: dict[str, Any], faults: list[str]) -> None:
+    for (section, key), instead in _REPLACED.items():
+        if isinstance(tree.get(section), dict) and key in tree[section]:
+            faults.append(f"{section}.{key}: this key is replaced: {instead}")
 
 
 def _with_vocabulary_path(tree: dict[str, Any], folder: Path) -> dict[str, Any]:

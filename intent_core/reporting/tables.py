@@ -14,7 +14,7 @@ from intent_core.evaluation.report import (
     SliceScore,
 )
 from intent_core.gate.decision import CheckResult
-from intent_core.recipe import config as recipe
+from intent_core.recipe import listing as recipe
 from intent_core.recipe.config import PipelineConfig
 from intent_core.reporting.review import Review
 from intent_core.reporting.summary import intents_of, list_outputs

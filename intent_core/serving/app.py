@@ -19,10 +19,13 @@ from intent_core.serving.access.in_progress import InProgress
 from intent_core.serving.access.rate_limit import RequestRate
 from intent_core.serving.answers.held import answer_nothing, forward_held
 from intent_core.serving.answers.listing import describe_vocabulary
+from intent_core.serving.grounding.fallback import Fallback
+from intent_core.serving.grounding.grammars import Grammars
 from intent_core.serving.metrics import Metrics
 from intent_core.serving.protocol.asgi import (
     App,
     BodyAgain,
+    OutgoingBody,
     Receive,
     Scope,
     Send,
@@ -88,7 +91,9 @@ class ServingApp:
         )
         self._authorization = (b"authorization", b"Bearer " + settings.operator_key.encode())
         self._trials = Trials(metrics)
-        self._copies = Copies(app, self._authorization, metrics, clock)
+        self._model_app = Fallback(app, metrics)
+        self._grammars = Grammars(settings.models_folder, settings.grounded, metrics)
+        self._copies = Copies(self._model_app, self._authorization, metrics, clock)
         self._vocabularies = Vocabularies(settings.models_folder)
         self._salt_key = secrets.token_bytes(32)
         self._started = int(time.time())
@@ -186,10 +191,9 @@ class ServingApp:
         fields = parse_object(body)
         name = alias_in_path(scope) if route is Route.PREDICT else requested_model(fields)
         target = self._resolve(exchange, name)
-        is_operator = exchange.caller == OPERATOR
         find_vocabulary = functools.partial(self._vocabularies.find, target.model)
-        question = read_question(route, fields, target, find_vocabulary, is_operator=is_operator)
-        if is_operator:
+        question = read_question(route, fields, find_vocabulary)
+        if exchange.caller == OPERATOR:
             await self._forward(exchange, question, target, scope, receive)
             return
         cost = question.estimate_cost(len(body), self._settings.max_new_tokens)
@@ -262,9 +266,9 @@ class ServingApp:
         if not question.has_utterance:
             await answer_nothing(exchange, question, model)
             return []
-        body = self._write_body(exchange.caller, question, model)
+        body = await self._write_body(exchange.caller, question, model)
         named = (REQUEST_ID, request_id.encode())
-        inner = {**scope, "headers": [*self._replace_key(scope, body), named]}
+        inner = {**scope, "headers": [*self._replace_key(scope, body.content), named]}
         again = BodyAgain(body, receive)
         since = self._clock()
         self._metrics.enter(exchange.model)
@@ -272,10 +276,10 @@ class ServingApp:
             if question.is_held(model):
                 find = functools.partial(self._vocabularies.find, model.model)
                 held = (exchange, question, model, find, inner, again)
-                texts = await forward_held(self._app, *held)
+                texts = await forward_held(self._model_app, *held)
             else:
                 exchange.judged = question.expects_calls
-                await self._app(inner, again, exchange.send)
+                await self._model_app(inner, again, exchange.send)
                 texts = exchange.read_texts()
         finally:
             self._metrics.leave(exchange.model)
@@ -285,10 +289,11 @@ class ServingApp:
             self._metrics.judge_answer(exchange.alias, exchange.version, text)
         return texts
 
-    def _write_body(
+    async def _write_body(
         self, caller: str, question: Question, model: NamedModel, *, is_copy: bool = False
-    ) -> bytes:
-        return question.to_body(
+    ) -> OutgoingBody:
+        write = functools.partial(
+            question.to_body,
             model,
             self._settings.max_new_tokens,
             # Each key has its own prefix cache. In a shared one, the time to the first token
@@ -296,6 +301,12 @@ class ServingApp:
             cache_salt=hmac.digest(self._salt_key, caller.encode(), "sha256").hex(),
             add_system_prompt=self._settings.add_system_prompt,
             is_copy=is_copy,
+        )
+        grammar = await self._grammars.write(model.model, question)
+        return (
+            OutgoingBody(write())
+            if grammar is None
+            else OutgoingBody(write(grammar=grammar), write)
         )
 
     def _resolve(self, exchange: Exchange, name: str) -> Target:

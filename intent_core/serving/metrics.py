@@ -57,6 +57,13 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._dropped_grammars = prometheus_client.Counter(
+            "intent_dropped_grammars",
+            "Requests to a grounded model that were answered without a grammar, by the reason: "
+            "`not_written` by the middleware, or `not_usable` by vLLM.",
+            ["reason"],
+            registry=registry,
+        )
         self._trial_requests = prometheus_client.Counter(
             "intent_trial_requests",
             "Requests in a canary or shadow trial, by outcome of the candidate's answer.",
@@ -95,6 +102,9 @@ class Metrics:
             parse_calls(strip_invisible(text))
         except CallSyntaxError:
             self._parse_failures.labels(alias, version).inc()
+
+    def count_dropped_grammar(self, reason: str) -> None:
+        self._dropped_grammars.labels(reason).inc()
 
     def count_trial_request(self, alias: str, version: str, mode: str, outcome: str) -> None:
         self._trial_requests.labels(alias, version, mode, outcome).inc()

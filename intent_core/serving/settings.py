@@ -1,11 +1,12 @@
 """The settings of the middleware, read from environment variables."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from intent_core.errors import ConfigError
+from intent_core.serving.grounding.choice import MODES
 
 _NUMBER = re.compile(r"[0-9]{1,12}")
 
@@ -32,6 +33,8 @@ class ServingSettings:
     """Add the model's system prompt to chats without one."""
     max_new_tokens: int = 0
     """Maximum number of tokens a caller can request; 0 means no limit besides the model's."""
+    grounded: str = "auto"
+    """Which models answer under a grammar of their request: `serve.grounded` of the recipe."""
 
 
 def read_settings(environment: Mapping[str, str]) -> ServingSettings:
@@ -55,6 +58,7 @@ def read_settings(environment: Mapping[str, str]) -> ServingSettings:
         max_body_bytes=_number(environment, "INTENT_MAX_BODY_BYTES", 262_144),
         add_system_prompt=_switch(environment, "INTENT_ADD_SYSTEM_PROMPT"),
         max_new_tokens=_number(environment, "INTENT_MAX_NEW_TOKENS", 0),
+        grounded=_choice(environment, "INTENT_GROUNDED", MODES),
     )
 
 
@@ -70,6 +74,14 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     if value and not _NUMBER.fullmatch(value):
         raise ConfigError(f"{name} is {value!r}: expected an integer, 0 or more")
     return int(value) if value else default
+
+
+def _choice(environment: Mapping[str, str], name: str, values: Sequence[str]) -> str:
+    """Return a variable with one of these values; the first one if it is not set."""
+    value = environment.get(name, "").strip().lower() or values[0]
+    if value not in values:
+        raise ConfigError(f"{name} is {value!r}: expected one of {', '.join(values)}")
+    return value
 
 
 def _switch(environment: Mapping[str, str], name: str) -> bool:

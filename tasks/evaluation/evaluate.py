@@ -17,13 +17,15 @@ from intent_core.evaluation.abstention import choose_threshold
 from intent_core.evaluation.evaluate import evaluate
 from intent_core.evaluation.prediction import PREDICTIONS_FILE, Prediction
 from intent_core.evaluation.report import EvaluationReport
-from intent_core.language.intent_schema import IntentSchema, write_regex
 from intent_core.markdown import escape_markdown
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import EvaluateConfig, ServeConfig
+from intent_core.serving.grounding.choice import explain_grounding
+from intent_core.serving.grounding.policy import POLICY_FILE, GroundingPolicy
 from tasks.evaluation.answer_log import KeptAnswers
 from tasks.evaluation.inference import predict
 from tasks.evaluation.server_metrics import Buckets, quantile_ms, read_first_token
+from tasks.models.local_cache import fetch_model
 from tasks.orchestration.progress import failures_logged, track
 from tasks.orchestration.retries import retried_task
 from tasks.serving.golden import GoldenAnswers, ask_golden
@@ -60,7 +62,7 @@ def evaluate_served(
     prefix = evaluation_prefix(artifact, dataset, config, serve)
     folder = work_folder(settings, prefix)
     with borrowed_server(settings, artifact, serve) as server:
-        collector = AnswerCollector(settings, server, artifact, config, folder, dataset.intents)
+        collector = AnswerCollector(settings, server, artifact, config, folder)
         threshold = None
         if config.abstain_below == "auto":
             threshold = choose_threshold(held_out, collector.ask(held_out, "validation"), config)
@@ -84,6 +86,7 @@ def evaluate_served(
         seconds=seconds * len(examples) / collector.num_new if collector.num_new else None,
     )
     report = with_first_token(report, before, after)
+    report = report.model_copy(update={"grounding": describe_grounding(settings, artifact, serve)})
     lines = "".join(prediction.model_dump_json() + "\n" for prediction in predictions)
     store.put(f"{prefix}/{PREDICTIONS_FILE}", lines.encode())
     with failures_logged():
@@ -103,6 +106,13 @@ def _escape_texts(row: dict[str, Any]) -> dict[str, Any]:
         name: escape_markdown(value) if isinstance(value, str) else value
         for name, value in row.items()
     }
+
+
+def describe_grounding(settings: Settings, artifact: ModelArtifact, serve: ServeConfig) -> str:
+    """Return a sentence on whether a model's answers are grounded, and why."""
+    path = fetch_model(settings, artifact) / POLICY_FILE
+    policy = GroundingPolicy.model_validate_json(path.read_bytes()) if path.exists() else None
+    return explain_grounding(serve.grounded, policy)
 
 
 @contextlib.contextmanager
@@ -136,11 +146,9 @@ class AnswerCollector:
         artifact: ModelArtifact,
         config: EvaluateConfig,
         folder: Path,
-        intents: Sequence[IntentSchema],
     ) -> None:
         self._settings, self._server, self._config = settings, server, config
         self._artifact, self._folder = artifact, folder
-        self._pattern = write_regex(intents) if config.constrained else None
         self.num_new = 0
         """Number of utterances sent in the last call; the others already had an answer."""
 
@@ -168,7 +176,6 @@ class AnswerCollector:
                 self._server.model,
                 self._artifact.system_prompt,
                 self._config,
-                pattern=self._pattern,
                 on_answer=note,
             )
             asyncio.run(answers)

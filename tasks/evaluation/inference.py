@@ -39,17 +39,14 @@ async def predict(
     model: str,
     system_prompt: str,
     config: EvaluateConfig,
-    pattern: str | None = None,
     on_answer: Callable[[Prediction], None] = lambda prediction: None,
 ) -> list[Prediction]:
     """Return one greedy answer per example, in order, with `config.concurrency` requests at a time.
 
-    `pattern` is a regular expression that every answer must match, unless it is cut off at the
-    maximum length. `on_answer` is called with each answer as soon as it arrives.
+    `on_answer` is called with each answer as soon as it arrives.
     Raises `ServingError` if the server fails, since that is not a wrong answer of the model.
     """
     limit = asyncio.Semaphore(config.concurrency)
-    extra = {"structured_outputs": {"regex": pattern}} if pattern else None
     done = 0
 
     async def ask_one(example: Example) -> Prediction:
@@ -69,7 +66,6 @@ async def predict(
                 temperature=0.0,
                 max_completion_tokens=config.max_new_tokens,
                 logprobs=True,
-                extra_body=extra,
             )
         except openai.BadRequestError as error:
             # E.g. too long for the server; it counts as a failure of this example only.

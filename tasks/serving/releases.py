@@ -3,15 +3,14 @@
 import json
 import re
 from datetime import datetime
-from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from intent_core.errors import ConfigError, StorageError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
+from intent_core.serving.access.aliases import OldPattern
 from tasks.serving.golden import GoldenAnswer, GoldenAnswers
-from tasks.serving.state import is_none
 from tasks.settings import Settings
 from tasks.storage.layout import golden_prefix, release_prefix
 from tasks.storage.step_results import get_store, read_finished, require_finished
@@ -30,8 +29,7 @@ class Release(BaseModel):
     version: str
     intents: tuple[str, ...] = ()
     """The intents of its dataset; an answer with any other intent is invalid."""
-    pattern: Annotated[str | None, Field(exclude_if=is_none)] = None
-    """Regular expression of its answers in the evaluation; None if they were not constrained."""
+    pattern: OldPattern = None
     reason: str
     """Why it was accepted."""
     asked_at: AwareDatetime | None = None
@@ -55,12 +53,6 @@ def hours_behind(settings: Settings, champion: str, project: str, asked_at: date
     if release is None or release.project != project or release.asked_at is None:
         return 0.0
     return max(0.0, (release.asked_at - asked_at).total_seconds() / 3600)
-
-
-def read_pattern(settings: Settings, artifact: ModelArtifact) -> str | None:
-    """Return the regular expression that the model was evaluated with, if its gate accepted it."""
-    release = read_finished(get_store(settings), release_prefix(artifact.name), Release)
-    return release.pattern if release else None
 
 
 def read_golden(

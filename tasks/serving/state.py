@@ -2,20 +2,16 @@
 
 import datetime
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from intent_core.files import write_atomically
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
+from intent_core.serving.access.aliases import OldPattern
 from tasks.serving.golden import GoldenAnswer
 from tasks.settings import Settings
-
-
-def is_none(value: object) -> bool:
-    """Exclude a field that an earlier version does not know yet, unless it is used."""
-    return value is None
 
 
 class ServedModel(BaseModel):
@@ -32,8 +28,7 @@ class ServedModel(BaseModel):
     project: str
     golden: tuple[GoldenAnswer, ...] = ()
     """Answers that it must give wherever it is served."""
-    pattern: Annotated[str | None, Field(exclude_if=is_none)] = None
-    """Regular expression of its answers in the evaluation; None if they were not constrained."""
+    pattern: OldPattern = None
     since: AwareDatetime
     """When requests were switched to it."""
 
@@ -66,7 +61,6 @@ def new_served_model(
     project: str,
     version: str,
     golden: Sequence[GoldenAnswer],
-    pattern: str | None = None,
 ) -> ServedModel:
     """Return a `ServedModel` under the current settings; the switch to it sets `since` again."""
     return ServedModel(
@@ -77,7 +71,6 @@ def new_served_model(
         version=version,
         project=project,
         golden=tuple(golden),
-        pattern=pattern,
         since=datetime.datetime.now(datetime.UTC),
     )
 

@@ -23,7 +23,8 @@ from intent_core.evaluation.report import EvaluationReport, IntentScore, Measure
 from intent_core.gate.decision import GateDecision
 from intent_core.markdown import escape_markdown
 from intent_core.models.artifact import ModelArtifact
-from intent_core.recipe.config import PipelineConfig, list_settings
+from intent_core.recipe.config import PipelineConfig
+from intent_core.recipe.listing import list_settings
 from intent_core.training.protocol import TrainingResult
 from tasks.settings import Settings
 

@@ -37,6 +37,7 @@ FOLDERS = "benchmarks|clients|deployments|docker|docs|flows|intent_core|requirem
 OF_THE_VLLM_PROCESS = {
     "INTENT_ADD_SYSTEM_PROMPT",
     "INTENT_ALIASES_FILE",
+    "INTENT_GROUNDED",
     "INTENT_KEYS_FILE",
     "INTENT_MAX_BODY_BYTES",
     "INTENT_MAX_NEW_TOKENS",

@@ -63,6 +63,8 @@ class _Strict(BaseModel):
 
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+OldPattern = Annotated[str | None, Field(exclude=True)]
+"""A regular expression that earlier versions wrote for a model; read, ignored and not written."""
 
 
 class NamedModel(_Strict):
@@ -76,8 +78,7 @@ class NamedModel(_Strict):
     """Added to chats without a system prompt; "" adds nothing."""
     abstain_below: _Share | None = None
     """Confidence below which its answers become `out_of_scope()`; None if none do."""
-    pattern: str | None = None
-    """Regular expression of its answers in the evaluation; None if they were not constrained."""
+    pattern: OldPattern = None
 
 
 class TrialLimits(_Strict):

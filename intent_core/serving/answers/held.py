@@ -5,7 +5,8 @@ import time
 
 from intent_core.serving.access.aliases import NamedModel
 from intent_core.serving.answers.delivery import Delivery, deliver, write_empty
-from intent_core.serving.protocol.asgi import App, BodyAgain, Scope, send_answer
+from intent_core.serving.grounding.fallback import Fallback
+from intent_core.serving.protocol.asgi import BodyAgain, Scope, send_answer
 from intent_core.serving.protocol.exchange import Exchange, HeldAnswer, WrittenAnswer
 from intent_core.serving.protocol.request_body import Question
 from intent_core.serving.protocol.routes import CHAT_PATH
@@ -13,7 +14,7 @@ from intent_core.serving.vocabularies import FindVocabulary
 
 
 async def forward_held(
-    app: App,
+    app: Fallback,
     exchange: Exchange,
     question: Question,
     model: NamedModel,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from intent_core.serving.protocol.errors import Cause, Headers, Refusal
 
@@ -48,11 +48,20 @@ def _too_large(limit: int) -> Refusal:
     return Refusal(Cause.SIZE, f"the request body is larger than {limit} bytes", headers)
 
 
+class OutgoingBody(NamedTuple):
+    """A request body for vLLM."""
+
+    content: bytes
+    without_grammar: Callable[[], bytes] | None = None
+    """Returns the same body without its grammar; None if it has no grammar."""
+
+
 class BodyAgain:
     """A `receive` that returns a given body first and then passes on further messages."""
 
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
+    def __init__(self, body: OutgoingBody, receive: Receive) -> None:
+        self._body: bytes | None = body.content
+        self.without_grammar = body.without_grammar
         self._receive = receive
         self.client_left = False
 
@@ -63,6 +72,13 @@ class BodyAgain:
             return message
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
+
+    def send_without_grammar(self) -> bytes:
+        """Return the body without the grammar, which is received next."""
+        if self.without_grammar is None:
+            raise RuntimeError("the body has no grammar")
+        self._body, self.without_grammar = self.without_grammar(), None
+        return self._body
 
 
 async def send_answer(

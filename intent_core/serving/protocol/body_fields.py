@@ -53,9 +53,11 @@ _WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
     "priority": (0,),
 }
 """Accepted with these values only, which are the defaults, and not passed on."""
+CONSTRAINT = "structured_outputs"
 _REASONS = {
     **dict.fromkeys(("functions", "function_call"), "send 'tools' and 'tool_choice' instead"),
     **dict.fromkeys(("tools", "tool_choice", "response_format"), "use chat completions"),
+    CONSTRAINT: "the server sets it itself where the model's answers are grounded",
 }
 _READ_HERE = frozenset({"tools", "tool_choice", "response_format"})
 """Fields of chat requests that `answers/requested_form.py` reads."""
@@ -63,20 +65,17 @@ _MOST_ANSWERS = 64
 _MOST_ENTRIES = {"stop": 16, "stop_token_ids": 64, "logit_bias": 1024}
 """vLLM compares each new token with all of them."""
 _INTEGERS = ("n", "max_tokens", "max_completion_tokens", "min_tokens")
-CONSTRAINT = "structured_outputs"
 
 
 def select_fields(route: Route, fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields that are passed on to vLLM; `null` is the same as a missing field.
-
-    `structured_outputs` is left out: see `read_pattern`.
 
     Raises:
         Refusal: a field is not supported, or requests too much.
     """
     kept: dict[str, Any] = {}
     for name, value in fields.items():
-        if value is None or name in _IGNORED or name == CONSTRAINT:
+        if value is None or name in _IGNORED:
             continue
         if route is Route.CHAT and name in _READ_HERE:
             continue
@@ -89,23 +88,6 @@ def select_fields(route: Route, fields: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(kept.get("stream", False), bool):
         raise Refusal(Cause.BODY, "'stream' must be true or false")
     return kept
-
-
-def read_pattern(fields: dict[str, Any]) -> str | None:
-    """Return the regular expression of `structured_outputs`; None without one.
-
-    Raises:
-        Refusal: `structured_outputs` requests anything else.
-    """
-    outputs = fields.get(CONSTRAINT)
-    if outputs is None:
-        return None
-    constraint = outputs if isinstance(outputs, dict) else {"": outputs}
-    constraint = {name: value for name, value in constraint.items() if value is not None}
-    pattern = constraint.get("regex")
-    if constraint.keys() != {"regex"} or not isinstance(pattern, str) or not pattern:
-        raise Refusal(Cause.BODY, f"{CONSTRAINT!r} must have one 'regex' and no other fields")
-    return pattern
 
 
 def count_prompts(fields: dict[str, Any]) -> int:

@@ -13,7 +13,6 @@ from intent_core.serving.answers.requested_form import read_form
 from intent_core.serving.protocol.body_fields import (
     CONSTRAINT,
     count_prompts,
-    read_pattern,
     select_fields,
 )
 from intent_core.serving.protocol.errors import Cause, Refusal
@@ -105,9 +104,6 @@ class Question:
     legacy: LegacyRequest | None = None
     user: str = ""
     """OpenAI's `user` field: the end user of the caller; "" if it is missing."""
-    is_constrained: bool = False
-    """Whether the answer must match a regular expression: the model's own, or `pattern`."""
-    pattern: str | None = None
     form: AnswerForm = PLAIN_TEXT
     has_utterance: bool = True
     """False for a chat that ends with what a tool returned."""
@@ -133,6 +129,11 @@ class Question:
     @property
     def expects_calls(self) -> bool:
         return self.route in (Route.CHAT, Route.PREDICT)
+
+    def to_messages(self) -> object:
+        """Return the messages of the chat, not checked; None for a request that is not a chat."""
+        fields = self.legacy.to_chat("") if self.legacy else self.fields
+        return fields.get("messages")
 
     def estimate_cost(self, body_bytes: int, longest: int) -> Cost:
         """Return what the request can cost; `longest` is the model's length, 0 if not known."""
@@ -163,6 +164,7 @@ class Question:
         cache_salt: str,
         add_system_prompt: bool = True,
         is_copy: bool = False,
+        grammar: str | None = None,
     ) -> bytes:
         """Return the body for vLLM; a mirrored copy has no stream."""
         system_prompt = model.system_prompt if add_system_prompt else ""
@@ -174,9 +176,9 @@ class Question:
                 put_system_prompt(fields, system_prompt)
         bound_length(fields, most_tokens)
         fields["model"] = model.model
-        pattern = self.pattern or model.pattern
-        if self.is_constrained and pattern:
-            fields[CONSTRAINT] = {"regex": pattern}
+        if grammar is not None:
+            # A comment, so that vLLM's cache of compiled grammars is not shared by keys either.
+            fields[CONSTRAINT] = {"grammar": f"# {cache_salt}\n{grammar}"}
         if self.route is not Route.TOKENIZE:
             fields["cache_salt"] = cache_salt
         if self.find_threshold(model) is not None:
@@ -188,35 +190,21 @@ class Question:
 
 
 def read_question(
-    route: Route,
-    fields: dict[str, Any],
-    model: NamedModel,
-    find_vocabulary: FindVocabulary,
-    *,
-    is_operator: bool,
+    route: Route, fields: dict[str, Any], find_vocabulary: FindVocabulary
 ) -> Question:
-    """Check a request for a model. The operator can request any regular expression.
+    """Check a request.
 
     Args:
         route: the route of the request.
         fields: its body.
-        model: the model that it names.
-        find_vocabulary: returns the vocabulary of the model; called only if it is needed.
-        is_operator: whether it has the operator's key.
+        find_vocabulary: returns the vocabulary of its model; called only if it is needed.
 
     Raises:
         Refusal: the request is invalid, too costly or not supported.
     """
     if route is Route.PREDICT:
         return Question(route, {}, parse_legacy_request(fields), _read_user(fields))
-    kept, pattern = select_fields(route, fields), read_pattern(fields)
-    if pattern and not is_operator and pattern != model.pattern:
-        raise Refusal(
-            Cause.BODY,
-            f"{CONSTRAINT!r} is not supported, except with the regular expression that the served "
-            "model was evaluated with",
-        )
-    is_chat = route is Route.CHAT
+    kept, is_chat = select_fields(route, fields), route is Route.CHAT
     has_utterance = not (is_chat and ends_with_result(kept.get("messages")))
     if is_chat and "messages" in kept:
         kept["messages"] = restore_texts(kept["messages"], find_vocabulary)
@@ -224,8 +212,6 @@ def read_question(
         route,
         kept,
         user=_read_user(fields),
-        is_constrained=pattern is not None,
-        pattern=pattern if is_operator else None,
         form=read_form(fields, find_vocabulary) if is_chat else PLAIN_TEXT,
         has_utterance=has_utterance,
     )

@@ -52,9 +52,6 @@ def is_as_evaluated(question: Question, *models: NamedModel) -> bool:
         return False
     if not question.allows_out_of_scope:
         return False
-    # A constrained answer is constrained by each model's own pattern, if it has one.
-    if not question.is_constrained and any(model.pattern for model in models):
-        return False
     fields = question.legacy.to_chat("") if question.legacy else question.fields
     texts = _read_messages(fields.get("messages"))
     if texts is None or not _is_neutral(fields):

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from intent_core.serving.grounding.fallback import Fallback
 from intent_core.serving.metrics import Metrics
-from intent_core.serving.protocol.asgi import App, AsgiMessage, BodyAgain, Receive, Scope
+from intent_core.serving.protocol.asgi import AsgiMessage, BodyAgain, OutgoingBody, Receive, Scope
 from intent_core.serving.protocol.errors import Headers
 from intent_core.serving.protocol.exchange import HeldAnswer
 from intent_core.serving.protocol.routes import CHAT_PATH
@@ -26,7 +27,7 @@ class MirroredRequest(NamedTuple):
 
     scope: Scope
     """From `own_scope`."""
-    write_body: Callable[[], bytes]
+    write_body: Callable[[], Awaitable[OutgoingBody]]
     champion: JudgedAnswer
     is_limited: bool
     """Whether the caller limited the length of the answer."""
@@ -37,7 +38,7 @@ class Copies:
 
     def __init__(
         self,
-        app: App,
+        app: Fallback,
         authorization: tuple[bytes, bytes],
         metrics: Metrics,
         clock: Callable[[], float],
@@ -102,11 +103,11 @@ class Copies:
 
     async def _ask(self, copy: MirroredRequest) -> JudgedAnswer | None:
         """Return the candidate's answer; None if the caller's limit cut it off."""
-        body = copy.write_body()
+        body = await copy.write_body()
         headers: Headers = [
             self._authorization,
             (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
+            (b"content-length", str(len(body.content)).encode()),
         ]
         held = HeldAnswer()
         since = self._clock()

@@ -63,6 +63,8 @@ def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:
         **QUIET,
         **LOOPBACK_ONLY,
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        # Few requests have the grammar of an earlier one; the default is 512 MB.
+        "VLLM_XGRAMMAR_CACHE_MB": "64",
         "VLLM_SERVER_DEV_MODE": "0",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
         "HF_HUB_OFFLINE": "1",

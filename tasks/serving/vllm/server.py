@@ -190,16 +190,16 @@ def _start(
         INTENT_MODELS_FOLDER=str(settings.layout.models),
         INTENT_KEYS_FILE=str(settings.ensure_inference_keys()),
         INTENT_MAX_NEW_TOKENS=str(config.max_model_len),
+        INTENT_GROUNDED=config.grounded,
     )
 
 
-def describe_target(artifact: ModelArtifact, version: str, pattern: str | None = None) -> Target:
+def describe_target(artifact: ModelArtifact, version: str) -> Target:
     """Return the alias target of an artifact."""
     return Target(
         model=artifact.name,
         version=version,
         system_prompt=artifact.system_prompt,
-        pattern=pattern,
     )
 
 

@@ -18,8 +18,8 @@ from intent_core.datasets.manifest import Example
 from intent_core.evaluation.labeling_candidates import choose_least_certain
 from intent_core.evaluation.prediction import Prediction
 from intent_core.language.calls import parse_calls
-from intent_core.language.intent_schema import list_intents, write_regex
 from intent_core.recipe.config import EvaluateConfig
+from intent_core.serving.protocol.response_text import gather_answer
 from tasks.evaluation.inference import predict
 from tasks.local_services.services import running_services
 from tasks.serving.releases import Release
@@ -182,7 +182,7 @@ def test_answers_and_rows_lead_to_the_version_and_its_run(walk: Path, platform: 
 ODD = ["tell me a joke", "红豆红豆红豆", "the weather of the music of the weather", "((("]
 
 
-def ask_all(settings: Settings, utterances: list[str], pattern: str | None) -> list[Prediction]:
+def ask_all(settings: Settings, utterances: list[str]) -> list[Prediction]:
     served = read_state(settings).current
     assert served is not None
     examples = [
@@ -195,29 +195,44 @@ def ask_all(settings: Settings, utterances: list[str], pattern: str | None) -> l
         served.alias,
         served.artifact.system_prompt,
         EvaluateConfig(max_new_tokens=24),
-        pattern=pattern,
     )
     return asyncio.run(asked)
 
 
-@pytest.mark.usefixtures("promoted")
-def test_a_constrained_answer_is_within_the_catalogue(platform: Settings) -> None:
-    pattern = write_regex(list_intents([parse_calls("order_tea(green)"), parse_calls("sleep()")]))
-    for free in ask_all(platform, ODD, None):
-        assert not free.text.startswith(("order_tea", "sleep"))
-    for answer in ask_all(platform, ODD, pattern):
-        assert answer.text.startswith(("order_tea(", "sleep()"))
+SAMPLED = {"temperature": 1.5, "n": 4, "seed": 1}
+
+
+@pytest.mark.parametrize("fields", [{}, SAMPLED, {**SAMPLED, "stream": True}])
+@pytest.mark.parametrize("utterance", ["play Yesterday for me", *ODD])
+def test_an_answer_has_known_intents_and_values_of_the_utterance(
+    promoted: dict[str, Any], platform: Settings, utterance: str, fields: dict[str, Any]
+) -> None:
+    assert promoted["report"]["grounding"].startswith("Answers are grounded: 100.0 % of the ")
+    known = {schema["intent"] for schema in promoted["dataset"]["intents"]}
+    body = {"model": "walk", "messages": [{"role": "user", "content": utterance}], **fields}
+    headers = {"Authorization": f"Bearer {platform.read_inference_key()}"}
+    url = f"{platform.endpoint}/chat/completions"
+    answer = httpx.post(url, json=body, headers=headers, timeout=60).raise_for_status()
+    gathered = gather_answer(answer.status_code, list(answer.headers.raw))
+    assert gathered is not None
+    gathered.take(answer.content)
+    texts = gathered.read_texts()
+    assert len(texts) == fields.get("n", 1)
+    for text in texts if not gathered.is_cut_off() else []:
+        for call in parse_calls(text):
+            assert call.intent in known
+            assert all(argument.value in utterance for argument in call.arguments), text
 
 
 @pytest.mark.usefixtures("promoted")
 def test_the_served_model_says_what_to_label_next(walk: Path, platform: Settings) -> None:
     utterances = ["play Yesterday for me", *ODD[:3], "查一下北京的天气"]
-    sure = [answer.confidence for answer in ask_all(platform, utterances, None)]
+    sure = [answer.confidence for answer in ask_all(platform, utterances)]
     assert all(value is not None and 0 < value <= 1 for value in sure)
     source, out = walk / "unlabelled.txt", walk / "next.manifest"
     source.write_text("\n".join(utterances), encoding="utf-8")
     intent("manifest", str(source), "--out", str(out), "--least-certain", "--limit", "1")
-    doubtful = choose_least_certain(utterances, ask_all(platform, utterances, None), 1)
+    doubtful = choose_least_certain(utterances, ask_all(platform, utterances), 1)
     chosen = [json.loads(line)["data"]["instruction"] for line in out.read_text().splitlines()]
     assert chosen == doubtful
 

@@ -139,7 +139,7 @@ def test_an_evaluation_whose_server_dies_goes_on_with_what_is_missing(
         server = find_model_server(platform, served.artifact, served.serve)
         assert server is not None
         config = EvaluateConfig(concurrency=1)
-        return AnswerCollector(platform, server, served.artifact, config, tmp_path, ())
+        return AnswerCollector(platform, server, served.artifact, config, tmp_path)
 
     (name,) = [name for name in running_services(platform) if name.startswith("vllm")]
     kept = tmp_path / "test.answers.jsonl"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from intent_core.errors import ConfigError
-from intent_core.recipe.config import PipelineConfig, fingerprint
+from intent_core.recipe.config import PipelineConfig, ServeConfig, fingerprint
 from intent_core.recipe.loader import load_config
 
 RECIPES = sorted((Path(__file__).parents[3] / "deployments" / "recipes").glob("*.yaml"))
@@ -45,6 +45,23 @@ def test_wrong_overrides_are_named_with_the_recipes_mistakes(tmp_path: Path) -> 
     assert "write it as section.key=value" in message
     assert "projct: no such key. Did you mean 'project'?" in message
     assert "gate.nope: no such key" in message
+
+
+def test_a_key_that_was_replaced_names_the_new_one(tmp_path: Path) -> None:
+    in_file = faults(tmp_path, "evaluate: {constrained: false}\n")
+    by_override = faults(tmp_path, "", "evaluate.constrained=true")
+    for message in (in_file, by_override):
+        assert "evaluate.constrained: this key is replaced: write serve.grounded" in message
+        assert "1 error(s)" in message
+    # Records of earlier versions have it.
+    assert PipelineConfig.model_validate({"evaluate": {"constrained": False}}) == PipelineConfig()
+
+
+def test_only_a_changed_grounding_is_part_of_a_server_s_name() -> None:
+    """So servers, evaluations and golden answers of earlier versions keep theirs."""
+    assert "grounded" not in ServeConfig().model_dump()
+    prints = {fingerprint(ServeConfig(grounded=mode)) for mode in ("auto", "always", "never")}
+    assert len(prints) == 3
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,15 @@ def test_what_is_written_is_read(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["aliases.json"]
 
 
+def test_a_file_of_the_previous_version_is_read(path: Path) -> None:
+    trial = {"model": NEW, "mode": "shadow", "share": 0.5, "pattern": "a", "known_intents": ["a"]}
+    put(path, raw({"intent": {**GOOD, "pattern": "b", "trial": trial}}))
+    aliases = AliasFile(path).read()
+    assert aliases["intent"].trial is not None
+    write_aliases(path, aliases)
+    assert "pattern" not in path.read_text()
+
+
 def test_an_alias_turns_between_two_reads(path: Path) -> None:
     file = AliasFile(path)
     for model in (OLD, NEW, OLD):

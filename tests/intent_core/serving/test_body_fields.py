@@ -11,9 +11,9 @@ import openai
 import pytest
 from openai.resources.chat.completions import Completions
 
-from intent_core.serving.access.aliases import Target, Trial, write_aliases
+from intent_core.serving.access.aliases import Trial
 from intent_core.serving.answers.requested_form import read_form
-from intent_core.serving.protocol.body_fields import read_pattern, select_fields
+from intent_core.serving.protocol.body_fields import select_fields
 from intent_core.serving.protocol.errors import Cause, Refusal
 from intent_core.serving.protocol.request_body import parse_object
 from intent_core.serving.protocol.routes import Route
@@ -29,7 +29,6 @@ from tests.support.servers.fake_vllm import (
 
 MESSAGES = [{"role": "user", "content": "weather"}]
 RECORDED = sorted((Path(__file__).parents[2] / "data" / "sdk_requests").glob("*.json"))
-PATTERN = r"(?:play\([a-z]{1,40}\))+"
 
 
 @pytest.fixture
@@ -187,11 +186,11 @@ def test_an_integer_that_vllm_cannot_hand_on_is_refused(number: int) -> None:
         {"regex": "[" * 100_000},
         # 28 bytes that blocked the engine for minutes.
         {"regex": "(?:(?:[a-z]{0,50}){0,60}){0,60}"},
-        {"regex": PATTERN + "?"},
+        {"regex": r"(?:play\([a-z]{1,40}\))+"},
         {"regex": "a", "json_object": True},
         {"regex": ""},
         {"regex": 7},
-        {"regex": [PATTERN]},
+        {"regex": ["a"]},
         {"choice": ["a()", "b()"]},
         # Crashed the server: memory was exhausted.
         {"json": {"type": "array", "minItems": 10**9}},
@@ -203,46 +202,13 @@ def test_an_integer_that_vllm_cannot_hand_on_is_refused(number: int) -> None:
         [],
     ],
 )
-def test_callers_cannot_constrain_answers(tmp_path: Path, outputs: object) -> None:
-    serving = Serving(tmp_path)
-    for pattern in (None, PATTERN):
-        target = Target(model=OLD, version="7", pattern=pattern)
-        write_aliases(serving.aliases_file, {"intent": target})
-        answer = ask(serving, structured_outputs=outputs)
+def test_callers_cannot_constrain_answers(serving: Serving, outputs: object) -> None:
+    for key in (APP_KEY, OPERATOR_KEY):
+        answer = ask(serving, key, structured_outputs=outputs)
         assert (answer.status, answer.code) == (400, "invalid_request")
-        assert "structured_outputs" in answer.fields["error"]["message"]
+        assert "'structured_outputs' is not supported" in answer.fields["error"]["message"]
     assert serving.model.received == []
-
-
-def test_the_pattern_of_the_served_model_passes_as_it_is(tmp_path: Path) -> None:
-    serving = Serving(tmp_path)
-    target = Target(model=OLD, version="7", pattern=PATTERN)
-    write_aliases(serving.aliases_file, {"intent": target})
-    assert ask(serving, structured_outputs={"regex": PATTERN, "json": None}).status == 200
-    assert ask(serving).status == 200
-    sent, free = (received.fields for received in serving.model.received)
-    assert sent["structured_outputs"] == {"regex": PATTERN}
-    assert "structured_outputs" not in free
-
-
-@pytest.mark.parametrize("pattern", [None, "none\\(\\)"])
-def test_in_a_trial_each_model_has_its_own_pattern(tmp_path: Path, pattern: str | None) -> None:
-    serving = Serving(tmp_path)
-    trial = Trial(model=NEW, mode="shadow", share=1.0, pattern=pattern)
-    target = Target(model=OLD, version="7", pattern=PATTERN, trial=trial)
-    write_aliases(serving.aliases_file, {"intent": target})
-    ask(serving, structured_outputs={"regex": PATTERN})
-    old, new = (received.fields for received in serving.model.received)
-    assert (old["model"], old["structured_outputs"]) == (OLD, {"regex": PATTERN})
-    assert new["model"] == NEW
-    assert new.get("structured_outputs") == ({"regex": pattern} if pattern else None)
-
-
-def test_the_operator_evaluates_candidates_with_their_pattern(serving: Serving) -> None:
-    body = {"model": NEW, "messages": MESSAGES, "structured_outputs": {"regex": PATTERN}}
-    assert serving.ask("POST", CHAT, body, key=OPERATOR_KEY).status == 200
-    assert serving.model.received[0].fields["structured_outputs"] == {"regex": PATTERN}
-    assert read_pattern({"structured_outputs": {"regex": PATTERN}}) == PATTERN
+    assert ask(serving, structured_outputs=None).status == 200
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/tokenize"])

@@ -134,7 +134,7 @@ def test_the_parts_of_a_stream_are_not_held_back(serving: Serving) -> None:
             if message.get("body"):
                 seen.append("".join(made))
 
-        serving.app._app = server  # type: ignore[attr-defined]
+        serving.app._model_app._app = server  # type: ignore[attr-defined]
         headers = [(b"authorization", f"Bearer {APP_KEY}".encode())]
         scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
         await serving.app(scope, receive, send)

@@ -299,14 +299,6 @@ def test_an_answer_that_the_caller_cut_off_is_not_judged(serving: Serving, strea
     assert (serving.trial()["requests"], serving.trial()["ended"]) == (1, "max_parse_failure_rate")
 
 
-def test_without_the_evaluation_s_constraint_a_constrained_model_is_not_judged(
-    serving: Serving,
-) -> None:
-    serving.promote(OLD, trial=trial().model_copy(update={"pattern": "play\\(\\)"}))
-    chat(serving)
-    assert (serving.trial()["requests"], serving.trial()["skipped"]) == (0, 1)
-
-
 def test_a_caller_that_reads_slowly_does_not_slow_the_candidate(serving: Serving) -> None:
     async def ask() -> None:
         sent = serving.app

@@ -18,6 +18,7 @@ from intent_core.models.artifact import (
 )
 from intent_core.models.base_model import locate_base_model
 from intent_core.recipe.config import ServeConfig
+from intent_core.serving.grounding.policy import POLICY_FILE, GroundingPolicy, write_policy
 from tasks.serving.releases import Release
 from tasks.settings import Settings
 from tasks.storage.layout import release_prefix
@@ -33,7 +34,13 @@ UTTERANCES = (
 
 
 def store_model(
-    settings: Settings, folder: Path, base: Path, *, seed: int, method: str = "lora"
+    settings: Settings,
+    folder: Path,
+    base: Path,
+    *,
+    seed: int,
+    method: str = "lora",
+    policy: GroundingPolicy | None = None,
 ) -> ModelArtifact:
     """Store random weights: an adapter of `base`, or for "full" a model of the same shape."""
     import torch
@@ -60,6 +67,8 @@ def store_model(
     (folder / PROMPT_PROBE_FILE).write_text(probe.model_dump_json(), encoding="utf-8")
     known = {"intents": {"greet": {"description": f"seed {seed}"}}}
     (folder / COPY_FILE).write_text(json.dumps(known), encoding="utf-8")
+    if policy:
+        (folder / POLICY_FILE).write_bytes(write_policy(policy))
     digest = digest_folder(folder)
     name = content_name(digest)
     artifact = ModelArtifact(

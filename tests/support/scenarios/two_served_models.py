@@ -13,8 +13,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from intent_core.errors import PromotionInProgressError
+from intent_core.language.calls import parse_calls
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
+from intent_core.serving.grounding.policy import learn_policy
 from tasks.serving.golden import ask_golden
 from tasks.serving.state import read_state
 from tasks.serving.targets.local import LocalTarget
@@ -32,9 +34,17 @@ SERVE = ServeConfig(
     mode="adapter", alias="adapted", max_model_len=128, dtype="float32", max_lora_rank=8
 )
 
+LABELS = [
+    ("what is the weather in Hangzhou", parse_calls("weather_search(Hangzhou)")),
+    ("play Angie and stop", parse_calls("play_music(Angie);stop()")),
+]
+
 
 class World(NamedTuple):
-    """Two models, of which the second is served; `known` maps (model, utterance) to its answer."""
+    """Two models, of which the second is served; `known` maps (model, utterance) to its answer.
+
+    The answers of the first one are grounded.
+    """
 
     settings: Settings
     one: ModelArtifact
@@ -68,7 +78,10 @@ def two_models(
     method = "lora" if serve.mode == "adapter" else "full"
     artifacts, known, held = [], {}, contextlib.ExitStack()
     for seed in (1, 2):
-        artifact = store_model(settings, folder / str(seed), base, seed=seed, method=method)
+        policy = learn_policy(LABELS, None) if seed == 1 else None
+        artifact = store_model(
+            settings, folder / str(seed), base, seed=seed, method=method, policy=policy
+        )
         if serve.mode == "merged":
             # Mark the server as under evaluation, so that it keeps running and starts only once.
             process = server_name(artifact, serve)

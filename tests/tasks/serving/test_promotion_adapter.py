@@ -198,6 +198,14 @@ def test_the_gateway_shows_the_operator_all_that_dashboard_and_alerts_name(world
     assert "\nintent_served_aliases 1.0\n" in text
 
 
+def test_the_answers_of_a_grounded_model_begin_with_its_intents(world: World) -> None:
+    promote(world.one.name)
+    for utterance in UTTERANCES:
+        answer = world.callers.ask(utterance, is_cut=False)
+        assert answer.text.startswith(("weather_search(", "play_music(", "stop()")), answer.text
+    assert not world.known[world.two.name, UTTERANCES[0]].startswith("weather_search(")
+
+
 def test_nothing_that_is_sent_hurts_it(world: World) -> None:
     promote(world.one.name)
     found = fuzz(world.settings, seconds=10, seed=1)

@@ -120,7 +120,7 @@ def ask_all(
         try:
             endpoint = endpoint or find_served(settings)
             with endpoint.connect() as client, client_errors(invalid=DataError):
-                answer = client.ask(utterance)
+                answer = client.ask_text(utterance)
         except IntentError as error:
             return Reply(problem=str(error))
         return read_reply(answer, endpoint.version)

@@ -20,6 +20,7 @@ from intent_client import (
     Answer,
     AsyncIntentClient,
     AuthenticationError,
+    Call,
     IntentClient,
     IntentClientError,
     InvalidAnswerError,
@@ -30,6 +31,8 @@ from intent_client import (
 from intent_client.attempts import read_retry_after
 
 KEY, WRONG_KEY = "the-callers-key", "another-key"
+CALLS = '{"calls": [{"intent": "weather_search", "arguments": {"city": "杭州"}}]}'
+WEATHER = Call(intent="weather_search", arguments={"city": "杭州"})
 TEXT = "weather_search(Hangzhou)"
 HEADERS = {"x-intent-model": "intent-3f2a9c", "x-intent-version": "7", "x-intent-id": "c-7-3f"}
 
@@ -37,7 +40,8 @@ HEADERS = {"x-intent-model": "intent-3f2a9c", "x-intent-version": "7", "x-intent
 class Reply(NamedTuple):
     """The reply to one request; by default a confident and valid answer."""
 
-    text: str | None = TEXT
+    text: str | None = CALLS
+    refusal: str | None = None
     confidence: float = 0.9
     status: int = 200
     headers: dict[str, str] = HEADERS
@@ -98,7 +102,14 @@ class Handler(BaseHTTPRequestHandler):
             yield self.path
         if [message["role"] for message in body["messages"]] != ["user"]:
             yield "only the utterance, no system prompt"
-        known = {"model", "messages", "temperature", "max_completion_tokens", "logprobs"}
+        known = {
+            "model",
+            "messages",
+            "temperature",
+            "max_completion_tokens",
+            "logprobs",
+            "response_format",
+        }
         if unknown := body.keys() - known:
             yield f"unknown {unknown}"
         if (body["model"], body["temperature"]) != ("intent", 0):
@@ -110,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         wanted = body.get("logprobs")
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "content": reply.text},
+            "message": {"role": "assistant", "content": reply.text, "refusal": reply.refusal},
             "finish_reason": reply.finish,
             "logprobs": {"content": [{**token, "logprob": logprob}] * 2} if wanted else None,
         }
@@ -158,21 +169,49 @@ def ask(request: pytest.FixtureRequest, server: Server) -> Ask:
 
 
 def test_it_sends_the_utterance_and_what_the_evaluation_sends(ask: Ask, server: Server) -> None:
-    assert ask("杭州天气 ").text == TEXT
+    assert ask("杭州天气 ").calls == (WEATHER,)
     assert server.bodies == [
         {
             "model": "intent",
             "messages": [{"role": "user", "content": "杭州天气 "}],
             "temperature": 0.0,
             "max_completion_tokens": 64,
+            "response_format": {"type": "json_object"},
         }
     ]
 
 
+def test_calls_keep_the_order_of_names_and_values(ask: Ask, server: Server) -> None:
+    book = '{"intent": "book", "arguments": {"to": "Rome", "by": ["train", "bus"], "arg1": ""}}'
+    server.replies = [Reply(f'{{"calls": [{book}, {{"intent": "stop", "arguments": {{}}}}]}}')]
+    first, second = ask("to Rome?").calls or ()
+    assert list(first.arguments.items()) == [("to", "Rome"), ("by", ("train", "bus")), ("arg1", "")]
+    assert second == Call(intent="stop")
+
+
+def test_out_of_scope_has_no_calls_and_an_invalid_answer_has_none(ask: Ask, server: Server) -> None:
+    server.replies = [Reply('{"calls": []}'), Reply(None, refusal="weather in Hangzhou ")]
+    assert ask("hm").calls == ()
+    answer = ask("weather?")
+    assert (answer.calls, answer.text) == (None, "weather in Hangzhou")
+
+
+def test_the_text_of_the_model(server: Server) -> None:
+    async def ask_then() -> Answer:
+        async with AsyncIntentClient(server.url, KEY) as client:
+            return await client.ask_text("weather?")
+
+    server.replies = [Reply(f" {TEXT}\n"), Reply("hm")]
+    with IntentClient(server.url, KEY) as client:
+        for answer, text in ((client.ask_text("weather?"), TEXT), (asyncio.run(ask_then()), "hm")):
+            assert (answer.calls, answer.text) == (None, text)
+    assert not any("response_format" in body for body in server.bodies)
+
+
 def test_an_answer_contains_what_the_server_sends(ask: Ask, server: Server) -> None:
-    server.replies = [Reply(f" {TEXT}\n"), Reply(None, headers={}, finish="length")]
+    server.replies = [Reply(), Reply(None, headers={}, finish="length")]
     answer = ask("weather?", max_completion_tokens=9)
-    assert (answer.text, answer.is_cut, answer.confidence) == (TEXT, False, None)
+    assert (answer.text, answer.is_cut, answer.confidence) == (CALLS, False, None)
     assert (answer.model, answer.version, answer.id) == ("intent-3f2a9c", "7", "c-7-3f")
     assert answer.latency_ms > 0
     assert server.bodies[0]["max_completion_tokens"] == 9
@@ -196,7 +235,7 @@ def test_the_confidence_is_the_servers_else_that_of_the_tokens(ask: Ask, server:
 )
 def test_it_tries_again(ask: Ask, server: Server, failed: Reply) -> None:
     server.replies = [failed]
-    assert ask("weather?").text == TEXT
+    assert ask("weather?").calls == (WEATHER,)
     assert len(server.bodies) == 2
 
 
@@ -256,9 +295,9 @@ def test_a_slow_answer(ask: Ask, server: Server) -> None:
     assert len(server.bodies) == 1
 
 
-@pytest.mark.parametrize("body", [b"<html>", b'{"choices": []}', b'{"choices": [{}]}', b""])
-def test_no_completion(ask: Ask, server: Server, body: bytes) -> None:
-    server.replies = [Reply(body=body)]
+@pytest.mark.parametrize("body", [b"<html>", b'{"choices": []}', b'{"choices": [{}]}', b"", None])
+def test_no_completion(ask: Ask, server: Server, body: bytes | None) -> None:
+    server.replies = [Reply(TEXT, body=body)]
     with pytest.raises(InvalidAnswerError, match=r"'intent' at http.* not a chat completion"):
         ask("weather?")
 
@@ -308,7 +347,7 @@ def test_loopback_is_reached_without_the_proxy_and_the_key_is_not_shown(
 ) -> None:
     use_proxy(monkeypatch, f"http://127.0.0.1:{find_closed_port()}")
     with IntentClient(server.url, KEY, max_retries=0) as client:
-        assert client.ask("weather?").text == TEXT
+        assert client.ask("weather?").calls == (WEATHER,)
         assert repr(client) == f"IntentClient({server.url!r}, alias='intent')"
         assert KEY not in str(vars(client))
 
@@ -328,7 +367,7 @@ def test_other_hosts_are_reached_through_the_proxy(
 def test_one_client_for_all_threads(server: Server) -> None:
     utterances = [f"weather {number}?" for number in range(24)]
     with IntentClient(server.url, KEY) as client, ThreadPoolExecutor(8) as pool:
-        assert [answer.text for answer in pool.map(client.ask, utterances)] == [TEXT] * 24
+        assert [a.calls for a in pool.map(client.ask, utterances)] == [(WEATHER,)] * 24
     assert sorted(b["messages"][0]["content"] for b in server.bodies) == sorted(utterances)
 
 

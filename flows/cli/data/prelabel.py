@@ -81,7 +81,7 @@ async def ask_each(
     async def ask(utterance: str) -> Answer | None:
         async with limit:
             try:
-                return await client.ask(utterance)
+                return await client.ask_text(utterance)
             except RefusedError as error:
                 # E.g. too long for the server: this says nothing about the other ones.
                 if error.status == HTTPStatus.BAD_REQUEST:

@@ -259,7 +259,7 @@ def test_our_client_knows_who_answered(world: World) -> None:
     key = world.settings.read_inference_key()
     url = world.settings.endpoint
     with IntentClient(url, key, alias=SERVE.alias, max_completion_tokens=8) as client:
-        answer = client.ask(UTTERANCES[0])
+        answer = client.ask_text(UTTERANCES[0])
     assert (answer.model, answer.version) == (served.artifact.name, served.version)
     assert answer.text == world.callers.ask(UTTERANCES[0]).text.strip()
 

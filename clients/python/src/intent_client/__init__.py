@@ -1,6 +1,6 @@
 """Client of a served intent model, synchronous and asynchronous."""
 
-from intent_client.answers import Answer
+from intent_client.answers import Answer, Call
 from intent_client.client import AsyncIntentClient, IntentClient
 from intent_client.errors import (
     AuthenticationError,
@@ -15,6 +15,7 @@ __all__ = [
     "Answer",
     "AsyncIntentClient",
     "AuthenticationError",
+    "Call",
     "IntentClient",
     "IntentClientError",
     "InvalidAnswerError",

@@ -8,13 +8,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from intent_client.errors import InvalidAnswerError
 
 
+class Call(BaseModel):
+    """One recognised intent with its arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    intent: str
+    arguments: dict[str, str | tuple[str, ...]] = {}
+    """Values by slot name, in the utterance's order; several values of one slot are a tuple. Slots
+    that the model's vocabulary does not name are arg1, arg2 and so on."""
+
+
 class Answer(BaseModel):
     """One answer of the model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    calls: tuple[Call, ...] | None = None
+    """The recognised intents, in order; empty for an utterance that is out of scope. None if the
+    model's answer is not a valid call, and after `ask_text`."""
     text: str
-    """The model's text, without whitespace around it."""
+    """The answer as text, without whitespace around it: the calls as JSON; if `calls` is None, the
+    text of the model."""
     is_cut: bool = False
     """Whether `max_completion_tokens` ended the answer."""
     confidence: float | None = None
@@ -29,19 +44,33 @@ class Answer(BaseModel):
     """Time the caller waited, including retries and the delays between them."""
 
 
-def read_answer(body: bytes, headers: Mapping[str, str], latency_ms: float) -> Answer:
+def read_answer(
+    body: bytes, headers: Mapping[str, str], latency_ms: float, *, as_text: bool
+) -> Answer:
     """Return the answer of a chat completion.
 
+    Args:
+        body: the body of the response.
+        headers: the headers of the response.
+        latency_ms: time the caller waited.
+        as_text: whether the request was for the model's text, not for calls.
+
     Raises:
-        InvalidAnswerError: the body is not a chat completion.
+        InvalidAnswerError: the body is not a chat completion, or its content is not calls.
     """
     try:
         choice = _Completion.model_validate_json(body).choices[0]
+        content, refusal = choice.message.content, choice.message.refusal
+        # An answer that is not a valid call is a refusal.
+        is_calls = not as_text and content is not None
+        calls = _Calls.model_validate_json(content or "").calls if is_calls else None
     except ValidationError:
-        raise InvalidAnswerError(f"not a chat completion: {body[:200]!r}") from None
+        expected = "a chat completion" if as_text else "a chat completion with calls"
+        raise InvalidAnswerError(f"not {expected}: {body[:200]!r}") from None
     tokens = (choice.logprobs.content if choice.logprobs else None) or ()
     return Answer(
-        text=(choice.message.content or "").strip(),
+        calls=calls,
+        text=(content or refusal or "").strip(),
         is_cut=choice.finish_reason == "length",
         confidence=_read_confidence(headers, [token.logprob for token in tokens]),
         id=headers.get("x-intent-id", ""),
@@ -51,8 +80,13 @@ def read_answer(body: bytes, headers: Mapping[str, str], latency_ms: float) -> A
     )
 
 
+class _Calls(BaseModel):
+    calls: tuple[Call, ...]
+
+
 class _Message(BaseModel):
     content: str | None = None
+    refusal: str | None = None
 
 
 class _Token(BaseModel):

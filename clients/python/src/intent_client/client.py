@@ -2,6 +2,8 @@
 
     with IntentClient("http://intent.example/v1", api_key) as client:
         answer = client.ask("what is the weather in Hangzhou")
+        for call in answer.calls or ():
+            print(call.intent, call.arguments)
 
 No system prompt is sent: the server adds the one that the model was trained with. Pass
 `system_prompt` only if `alias` is a model's content name.
@@ -97,7 +99,7 @@ class _Client(ABC):
             self._max_retries,
         )
 
-    def _write_body(self, utterance: str) -> dict[str, Any]:
+    def _write_body(self, utterance: str, *, as_text: bool) -> dict[str, Any]:
         if not utterance.strip():
             raise InvalidArgumentError("the utterance is empty")
         if any("\ud800" <= character <= "\udfff" for character in utterance):
@@ -113,14 +115,16 @@ class _Client(ABC):
             "temperature": 0.0,
             "max_completion_tokens": self._max_completion_tokens,
         }
+        if not as_text:
+            body["response_format"] = {"type": "json_object"}
         if self._with_confidence:
             body["logprobs"] = True
         return body
 
-    def _read(self, response: httpx.Response, started: float) -> Answer:
+    def _read(self, response: httpx.Response, started: float, *, as_text: bool) -> Answer:
         latency = (time.perf_counter() - started) * 1000
         try:
-            return read_answer(response.content, response.headers, latency)
+            return read_answer(response.content, response.headers, latency, as_text=as_text)
         except InvalidAnswerError as error:
             raise InvalidAnswerError(f"{self._alias!r} at {self._base_url} sent {error}") from None
 
@@ -134,16 +138,24 @@ class IntentClient(_Client):
         self._http = httpx.Client(headers=headers, limits=limits, trust_env=trust_env)
 
     def ask(self, utterance: str) -> Answer:
-        """Return the model's answer to an utterance.
+        """Return the model's answer to an utterance, with its `calls`.
 
         Raises:
             InvalidArgumentError: the utterance is empty or contains an unpaired UTF-16 surrogate.
             RefusedError: the server refused the request.
             UnavailableError: no answer after all retries.
-            InvalidAnswerError: the response is not a chat completion.
+            InvalidAnswerError: the response is not a chat completion with calls.
         """
+        return self._ask(utterance, as_text=False)
+
+    def ask_text(self, utterance: str) -> Answer:
+        """Return the model's answer in the call syntax, as its `text`; see `ask` for the errors."""
+        return self._ask(utterance, as_text=True)
+
+    def _ask(self, utterance: str, *, as_text: bool) -> Answer:
         started = time.perf_counter()
-        return self._read(self._post(self._write_body(utterance)), started)
+        response = self._post(self._write_body(utterance, as_text=as_text))
+        return self._read(response, started, as_text=as_text)
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:
         url, attempts = f"{self._base_url}/chat/completions", self._start()
@@ -178,8 +190,16 @@ class AsyncIntentClient(_Client):
 
     async def ask(self, utterance: str) -> Answer:
         """See `IntentClient.ask`."""
+        return await self._ask(utterance, as_text=False)
+
+    async def ask_text(self, utterance: str) -> Answer:
+        """See `IntentClient.ask_text`."""
+        return await self._ask(utterance, as_text=True)
+
+    async def _ask(self, utterance: str, *, as_text: bool) -> Answer:
         started = time.perf_counter()
-        return self._read(await self._post(self._write_body(utterance)), started)
+        response = await self._post(self._write_body(utterance, as_text=as_text))
+        return self._read(response, started, as_text=as_text)
 
     async def _post(self, body: dict[str, Any]) -> httpx.Response:
         url, attempts = f"{self._base_url}/chat/completions", self._start()

@@ -135,7 +135,7 @@ def intent_pipeline(
     with timed("promote", steps):
         if decision.promote:
             version = recorded.version if recorded else ""
-            note_release(settings, record, version, asked_at)
+            note_release(settings, record, report, version, asked_at)
             promote(artifact.uri, config.serve, config.project, version)
         else:
             discard_candidate(settings, artifact, config.serve)
@@ -238,7 +238,13 @@ def read_asked_at() -> datetime:
     return created or datetime.now(UTC)
 
 
-def note_release(settings: Settings, record: RunRecord, version: str, asked_at: datetime) -> None:
+def note_release(
+    settings: Settings,
+    record: RunRecord,
+    report: EvaluationReport,
+    version: str,
+    asked_at: datetime,
+) -> None:
     """Record the accepted model, so that `intent promote` can resume if this process dies."""
     release = Release(
         artifact=record.artifact,
@@ -246,6 +252,7 @@ def note_release(settings: Settings, record: RunRecord, version: str, asked_at: 
         project=record.config.project,
         version=version,
         intents=tuple(schema.intent for schema in record.dataset.intents),
+        abstain_below=report.abstention.threshold if report.abstention else None,
         reason=record.decision.reason,
         asked_at=asked_at,
     )

@@ -9,7 +9,7 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.orchestration.events import publish_event
 from tasks.orchestration.retries import only_waits, retried_task
-from tasks.serving.releases import read_golden
+from tasks.serving.releases import read_golden, read_threshold
 from tasks.serving.state import ServedModel, new_served_model
 from tasks.serving.targets import open_target
 from tasks.settings import Settings, get_settings
@@ -37,6 +37,7 @@ def promote(artifact: ModelArtifact, serve: ServeConfig, project: str, version: 
         project=project,
         version=version,
         golden=golden,
+        abstain_below=read_threshold(settings, artifact),
     )
     former = target.read().current
     try:

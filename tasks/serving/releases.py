@@ -11,6 +11,7 @@ from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import OldPattern
 from tasks.serving.golden import GoldenAnswer, GoldenAnswers
+from tasks.serving.state import Threshold
 from tasks.settings import Settings
 from tasks.storage.layout import golden_prefix, release_prefix
 from tasks.storage.step_results import get_store, read_finished, require_finished
@@ -30,6 +31,7 @@ class Release(BaseModel):
     intents: tuple[str, ...] = ()
     """The intents of its dataset; an answer with any other intent is invalid."""
     pattern: OldPattern = None
+    abstain_below: Threshold = None
     reason: str
     """Why it was accepted."""
     asked_at: AwareDatetime | None = None
@@ -53,6 +55,12 @@ def hours_behind(settings: Settings, champion: str, project: str, asked_at: date
     if release is None or release.project != project or release.asked_at is None:
         return 0.0
     return max(0.0, (release.asked_at - asked_at).total_seconds() / 3600)
+
+
+def read_threshold(settings: Settings, artifact: ModelArtifact) -> float | None:
+    """Return the confidence threshold of the model's evaluation, if its gate accepted it."""
+    release = read_finished(get_store(settings), release_prefix(artifact.name), Release)
+    return release.abstain_below if release else None
 
 
 def read_golden(

@@ -2,9 +2,9 @@
 
 import datetime
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from intent_core.files import write_atomically
 from intent_core.models.artifact import ModelArtifact
@@ -12,6 +12,15 @@ from intent_core.recipe.config import ServeConfig
 from intent_core.serving.access.aliases import OldPattern
 from tasks.serving.golden import GoldenAnswer
 from tasks.settings import Settings
+
+
+def is_none(value: object) -> bool:
+    """Exclude a field that an earlier version does not know, unless it is used."""
+    return value is None
+
+
+Threshold = Annotated[float | None, Field(ge=0, le=1, exclude_if=is_none)]
+"""The confidence below which a model's answers count as `out_of_scope()` in its evaluation."""
 
 
 class ServedModel(BaseModel):
@@ -29,6 +38,7 @@ class ServedModel(BaseModel):
     golden: tuple[GoldenAnswer, ...] = ()
     """Answers that it must give wherever it is served."""
     pattern: OldPattern = None
+    abstain_below: Threshold = None
     since: AwareDatetime
     """When requests were switched to it."""
 
@@ -61,6 +71,7 @@ def new_served_model(
     project: str,
     version: str,
     golden: Sequence[GoldenAnswer],
+    abstain_below: float | None = None,
 ) -> ServedModel:
     """Return a `ServedModel` under the current settings; the switch to it sets `since` again."""
     return ServedModel(
@@ -71,6 +82,7 @@ def new_served_model(
         version=version,
         project=project,
         golden=tuple(golden),
+        abstain_below=abstain_below,
         since=datetime.datetime.now(datetime.UTC),
     )
 

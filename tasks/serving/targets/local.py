@@ -157,7 +157,7 @@ class LocalTarget:
         if server is None or not is_switched_to(self._settings, server.address, server.name):
             return False
         aliases = dict(AliasFile(self._settings.layout.alias_file(server.name)).read())
-        target = describe_target(served.artifact, served.version)
+        target = describe_target(served.artifact, served.version, served.abstain_below)
         # Ignore a trial: the champion is served with or without it.
         is_ours = {n: t.model_copy(update={"trial": None}) == target for n, t in aliases.items()}
         return is_ours == {served.alias: True}
@@ -312,7 +312,7 @@ class LocalTarget:
     def _write_alias(
         self, served: ServedModel, server: ModelServer, trial: Trial | None = None
     ) -> None:
-        target = describe_target(served.artifact, served.version)
+        target = describe_target(served.artifact, served.version, served.abstain_below)
         target = target.model_copy(update={"trial": trial})
         write_aliases(self._settings.layout.alias_file(server.name), {served.alias: target})
 
@@ -335,7 +335,9 @@ def discard_candidate(settings: Settings, artifact: ModelArtifact, serve: ServeC
 
 
 def _describe_trial(release: Release, trial: dict[str, Any]) -> Trial:
-    target = describe_target(release.artifact, release.version).model_dump(exclude={"trial"})
+    target = describe_target(release.artifact, release.version, release.abstain_below).model_dump(
+        exclude={"trial"}
+    )
     try:
         return Trial.model_validate({**target, "known_intents": release.intents, **trial})
     except ValueError as error:

@@ -194,12 +194,15 @@ def _start(
     )
 
 
-def describe_target(artifact: ModelArtifact, version: str) -> Target:
+def describe_target(
+    artifact: ModelArtifact, version: str, abstain_below: float | None = None
+) -> Target:
     """Return the alias target of an artifact."""
     return Target(
         model=artifact.name,
         version=version,
         system_prompt=artifact.system_prompt,
+        abstain_below=abstain_below,
     )
 
 

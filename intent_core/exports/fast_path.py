@@ -59,8 +59,22 @@ class _Counts:
 
     num_stages = num_missing = 0
     needle = b""
+    num_before = num_answers_before = 0
+    """Rows of the block that were read with an earlier layout, and the stages that it has."""
     is_mixed = False
-    """Whether the layout changed within the block."""
+    """Whether the text changed within the block."""
+
+    def change_layout(self, needle: bytes, num_stages: int, num_read: int) -> None:
+        """Count with another layout, after so many rows of the block."""
+        self.is_mixed |= num_read > 0 and needle != self.needle
+        self.num_answers_before += (num_read - self.num_before) * self.num_stages
+        self.num_before = num_read
+        self.needle, self.num_stages = needle, num_stages
+
+    def count_answers(self, num_read: int) -> int:
+        """Return how many answers the rows of the block have that were read."""
+        num_answers = self.num_answers_before + (num_read - self.num_before) * self.num_stages
+        return num_answers - self.num_missing
 
 
 class UsualRows:
@@ -78,8 +92,15 @@ class UsualRows:
         self._keys: dict[str, None] = {}
         self._lessons = 0
 
-    def learn(self, line: bytes, row: object, answer: RowAnswer) -> None:
-        """Learn the layout of a row; ignored if the row has notes."""
+    def learn(self, line: bytes, row: object, answer: RowAnswer, num_read: int = 0) -> None:
+        """Learn the layout of a row; ignored if the row has notes.
+
+        Args:
+            line: the row.
+            row: its parsed value.
+            answer: what `read_answer` gave for it.
+            num_read: how many rows were read since `begin_block`.
+        """
         if self._lessons == _MAX_LESSONS or answer.notes or not isinstance(row, dict):
             return
         if self._config.tag_fields or self._config.group_by:
@@ -99,12 +120,13 @@ class UsualRows:
                 continue
             around = bytes(given.answer).split(answer.output.encode())
             if len(around) == 2 and all(around) and self._holds_answer(around, result):
-                self._use(line, decode, tuple(labels), around, person, result)
+                self._use(line, decode, tuple(labels), around, person, result, num_read)
 
     def begin_block(self) -> None:
         """Start counting the rows that are read."""
-        self._counts.num_missing = 0
-        self._counts.is_mixed = False
+        counts = self._counts
+        counts.num_missing = counts.num_before = counts.num_answers_before = 0
+        counts.is_mixed = False
 
     def may_repeat_keys(self, block: bytes, others: Iterable[bytes], num_read: int) -> bool:
         """Return whether a row read since `begin_block` may have a key twice.
@@ -119,8 +141,8 @@ class UsualRows:
         counts, rest = self._counts, b"".join(others)
         if not num_read or counts.is_mixed:
             return num_read > 0
-        num_answers = num_read * counts.num_stages - counts.num_missing
-        return block.count(counts.needle) - rest.count(counts.needle) != num_answers
+        num_seen = block.count(counts.needle) - rest.count(counts.needle)
+        return num_seen != counts.count_answers(num_read)
 
     def _use(
         self,
@@ -130,6 +152,7 @@ class UsualRows:
         around: list[bytes],
         person: str,
         result: type[msgspec.Struct],
+        num_read: int,
     ) -> None:
         """Use a layout, if the keys of answers can be counted in its text."""
         row = decode(line)
@@ -138,10 +161,8 @@ class UsualRows:
         needle = _find_needle(line, answer_key, around[0], num_answers)
         if not needle:
             return
-        counts = self._counts
-        counts.is_mixed, counts.num_stages = bool(counts.num_stages), len(stages)
-        counts.needle = needle
-        texts = self._texts
+        counts, texts = self._counts, self._texts
+        counts.change_layout(needle, len(stages), num_read)
         self.read = _make_reader(decode, stages, around, self._source, person, counts, texts)
 
     def _learn_keys(self, row: Iterable[str]) -> dict[Stage, str]:

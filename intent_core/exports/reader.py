@@ -242,11 +242,12 @@ class BlockReader:
             elif usual := read_usual(line, number, offset):
                 keep(usual)
             else:
+                num_read = number - block.line - len(others)
                 others.append(line)
                 for row in parse_line(line, number, offset):
                     num_objects += 1
                     if answer := self._judge(row, items):
-                        self._usual.learn(line, row.value, answer)
+                        self._usual.learn(line, row.value, answer, num_read)
                         read_usual = self._usual.read
             number += 1
             offset = end

@@ -15,6 +15,8 @@ def normalise_utterance(utterance: str) -> str:
     Args:
         utterance: any text; equal results mean the same utterance.
     """
+    if utterance.isascii():
+        return " ".join(utterance.lower().split())
     # Twice: of what NFKC and casefold write, more can be folded.
     for _ in range(2):
         utterance = fold_invisible(unicodedata.normalize("NFKC", utterance)).casefold()

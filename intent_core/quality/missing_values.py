@@ -8,6 +8,8 @@ A value is probably missing if
 - nearly all calls of the intent have more values (`few`).
 """
 
+import bisect
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -167,17 +169,26 @@ def _is_slip(number: int, total: int) -> bool:
 
 def _locate(rows: Sequence[_Masked], values: Iterable[str]) -> dict[str, list[int]]:
     """Return the rows that contain each value as words, by value."""
-    by_start: defaultdict[str, list[str]] = defaultdict(list)
-    for value in sorted(values):
-        by_start[value[:2]].append(value)
+    known = set(values)
+    lengths: defaultdict[str, set[int]] = defaultdict(set)
+    for value in known:
+        lengths[_get_start(value, _WORD.match(value))].add(len(value))
+    ordered = {start: sorted(some) for start, some in lengths.items()}
     places: defaultdict[str, dict[int, None]] = defaultdict(dict)
     for row, (text, _, _) in enumerate(rows):
-        starts = [word.start() for word in _WORD.finditer(text)]
-        for start in starts:
-            for value in by_start.get(text[start : start + 2], ()):
-                if text.startswith(value, start) and is_whole(text, start, start + len(value)):
+        for word in _WORD.finditer(text):
+            start = word.start()
+            for length in ordered.get(_get_start(text, word), ()):
+                value = text[start : start + length]
+                if value in known and is_whole(text, start, start + length):
                     places[value][row] = None
     return {value: list(at) for value, at in places.items()}
+
+
+def _get_start(text: str, word: re.Match[str] | None) -> str:
+    """Return the word that a value starts with; of a short one, also the character after it."""
+    start, end = word.span() if word else (0, 0)
+    return text[start : max(end, start + 2)]
 
 
 def is_whole(text: str, start: int, end: int) -> bool:
@@ -205,26 +216,44 @@ def _find_shapes(
         for value, at in places.items()
         if sum(value in rows[row].values for row in at) >= _MOSTLY * len(at)
     }
-    by_intents: defaultdict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
+    by_intents: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
-        by_intents[row.intents].append((_mask(row), number))
-    for intents, masked in by_intents.items():
-        shapes = Counter(shape for shape, _ in masked if _is_distinct(shape))
+        by_intents[row.intents].append(number)
+    for intents, numbers in by_intents.items():
+        masked = {number: _mask(rows[number]) for number in numbers}
+        num_slots = {number: text.count(_SLOT) for number, text in masked.items()}
+        numbers.sort(key=lambda number: rows[number].text)
+        shapes = Counter(filter(_is_distinct, masked.values()))
         for shape, num_rows in shapes.most_common(_MAX_SHAPES):
-            pattern = re.compile("(.+?)".join(map(re.escape, shape.split(_SLOT))))
-            head, *_, tail = shape.split(_SLOT)
-            for other, number in masked:
-                text = rows[number].text
-                if not text.startswith(head) or not text.endswith(tail):
-                    continue
-                if other.count(_SLOT) >= shape.count(_SLOT):
-                    continue
-                match = pattern.fullmatch(text)
-                if not match:
-                    continue
+            alike = _list_alike(shape, rows, numbers)
+            fewer = [number for number in alike if num_slots[number] < shape.count(_SLOT)]
+            for number, match in _match(shape, rows, fewer):
                 value = _pick_missing(match, rows[number], known, shape, num_rows)
                 if value in known or (value and _is_rare(value, rows)):
                     yield _Missing(number, intents[0], "shape", value)
+
+
+def _list_alike(shape: str, rows: Sequence[_Masked], ordered: Sequence[int]) -> Iterator[int]:
+    """Yield the rows, ordered by text, that have the first and last words of a shape."""
+    head, *_, tail = shape.split(_SLOT)
+    place = bisect.bisect_left(ordered, head, key=lambda number: rows[number].text)
+    for number in itertools.islice(ordered, place, None):
+        text = rows[number].text
+        if not text.startswith(head):
+            return
+        if text.endswith(tail):
+            yield number
+
+
+def _match(
+    shape: str, rows: Sequence[_Masked], numbers: Sequence[int]
+) -> Iterator[tuple[int, re.Match[str]]]:
+    # Most shapes have no other row with their first and last words: nothing is compiled for them.
+    if numbers:
+        pattern = re.compile("(.+?)".join(map(re.escape, shape.split(_SLOT))))
+        for number in numbers:
+            if match := pattern.fullmatch(rows[number].text):
+                yield number, match
 
 
 def _pick_missing(

@@ -33,9 +33,11 @@ MAX_PAIRS = 20_000_000
 # A larger number means longer prefixes: a slower matrix product, but far fewer pairs to compare.
 _SHARED_IN_PREFIX = 8
 _ROWS_AT_ONCE = 250
-_PAIRS_AT_ONCE = 20_000
+_ROWS_TO_TURN = 4_000
+_PAIRS_AT_ONCE = 10_000
+_TEXTS_AT_ONCE = 10_000
 # A code point plus one needs 21 bits, so three of them fit into a 64-bit integer.
-_CHARACTER_BITS = 21
+_CHARACTER_BITS = np.uint64(21)
 # Rounding must never raise a lower bound, or a pair would be missed.
 _ROUNDING = 1e-9
 
@@ -115,10 +117,9 @@ def iter_near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[Pa
         )
     if len(texts) < 2:
         return
-    grams = _gram_sets([strip_polite_words(text) for text in texts])
-    by_size = np.argsort(np.diff(grams.indptr), kind="stable")
+    grams, by_size = _gram_sets(texts)
     num_pairs = 0
-    for pairs in _join(grams[by_size], similarity):
+    for pairs in _join(grams, similarity):
         num_pairs += len(pairs.first)
         if num_pairs > MAX_PAIRS:
             raise ConfigError(
@@ -140,11 +141,87 @@ def _find_pairs(texts: Sequence[str], similarity: float) -> Pairs:
     return Pairs(first[order], second[order], measured[order])
 
 
-def _gram_sets(texts: Sequence[str]) -> _Grams:
-    """Return a matrix of shape (texts, grams), grams from rare to frequent; 1 = has the gram."""
-    padded = [f" {text} " for text in texts]
+class TermCounts:
+    """The distinct terms of texts that are read part by part, with sums for each term."""
+
+    def __init__(self, num_sums: int) -> None:
+        """Start without a term.
+
+        Args:
+            num_sums: how many numbers are summed for each term.
+        """
+        self.terms: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
+        """In ascending order."""
+        self.sums: list[_Indices] = [np.zeros(0, np.int64)] * num_sums
+        """Columns, each with a number for each term."""
+
+    def add(self, terms: npt.NDArray[np.uint64], *numbers: _Indices) -> None:
+        """Add numbers of some terms.
+
+        Args:
+            terms: distinct terms in ascending order.
+            *numbers: one column for each sum.
+        """
+        if not len(self.terms):
+            self.terms, self.sums = terms, list(numbers)
+            return
+        merged = np.union1d(self.terms, terms)
+        places, new_places = (np.searchsorted(merged, its) for its in (self.terms, terms))
+        for number, new in enumerate(numbers):
+            column = np.zeros(len(merged), np.int64)
+            column[places] = self.sums[number]
+            column[new_places] += new
+            self.sums[number] = column
+        self.terms = merged
+
+
+class _PartGrams(NamedTuple):
+    """The gram sets of some texts."""
+
+    terms: npt.NDArray[np.uint64]
+    """The grams of these texts in ascending order."""
+    columns: npt.NDArray[np.int32]
+    """The grams of each text, as places in `terms`."""
+    sizes: _Indices
+    """The number of grams of each text."""
+
+
+def _gram_sets(texts: Sequence[str]) -> tuple[_Grams, _Indices]:
+    """Return which text has which gram, and the index of each row's text.
+
+    The rows are in the order of their number of grams. The grams are columns, from rare to
+    frequent, and each row has them in this order.
+    """
+    parts = [
+        _list_grams(texts[start : start + _TEXTS_AT_ONCE])
+        for start in range(0, len(texts), _TEXTS_AT_ONCE)
+    ]
+    counted = TermCounts(1)
+    for part in parts:
+        counted.add(part.terms, np.bincount(part.columns, minlength=len(part.terms)))
+    num_grams = len(counted.terms)
+    ranks = np.empty(num_grams, np.int64)
+    ranks[np.argsort(counted.sums[0], kind="stable")] = np.arange(num_grams)
+    sizes = np.concatenate([part.sizes for part in parts])
+    by_size = np.argsort(sizes, kind="stable")
+    starts = np.empty_like(sizes)
+    starts[by_size] = np.cumsum(sizes[by_size]) - sizes[by_size]
+    columns = np.empty(sizes.sum(), np.int32)
+    first = 0
+    for part in parts:
+        of_part = ranks[np.searchsorted(counted.terms, part.terms)]
+        rows = np.repeat(np.arange(len(part.sizes)), part.sizes)
+        cells = np.sort(rows * num_grams + of_part[part.columns])
+        its_starts = starts[first : first + len(part.sizes)]
+        columns[_spread(its_starts, part.sizes)] = cells - rows * num_grams
+        first += len(part.sizes)
+    return _to_matrix(columns, sizes[by_size], num_grams), by_size
+
+
+def _list_grams(texts: Sequence[str]) -> _PartGrams:
+    padded = [f" {strip_polite_words(text)} " for text in texts]
     encoded = "".join(padded).encode("utf-32-le", "surrogatepass")
-    codes = np.frombuffer(encoded, dtype="<u4").astype(np.int64) + 1
+    codes = np.frombuffer(encoded, dtype="<u4").astype(np.uint64) + np.uint64(1)
     owners = np.repeat(np.arange(len(texts)), [len(text) for text in padded])
     bigrams = codes[:-1] << _CHARACTER_BITS | codes[1:]
     trigrams = bigrams[:-1] << _CHARACTER_BITS | codes[2:]
@@ -152,13 +229,14 @@ def _gram_sets(texts: Sequence[str]) -> _Grams:
     within_two, within_three = owners[:-1] == owners[1:], owners[:-2] == owners[2:]
     grams = np.concatenate([bigrams[within_two], trigrams[within_three]])
     owners = np.concatenate([owners[:-1][within_two], owners[:-2][within_three]])
-    _, number, occurrences = np.unique(grams, return_inverse=True, return_counts=True)
-    num_grams = len(occurrences)
-    rank = np.empty(num_grams, np.int64)
-    rank[np.argsort(occurrences, kind="stable")] = np.arange(num_grams)
-    cells = np.unique(owners * num_grams + rank[number])
-    rows, columns = np.divmod(cells, num_grams)
-    return _to_matrix(rows, columns, (len(texts), num_grams))
+    terms, numbers = np.unique(grams, return_inverse=True)
+    rows, columns = np.divmod(np.unique(owners * len(terms) + numbers), len(terms))
+    return _PartGrams(terms, columns.astype(np.int32), np.bincount(rows, minlength=len(texts)))
+
+
+def _spread(starts: _Indices, sizes: _Indices) -> _Indices:
+    """Return the places of some runs, one after the other."""
+    return np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
 
 
 def _join(grams: _Grams, similarity: float) -> Iterator[Pairs]:
@@ -167,16 +245,19 @@ def _join(grams: _Grams, similarity: float) -> Iterator[Pairs]:
     least = np.ceil(similarity * sizes - _ROUNDING).astype(np.int64)
     # The smaller of two similar sets can miss fewer grams, so its prefix is shorter.
     least_as_smaller = np.ceil(2 * similarity / (1 + similarity) * sizes - _ROUNDING)
-    probes = _prefixes(grams, sizes - least + _SHARED_IN_PREFIX)
-    index = _prefixes(grams, sizes - least_as_smaller.astype(np.int64) + _SHARED_IN_PREFIX)
-    for start in range(0, len(sizes), _ROWS_AT_ONCE):
-        stop = min(start + _ROWS_AT_ONCE, len(sizes))
+    probes = sizes - least + _SHARED_IN_PREFIX
+    index = _take_prefixes(grams, 0, sizes - least_as_smaller.astype(np.int64) + _SHARED_IN_PREFIX)
+    for start in range(0, len(sizes), _ROWS_TO_TURN):
+        stop = min(start + _ROWS_TO_TURN, len(sizes))
         low = int(np.searchsorted(sizes, least[start]))
-        shared = (probes[start:stop] @ index[low:stop].T).tocoo()
-        larger, smaller = shared.row + start, shared.col + low
-        near = (smaller < larger) & (sizes[smaller] >= least[larger])
-        near &= shared.data >= np.minimum(_SHARED_IN_PREFIX, least[larger])
-        yield from _compare(grams, larger[near], smaller[near], similarity)
+        turned = index[low:stop].T.tocsr()
+        some = _take_prefixes(grams, start, probes[start:stop])
+        for place in range(0, stop - start, _ROWS_AT_ONCE):
+            shared = (some[place : place + _ROWS_AT_ONCE] @ turned).tocoo()
+            larger, smaller = shared.row + start + place, shared.col + low
+            near = shared.data >= np.minimum(_SHARED_IN_PREFIX, least[larger])
+            near &= (smaller < larger) & (sizes[smaller] >= least[larger])
+            yield from _compare(grams, larger[near], smaller[near], similarity)
 
 
 def _compare(
@@ -191,13 +272,23 @@ def _compare(
         yield Pairs(first[similar], second[similar], measured[similar])
 
 
-def _prefixes(grams: _Grams, lengths: _Indices) -> _Grams:
-    rows = np.repeat(np.arange(grams.shape[0]), np.diff(grams.indptr))
-    inside = np.arange(grams.nnz) - grams.indptr[rows] < lengths[rows]
-    return _to_matrix(rows[inside], grams.indices[inside], grams.shape)
+def _take_prefixes(grams: _Grams, first: int, lengths: _Indices) -> _Grams:
+    """Return the first columns of each row from the row `first` on, at most so many of each."""
+    starts = grams.indptr[first : first + len(lengths)].astype(np.int64)
+    sizes = np.minimum(np.diff(grams.indptr[first : first + len(lengths) + 1]), lengths)
+    columns = np.empty(sizes.sum(), np.int32)
+    done = 0
+    for row in range(0, len(sizes), _TEXTS_AT_ONCE):
+        some = slice(row, row + _TEXTS_AT_ONCE)
+        places = _spread(starts[some], sizes[some])
+        columns[done : done + len(places)] = grams.indices[places]
+        done += len(places)
+    return _to_matrix(columns, sizes, grams.shape[1])
 
 
-def _to_matrix(rows: _Indices, columns: _Indices, shape: tuple[int, int]) -> _Grams:
-    ends = np.cumsum(np.bincount(rows, minlength=shape[0]))
-    starts = np.concatenate([[0], ends])
-    return scipy.sparse.csr_array((np.ones(len(rows), np.int32), columns, starts), shape=shape)
+def _to_matrix(columns: npt.NDArray[np.int32], sizes: _Indices, num_columns: int) -> _Grams:
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    ends = ends.astype(np.int32) if ends[-1] < 2**31 else ends
+    # Sums of ones up to the largest size.
+    ones = np.ones(len(columns), np.min_scalar_type(-int(sizes.max(initial=0)) - 1))
+    return scipy.sparse.csr_array((ones, columns, ends), shape=(len(sizes), num_columns))

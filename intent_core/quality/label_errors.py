@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intent_core.errors import DataError
+from intent_core.quality.text_vectors import TextVectors
 
 MIN_ROWS = 5
 """A label with fewer rows is not judged: they say too little about what the label means."""
@@ -45,9 +46,6 @@ _LEAST_DISTANCE = 0.5
 _RESIDUAL = 0.2
 """The part of the uncertainty that does not shrink with more rows."""
 _LEAST_SPREAD = 1e-3
-_MAX_GRAMS = 2**16
-_TOKEN = r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+"
-"""A word; in Chinese, which has no spaces, a character."""
 
 _Matrix = npt.NDArray[np.float64]
 _Classes = npt.NDArray[np.int64]
@@ -109,53 +107,43 @@ def _find_judgeable(utterances: Sequence[str], labels: Sequence[str]) -> list[in
 
 def _compare(utterances: Sequence[str], given: _Classes) -> _Matrix:
     """Return the cosine of each row and the sum of each class's other rows: (rows, classes)."""
-    from scipy.sparse import csr_matrix
+    from scipy.sparse import csr_array
 
-    vectors = _embed(utterances)
+    vectors = TextVectors(utterances)
     rows = np.arange(len(given))
-    members = csr_matrix((np.ones(len(given)), (rows, given)))
-    sums = (vectors.T @ members).tocsc()
-    cosines: _Matrix = (vectors @ sums).toarray()
+    members = csr_array((np.ones(len(given)), (rows, given)))
+    sums: Any = 0
+    for some, start in vectors:
+        sums += some.T @ members[start : start + some.shape[0]]
+    sums = sums.tocsc()
     squares = np.asarray(sums.multiply(sums).sum(axis=0)).ravel()
-    of_row = np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel()
-    own = cosines[rows, given]
-    without = np.maximum(squares[given] - 2 * own + of_row, np.finfo(float).eps)
-    cosines /= np.sqrt(np.maximum(squares, np.finfo(float).eps))
-    cosines[rows, given] = (own - of_row) / np.sqrt(without)
+    lengths = np.sqrt(np.maximum(squares, np.finfo(float).eps))
+    cosines = np.empty((len(given), len(squares)))
+    for some, start in vectors:
+        its = slice(start, start + some.shape[0])
+        cosines[its] = (some @ sums).toarray()
+        own = cosines[rows[its], given[its]]
+        of_row = np.asarray(some.multiply(some).sum(axis=1)).ravel()
+        without = squares[given[its]] - 2 * own + of_row
+        cosines[its] /= lengths
+        cosines[rows[its], given[its]] = (own - of_row) / np.sqrt(
+            np.maximum(without, np.finfo(float).eps)
+        )
     return cosines
 
 
-def _embed(utterances: Sequence[str]) -> Any:
-    """Return one sparse vector of length 1 for each utterance; of length 0 without any term."""
-    # scikit-learn takes seconds to import, and most commands do not need it.
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.pipeline import FeatureUnion
-    from sklearn.preprocessing import normalize
-
-    def create(**options: Any) -> Any:
-        return TfidfVectorizer(sublinear_tf=True, max_features=_MAX_GRAMS, **options)
-
-    views = FeatureUnion(
-        [
-            ("words", create(token_pattern=_TOKEN)),
-            ("pairs", create(token_pattern=_TOKEN, ngram_range=(1, 2))),
-            ("characters", create(analyzer="char_wb", ngram_range=(1, 4))),
-        ],
-        transformer_weights={"words": 0.5, "pairs": 0.5, "characters": 0.5**0.5},
-    )
-    return normalize(views.fit_transform(utterances)).tocsr()
-
-
 def _score(cosines: _Matrix, given: _Classes) -> _Matrix:
-    """Return each margin to the given class, divided by what chance makes of it."""
+    """Return each margin to the given class, divided by what chance makes of it, in place."""
     rows = np.arange(len(given))
-    margins = cosines - cosines[rows, given][:, np.newaxis]
-    spread = max(_measure_spread(margins, given), _LEAST_SPREAD)
+    cosines -= cosines[rows, given][:, np.newaxis]
+    spread = max(_measure_spread(cosines, given), _LEAST_SPREAD)
     of_class = 1 / np.bincount(given)
-    uncertainty = _RESIDUAL + of_class[given][:, np.newaxis] + of_class
-    scores: _Matrix = margins / np.sqrt(spread * np.log(len(of_class)) * uncertainty)
-    scores[rows, given] = -np.inf
-    return scores
+    for c, its in enumerate(of_class):
+        members = given == c
+        uncertainty = _RESIDUAL + its + of_class
+        cosines[members] /= np.sqrt(spread * np.log(len(of_class)) * uncertainty)
+    cosines[rows, given] = -np.inf
+    return cosines
 
 
 def _measure_spread(margins: _Matrix, given: _Classes) -> float:

@@ -108,6 +108,21 @@ def test_the_fast_path_sees_them(tmp_path: Path, usual: str, style: str) -> None
     assert len(reading.records) == 299
 
 
+@pytest.mark.parametrize("repeated", [3, 15, 25, 35])
+def test_the_fast_path_sees_them_in_a_block_whose_layout_changes(
+    tmp_path: Path, repeated: int
+) -> None:
+    lines = [USUAL % number for number in range(40)]
+    stage = '"label-1-check":{"results":[{"data":"a()","markTitle":"output"}]},"label-1"'
+    lines[10:20] = [line.replace('"label-1"', stage) for line in lines[10:20]]
+    lines[20:] = [line.replace('"data":{', '"id":"x","data":{', 1) for line in lines[20:]]
+    answer = '"results":[{"data":"b()","markTitle":"output"}],"results"'
+    lines[repeated] = lines[repeated].replace('"results"', answer, 1)
+    reading = read(tmp_path, "\n".join(lines))
+    assert [(r.reason, r.line) for r in reading.rejections] == [("repeated-key", repeated + 1)]
+    assert len(reading.records) == 39
+
+
 def test_a_row_without_the_key_does_not_hide_another(tmp_path: Path) -> None:
     lines = [USUAL % number for number in range(20)]
     lines[10] = lines[10].replace('"instruction":', '"instruction":"other","instruction":')

@@ -91,6 +91,24 @@ def test_any_texts_at_any_similarity(texts: list[str], similarity: float) -> Non
     assert keep_distinct(texts, similarity) == keep_one_by_one(texts, similarity)
 
 
+@given(texts=ANY_TEXTS, similarity=st.floats(0, 1, exclude_min=True))
+def test_the_result_does_not_depend_on_how_many_are_read_at_once(
+    texts: list[str], similarity: float
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, number in {
+            "_ROWS_AT_ONCE": 2, "_ROWS_TO_TURN": 5, "_PAIRS_AT_ONCE": 3, "_TEXTS_AT_ONCE": 4
+        }.items():  # fmt: skip
+            patch.setattr(near_duplicates, name, number)
+        assert find_near_duplicates(texts, similarity) == compare_every_pair(texts, similarity)
+
+
+def test_a_long_text_has_more_shared_grams_than_a_byte_counts() -> None:
+    text = "".join(chr(0x4E00 + number) for number in range(70_000 // 2))
+    (pair,) = find_near_duplicates([text, text + "x"], 0.9)
+    assert pair.similarity > 0.99
+
+
 @given(texts=ANY_TEXTS, share=st.fractions(0, 1, max_denominator=30).filter(bool))
 def test_a_similarity_met_exactly_is_met(texts: list[str], share: Fraction) -> None:
     similarity = float(share)

@@ -17,6 +17,8 @@ Leniency = Literal[
     "choice-answer",
     "bare-intent",
 ]
+Drafting = Literal["auto", "always", "never"]
+"""When a server drafts answers; `auto` decides by the device and the model."""
 ExportFormat = Literal["auto", "label-studio", "itag", "predictions", "alpaca", "chat", "doccano"]
 """How rows are read; `auto` detects it from each row."""
 """Deviations from the export format or the call syntax that can be read in only one way."""

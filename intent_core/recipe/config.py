@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from intent_core.language.conversation import DEFAULT_SPEAKERS, Speakers
 from intent_core.language.prompt import DEFAULT_SYSTEM_PROMPT
 from intent_core.language.vocabulary import Vocabulary
-from intent_core.recipe.choices import ExportFormat, Leniency, Normalisation, Rule, Stage
+from intent_core.recipe.choices import Drafting, ExportFormat, Leniency, Normalisation, Rule, Stage
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -341,6 +341,9 @@ class ServeConfig(Section):
     letter, or that the intent allows. `auto`: if the training labels copy their values so."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 600
     """Timeout for the start of a server, in seconds."""
+    drafter: Annotated[Drafting, Field(exclude_if=lambda when: when == "auto")] = "auto"
+    """Drafts of answers (speculative decoding). `auto`: merged weights on a CPU, if the model has a
+    draft table. `always`: also on a GPU; without a table, vLLM's drafts from the prompt."""
 
 
 class PipelineConfig(Section):
@@ -358,6 +361,8 @@ class PipelineConfig(Section):
     def _adapters_are_trained_and_taken(self) -> Self:
         if self.serve.mode == "merged":
             return self
+        if self.serve.drafter == "always":
+            raise ValueError("serve.drafter 'always' requires merged weights: set it to 'auto'")
         if self.train.method == "full":
             raise ValueError(
                 "serve.mode 'adapter' requires LoRA adapters, but train.method is 'full': set "

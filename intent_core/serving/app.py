@@ -34,6 +34,7 @@ from intent_core.serving.protocol.asgi import (
     send_json,
     send_refusal,
 )
+from intent_core.serving.protocol.body_fields import refuse_undraftable
 from intent_core.serving.protocol.errors import Cause, Headers, Refusal
 from intent_core.serving.protocol.exchange import Exchange
 from intent_core.serving.protocol.request_body import (
@@ -193,6 +194,8 @@ class ServingApp:
         target = self._resolve(exchange, name)
         find_vocabulary = functools.partial(self._vocabularies.find, target.model)
         question = read_question(route, fields, find_vocabulary)
+        if self._settings.drafts:
+            refuse_undraftable(question.fields)
         if exchange.caller == OPERATOR:
             await self._forward(exchange, question, target, scope, receive)
             return

@@ -31,6 +31,8 @@ class ServingSettings:
     max_body_bytes: int = 262_144
     add_system_prompt: bool = True
     """Add the model's system prompt to chats without one."""
+    drafts: bool = False
+    """vLLM runs with speculative decoding, which does not support all sampling parameters."""
     max_new_tokens: int = 0
     """Maximum number of tokens a caller can request; 0 means no limit besides the model's."""
     grounded: str = "auto"
@@ -57,6 +59,7 @@ def read_settings(environment: Mapping[str, str]) -> ServingSettings:
         tokens_per_key=_number(environment, "INTENT_TOKENS_PER_KEY", 0),
         max_body_bytes=_number(environment, "INTENT_MAX_BODY_BYTES", 262_144),
         add_system_prompt=_switch(environment, "INTENT_ADD_SYSTEM_PROMPT"),
+        drafts=_switch(environment, "INTENT_DRAFTS", "false"),
         max_new_tokens=_number(environment, "INTENT_MAX_NEW_TOKENS", 0),
         grounded=_choice(environment, "INTENT_GROUNDED", MODES),
     )
@@ -84,9 +87,9 @@ def _choice(environment: Mapping[str, str], name: str, values: Sequence[str]) ->
     return value
 
 
-def _switch(environment: Mapping[str, str], name: str) -> bool:
-    """Return a boolean variable; true if it is not set."""
-    value = environment.get(name, "").strip().lower()
-    if value not in ("", "1", "0", "true", "false", "yes", "no", "on", "off"):
+def _switch(environment: Mapping[str, str], name: str, default: str = "true") -> bool:
+    """Return a boolean variable."""
+    value = environment.get(name, "").strip().lower() or default
+    if value not in ("1", "0", "true", "false", "yes", "no", "on", "off"):
         raise ConfigError(f"{name} is {value!r}: expected true or false")
     return value not in ("0", "false", "no", "off")

@@ -24,7 +24,10 @@ from intent_core.models.artifact import (
     content_name,
     digest_folder,
 )
+from intent_core.models.prompt_marks import find_marks
 from intent_core.recipe.config import TrainConfig, fingerprint
+from intent_core.serving.drafting.learn import learn_table
+from intent_core.serving.drafting.table import DRAFTS_FILE, write_table
 from intent_core.serving.grounding.policy import POLICY_FILE, learn_policy, write_policy
 from intent_core.training.protocol import PROGRAM_VERSION, library_versions
 from tasks.models.base_models import identify_base_model
@@ -101,6 +104,7 @@ def store_model(
     """
     _write_vocabulary(store, dataset, folder)
     _write_grounding(store, dataset, folder)
+    _write_drafts(store, dataset, folder)
     _name_dataset(folder / CARD_FILE, dataset)
     digest = digest_folder(folder)
     name = content_name(digest)
@@ -166,6 +170,20 @@ def _write_grounding(store: ObjectStore, dataset: DatasetManifest, folder: Path)
     labels = ((example.instruction, parse_calls(example.output)) for example in examples)
     path = folder / POLICY_FILE
     write_atomically(path, write_policy(learn_policy(labels, vocabulary)))
+    path.chmod(0o644)  # a server may run as another user
+
+
+def _write_drafts(store: ObjectStore, dataset: DatasetManifest, folder: Path) -> None:
+    """Write the draft table; none if the utterance in the model's prompts cannot be located."""
+    path = folder / DRAFTS_FILE
+    marks = find_marks(folder)
+    if marks is None:
+        logger.info("no draft table: the utterance in the model's prompts cannot be located")
+        path.unlink(missing_ok=True)
+        return
+    examples = read_examples(store, dataset, "train")
+    labels = ((example.instruction, parse_calls(example.output)) for example in examples)
+    write_atomically(path, write_table(learn_table(labels, marks)))
     path.chmod(0o644)  # a server may run as another user
 
 

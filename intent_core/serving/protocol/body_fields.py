@@ -90,6 +90,20 @@ def select_fields(route: Route, fields: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def refuse_undraftable(fields: dict[str, Any]) -> None:
+    """Refuse what vLLM does not support together with speculative decoding.
+
+    Raises:
+        Refusal: a sampling parameter cannot be applied to drafts.
+    """
+    # Without effect at temperature 0, where vLLM ignores it.
+    is_greedy = fields.get("temperature") == 0
+    for name in ("logit_bias", "min_p"):
+        if fields.get(name) and not (name == "min_p" and is_greedy):
+            reason = "the server runs with speculative decoding (serve.drafter)"
+            raise Refusal(Cause.BODY, f"{name!r} is not supported: {reason}")
+
+
 def count_prompts(fields: dict[str, Any]) -> int:
     """Return the number of prompts; a list of integers is one prompt as token ids."""
     prompt = fields.get("prompt")

@@ -8,10 +8,13 @@ import yaml
 from pydantic import JsonValue
 
 from intent_core.recipe.config import ServeConfig
+from intent_core.serving.drafting.length import MOST_TOKENS
+from intent_core.serving.drafting.table import DRAFTS_FILE
 from tasks.settings import LOOPBACK, Settings
 from tasks.settings.environment import LOOPBACK_ONLY, QUIET
 
 _MIDDLEWARE = "intent_core.serving.middleware.ServingMiddleware"
+_DRAFTER = "intent_core.serving.drafting.proposer.LabelDrafter"
 # During a promotion two adapters get requests (--max-loras); others stay in CPU memory.
 _LORAS_AT_ONCE, _LORAS_IN_MEMORY = 2, 8
 _FEW_CORES = 4
@@ -42,6 +45,8 @@ def server_config(config: ServeConfig, folder: Path, name: str, gpu: bool) -> di
             "max-loras": _LORAS_AT_ONCE,
             "max-cpu-loras": _LORAS_IN_MEMORY,
         }
+    if speculation := _speculation(config, folder, gpu):
+        options["speculative-config"] = speculation
     if config.data_parallel_size > 1:
         # One API server for all engines: it counts requests in flight and the callers' rates.
         options |= {"data-parallel-size": config.data_parallel_size, "api-server-count": 1}
@@ -55,6 +60,27 @@ def server_config(config: ServeConfig, folder: Path, name: str, gpu: bool) -> di
     # The prefix cache holds full blocks only, and our prompts rarely fill the CPU's default block
     # of 128 tokens.
     return options | {"dtype": dtype, "enforce-eager": True, "block-size": 32}
+
+
+def _speculation(config: ServeConfig, folder: Path, gpu: bool) -> dict[str, JsonValue]:
+    """Return vLLM's speculative decoding; empty for none."""
+    has_table = (folder / DRAFTS_FILE).exists()
+    # On a GPU, vLLM schedules synchronously with a drafter of our own: not measured yet.
+    is_automatic = config.drafter == "auto" and config.mode == "merged" and not gpu and has_table
+    if config.drafter != "always" and not is_automatic:
+        return {}
+    if has_table:
+        return {
+            "method": "custom_class",
+            "model": _DRAFTER,
+            "num_speculative_tokens": MOST_TOKENS,
+        }
+    return {
+        "method": "ngram",
+        "num_speculative_tokens": 4,
+        "prompt_lookup_min": 1,
+        "prompt_lookup_max": 4,
+    }
 
 
 def server_environment(config: ServeConfig, adapters: Path) -> dict[str, str]:

@@ -191,6 +191,7 @@ def _start(
         INTENT_KEYS_FILE=str(settings.ensure_inference_keys()),
         INTENT_MAX_NEW_TOKENS=str(config.max_model_len),
         INTENT_GROUNDED=config.grounded,
+        INTENT_DRAFTS=str("speculative-config" in started_with).lower(),
     )
 
 

@@ -246,3 +246,27 @@ def test_a_copy_is_cached_for_its_caller(tmp_path: Path) -> None:
     ask(serving)
     original, copy = (received.cache_salt for received in serving.model.received)
     assert original == copy
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        ({"logit_bias": {"17": 1}}, "logit_bias"),
+        ({"min_p": 0.1}, "min_p"),
+        ({"min_p": 0.1, "temperature": 0.5}, "min_p"),
+        ({"min_p": 0.1, "temperature": 0}, ""),
+        ({"min_p": 0, "logit_bias": {}}, ""),
+    ],
+)
+def test_what_drafts_do_not_support_is_refused_while_the_server_drafts(
+    tmp_path: Path, fields: dict[str, Any], refused: str
+) -> None:
+    plain, drafting = Serving(tmp_path), Serving(tmp_path, drafts=True)
+    for server in (plain, drafting):
+        server.promote(OLD)
+    assert ask(plain, **fields).status == 200
+    answer = ask(drafting, **fields)
+    assert answer.status == (400 if refused else 200)
+    if refused:
+        message = answer.fields["error"]["message"]
+        assert f"'{refused}' is not supported" in message and "serve.drafter" in message

@@ -211,11 +211,13 @@ def test_settings_are_read_from_the_environment() -> None:
         "INTENT_ADD_SYSTEM_PROMPT": "False",
         "INTENT_MAX_NEW_TOKENS": "512",
         "INTENT_MODELS_FOLDER": "/models",
+        "INTENT_DRAFTS": "true",
     }
     settings = read_settings(NEEDED | more)
     assert (settings.requests_per_minute, settings.max_body_bytes) == (60, 1000)
     assert (settings.add_system_prompt, settings.max_new_tokens) == (False, 512)
     assert settings.models_folder == Path("/models")
+    assert settings.drafts
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from intent_core.recipe.config import ServeConfig
+from intent_core.recipe.config import PipelineConfig, ServeConfig
 from tasks.serving.vllm.options import (
     has_gpu,
     limits_per_key,
@@ -55,3 +56,34 @@ def test_no_key_fills_a_server_alone(tmp_path: Path) -> None:
 def test_the_access_log_is_the_middlewares_only(tmp_path: Path) -> None:
     options = server_config(ServeConfig(), tmp_path, "intent", gpu=False)
     assert options["disable-uvicorn-access-log"] is True
+
+
+@pytest.mark.parametrize(
+    ("when", "mode", "gpu", "has_table", "method"),
+    [
+        ("auto", "merged", False, True, "custom_class"),
+        ("auto", "merged", False, False, None),
+        ("auto", "merged", True, True, None),
+        ("auto", "adapter", False, True, None),
+        ("always", "merged", True, True, "custom_class"),
+        ("always", "merged", False, False, "ngram"),
+        ("never", "merged", False, True, None),
+    ],
+)
+def test_drafts_where_they_were_measured(
+    tmp_path: Path, when: str, mode: str, gpu: bool, has_table: bool, method: str | None
+) -> None:
+    if has_table:
+        (tmp_path / "drafts.json").write_text("{}")
+    serve = ServeConfig.model_validate({"drafter": when, "mode": mode})
+    options = server_config(serve, tmp_path, "intent", gpu)
+    speculation = options.get("speculative-config")
+    assert (speculation["method"] if isinstance(speculation, dict) else None) == method
+
+
+def test_adapters_have_no_drafts() -> None:
+    serve = {"drafter": "always", "mode": "adapter"}
+    with pytest.raises(ValidationError, match=r"serve\.drafter 'always' requires merged weights"):
+        PipelineConfig.model_validate({"serve": serve, "train": {"method": "lora"}})
+    # A new key with its default does not change the name of a server.
+    assert "drafter" not in ServeConfig().model_dump()

@@ -1,14 +1,23 @@
 """A dataset with the texts of another one and its own vocabulary needs no second training."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from intent_core.datasets.manifest import DatasetManifest
 from intent_core.errors import StorageError
-from intent_core.models.artifact import ModelArtifact, digest_folder
+from intent_core.language.prompt import encode_prompt
+from intent_core.models.artifact import (
+    PROMPT_PROBE_FILE,
+    ModelArtifact,
+    PromptProbe,
+    digest_folder,
+)
 from intent_core.recipe.config import TrainConfig
+from intent_core.serving.drafting.table import DRAFTS_FILE, read_table
 from intent_core.serving.grounding.policy import POLICY_FILE, GroundingPolicy
 from tasks.settings import Settings
 from tasks.storage.objects import upload_folder
@@ -138,3 +147,35 @@ def test_other_texts_or_a_lost_model_are_trained(
     get_store(settings).delete(f"{trained.uri}/manifest.json")
     second = prepare(settings, tmp_path / "second", OTHER)
     assert reuse_training(settings, second, config) is None
+
+
+def test_a_model_has_drafts_of_its_training_split(
+    settings: Settings, config: TrainConfig, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The vocabulary changes nothing, and equal labels give equal models."""
+    first = prepare(settings, tmp_path / "first", KNOWN)
+    second = prepare(settings, tmp_path / "second", OTHER)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+
+    def train_with_prompts(folder: Path, dataset: DatasetManifest) -> ModelArtifact:
+        shutil.copytree(tiny_model, folder / "model")
+        ids = tuple(encode_prompt(tokenizer, "Say calls.", text) for text in ("one", "two 二"))
+        probe = PromptProbe(utterances=("one", "two 二"), token_ids=tuple(map(tuple, ids)))
+        (folder / "model" / PROMPT_PROBE_FILE).write_text(probe.model_dump_json())
+        return store_model(
+            get_store(settings), folder / "model", dataset, config, ("base", "0" * 64)
+        )
+
+    model = train_with_prompts(tmp_path / "one", first)
+    assert train_with_prompts(tmp_path / "again", first) == model
+    other = train_with_prompts(tmp_path / "two", second)
+    drafts = [(tmp_path / name / "model" / DRAFTS_FILE) for name in ("one", "two")]
+    assert drafts[0].read_bytes() == drafts[1].read_bytes()
+    assert get_store(settings).read(f"{model.uri}/{DRAFTS_FILE}") == drafts[0].read_bytes()
+    assert other != model
+    table = read_table(tmp_path / "one" / "model")
+    assert set(table.intents) == {"a"}
+    whole = encode_prompt(tokenizer, "Say calls.", "other words")
+    words = tokenizer.encode("other words", add_special_tokens=False)
+    assert [*table.marks.opening, *words, *table.marks.closing] == whole
+    assert table.marks.end == tokenizer.eos_token_id

@@ -1,0 +1,1 @@
+"""Drafts of answers for vLLM's speculative decoding, learned from labelled utterances."""

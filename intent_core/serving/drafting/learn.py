@@ -35,7 +35,7 @@ class _TaggedRow:
 
 
 @dataclass
-class _Seen:
+class _LabelCounts:
     intents: Counter[str] = field(default_factory=Counter)
     words: _ByName = field(default_factory=lambda: defaultdict(Counter))
     following: _ByName = field(default_factory=lambda: defaultdict(Counter))
@@ -54,7 +54,7 @@ def learn_table(rows: Iterable[tuple[str, Sequence[Call]]], marks: PromptMarks) 
         rows: the utterances of a training split with their calls.
         marks: the tokens around an utterance in the model's prompts.
     """
-    seen = _Seen()
+    seen = _LabelCounts()
     for utterance, calls in rows:
         if calls:
             _add(seen, utterance, calls)
@@ -70,7 +70,7 @@ def learn_table(rows: Iterable[tuple[str, Sequence[Call]]], marks: PromptMarks) 
     )
 
 
-def _add(seen: _Seen, utterance: str, calls: Sequence[Call]) -> None:
+def _add(seen: _LabelCounts, utterance: str, calls: Sequence[Call]) -> None:
     units = split_units(utterance)
     seen.intents.update(call.intent for call in calls)
     seen.following[""][calls[0].intent] += 1
@@ -86,7 +86,7 @@ def _add(seen: _Seen, utterance: str, calls: Sequence[Call]) -> None:
     seen.rows.append(row)
 
 
-def _add_arguments(seen: _Seen, utterance: str, call: Call) -> None:
+def _add_arguments(seen: _LabelCounts, utterance: str, call: Call) -> None:
     before = ""
     for argument in call.arguments:
         name = argument.name or ""

@@ -201,7 +201,7 @@ class _Continuation:
         return [_GuessStep((piece,), replace(place, after="value"))]
 
     def _name(self, place: _DraftPlace, text: str, at: int) -> tuple[str, float]:
-        """Return the rest of an argument's name with its sign, "" if it has none."""
+        """Return the rest of an argument's name with its sign; "" without a name."""
         if "=" in text or text.startswith('"'):
             return "", 1.0
         word = self._utterance.units[at - 1].word if at else ""

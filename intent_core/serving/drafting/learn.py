@@ -176,7 +176,7 @@ def _round(weight: Sequence[float]) -> tuple[int, int, int]:
 
 
 def _keep_named(slots: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
-    """Return the names of arguments; nothing if most arguments have none."""
+    """Return the names of arguments; nothing if most arguments are unnamed."""
     total = sum((names.total() for names in slots.values()), 0)
     unnamed = sum(names[""] for names in slots.values())
     return _keep_most(slots, _MOST_SLOTS) if 2 * unnamed < total else {}

@@ -19,14 +19,27 @@ import httpx
 import pytest
 import yaml
 
-from tests.support.docs.markdown_pages import ROOT, read_shell
+from tests.support.docs.markdown_pages import ROOT, Block, read_blocks, read_shell
 from tests.support.docs.shell_session import Running, Shell, split_lines
 
 SAMPLE = ROOT / "deployments" / "sample" / "snips_en" / "export-open-group.manifest"
 MUSIC_ROWS = 200
 PREFECT_PORT, MLFLOW_PORT = 4210, 5010
-NAMES = ("getting-started", "labelled-data", "evaluation", "lineage", "operations", "deployment")
+NAMES = (
+    "getting-started",
+    "calling",
+    "labelled-data",
+    "evaluation",
+    "lineage",
+    "operations",
+    "deployment",
+)
 PAGES = [f"docs/en/{name}.md" for name in NAMES]
+EXAMPLES = "docs/en/calling.md"
+"""The page whose programs are run, too."""
+SHELLS = ("bash", "sh")
+PROGRAMS = {"python": ("py", "{}/bin/python"), "javascript": ("mjs", "node")}
+"""Language of an example: ending of its file, and the program that runs it."""
 RUN_ID = "2269d7e8-63c3-41f8-bdf6-9da7701778ba"
 MODEL = "intent-3f2a9c01b7de"
 
@@ -40,6 +53,11 @@ class Walker:
     waiting: tuple[str, Running] | None = None
     """ID and process of a run that waits for approval."""
     running: list[Running] = field(default_factory=list)
+
+    @property
+    def clients(self) -> Path:
+        """Folder for the packages that the examples of callers need."""
+        return self.checkout.parent / "clients"
 
     def start(self, command: str) -> Running:
         self.running.append(self.shell.start(command))
@@ -196,7 +214,21 @@ def on_another_machine(walker: Walker, command: str) -> str:
     return f"env {' '.join(f'{name}={value}' for name, value in settings.items())} {command}"
 
 
+def install_with_pip(walker: Walker, command: str) -> str:
+    """Install into an environment of the reader's own, not into the pipeline's."""
+    python = walker.clients / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(walker.clients)], check=True)
+    return command.replace("pip", f"{python} -m pip --quiet", 1)
+
+
+def install_with_npm(walker: Walker, command: str) -> str:
+    return f"{command} --silent --prefix {walker.clients}"
+
+
 RULES = [
+    Rule("^pip install", change=install_with_pip),
+    Rule("^npm install", change=install_with_npm, needs="" if shutil.which("npm") else "Node.js"),
     Rule("^intent backup", change=leave_out_servers),
     Rule("/backups/", change=name_backups),
     Rule("^intent trace --row", prepare=train_on_music),
@@ -277,13 +309,26 @@ def type_command(walker: Walker, command: str) -> None:
     assert ended.code in (0, 130), ended.output
 
 
+def run_program(walker: Walker, block: Block) -> None:
+    """Run an example of a caller; fail unless it prints something and ends with exit code 0."""
+    ending, program = PROGRAMS[block.language]
+    if not shutil.which(program.format(walker.clients)):
+        return
+    path = walker.clients / f"example.{ending}"
+    path.write_text(block.text, encoding="utf-8")
+    typed = walker.shell.type(f"{program.format(walker.clients)} {path}")
+    assert typed.code == 0 and typed.output.strip(), f"{block.text}: {typed.output[-4000:]}"
+
+
 @pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("page", PAGES)
 def test_each_command_does_what_its_page_says(page: str, walker: Walker) -> None:
-    for shell in read_shell(ROOT / page):
-        for command in split_lines(shell):
+    for block in read_blocks(ROOT / page):
+        if block.language in PROGRAMS and page == EXAMPLES:
+            run_program(walker, block)
+        for command in split_lines(block.text) if block.language in SHELLS else ():
             type_command(walker, command)
 
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +30,7 @@ from tasks.system.processes import find_process, stop_process
 from tests.support.browser.playground_page import open_page
 from tests.support.builders.random_models import UTTERANCES
 from tests.support.deployments.prometheus_metrics import expressions, metrics_of, shown_by
+from tests.support.docs.markdown_pages import ROOT, read_blocks
 from tests.support.faults.kill_points import ADAPTER_PROMOTION, KillPoint
 from tests.support.fuzz.fuzz_serving import fuzz
 from tests.support.scenarios.concurrent_callers import Callers
@@ -262,6 +266,32 @@ def test_our_client_knows_who_answered(world: World) -> None:
         answer = client.ask_text(UTTERANCES[0])
     assert (answer.model, answer.version) == (served.artifact.name, served.version)
     assert answer.text == world.callers.ask(UTTERANCES[0]).text.strip()
+
+
+def test_the_pages_programs_run(world: World) -> None:
+    """Those whose packages the tests have; `make walk` runs all of them."""
+    promote(world.one.name)
+    path = str(ROOT / "clients" / "python" / "src")
+    address = {
+        "OPENAI_BASE_URL": world.settings.endpoint,
+        "OPENAI_API_KEY": world.settings.read_inference_key(),
+    }
+    blocks = read_blocks(ROOT / "docs" / "en" / "calling.md")
+    programs = [
+        block.text.replace('"intent"', f'"{SERVE.alias}"')
+        for block in blocks
+        if re.search(r"^from (openai|intent_client) import", block.text, re.MULTILINE)
+    ]
+    assert len(programs) == 2
+    for program in programs:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": path, **address},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 and done.stdout, done.stderr
 
 
 def test_the_page_shows_both_models_to_a_person(world: World, tmp_path: Path) -> None:

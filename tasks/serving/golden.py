@@ -8,6 +8,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import ServingError
+from intent_core.language.calls import OUT_OF_SCOPE
 from intent_core.language.prompt import build_messages
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import EvaluateConfig
@@ -63,12 +64,27 @@ def ask_golden(
 
 
 def require_golden(
-    base_url: str, key: str, model: str, artifact: ModelArtifact, golden: Sequence[GoldenAnswer]
+    base_url: str,
+    key: str,
+    model: str,
+    artifact: ModelArtifact,
+    golden: Sequence[GoldenAnswer],
+    abstain_below: float | None = None,
 ) -> None:
-    """Raise `ServingError` unless `model` at this address gives its answers of the evaluation."""
+    """Raise `ServingError` unless `model` at this address gives its answers of the evaluation.
+
+    Args:
+        base_url: the address, with /v1.
+        key: the operator's key, which gets the model's own answers, or a caller's.
+        model: an alias or a content name.
+        artifact: the model that is expected to answer.
+        golden: its answers.
+        abstain_below: the threshold that the server applies to a caller's key.
+    """
     for answer in golden:
-        text, _ = _ask(base_url, key, model, artifact, answer.utterance)
-        if text != answer.text:
+        text, logprob = _ask(base_url, key, model, artifact, answer.utterance)
+        is_unsure = abstain_below is not None and math.exp(min(0.0, logprob)) < abstain_below
+        if text != answer.text and not (is_unsure and text == f"{OUT_OF_SCOPE}()"):
             raise ServingError(
                 f"{model} at {base_url} answers {answer.utterance!r} with {text!r}, but "
                 f"{artifact.name} answered {answer.text!r} in its evaluation"

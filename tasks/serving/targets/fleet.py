@@ -233,7 +233,14 @@ class _FleetChange:
             self._write(DesiredState(current=served, previous=previous, candidate=served, at=now()))
             self._wait(lambda report: report.serving == name, "served", _SWITCH_S)
             key, endpoint = self._settings.read_public_key(), self._settings.endpoint
-            require_golden(endpoint, key, served.alias, served.artifact, served.golden)
+            require_golden(
+                endpoint,
+                key,
+                served.alias,
+                served.artifact,
+                served.golden,
+                served.abstain_below,
+            )
         except BaseException:
             # If another promotion took over, its state stays.
             with contextlib.suppress(SupersededError):

@@ -75,7 +75,12 @@ class Aim(NamedTuple):
         served, key = self.served, self.settings.read_inference_key()
         try:
             require_golden(
-                self.settings.local_endpoint, key, served.alias, served.artifact, served.golden
+                self.settings.local_endpoint,
+                key,
+                served.alias,
+                served.artifact,
+                served.golden,
+                served.abstain_below,
             )
         except ServingError as error:
             return str(error)

@@ -105,9 +105,29 @@ _TOOLS: tuple[Any, ...] = (
     *([], [{}], [7], "x", [{"type": "function"}], [{"type": "function", "function": {"name": ""}}]),
     [{"type": "function", "function": {"name": "f", "parameters": DEEP_SCHEMA}}],
     [{"type": "function", "function": {"name": "f", "parameters": {"$ref": "#"}}}],
+    *(
+        [{"type": "function", "function": {"name": name}}]
+        for name in ("greet", "\ud800", "x" * 9999)
+    ),
+    [{"type": "function", "function": {"name": "greet"}}] * 5000,
 )
 _CHOICES: tuple[Any, ...] = (
     *("none", "auto", "required", "x", {}, 7, {"type": "function", "function": {"name": "f"}}),
+    {"type": "function", "function": {"name": "greet"}},
+)
+_RESULT: Fields = {"role": "tool", "tool_call_id": "x", "content": "x"}
+
+
+def _called(arguments: str) -> Fields:
+    call = {"id": "x", "type": "function", "function": {"name": "greet", "arguments": arguments}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+_AGENTS: tuple[Any, ...] = (
+    *([*CHATS, _called(text), _RESULT] for text in ("{}", '{"a": [1, null, {"b": "x"}]}')),
+    *([*CHATS, _called(text), _RESULT, *CHATS] for text in ("", "[" * 5000, '{"a": "\\ud800"}')),
+    [*CHATS, *([_called("{}"), _RESULT] * 500), *CHATS],
+    [_RESULT],
 )
 
 
@@ -130,6 +150,7 @@ def outputs(rng: Random) -> Fields:
         lambda: {"response_format": {"type": "structural_tag", "structures": [], "triggers": []}},
         lambda: {"response_format": {"type": "structural_tag", "format": rng.choice(SCHEMAS)}},
         lambda: {"tools": rng.choice(_TOOLS), "tool_choice": rng.choice(_CHOICES)},
+        lambda: {"messages": rng.choice(_AGENTS), "stream": rng.choice((True, False))},
     )
     return rng.choice(ways)()
 

@@ -9,7 +9,12 @@ import pytest
 
 from intent_core.errors import ServingError
 from intent_core.models.artifact import ModelArtifact
-from tasks.serving.golden import RequestRefusedError, ask_golden
+from tasks.serving.golden import (
+    GoldenAnswer,
+    RequestRefusedError,
+    ask_golden,
+    require_golden,
+)
 from tests.support.alibaba.pai_environment import describe_artifact
 
 ARTIFACT: ModelArtifact = describe_artifact("intent-0123456789ab")
@@ -23,7 +28,11 @@ class Replies(BaseHTTPRequestHandler):
         length = int(self.headers["Content-Length"])
         utterance = json.loads(self.rfile.read(length))["messages"][-1]["content"]
         status = 500 if not utterance else 400 if len(utterance) > MOST_LETTERS else 200
-        choice = {"message": {"content": f"say({utterance})"}, "logprobs": None}
+        text, logprobs = f"say({utterance})", None
+        if utterance.startswith("hm"):
+            # The answer of a server with a threshold, with its model's own log-probabilities.
+            text, logprobs = "out_of_scope()", {"content": [{"logprob": -0.5}, {"logprob": -0.5}]}
+        choice = {"message": {"content": text}, "logprobs": logprobs}
         body = json.dumps({"choices": [choice]}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -62,3 +71,16 @@ def test_a_failing_server_is_not_skipped(url: str) -> None:
     with pytest.raises(ServingError, match="500") as caught:
         ask_golden(url, "key", ARTIFACT, ["", "play"])
     assert not isinstance(caught.value, RequestRefusedError)
+
+
+@pytest.mark.parametrize(("threshold", "is_right"), [(0.4, True), (0.3, False), (None, False)])
+def test_an_answer_below_the_threshold_may_be_out_of_scope(
+    url: str, threshold: float | None, is_right: bool
+) -> None:
+    """A caller's key, as at an address that accepts no other, gets what the server made of it."""
+    golden = [GoldenAnswer(utterance="hm", text="say(hm)")]
+    if is_right:
+        require_golden(url, "key", "intent", ARTIFACT, golden, threshold)
+        return
+    with pytest.raises(ServingError, match="in its evaluation"):
+        require_golden(url, "key", "intent", ARTIFACT, golden, threshold)

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ _MOST_BYTES = 150_000
 _MENU, _ASSISTANT = 196, 0.262
 # Charts, and rows of the table, that fit into the picture.
 _CHARTS, _ROWS = 9, 10
+_DRAWN_S = 5  # the graph of a run moves until it fits
 
 
 def main() -> None:
@@ -86,7 +88,12 @@ def find_runs(settings: Settings, project: str, least: int = 1) -> list[Any]:
 def take_prefect(settings: Settings, project: str, path: Path) -> None:
     runs = find_runs(settings, project)
     promoted = [run for run in runs if run.data.tags["intent.verdict"] == "promote"]
-    shoot((promoted or runs)[0].data.tags["intent.prefect_run"], path, 1300, 760)
+    with drive("--window-size=1300,760") as browser:
+        log_in().log_in_to_prefect(browser, settings)
+        browser.open_when_up((promoted or runs)[0].data.tags["intent.prefect_run"])
+        browser.wait_for("!!document.querySelector('canvas')", 60)
+        time.sleep(_DRAWN_S)
+        path.write_bytes(browser.take_picture())
 
 
 def take_report(settings: Settings, project: str, path: Path) -> None:
@@ -100,6 +107,7 @@ def take_report(settings: Settings, project: str, path: Path) -> None:
 def take_table(settings: Settings, project: str, path: Path) -> None:
     runs = find_runs(settings, project)
     with drive("--window-size=2150,830") as browser:
+        log_in().log_in_to_mlflow(browser, settings)
         browser.open_when_up(find_runs_url(settings, project), 60)
         rows = "document.querySelectorAll('.ag-center-cols-container .ag-row').length"
         browser.wait_for(f"{rows} >= {min(len(runs), _ROWS)}", 120)
@@ -126,6 +134,7 @@ def take_comparison(settings: Settings, project: str, path: Path) -> None:
     runs = find_runs(settings, project, least=2)
     experiment = f"{settings.mlflow_tracking_url}/#/experiments/{runs[0].info.experiment_id}"
     with drive("--window-size=2000,1390") as browser:
+        log_in().log_in_to_mlflow(browser, settings)
         browser.open_when_up(f"{experiment}/runs?compareRunsMode=CHART", 60)
         # A chart has one bar for each run; they are drawn one after the other.
         bars = f"document.querySelectorAll('.barlayer .point').length >= {_CHARTS * len(runs)}"
@@ -160,6 +169,10 @@ def drive(*flags: str) -> Iterator[Any]:
         session.driven_browser(Path(profile), *flags) as browser,
     ):
         yield browser
+
+
+def log_in() -> Any:
+    return importlib.import_module("tests.support.browser.logins")
 
 
 def shoot(url: str, path: Path, width: int, height: int) -> None:

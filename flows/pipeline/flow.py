@@ -124,11 +124,11 @@ def intent_pipeline(
     )
     with timed("record", steps):
         recorded = record_or_queue(settings, record)
-        publish_verdict(record)
+        publish_verdict(record, recorded)
     if record.decision.awaits_approval:
         with timed("approval", steps):
             record = have_approved(record, recorded, report)
-            publish_verdict(record)
+            publish_verdict(record, recorded)
     decision = record.decision
     origin = RunParameters(export=export_uri, recipe=recipe, overrides=changes)
     note_lineage(get_store(settings), record, recorded, origin)

@@ -4,7 +4,6 @@ The deployment `take-export/retrain` is triggered by `itag.export.ready`; the au
 `deployments/automations.yaml` are triggered by other events.
 """
 
-import time
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,8 @@ from tasks.settings import Settings
 
 EXPORT_READY = "itag.export.ready"
 _TIMEOUT_S = 30
-_BUSY_DELAYS_S = (0.5, 1, 2, 4)
+_RETRIES = 2
+"""After 2 and 4 seconds: SQLite has one writer, and a locked database is answered with 503."""
 
 
 def publish_export_ready(settings: Settings, project: str, export_uri: str, content: str) -> str:
@@ -55,35 +55,13 @@ def publish_event(
         "payload": payload,
     }
     url = f"{settings.prefect_api_url}/events"
-    try:
-        _post(url, body, timeout_s).raise_for_status()
-    except httpx.HTTPError as error:
-        from tasks.orchestration.prefect_client import is_refusal, refused_login  # slow import
+    # Imported here: a rollback must switch first, and Prefect takes seconds to import.
+    from tasks.orchestration.prefect_client import is_refusal, open_client, refused_login
 
+    try:
+        with open_client(settings, timeout_s, _RETRIES) as client:
+            client.request("POST", "/events", json=[body])
+    except httpx.HTTPError as error:
         if is_refusal(error):
             raise refused_login(settings) from error
         raise ServiceError(f"could not post event {event} to {url}: {error}") from error
-
-
-def _post(url: str, body: dict[str, Any], timeout_s: float) -> httpx.Response:
-    """Post an event, and again while the server's database is locked (503): SQLite has one writer.
-
-    Prefect's own client does the same. The event's id makes a second post harmless.
-    """
-    for delay_s in _BUSY_DELAYS_S:
-        answer = httpx.post(url, json=[body], timeout=timeout_s, trust_env=False, auth=_login())
-        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-            return answer
-        time.sleep(delay_s)
-    return httpx.post(url, json=[body], timeout=timeout_s, trust_env=False, auth=_login())
-
-
-def _login() -> tuple[str, str] | None:
-    """Return the user and password of PREFECT_API_AUTH_STRING, as Prefect's own client uses it."""
-    from prefect.settings import get_current_settings  # slow import: a rollback must switch first
-
-    secret = get_current_settings().api.auth_string
-    if secret is None:
-        return None
-    user, _, password = secret.get_secret_value().partition(":")
-    return user, password

@@ -7,6 +7,7 @@ from http import HTTPStatus
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from intent_core.errors import ConfigError, ServiceError
 from tasks.settings import Settings
@@ -34,6 +35,15 @@ def connect(settings: Settings) -> Iterator[SyncPrefectClient]:
             if not is_refusal(error):
                 raise
             raise refused_login(settings) from error
+
+
+@contextlib.contextmanager
+def open_client(settings: Settings, timeout_s: float, retries: int) -> Iterator[SyncPrefectClient]:
+    """Yield a Prefect client that ends a request after `timeout_s`, and retries it so often."""
+    limits = {PREFECT_API_URL: settings.prefect_api_url, PREFECT_CLIENT_MAX_RETRIES: retries}
+    httpx_settings = {"timeout": timeout_s}
+    with temporary_settings(limits), get_client(httpx_settings, sync_client=True) as client:
+        yield client
 
 
 def is_refusal(error: BaseException) -> bool:

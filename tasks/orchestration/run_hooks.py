@@ -1,4 +1,4 @@
-"""Of each flow run: its project's tag, and a message when its parameters crashed it."""
+"""Of each flow run: its project's tag, a link to MLflow, and why its parameters crashed it."""
 
 import logging
 from typing import Any
@@ -10,6 +10,9 @@ from prefect.states import Failed
 
 logger = logging.getLogger(__name__)
 
+RUNS_LABEL = "intent-runs"
+"""Label of a flow run with the address of its project's verdicts; notifications read it."""
+
 
 def tag_with_project(project: str) -> None:
     """Tag a deployment's run with its project: `intent watch` starts it again if it is killed."""
@@ -19,6 +22,12 @@ def tag_with_project(project: str) -> None:
         run_id = UUID(runtime.flow_run.id)
         tags = {*client.read_flow_run(run_id).tags, f"project:{project}"}
         client.update_flow_run(run_id, tags=sorted(tags))
+
+
+def label_with_runs(url: str) -> None:
+    """Label the current flow run with the address of its project's verdicts."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(UUID(runtime.flow_run.id), {RUNS_LABEL: url})
 
 
 def explain_crash(flow: Any, flow_run: Any, state: Any) -> None:

@@ -48,8 +48,7 @@ def promote(artifact: ModelArtifact, serve: ServeConfig, project: str, version: 
         publish_model_event(settings, NOT_PROMOTED, served, former, str(error))
         raise
     if former is None or now.since != former.since:
-        runs = find_runs_url(settings, project)
-        publish_model_event(settings, PROMOTED, now, former, runs=runs)
+        publish_model_event(settings, PROMOTED, now, former)
     return now
 
 
@@ -82,7 +81,6 @@ def publish_model_event(
     served: ServedModel,
     former: ServedModel | None,
     reason: str = "",
-    runs: str = "",
 ) -> None:
     """Publish an event about a model; a Prefect server that does not answer is only logged."""
     resource = {
@@ -96,7 +94,7 @@ def publish_model_event(
         "version": served.version,
         "former": former.artifact.name if former else "",
         "endpoint": served.endpoint,
-        "runs": runs,
+        "runs": find_runs_url(settings, served.project),
         "reason": reason,
     }
     try:

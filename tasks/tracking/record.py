@@ -27,6 +27,7 @@ from intent_core.reporting.review import Review
 from intent_core.training.protocol import RESULT_FILE, TOO_LONG_FILE, TrainingResult
 from tasks.models.local_cache import fetch_model
 from tasks.orchestration.retries import retried_task
+from tasks.orchestration.run_hooks import label_with_runs
 from tasks.orchestration.run_liveness import current_root_run
 from tasks.settings import Settings, get_settings
 from tasks.settings.children import child_environment
@@ -298,7 +299,8 @@ def prefect_run_url(settings: Settings) -> str:
 
 
 def publish(recorded: RecordedRun, settings: Settings, record: RunRecord) -> None:
-    """Publish links as artifacts of the Prefect run."""
+    """Publish links as artifacts of the Prefect run, and as a label for its notifications."""
+    label_with_runs(recorded.runs_url)
     create_link_artifact(
         recorded.url,
         link_text="MLflow run",
@@ -319,7 +321,7 @@ def publish(recorded: RecordedRun, settings: Settings, record: RunRecord) -> Non
     )
 
 
-def publish_verdict(record: RunRecord) -> None:
+def publish_verdict(record: RunRecord, recorded: RecordedRun | None) -> None:
     """Publish the verdict with the utterances of its failed checks.
 
     Called by a flow, not by a task: the run's page lists the artifacts of tasks below.
@@ -327,8 +329,10 @@ def publish_verdict(record: RunRecord) -> None:
     config, dataset = record.config, record.dataset
     prefix = evaluation_prefix(record.artifact, dataset, config.evaluate, config.serve)
     report = require_finished(get_store(get_settings()), prefix, EvaluationReport)
+    all_runs = f" [Verdicts of all runs]({recorded.runs_url})" if recorded else ""
     create_markdown_artifact(
         render_decision(record.decision, report.failures),
         key="gate-verdict",
-        description="The gate's decision, its checks, and the utterances that made a check fail.",
+        description="The gate's decision, its checks, and the utterances that made a check fail."
+        + all_runs,
     )

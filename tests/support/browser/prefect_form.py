@@ -1,14 +1,13 @@
 """Start a run from a deployment's form in Prefect's UI, as a person does."""
 
-import base64
 import json
-import os
 import time
 from pathlib import Path
 from uuid import UUID
 
 from tasks.settings import Settings
 from tests.support.browser.chromium_session import Driven, driven_browser
+from tests.support.browser.logins import log_in_to_prefect
 
 _CHOOSE = """(() => {
   const field = [...document.querySelectorAll("select")].find(
@@ -37,9 +36,6 @@ def start_from_form(settings: Settings, deployment: UUID, project: str, profile:
 
 def fill_form(browser: Driven, settings: Settings, deployment: UUID, project: str) -> None:
     """Log in, open the form of `take-export/retrain`, and choose the project."""
-    browser.open_when_up(f"{settings.prefect_ui_url}/login")
-    password = base64.b64encode(os.environ.get("PREFECT_API_AUTH_STRING", "").encode()).decode()
-    browser.wait_for("location.protocol.startsWith('http')")
-    browser.read(f"localStorage.setItem('prefect-password', {json.dumps(password)}), true")
+    log_in_to_prefect(browser, settings)
     browser.open_when_up(f"{settings.prefect_ui_url}/deployments/deployment/{deployment}/run")
     browser.wait_for(_CHOOSE.replace("PROJECT", json.dumps(project)), 60)

@@ -135,12 +135,15 @@ def reused_steps(outcome: dict[str, Any]) -> dict[str, bool]:
 
 
 def read_artifact(key: str) -> str:
-    """Return the newest Prefect artifact with that key."""
+    """Return the content of the newest Prefect artifact with that key."""
+    return str(find_artifact(key).data)
+
+
+def find_artifact(key: str) -> Artifact:
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
         newest = ArtifactSort.CREATED_DESC
-        (artifact, *_) = client.read_artifacts(artifact_filter=wanted, sort=newest)
-    return str(artifact.data)
+        return client.read_artifacts(artifact_filter=wanted, sort=newest)[0]
 
 
 def list_artifacts(run_id: str) -> list[Artifact]:

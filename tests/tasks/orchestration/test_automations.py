@@ -27,9 +27,12 @@ from intent_core.errors import ConfigError
 from intent_core.models.artifact import ModelArtifact
 from intent_core.recipe.config import ServeConfig
 from tasks.orchestration.automations import AUTOMATIONS, ensure_automations
-from tasks.serving.promotion import PROMOTED, ROLLED_BACK, publish_model_event
+from tasks.orchestration.run_hooks import label_with_runs
+from tasks.serving.promotion import NOT_PROMOTED, PROMOTED, ROLLED_BACK, publish_model_event
 from tasks.serving.state import ServedModel
 from tasks.settings import CHECKOUT, Settings
+from tasks.tracking.experiments import ensure_experiment, find_runs_url
+from tasks.tracking.runs import make_client
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(300)]
 
@@ -137,7 +140,8 @@ def test_labels_in_a_notification_are_no_links() -> None:
         for one in DECLARED
         if "notify" in one
     ]
-    texts = [render_user_template_sync(body, {"event": event}) for body in bodies]
+    context = {"event": event, "flow_run": {"labels": {}}}
+    texts = [render_user_template_sync(body, context) for body in bodies]
     shown = [text for text in texts if "evil" in text]
     assert len(shown) == 3
     assert not any(re.search(r"<|://\S|www\.\S", text) for text in shown)
@@ -171,6 +175,7 @@ def test_promotions_and_rejections_send_notifications(
 ) -> None:
     @flow(name="intent-pipeline", flow_run_name="embedded: export")
     def refuse() -> State[None]:
+        label_with_runs(verdicts)
         return Cancelled(name="Rejected", message='short by 0.1\nof "what" is asked')
 
     apply(platform)
@@ -180,14 +185,21 @@ def test_promotions_and_rejections_send_notifications(
     assert news["subject"] == 'Promoted: a "quoted" project'
     assert news["body"] == (
         "http://127.0.0.1:8000/v1 now serves intent-ba9876543210 (version 7) as intent. "
-        "Previous model: intent-0123456789ab."
+        f"Previous model: intent-0123456789ab. {platform.mlflow_tracking_url}"
     )
-    publish_model_event(platform, ROLLED_BACK, one, two)
-    assert told.get(timeout=60)["subject"].startswith("Rolled back: ")
+    ensure_experiment(make_client(platform), two.project)
+    verdicts = find_runs_url(platform, two.project)
+    assert "viewStateShareKey" in verdicts
+    for event, subject in ((ROLLED_BACK, "Rolled back: "), (NOT_PROMOTED, "Not promoted: ")):
+        publish_model_event(platform, event, one, two)
+        news = told.get(timeout=60)
+        assert news["subject"].startswith(subject)
+        assert news["body"].endswith(f" {verdicts}")
     refuse(return_state=True)
     news = told.get(timeout=60)
     assert news["subject"] == "Rejected: embedded: export"
     assert news["body"].startswith('short by 0.1\nof "what" is asked http')
+    assert news["body"].endswith(f" {verdicts}")
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ from tasks.tracking.experiments import ensure_experiment, find_runs_url
 from tasks.tracking.record import RecordedRun, publish_verdict, record_run, write_record
 from tasks.tracking.registry import point_champion
 from tests.support.browser.chromium_session import driven_browser
+from tests.support.browser.logins import log_in_to_mlflow
 from tests.support.builders.judged_runs import judge
-from tests.support.scenarios.pipeline_runs import read_artifact
+from tests.support.scenarios.pipeline_runs import find_artifact, read_artifact
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 KIND = "mlflow.experimentKind"
@@ -107,16 +108,17 @@ def test_the_verdict_in_prefect_has_the_utterances_of_failed_checks(
     @flow
     def publish() -> str:
         record_run(champion)
-        record_run(worse)
-        publish_verdict(worse)
+        publish_verdict(worse, record_run(worse))
         return read_artifact("gate-verdict")
 
     assert "| u5 | play song 5 | play_music(song 5) | play_music(lost) |" in publish()
-    assert find_runs_url(platform, "verdict") in read_artifact("mlflow-runs")
+    verdicts = find_runs_url(platform, "verdict")
+    assert verdicts in read_artifact("mlflow-runs")
+    assert f"]({verdicts})" in (find_artifact("gate-verdict").description or "")
 
 
 def test_a_reviewer_sees_verdicts_without_a_click_and_differences_with_three(
-    platform: Settings, client: MlflowClient, tmp_path: Path
+    platform: Settings, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = _judge_several(platform, tmp_path)
     names = [client.get_run(recorded.run_id).info.run_name for recorded in records]
@@ -128,9 +130,9 @@ def test_a_reviewer_sees_verdicts_without_a_click_and_differences_with_three(
     assert run.data.tags["mlflow.user"] == "ling"
 
     with driven_browser(tmp_path / "profile", "--window-size=2200,900") as browser:
-        login = f"reviewer:{platform.read_mlflow_secret('reviewer')}@"
-        host = platform.mlflow_tracking_url.removeprefix("http://")
-        browser.open_when_up(f"http://{login}{host}/version", 60)  # the browser keeps the login
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "reviewer")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", platform.read_mlflow_secret("reviewer"))
+        log_in_to_mlflow(browser, platform)
         browser.open_when_up(find_runs_url(platform, "table"), 60)
         row = "[...document.querySelectorAll('.ag-center-cols-container .ag-row')]"
         browser.wait_for(f"{row}.length == {len(records)} && {row}[0].innerText != ''", 60)

@@ -204,6 +204,27 @@ def test_a_paused_promoter_does_not_undo_a_later_change(
         assert result.candidate is None
 
 
+def test_a_fleet_serves_a_model_since_the_switch(settings: Settings) -> None:
+    fleet = FleetTarget(settings)
+    with Replica(fleet) as replica, ThreadPoolExecutor(1) as pool:
+        replica.held = "warm"
+        promotion = pool.submit(fleet.promote, make_served(settings, "a"))
+        await_state(fleet, lambda state: state.candidate is not None)
+        loaded = now()
+        replica.held = ""
+        first = promotion.result(60)
+        assert loaded <= first.since <= now()
+        assert fleet.promote(make_served(settings, "a")).since == first.since, (
+            "it is served already"
+        )
+        second = fleet.promote(make_served(settings, "b"))
+        again = fleet.roll_back()
+        assert first.since < second.since < again.since
+        noted = fleet.note_version(again.artifact, "2")
+        assert noted is not None and noted.since == again.since
+        assert fleet.read().current == noted
+
+
 def test_one_promotion_at_a_time(settings: Settings) -> None:
     fleet = FleetTarget(settings)
     with Replica(fleet) as replica:

@@ -17,6 +17,7 @@ from intent_core.errors import ConfigError
 from tasks.serving.gateway.binary import find_nginx
 from tasks.serving.gateway.nginx import (
     format_gateway_config,
+    read_gateway_key,
     reload_gateway,
     serving_now,
     switch_gateway,
@@ -140,6 +141,18 @@ def test_pages_of_allowed_origins_may_call_it(gateway: Settings, servers: dict[s
             assert response.headers.get("access-control-allow-origin") == expected
     with pytest.raises(ConfigError, match="is not an origin"):
         gateway.model_copy(update={"cors_origins": "app.example.com;"}).list_cors_origins()
+
+
+@pytest.mark.parametrize("host", ["::1", "::", "0.0.0.0", "localhost"])
+def test_it_listens_on_addresses_of_both_ip_versions(
+    tmp_path: Path, servers: dict[str, str], host: str
+) -> None:
+    settings = Settings(home=tmp_path, gateway_host=host, gateway_port=choose_free_port(HOST))
+    with running_gateway(settings):
+        assert read_gateway_key(settings) == settings.read_api_key()
+        switch_gateway(settings, servers["blue"], "blue")
+        assert httpx.get(f"{settings.endpoint}/models").text == "blue-blue"
+        assert serving_now(settings) == "blue"
 
 
 @pytest.mark.parametrize("path", ["models", "intents"])

@@ -2,9 +2,10 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -168,8 +169,14 @@ class DirectoryStore:
     def _require(self, key: str, path: Path) -> None:
         if os.path.isfile(path):
             return
-        listing = [scanned.key for scanned in self.scan("")[:MOST_COMPARED]]
-        raise MissingObjectError(describe_missing(self._uri(key), key, [listing]))
+        folders = (f"{key.rpartition('/')[0]}/" if "/" in key else "", "")
+        listings = map(self._list_some, dict.fromkeys(folders))
+        raise MissingObjectError(describe_missing(self._uri(key), key, listings))
+
+    def _list_some(self, prefix: str) -> Sequence[str]:
+        """Return at most `MOST_COMPARED` keys: a store can be a whole disk."""
+        some = itertools.islice(self._walk(prefix), MOST_COMPARED)
+        return sorted(key for key, status in some if not isinstance(status, str))
 
     def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield (key, status) of the files with that prefix, including partial files."""

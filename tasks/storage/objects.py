@@ -234,7 +234,8 @@ def describe_missing(uri: str, key: str, listings: Iterable[Sequence[str]]) -> s
     """Return the message for a missing object, with similar keys from the first useful listing."""
     nearest: list[str] = []
     for keys in listings:
-        nearest = nearest or difflib.get_close_matches(key, keys, n=3, cutoff=0.3)
+        if nearest := difflib.get_close_matches(key, keys, n=3, cutoff=0.3):
+            break
     hint = f"similar keys: {', '.join(map(repr, nearest))}" if nearest else "no similar keys"
     return f"object {uri} not found; {hint}"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from intent_core.errors import DataError, StorageError
+from tasks.storage.directory import MOST_COMPARED
 from tasks.storage.objects import (
     MissingObjectError,
     ObjectStore,
@@ -316,6 +317,25 @@ def test_a_missing_object_is_named_with_its_neighbours(
     with pytest.raises(MissingObjectError):
         store.download("exports", tmp_path / "target")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_missing_file_does_not_read_the_whole_disk(
+    store: ObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store of an export that is given by its path can be `/`."""
+    for folder in map(str, range(50)):
+        (root / folder).mkdir(parents=True)
+        for name in range(MOST_COMPARED // 10):
+            (root / folder / f"{name}.manifest").touch()
+    listed: list[object] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
+    with pytest.raises(MissingObjectError, match=r"similar keys: '7/5\.manifest'"):
+        store.read("7/5.manifes")
+    assert listed == [str(root / "7")]
+    with pytest.raises(MissingObjectError, match=r"similar keys: '\d+/\d+\.manifest'"):
+        store.read("nowhere/5.manifest")
+    assert len(listed) < 20
 
 
 def test_other_faults_are_storage_errors(store: ObjectStore) -> None:

@@ -77,6 +77,9 @@ def write_atomically(
         if overwrite or not path.is_file():
             raise
         return False
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is reported without it
+        raise
     return True
 
 

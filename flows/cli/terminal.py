@@ -86,8 +86,7 @@ def reported(
         code = 2 if isinstance(error, ConfigError) else 3 if isinstance(error, DataError) else 4
         raise typer.Exit(code) from error
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
-        _complain(f"{error}: {remedy}" if remedy else str(error))
+        _complain(_explain(error))
         raise typer.Exit(4) from error
     except Exception as error:
         if refusal := _find_refusal(error):
@@ -102,6 +101,12 @@ def reported(
     except KeyboardInterrupt as error:
         say(Console(stderr=True), f"stopped; {stopped}")
         raise typer.Exit(130) from error
+
+
+def _explain(error: OSError) -> str:
+    is_plain = error.filename and error.strerror
+    parts = f"{error.filename}: {error.strerror}" if is_plain else str(error)
+    return ": ".join(filter(None, (parts, _REMEDIES.get(error.errno or 0))))
 
 
 def _find_refusal(error: Exception) -> ConfigError | None:

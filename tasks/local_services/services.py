@@ -63,6 +63,11 @@ def start_services(
     `only` limits this to the named services. Raises `ConfigError` when another program uses a
     port, when the gateway runs under other settings, or when its certificate is unusable.
     """
+    folder, services = settings.layout.processes, _services(settings)
+    if only:
+        services = [service for service in services if service.name in only]
+    if any(s.name != "gateway" and find_process(folder, s.name) is None for s in services):
+        require_free_disk(settings.home)
     get_store(settings)
     settings.read_api_key()
     with file_lock(settings.layout.services_lock):
@@ -71,9 +76,6 @@ def start_services(
             # With `only`, the caller is `supervise`, which renews the certificate itself and keeps
             # the previous one if the new one is unusable.
             renew_certificate(settings)
-        folder, services = settings.layout.processes, _services(settings)
-        if only:
-            services = [service for service in services if service.name in only]
         missing = [s for s in services if find_process(folder, s.name) is None]
         for service in missing:
             end_leftovers(folder, service.name)
@@ -82,7 +84,6 @@ def start_services(
             if service.name == "gateway" and settings.has_tls:
                 local = settings.gateway_local_port
                 require_free_port(LOOPBACK, local, "gateway", "INTENT_GATEWAY_LOCAL_PORT")
-        require_free_disk(settings.home)
         try:
             _start(settings, services, missing, announce)
         except BaseException:
@@ -120,10 +121,11 @@ def _start(
 
 def require_free_disk(folder: Path) -> None:
     """Raise `ServiceError` if the disk of a folder has no space for the servers' databases."""
-    free = shutil.disk_usage(folder).free
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if free < _LEAST_FREE:
         raise ServiceError(
-            f"the disk of {folder} is full: {free / 1e6:.0f} MB are free, and the services need "
+            f"the disk of {folder} is full: {free / 1e6:.0f} MB are free, and the databases need "
             f"{_LEAST_FREE / 1e6:.0f} MB to start. Free some space, or set INTENT_HOME to a folder "
             "on another disk"
         )

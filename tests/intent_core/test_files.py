@@ -1,5 +1,7 @@
 import math
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,21 @@ def test_a_failed_write_leaves_the_previous_file_and_nothing_else(tmp_path: Path
         raise RuntimeError
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a"]
+
+
+def test_a_failed_write_names_the_file(tmp_path: Path) -> None:
+    """The system does not, if the disk is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="target") as caught:
+            write_atomically(tmp_path / "target", b"x" * 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert caught.value.filename == str(tmp_path / "target")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_mode_holds_from_the_first_byte_and_else_the_umask_does(tmp_path: Path) -> None:

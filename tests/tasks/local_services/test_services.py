@@ -82,6 +82,10 @@ def test_a_full_disk_is_named_before_anything_starts(
     with pytest.raises(ServiceError, match=rf"the disk of {tmp_path} is full: .* Free some space"):
         start_services(settings, lambda line: None)
     assert running_services(settings) == {}
+    assert not settings.layout.api_key.exists(), "nothing is written first"
+    start_services(settings, lambda line: None, only=["gateway"])
+    assert list(running_services(settings)) == ["gateway"], "it has no database"
+    stop_services(settings, lambda line: None)
 
 
 def test_stop_ends_nothing_of_another_home(platform: Settings, tmp_path: Path) -> None:

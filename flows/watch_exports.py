@@ -26,6 +26,7 @@ from flows.intake.projects import Project, find_project, list_projects, load_pro
 from flows.intake.take import find_complete, find_newest, take
 from flows.parameters import ExportUri, OneOf
 from intent_core.errors import IntentError
+from intent_core.markdown import escape_markdown
 from tasks.orchestration.run_hooks import explain_crash, tag_with_project
 from tasks.orchestration.run_liveness import hold_run
 from tasks.settings import Settings, get_settings
@@ -127,7 +128,12 @@ def take_export(project: Annotated[str, OneOf(list_projects)], export_uri: Expor
         f"{settings.prefect_ui_url}/runs/flow-run/{taking.run_id}",
         link_text=f"Training of {project}",
         key="pipeline-run",
-        description=f"The run that trains on {taking.source}; an earlier one if its content was "
-        "trained before.",
+        description=describe_training(taking.source),
     )
     return taking.run_id
+
+
+def describe_training(source: str) -> str:
+    """Return the description, in Markdown, of the link to a run that trains on an export."""
+    export = escape_markdown(source)
+    return f"The run that trains on {export}; an earlier one if its content was trained before."

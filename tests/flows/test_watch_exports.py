@@ -14,13 +14,14 @@ from uuid import UUID
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 
 from flows.intake.projects import load_projects
 from flows.pipeline.flow import intent_pipeline
-from flows.watch_exports import take_export, watch_exports
+from flows.watch_exports import describe_training, take_export, watch_exports
 from intent_core.errors import ConfigError, DataError
 from tasks.settings import CHECKOUT, Settings, get_settings
 from tasks.storage.objects import ObjectStore
@@ -212,3 +213,8 @@ def test_mistakes_in_the_projects_file_are_named(tmp_path: Path, text: str, faul
 def test_a_projects_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="INTENT_PROJECTS"):
         load_projects(tmp_path / "none.yaml")
+
+
+def test_the_name_of_an_export_is_text_in_prefect() -> None:
+    key = "s3://exports/music/![x](https://evil.example/pixel.png).manifest"
+    assert "<p>The run that trains on " + key in MarkdownIt().render(describe_training(key))

@@ -42,7 +42,8 @@ hand_on UV_FIND_LINKS "$(first "${PIP_FIND_LINKS:-}" "$(pip_setting find-links)"
 hand_on SSL_CERT_FILE "$(first "${PIP_CERT:-}" "$(pip_setting cert)")"
 
 # What packages are built with is locked too.
-export UV_BUILD_CONSTRAINT=${UV_BUILD_CONSTRAINT:-$PWD/requirements/pipeline.txt}
+# Relative: uv splits the value at blanks, which the path of this folder can have.
+export UV_BUILD_CONSTRAINT=${UV_BUILD_CONSTRAINT:-requirements/pipeline.txt}
 # Compile once: if Python cannot write bytecode (PYTHONDONTWRITEBYTECODE, a read-only folder), each
 # process would compile prefect, mlflow and vllm again.
 install() {

@@ -278,7 +278,9 @@ def test_the_pages_programs_run(world: World) -> None:
     }
     blocks = read_blocks(ROOT / "docs" / "en" / "calling.md")
     programs = [
-        block.text.replace('"intent"', f'"{SERVE.alias}"')
+        block.text.replace('"intent"', f'"{SERVE.alias}"').replace(
+            "timeout_s=10", f'alias="{SERVE.alias}"'
+        )
         for block in blocks
         if re.search(r"^from (openai|intent_client) import", block.text, re.MULTILINE)
     ]

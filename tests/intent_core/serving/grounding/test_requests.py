@@ -20,6 +20,7 @@ from intent_core.serving.grounding.policy import (
 )
 from intent_core.serving.protocol.asgi import Receive, Scope, Send
 from tests.support.servers.fake_vllm import APP_KEY, CHAT, NEW, OLD, OPERATOR_KEY, Serving
+from tests.support.servers.vllm_completions import write_completion
 
 COPIED = (("weather in Hangzhou", "weather_search(Hangzhou)"), ("stop", "stop()"))
 OTHER = (("播放红豆", "play_music(红豆)"),)
@@ -229,3 +230,30 @@ def test_a_grammar_that_cannot_be_written_is_dropped_and_counted(
 def test_invalid_messages_are_vllm_s_to_refuse(serving: Serving, messages: object) -> None:
     assert serving.ask("POST", CHAT, {"model": "intent", "messages": messages}).status == 200
     assert len(serving.model.received) == 1
+
+
+def test_the_tools_of_a_caller_narrow_the_grammar(tmp_path: Path) -> None:
+    serving = make_serving(tmp_path, old=(*COPIED, ("what is love", "out_of_scope()")))
+    stop = {"type": "function", "function": {"name": "stop"}}
+
+    def read_grammar(**fields: Any) -> str:
+        serving.model.raw = write_completion("stop()")
+        body = {"model": "intent", "messages": [{"role": "user", "content": "stop"}], **fields}
+        assert serving.ask("POST", CHAT, body).status == 200
+        return str(serving.model.received[-1].fields["structured_outputs"]["grammar"])
+
+    assert all(name in read_grammar() for name in ("stop", "weather_search", "out_of_scope"))
+    narrow = read_grammar(tools=[stop])
+    assert ("weather_search" in narrow, "out_of_scope" in narrow) == (False, True)
+    required = read_grammar(tools=[stop], tool_choice="required")
+    assert ("stop" in required, "out_of_scope" in required) == (True, False)
+    assert read_grammar(response_format={"type": "json_object"}) == read_grammar()
+
+
+def test_an_answer_that_is_held_is_repeated_without_its_grammar(serving: Serving) -> None:
+    serving.promote(OLD, abstain_below=0.6)
+    serving.app._model_app._app = WithoutGrammars(serving, "500")  # type: ignore[attr-defined]
+    serving.model.raw = write_completion("stop()", logprobs=[-0.1])
+    answer = serving.chat()
+    assert (answer.status, len(serving.model.received)) == (200, 2)
+    assert "x-intent-confidence" in answer.headers

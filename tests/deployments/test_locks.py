@@ -115,12 +115,19 @@ def texts(folder: Path) -> dict[str, str]:
     }
 
 
-def test_no_setting_of_uv_has_the_path_of_the_checkout() -> None:
-    """uv reads a path with a blank as two."""
-    script = (FOLDER / "setup.sh").read_text(encoding="utf-8")
-    settings = re.findall(r"^\s*(?:export|hand_on) (UV_\w+.*)$", script, re.MULTILINE)
-    assert len(settings) == 3
-    assert not [line for line in settings if "PWD" in line]
+def test_make_setup_works_in_any_folder(tmp_path: Path) -> None:
+    """A lock of one package; the project is built from its sources."""
+    folder = tmp_path / "我的 odd %2F#'$x"
+    subprocess.run(["git", "clone", "-q", str(CHECKOUT), str(folder)], check=True)
+    lock = (FOLDER / "pipeline.txt").read_text(encoding="utf-8")
+    packaging = re.search(r"^packaging==(?:.*\\\n)+.*\n", lock, re.MULTILINE)
+    assert packaging is not None
+    (folder / "requirements" / "small.txt").write_text(packaging[0], encoding="utf-8")
+    setup = ["requirements/setup.sh", ".venv", "requirements/small.txt", "--project"]
+    subprocess.run(setup, cwd=folder, check=True, env={**os.environ, "PYTHON": sys.executable})
+    subprocess.run([folder / ".venv/bin/python", "-c", "import packaging"], check=True)
+    started = subprocess.run([folder / ".venv/bin/intent"], capture_output=True, text=True)
+    assert started.stderr.endswith("No module named 'pydantic'\n"), "the lock does not have it"
 
 
 def test_images_are_pinned_to_what_the_registry_answers(images: Path) -> None:

@@ -144,6 +144,15 @@ def test_the_page_shows_what_is_right_by_normalisation(pages: dict[str, str]) ->
     assert "Right by normalisation" not in Page(pages["usual"]).text
 
 
+def test_the_page_shows_whether_answers_were_grounded(pages: dict[str, str]) -> None:
+    bare = alone()
+    sentence = "Answers are grounded: the recipe has serve.grounded: always."
+    grounded = bare.report.model_copy(update={"grounding": sentence})
+    assert sentence in Page(render_review(replace(bare, report=grounded))).text
+    assert "grounded" not in Page(pages["alone"]).text
+    assert "grounding" not in bare.report.model_dump(), "an earlier version can read it"
+
+
 def test_without_champion_confidences_or_training(pages: dict[str, str]) -> None:
     text = Page(pages["alone"]).text
     for fact in (

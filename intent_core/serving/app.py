@@ -306,11 +306,9 @@ class ServingApp:
             is_copy=is_copy,
         )
         grammar = await self._grammars.write(model.model, question)
-        return (
-            OutgoingBody(write())
-            if grammar is None
-            else OutgoingBody(write(grammar=grammar), write)
-        )
+        if grammar is None:
+            return OutgoingBody(write())
+        return OutgoingBody(write(grammar=grammar), without_grammar=write)
 
     def _resolve(self, exchange: Exchange, name: str) -> Target:
         """Return the model of a name; record the name in the exchange if it is an alias."""

@@ -21,29 +21,32 @@ class Fallback:
         if receive.without_grammar is None:
             await self._app(scope, receive, send)
             return
-        first = _FirstAnswer(send)
+        answer = _HeldErrors(send)
         try:
-            # vLLM writes to its scope.
-            await self._app({**scope, "state": dict(scope.get("state") or {})}, receive, first.send)
+            # A copy, because vLLM writes to its scope.
+            await self._app(_copy(scope), receive, answer.send)
         except Exception:
-            if first.is_passed_on or receive.client_left:
+            if answer.is_passed_on or receive.client_left:
                 raise
-            first.is_error = True
-        if not first.is_error or receive.client_left:
-            await first.pass_on()
-            return
+            answer.is_error = True
+        if answer.is_error and not receive.client_left:
+            await self._repeat(scope, receive, send)
+        else:
+            await answer.pass_on()
+
+    async def _repeat(self, scope: Scope, receive: BodyAgain, send: Send) -> None:
         body = receive.send_without_grammar()
-        again = _FirstAnswer(send)
-        await self._app({**scope, "headers": _with_length(scope, body)}, receive, again.send)
-        if not again.is_error:
-            # With a caller's own error, the request fails without the grammar, too.
+        answer = _HeldErrors(send)
+        await self._app({**scope, "headers": _with_length(scope, body)}, receive, answer.send)
+        # The caller's own errors occur without the grammar, too.
+        if not answer.is_error:
             self._metrics.count_dropped_grammar("not_usable")
             logger.warning("vLLM could not use a grammar; the request was repeated without it")
-        await again.pass_on()
+        await answer.pass_on()
 
 
-class _FirstAnswer:
-    """Holds an answer until it is known whether it is an error; holds errors."""
+class _HeldErrors:
+    """Passes an answer on as soon as it is known not to be an error; holds errors."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -70,6 +73,10 @@ class _FirstAnswer:
         self.is_passed_on = True
         for message in held:
             await self._send(message)
+
+
+def _copy(scope: Scope) -> Scope:
+    return {**scope, "state": dict(scope.get("state") or {})}
 
 
 def _with_length(scope: Scope, body: bytes) -> list[tuple[bytes, bytes]]:

@@ -38,6 +38,7 @@ from tasks.system.processes import (
     wait_until_ready,
 )
 
+_PERCENT_SIGN = Path(__file__).with_name("percent_sign")
 _STARTUP_S = 180
 _LEAST_FREE = 50_000_000
 
@@ -265,6 +266,7 @@ def _mlflow(settings: Settings) -> Service:
                 "psycopg2",
                 sqlite_url("sqlite", layout.mlflow_database),
             ),
+            **({"PYTHONPATH": str(_PERCENT_SIGN)} if "%" in sys.prefix else {}),
         },
         prepare=lambda: prepare_mlflow(settings),
     )

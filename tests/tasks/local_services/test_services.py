@@ -1,6 +1,9 @@
 """Start each embedded service: `pip check` does not detect a server that cannot start."""
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -86,6 +89,23 @@ def test_a_full_disk_is_named_before_anything_starts(
     start_services(settings, lambda line: None, only=["gateway"])
     assert list(running_services(settings)) == ["gateway"], "it has no database"
     stop_services(settings, lambda line: None)
+
+
+def test_mlflow_starts_from_a_path_with_a_percent_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "from mlflow.store.db.utils import _get_alembic_config\n"
+        "config = _get_alembic_config('sqlite:///a%2F', '/opt/my %2F')\n"
+        "print(*map(config.get_main_option, ('script_location', 'sqlalchemy.url')))"
+    )
+    monkeypatch.setattr(sys, "prefix", "/opt/my %2F/.venv")
+    environment = services._mlflow(free_settings(tmp_path)).environment
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.stdout == "/opt/my %2F sqlite:///a%2F\n", done.stderr
 
 
 def test_stop_ends_nothing_of_another_home(platform: Settings, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tasks.settings import Settings
 from tasks.storage.layout import release_prefix
 from tasks.storage.step_results import get_store, require_finished, write_finished
 from tests.support.processes.listeners import find_exposed
+from tests.support.scenarios.drafts import served_twice
 from tests.support.scenarios.pipeline_runs import (
     add_long_rows,
     intent,
@@ -222,6 +223,28 @@ def test_an_answer_has_known_intents_and_values_of_the_utterance(
         for call in parse_calls(text):
             assert call.intent in known
             assert all(argument.value in utterance for argument in call.arguments), text
+
+
+@pytest.mark.usefixtures("promoted")
+def test_drafts_change_no_answer(walk: Path, platform: Settings) -> None:
+    served = read_state(platform).current
+    assert served is not None
+    rows = [json.loads(line) for line in (walk / "export.manifest").read_text().splitlines()[::9]]
+    utterances = [*ODD, *(row["data"]["instruction"] for row in rows)][:40]
+    with served_twice(platform, served) as both:
+        before = both.count(both.drafting)
+        for ask in (both.ask, both.ask_freely):
+            for utterance in utterances:
+                expected = ask(both.plain, utterance)
+                assert ask(both.drafting, utterance) == expected, utterance
+        after = both.count(both.drafting)
+        assert not any(name.startswith("spec_decode") for name in both.count(both.plain))
+    drafted, accepted = (
+        after[name] - before[name]
+        for name in ("spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens")
+    )
+    assert 0 < accepted < drafted, "drafts are used, and the model has the last word"
+    assert accepted > (after["generation_tokens"] - before["generation_tokens"]) / 2
 
 
 @pytest.mark.usefixtures("promoted")

@@ -11,9 +11,9 @@ utterance twice. Without `--model` a model is trained first, as in `accuracy.py`
 `drafts.json` or `grounding.json` gets those of `--train`. `--quick` trains on 64 rows and uses 16
 utterances with one caller and 48 with 16. The last line is one JSON object:
 
-    over_vllm_one, over_ngram_one   median latency of theirs divided by that of ours, one caller
-    over_vllm_16, over_ngram_16     time of theirs for the same utterances with 16 callers, divided
-                                    by that of ours: medians over the parts
+    over_vllm_one, over_ngram_one   their median latency divided by our median latency, one caller
+    over_vllm_16, over_ngram_16     their time for the same utterances with 16 callers divided by
+                                    our time: medians over the parts
     p95_over_vllm_one, ..._16       the same for the 95th percentile of the latencies
     steps_per_token, steps_per_token_ngram  vLLM's steps for a token of an answer, one caller; 1
                                     without drafts
@@ -144,7 +144,7 @@ def start_others(
 
 
 def ask_one_by_one(contenders: dict[str, Contender], rows: list[Example]) -> dict[str, list[Asked]]:
-    """Return the answers to one caller, who asks all in a random order."""
+    """Return the answers to one caller, who queries all servers in a random order."""
     chance, names = random.Random(0), list(contenders)
     asked: dict[str, list[Asked]] = {name: [] for name in names}
     for row in rows:

@@ -30,9 +30,10 @@ class Drafts(NamedTuple):
     drafting: ModelServer
     plain: ModelServer
 
-    def ask(self, server: ModelServer, utterance: str) -> str:
+    def ask(self, server: ModelServer, utterance: str, system_prompt: str = "") -> str:
         """Return the answer to a chat, which is grounded."""
-        messages = build_messages(self.served.artifact.system_prompt, utterance)
+        system_prompt = system_prompt or self.served.artifact.system_prompt
+        messages = build_messages(system_prompt, utterance)
         choice = self._post(server, "chat/completions", {"messages": messages})
         return str(choice["message"]["content"])
 
@@ -42,6 +43,13 @@ class Drafts(NamedTuple):
         prompt = "".join(f"{IM_START}{role}\n{text}{IM_END}\n" for role, text in turns)
         choice = self._post(server, "completions", {"prompt": f"{prompt}{IM_START}assistant\n"})
         return str(choice["text"])
+
+    def count_reused(self, system_prompt: str, *utterances: str) -> float:
+        """Return the tokens of prompts that come from the prefix cache."""
+        before = self.count(self.drafting)["prefix_cache_hits"]
+        for utterance in utterances:
+            self.ask(self.drafting, utterance, system_prompt)
+        return self.count(self.drafting)["prefix_cache_hits"] - before
 
     def _post(self, server: ModelServer, path: str, fields: dict[str, object]) -> dict[str, object]:
         body = {"model": server.model, "temperature": 0, "max_tokens": _TOKENS, **fields}

@@ -23,7 +23,7 @@ def find_marks(folder: Path) -> PromptMarks | None:
     probe = PromptProbe.model_validate_json(probe_file.read_bytes())
     for utterance, ids in zip(probe.utterances, probe.token_ids, strict=True):
         span = _find_span(tokenizer, list(ids), utterance.strip())
-        if span:
+        if span and span[1] < len(ids):
             opening, closing = ids[: span[0]], ids[span[1] :]
             end = next((token for token in closing if token in stops), stops[0])
             return PromptMarks(opening=opening, closing=closing, end=end)

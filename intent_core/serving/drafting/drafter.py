@@ -10,7 +10,7 @@ from intent_core.serving.drafting.guess import Piece, guess_answer
 from intent_core.serving.drafting.table import DraftTable
 from intent_core.serving.drafting.utterance import UtteranceChances
 
-_MOST_UTTERANCES = 256
+_MOST_UTTERANCES, _LONGEST_UTTERANCE = 256, 2000
 _BROKEN = "\ufffd"
 _CERTAIN = 0.99
 """Of a token within a piece: the model can spell it otherwise."""
@@ -31,11 +31,18 @@ class Draft:
 
 @dataclass
 class _Answer:
-    """An answer being written: its utterance, and the last draft with its place."""
+    """An answer being written: its utterance, and the last draft with the tokens before it."""
 
     utterance: UtteranceChances
+    before: tuple[int, ...] = ()
     draft: Draft = Draft()
-    place: int = 0
+
+    def continue_draft(self, written: tuple[int, ...]) -> Draft:
+        """Return what is left of the draft; nothing if the answer is another one by now."""
+        if written[: len(self.before)] != self.before:
+            return Draft()
+        since = written[len(self.before) :]
+        return self.draft.after(len(since)) if self.draft.ids[: len(since)] == since else Draft()
 
 
 class Drafter:
@@ -54,15 +61,15 @@ class Drafter:
         """
         closing = find_last(ids, self._marks.closing)
         start = closing + len(self._marks.closing)
-        written = list(ids[start:])
+        written = tuple(ids[start:])
         if closing < 0 or self._marks.end in written:
             return Draft()
         answer = self._find_answer(tuple(ids[:start]))
-        since = written[answer.place :]
-        if len(since) < len(answer.draft.ids) and list(answer.draft.ids[: len(since)]) == since:
-            return answer.draft.after(len(since))
-        answer.draft, answer.place = self._guess(answer.utterance, written), len(written)
-        return answer.draft
+        draft = answer.continue_draft(written)
+        if not draft.ids:
+            draft = self._guess(answer.utterance, list(written))
+            answer.before, answer.draft = written, draft
+        return draft
 
     def _find_answer(self, prompt: tuple[int, ...]) -> _Answer:
         answer = self._answers.pop(prompt, None)
@@ -77,7 +84,8 @@ class Drafter:
         opening = self._marks.opening
         start = len(opening) if prompt[: len(opening)] == opening else 0
         ids = list(prompt[start : len(prompt) - len(self._marks.closing)])
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
+        text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        return text[-_LONGEST_UTTERANCE:]
 
     def _guess(self, utterance: UtteranceChances, written: list[int]) -> Draft:
         text = self._tokenizer.decode(written, skip_special_tokens=False).rstrip(_BROKEN)
@@ -120,6 +128,6 @@ def _chances(start: int, pieces: Iterable[Piece], ends: Iterable[int]) -> Iterat
 def find_last(ids: Sequence[int], part: Sequence[int]) -> int:
     """Return where a part occurs last in a sequence of token ids; -1 if it does not."""
     for start in range(len(ids) - len(part), -1, -1):
-        if tuple(ids[start : start + len(part)]) == tuple(part):
+        if ids[start] == part[0] and tuple(ids[start : start + len(part)]) == tuple(part):
             return start
     return -1

@@ -84,6 +84,23 @@ def test_the_rest_of_a_right_draft_is_kept(tokenizer: Tokenizer) -> None:
     assert rest.chances == tuple(chance / draft.chances[2] for chance in draft.chances[3:])
 
 
+def test_another_answer_to_the_same_prompt_gets_its_own_draft(tokenizer: Tokenizer) -> None:
+    rows = [(text, parse_calls(label)) for text, label in WEATHER * 3]
+    draftsman = Draftsman(tokenizer, rows)
+    utterance = "will it rain in Rome or Oslo today"
+    first = draftsman.draft(utterance, "get")
+    assert draftsman.draft(utterance, "get_weather(Os") == "lo,today)" + END
+    assert draftsman.draft(utterance, "get") == first
+    assert draftsman.draft(utterance, "get_weather(Rome or Oslo,") == "today)" + END
+
+
+def test_the_end_of_a_long_utterance_is_used(tokenizer: Tokenizer) -> None:
+    rows = [(text, parse_calls(label)) for text, label in WEATHER * 3]
+    draftsman = Draftsman(tokenizer, rows)
+    utterance = "will it rain in Oslo today " * 500 + "will it rain in Rome today"
+    assert draftsman.draft(utterance, "get_weather(R") == "ome,today)" + END
+
+
 @pytest.mark.parametrize(("name", "most"), [("snips_en", 0.25), ("crosswoz_zh", 0.25)])
 def test_rows_that_were_not_learned_need_few_steps(
     tokenizer: Tokenizer, name: str, most: float

@@ -25,7 +25,7 @@ _MOST_LISTED = 64
 _LONGEST_LISTED = 200
 _MOST_CUT_WORDS = 64
 _MOST_CUT = 0.001
-"""Share of values that cut a word, from which every word may be cut."""
+"""Words that values cut, as a share of the values; if more are cut, every word may be."""
 
 
 _LabelledRows = Sequence[tuple[str, Sequence[Call]]]
@@ -189,17 +189,16 @@ def _learn_intent(
 def _find_cut_words(rows: _LabelledRows) -> tuple[tuple[str, ...], bool]:
     """Return the words that values cut, and whether they do so often enough to cut every word."""
     reader = SpanReader()
-    num_values, cuts = 0, list[list[str]]()
+    num_values, words = 0, set[str]()
     for text, calls in rows:
         values = [argument.value for call in calls for argument in call.arguments]
-        bounds = reader.list_bounds(text) if values else reader.list_bounds("")
+        bounds = reader.list_bounds(text)
         num_values += len(values)
         for value in values:
             places = list(list_occurrences(text, value))
             if places and not any(bounds.hold(place) for place in places):
-                cuts.append(find_words(text, places[0]))
-    words = {word for words in cuts for word in words}
-    cuts_every_word = len(cuts) > _MOST_CUT * num_values or len(words) > _MOST_CUT_WORDS
+                words.update(find_words(text, places[0]))
+    cuts_every_word = len(words) > min(_MOST_CUT * num_values, _MOST_CUT_WORDS)
     return (() if cuts_every_word else tuple(sorted(words))), cuts_every_word
 
 

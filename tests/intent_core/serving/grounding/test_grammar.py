@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def accepts(
     [
         (
             "play Let It Be",
-            ["play(Let It Be)", "play(Let,Be,play)", "stop()", "play()", "alarm(time=It)"],
+            ["play(Let It Be)", "play(play,Let,Be)", "stop()", "play()", "alarm(time=It,time=Let)"],
             ["play(Let Be)", "play(let)", "play(L)", "sing()", "play(Let It Be", "stop(Be)", ""],
         ),
         ("don't, U.S. 5pm", ["play(don't,U.S.,5)", 'play("don\'t, U.S.")'], ["play(don't, U.S.)"]),
@@ -78,6 +79,15 @@ def test_values_are_parts_of_the_utterance(
 ) -> None:
     assert accepts(judge, utterance, *accepted) == [True] * len(accepted)
     assert accepts(judge, utterance, *refused) == [False] * len(refused)
+
+
+def test_values_keep_the_order_of_the_utterance_only_if_all_labels_do(judge: GrammarJudge) -> None:
+    answers = "play(a,b)", "play(b,a)", "play(a b,b)", "play(b,b)"
+    assert accepts(judge, "play a b", *answers) == [True, False, False, False]
+    assert accepts(judge, "play a, b b", *answers) == [True, False, False, True]
+    assert accepts(judge, ["a", "b"], *answers) == [True, False, False, False]
+    free = learn(("play b by a", "play(a,b)"), ("play a by b", "play(a,b)"))
+    assert judge.judge(write_grammar(free, ["play a b"]), *answers) == [True] * 4
 
 
 def test_several_calls_are_accepted_only_if_labels_do(judge: GrammarJudge) -> None:
@@ -143,19 +153,28 @@ def test_every_part_is_accepted_and_nothing_else(
 ) -> None:
     grammar = write_grammar(MUSIC, texts)
     visible = [strip_invisible(text) for text in texts]
-    parts = [(text, MUSIC.reader.list_units(text)) for text in visible]
-    spans = [(text, units) for text, units in parts if units]
-    if not spans:
-        assert judge.judge(grammar, "play()", "play(x)") == [True, False]
+    parts = [[text[u.start : u.end] for u in MUSIC.reader.list_units(text)] for text in visible]
+    chosen = draw.choice([index for index, units in enumerate(parts) if units] or [-1])
+    if chosen == -1:
+        assert judge.judge(grammar, "play()", "play(x)", "alarm()") == [True, False, True]
         return
-    text, units = draw.choice(spans)
+    units = MUSIC.reader.list_units(visible[chosen])
     first, last = sorted(draw.choices(range(len(units)), k=2))
-    value = text[units[first].start : units[last].end]
-    play = Call(intent="play", arguments=(Argument(value=value),) * 2)
-    alarm = Call(intent="alarm", arguments=(Argument(value=value, name="time"),))
-    other = Call(intent="play", arguments=(Argument(value=f"{value}\u03c8"),))
-    answers = [format_calls([call]) for call in (play, alarm, other)]
-    assert judge.judge(grammar, *answers) == [True, True, False]
+    value = visible[chosen][units[first].start : units[last].end]
+    before = [*chain(*parts[:chosen]), *parts[chosen][:first]]
+    longest = [*chain(*parts)]
+    answers = [
+        write_call("play", *before, value),
+        write_call("alarm", value, *before, name="time"),
+        write_call("play", *longest, value),
+        write_call("play", f"{value}\u03c8"),
+    ]
+    assert judge.judge(grammar, *answers) == [True, True, False, False]
+
+
+def write_call(intent: str, *values: str, name: str | None = None) -> str:
+    arguments = tuple(Argument(value=value, name=name) for value in values)
+    return format_calls([Call(intent=intent, arguments=arguments)])
 
 
 @pytest.mark.parametrize(

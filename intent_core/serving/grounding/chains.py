@@ -52,9 +52,9 @@ class UtteranceChains:
             for unit in self._units
         )
 
-    def __bool__(self) -> bool:
-        """Whether there is something that a value can be."""
-        return bool(self._units)
+    def __len__(self) -> int:
+        """The number of units of all utterances."""
+        return len(self._units)
 
     def write_values(self, name: str) -> Iterator[str]:
         """Yield the rules of one value, `name`."""

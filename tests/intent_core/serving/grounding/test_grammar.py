@@ -86,6 +86,8 @@ def test_values_keep_the_order_of_the_utterance_only_if_all_labels_do(judge: Gra
     assert accepts(judge, "play a b", *answers) == [True, False, False, False]
     assert accepts(judge, "play a, b b", *answers) == [True, False, False, True]
     assert accepts(judge, ["a", "b"], *answers) == [True, False, False, False]
+    long = "play " + "b " * 40
+    assert accepts(judge, f"{long} a", "play(a,b)", "play(b,a)", "play(c)") == [True, True, False]
     free = learn(("play b by a", "play(a,b)"), ("play a by b", "play(a,b)"))
     assert judge.judge(write_grammar(free, ["play a b"]), *answers) == [True] * 4
 
@@ -169,7 +171,8 @@ def test_every_part_is_accepted_and_nothing_else(
         write_call("play", *longest, value),
         write_call("play", f"{value}\u03c8"),
     ]
-    assert judge.judge(grammar, *answers) == [True, True, False, False]
+    is_long = len(longest) > 40  # then the order is not kept
+    assert judge.judge(grammar, *answers) == [True, True, is_long, False]
 
 
 def write_call(intent: str, *values: str, name: str | None = None) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from measuring import measure_peak
 from random_models import train_tokenizer, write_random_model
-from training_contenders import SAMPLE, build_scene, list_contenders, take_turn, warm_up
+from training_contenders import SAMPLE, build_scene, list_contenders, take_turn
 from transformers import Qwen2Config
 
 from intent_core.language.prompt import DEFAULT_SYSTEM_PROMPT
@@ -52,8 +52,8 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def read_rows() -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = json.loads(SAMPLE.read_text(encoding="utf-8"))
+def read_rows() -> list[Mapping[str, str]]:
+    rows: list[Mapping[str, str]] = json.loads(SAMPLE.read_text(encoding="utf-8"))
     return rows
 
 
@@ -133,7 +133,6 @@ class Phases:
         names = list_contenders()
         figures: dict[str, Any] = {"peak_tflops": round(peak / 1e12, 3)}
         speeds: dict[str, list[float]] = {name: [] for name in names}
-        work = {name: warm_up(scene, name) for name in names}
         for number in range(turns):
             for name in names if number % 2 else reversed(names):
                 turn = take_turn(scene, name)
@@ -142,9 +141,9 @@ class Phases:
                 figures[name] = {
                     "samples_per_second": round(speed, 2),
                     "memory_mb": round(turn.memory_mb),
-                    "tokens_per_sample": round(work[name].tokens, 1),
-                    "gflop_per_sample": round(work[name].flop / 1e9, 3),
-                    "share_of_peak": round(work[name].flop * speed / peak, 3),
+                    "tokens_per_sample": round(turn.tokens_per_sample, 1),
+                    "gflop_per_sample": round(turn.flop_per_sample / 1e9, 3),
+                    "share_of_peak": round(turn.flop_per_sample * speed / peak, 3),
                     "losses": turn.losses,
                 }
                 self.save(method, figures)

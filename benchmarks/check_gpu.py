@@ -11,18 +11,22 @@ error, and the others run. Phases:
     losses_cpu, losses    losses of full, LoRA and QLoRA on the tiny model, on both devices
     full, lora, qlora     samples per second, memory and share of the peak, with transformers'
                 padded Trainer and TRL, on the reference architecture
-    serving     latency with vLLM: plain, n-gram drafts and drafts of labels, at 1 and 16 callers
+    serving     `latency.py --quick`: plain vLLM, n-gram drafts and drafts of labels, at 1 and 16
+                callers
 
-QLoRA requires bitsandbytes, serving requires vLLM; without them these are skipped. `--tiny` runs
+QLoRA requires bitsandbytes, serving requires the environments of `make setup`; without them these
+are skipped, as is TRL. `--tiny` runs
 the same phases on the CPU with a tiny model, as a test of this program. The result is one JSON
 file. Exit codes: 0 all phases passed or were skipped, 1 a phase failed, 2 a package is missing,
 4 there is no GPU.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,7 +48,6 @@ PHASES: Mapping[str, int] = {
     "qlora": 90,
     "serving": 240,
 }
-NEEDS: Mapping[str, str] = {"qlora": "bitsandbytes", "serving": "vllm"}
 # Float32 on two devices rounds differently, and a quantised base is multiplied by other kernels.
 LARGEST_DIFFERENCE: Mapping[str, float] = {"full": 1e-3, "lora": 1e-3, "qlora": 2e-2}
 MISSING, NO_GPU = 2, 4
@@ -75,11 +78,32 @@ def check_machine(is_tiny: bool) -> int:
     return NO_GPU
 
 
+def find_missing(name: str, is_tiny: bool) -> str:
+    """Return what a phase lacks; "" if it can run."""
+    if name == "qlora" and not is_installed("bitsandbytes"):
+        return "bitsandbytes is not installed"
+    if name == "serving" and is_tiny:
+        return "a server takes minutes on a CPU"
+    server = HOME / ".venv-vllm" / "bin" / "python"
+    if name == "serving" and not (
+        server.exists() and is_installed("httpx") and is_installed("mlflow")
+    ):
+        return "vLLM and the pipeline are not installed: run make setup"
+    return ""
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Stop a phase; one that runs servers stops them on SIGTERM."""
+    for number, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(seconds)
+
+
 def run_phase(name: str, folder: Path, options: argparse.Namespace, limit_s: float) -> Any:
     """Run a phase in a process of its own; return its record."""
-    needed = NEEDS.get(name)
-    if needed and not is_installed(needed):
-        return {"status": "skipped", "reason": f"{needed} is not installed"}
+    if missing := find_missing(name, options.tiny):
+        return {"status": "skipped", "reason": missing}
     started, output = time.monotonic(), folder / f"{name}.log"
     command = [sys.executable, str(Path(__file__).with_name("gpu_phases.py")), name, str(folder)]
     command += ["--tiny"] if options.tiny else []
@@ -92,13 +116,15 @@ def run_phase(name: str, folder: Path, options: argparse.Namespace, limit_s: flo
         # Several threads only wait for each other with such small matrices.
         environment["OMP_NUM_THREADS"] = "1"
     with output.open("wb") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, env=environment, start_new_session=True
+        )
         try:
-            code = subprocess.run(
-                command, stdout=file, stderr=file, env=environment, timeout=limit_s
-            ).returncode
-            status = "failed" if code else "passed"
+            status = "failed" if process.wait(limit_s) else "passed"
         except subprocess.TimeoutExpired:
             status = "timed out"
+        finally:
+            stop(process)
     record = {"status": status, "seconds": round(time.monotonic() - started, 1)}
     if status != "passed":
         lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()

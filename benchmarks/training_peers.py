@@ -16,6 +16,7 @@ from intent_core.language.prompt import build_messages
 from intent_core.training.methods import compute_dtype
 
 HOME = Path(__file__).parents[1]
+_LIMIT_S = 600
 
 
 class Peer(NamedTuple):
@@ -58,7 +59,12 @@ def take_peer_turn(scene: Scene, name: str) -> Turn:
     with tempfile.TemporaryDirectory() as folder:
         task = write_task(scene, name, Path(folder))
         command = [str(PEERS[name].python), str(Path(__file__).with_name("peer_trainer.py"))]
-        done = subprocess.run([*command, str(task)], capture_output=True, text=True, cwd=folder)
+        try:
+            done = subprocess.run(
+                [*command, str(task)], capture_output=True, text=True, cwd=folder, timeout=_LIMIT_S
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"no result within {_LIMIT_S} seconds") from error
     if done.returncode:
         raise RuntimeError((done.stderr.strip() or "no output").splitlines()[-1])
     figures = json.loads(done.stdout.splitlines()[-1])

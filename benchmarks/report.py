@@ -49,7 +49,8 @@ class Result(NamedTuple):
     date: str
     machine: str
     versions: dict[str, str]
-    seconds: float
+    seconds: float | None
+    """None: not recorded."""
     figures: dict[str, Any]
 
     @property
@@ -137,7 +138,7 @@ def make_table(results: Iterable[Result]) -> str:
         figures = "<br>".join(f"`{key}` {value:g}" for key, value in select(result).items())
         lines.append(
             f"| `{result.command}` | {figures} | {result.machine}; {versions} "
-            f"| {result.date}, {result.seconds:g} |"
+            f"| {result.date}, {result.seconds or '-'} |"
         )
     return "\n".join(lines)
 

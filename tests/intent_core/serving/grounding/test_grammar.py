@@ -71,6 +71,7 @@ def accepts(
         ('say "hi" \\ =', ['play("\\"hi\\"")', 'play(hi")', 'play("\\\\ =")'], ['play("hi")"']),
         ("", ["stop()", "play()"], ["play(a)", 'play("")']),
         (" \n ", ["stop()"], ["play( )"]),
+        ("a\ud83db c", ["play(a,b c)"], ["play(ab)"]),
         ("a\u200bb", ["play(ab)"], ["play(a\u200bb)"]),
     ],
 )

@@ -200,7 +200,7 @@ def ask_all(settings: Settings, utterances: list[str]) -> list[Prediction]:
     return asyncio.run(asked)
 
 
-SAMPLED = {"temperature": 1.5, "n": 4, "seed": 1}
+SAMPLED = {"temperature": 1.5, "n": 4, "seed": 1, "max_completion_tokens": 48}
 
 
 @pytest.mark.parametrize("fields", [{}, SAMPLED, {**SAMPLED, "stream": True}])

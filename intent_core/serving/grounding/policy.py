@@ -37,8 +37,6 @@ class IntentPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     intent: str
-    counts: tuple[int, ...] = ()
-    """The numbers of arguments seen; empty if only the vocabulary has the intent."""
     names: tuple[str, ...] = ()
     """The slot names that labels state: `slot=value`."""
     is_named: bool = False
@@ -46,7 +44,8 @@ class IntentPolicy(BaseModel):
     listed: tuple[str, ...] = ()
     """Other values than those of the utterance that answers can contain."""
     has_values: bool = True
-    """Whether the labels or the vocabulary know arguments of it."""
+    """Whether its calls have arguments in a label or slots in the vocabulary. Their
+    number is not limited: test labels have numbers that no training label has."""
     is_free: bool = False
     """Whether any value is possible, because labels often have other values than the utterance."""
 
@@ -138,7 +137,6 @@ class _Seen:
     """What labels say with one intent."""
 
     def __init__(self) -> None:
-        self.counts: set[int] = set()
         self.names: Counter[str | None] = Counter()
         self.others: Counter[str] = Counter()
         """Values that do not occur in their utterances."""
@@ -153,7 +151,6 @@ def _see_calls(rows: Iterable[tuple[str, Sequence[Call]]]) -> dict[str, _Seen]:
     for text, calls in rows:
         for call in calls:
             intent = seen.setdefault(call.intent, _Seen())
-            intent.counts.add(len(call.arguments))
             intent.names.update(argument.name for argument in call.arguments)
             intent.others.update(a.value for a in call.arguments if not _occurs(text, a))
     return seen
@@ -176,11 +173,10 @@ def _learn_intent(
     unknown = others.values() if is_free else (n for n in others.values() if n == 1)
     policy = IntentPolicy(
         intent=intent,
-        counts=tuple(sorted(seen.counts)),
         names=tuple(sorted(name for name in seen.names if name is not None)),
         is_named=bool(seen.names) and None not in seen.names,
         listed=tuple(sorted(known if is_free else {*known, *others})),
-        has_values=any(seen.counts) or bool(entry and entry.slots),
+        has_values=bool(seen.names) or bool(entry and entry.slots),
         is_free=is_free,
     )
     return policy, sum(unknown)

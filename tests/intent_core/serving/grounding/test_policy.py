@@ -33,10 +33,12 @@ def test_intents_arguments_and_names() -> None:
         ("5 in Rome", "weather(5,city=Rome)"),
     )
     assert policy.intents == (
-        IntentPolicy(intent="alarm", counts=(1,), names=("time",), is_named=True),
-        IntentPolicy(intent="play", counts=(1, 2)),
-        IntentPolicy(intent="stop", counts=(0,), has_values=False),
-        IntentPolicy(intent="weather", counts=(2,), names=("city",)),
+        IntentPolicy(intent="alarm", names=("time",), is_named=True),
+        IntentPolicy(
+            intent="play",
+        ),
+        IntentPolicy(intent="stop", has_values=False),
+        IntentPolicy(intent="weather", names=("city",)),
     )
     assert policy.most_calls == 2
     assert GroundingPolicy.model_validate_json(write_policy(policy)) == policy
@@ -49,8 +51,10 @@ def test_the_vocabulary_adds_intents_slots_and_values() -> None:
     policy = learn(("a large one", "order(大)"), ("stop", "stop()"), vocabulary=vocabulary)
     assert policy.intents == (
         IntentPolicy(intent="help", has_values=False),
-        IntentPolicy(intent="order", counts=(1,), listed=("大", "小")),
-        IntentPolicy(intent="stop", counts=(0,)),
+        IntentPolicy(intent="order", listed=("大", "小")),
+        IntentPolicy(
+            intent="stop",
+        ),
     )
     assert (policy.num_copied, policy.num_unknown, policy.is_copied) == (0, 0, True)
 

@@ -34,9 +34,7 @@ def test_intents_arguments_and_names() -> None:
     )
     assert policy.intents == (
         IntentPolicy(intent="alarm", names=("time",), is_named=True),
-        IntentPolicy(
-            intent="play",
-        ),
+        IntentPolicy(intent="play"),
         IntentPolicy(intent="stop", has_values=False),
         IntentPolicy(intent="weather", names=("city",)),
     )
@@ -52,9 +50,7 @@ def test_the_vocabulary_adds_intents_slots_and_values() -> None:
     assert policy.intents == (
         IntentPolicy(intent="help", has_values=False),
         IntentPolicy(intent="order", listed=("大", "小")),
-        IntentPolicy(
-            intent="stop",
-        ),
+        IntentPolicy(intent="stop"),
     )
     assert (policy.num_copied, policy.num_unknown, policy.is_copied) == (0, 0, True)
 

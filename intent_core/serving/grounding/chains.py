@@ -21,7 +21,7 @@ _ESCAPED_IN_RULES = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029]')
 _ESCAPES = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
-class _Unit(NamedTuple):
+class _ChainedUnit(NamedTuple):
     """A unit and what follows it."""
 
     text: str
@@ -119,11 +119,11 @@ def format_value(value: str, *, quoted: bool = False) -> str:
     return format_calls([call], quoted=quoted)[2:-1]
 
 
-def _list_units(reader: SpanReader, text: str) -> Iterator[_Unit]:
+def _list_units(reader: SpanReader, text: str) -> Iterator[_ChainedUnit]:
     units = [unit for unit in reader.list_units(text) if not _SURROGATE.search(text, *unit)]
     for unit, following in pairwise([*units, None]):
         assert unit is not None
-        yield _Unit(text[unit.start : unit.end], _read_gap(text, unit, following))
+        yield _ChainedUnit(text[unit.start : unit.end], _read_gap(text, unit, following))
 
 
 def _read_gap(text: str, unit: UtterancePart, following: UtterancePart | None) -> str | None:

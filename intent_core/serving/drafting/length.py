@@ -5,8 +5,8 @@ from collections.abc import Sequence
 MOST_TOKENS = 16
 """The longest draft; vLLM reserves room for it in each answer."""
 COST = 0.06
-"""The cost of one more token in a step, relative to a step without any: see
-benchmarks/latency.py."""
+"""The cost of one more token in a step, relative to a step without any. Measured: the matrix
+products of SmolLM2-135M in float32 for 16 to 144 tokens, two cores (0.05); a GPU has less."""
 
 
 def choose_length(chances: Sequence[float], rows: int) -> int:

@@ -47,7 +47,7 @@ class PeakMemory:
         self._ended = threading.Event()
         self._process = psutil.Process()
         self._before = self._process.memory_info().rss
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
 

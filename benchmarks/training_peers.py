@@ -86,6 +86,7 @@ def write_task(scene: Scene, name: str, folder: Path) -> Path:
             file.write(json.dumps(line) + "\n")
     lengths = list(map(len, scene.examples))
     packed = name.endswith("packing")
+    tokens = scene.batch * sum(lengths) // len(lengths) if packed else max(lengths)
     task = PeerTask(
         peer=name,
         model=str(scene.base),
@@ -98,7 +99,8 @@ def write_task(scene: Scene, name: str, folder: Path) -> Path:
         lora_alpha=scene.config.lora_alpha,
         dtype=compute_dtype(scene.config),
         seed=scene.config.seed,
-        row_tokens=scene.batch * sum(lengths) // len(lengths) if packed else max(lengths) + 8,
+        # LLaMA-Factory pads packed rows to multiples of 8, and fails with any other length.
+        row_tokens=tokens + -tokens % 8,
     )
     path = folder / "task.json"
     path.write_text(json.dumps(dataclasses.asdict(task)), encoding="utf-8")

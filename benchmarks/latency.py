@@ -98,8 +98,8 @@ class Contender:
     def ask_at_once(self, rows: Sequence[Example]) -> Part:
         with ThreadPoolExecutor(_CALLERS) as pool:
             started = time.perf_counter()
-            asked = list(pool.map(self.ask, rows))
-            return Part(time.perf_counter() - started, [each.seconds for each in asked])
+            answered = list(pool.map(self.ask, rows))
+            return Part(time.perf_counter() - started, [each.seconds for each in answered])
 
     def count(self) -> dict[str, float]:
         answer = self._client.get(self._metrics_url, headers=self._headers)
@@ -146,11 +146,11 @@ def start_others(
 def ask_one_by_one(contenders: dict[str, Contender], rows: list[Example]) -> dict[str, list[Asked]]:
     """Return the answers to one caller, who queries all servers in a random order."""
     chance, names = random.Random(0), list(contenders)
-    asked: dict[str, list[Asked]] = {name: [] for name in names}
+    answered: dict[str, list[Asked]] = {name: [] for name in names}
     for row in rows:
         for name in chance.sample(names, len(names)):
-            asked[name].append(contenders[name].ask(row))
-    return asked
+            answered[name].append(contenders[name].ask(row))
+    return answered
 
 
 def ask_in_parts(contenders: dict[str, Contender], rows: list[Example]) -> dict[str, list[Part]]:
@@ -180,19 +180,19 @@ def measure(
         contender.ask_at_once(many[:_CALLERS])  # connections, memory pools, the grammar compiler
     many = many[_CALLERS:]
     before = {name: contender.count() for name, contender in contenders.items()}
-    asked = ask_one_by_one(contenders, single)
+    answered = ask_one_by_one(contenders, single)
     after = {name: contender.count() for name, contender in contenders.items()}
     parts = ask_in_parts(contenders, many)
     steps = {name: count_steps(before[name], after[name]) for name in contenders}
-    figures = compare_single(asked) | compare_many(parts)
+    figures = compare_single(answered) | compare_many(parts)
     figures |= {"steps_per_token": steps[_OURS], "steps_per_token_ngram": steps[_NGRAM]}
-    pairs = list(zip(asked[_OURS], asked[_PLAIN], strict=True))
+    pairs = list(zip(answered[_OURS], answered[_PLAIN], strict=True))
     figures["same_answers"] = statistics.mean(ours.text == plain.text for ours, plain in pairs)
     return figures
 
 
-def compare_single(asked: dict[str, list[Asked]]) -> dict[str, float]:
-    times = {name: [each.seconds for each in answers] for name, answers in asked.items()}
+def compare_single(answered: dict[str, list[Asked]]) -> dict[str, float]:
+    times = {name: [each.seconds for each in answers] for name, answers in answered.items()}
     figures = {}
     for name in (_PLAIN, _NGRAM):
         for prefix, share in (("", 0.5), ("p95_", 0.95)):

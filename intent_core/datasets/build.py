@@ -18,9 +18,9 @@ from intent_core.datasets.named_arguments import name_arguments, report_unnamed
 from intent_core.datasets.provenance import ExportSource, Placed, write_origins
 from intent_core.datasets.splits import SPLITS, Placement, SplitName, place_utterances
 from intent_core.errors import DataError
-from intent_core.exports.records import Record, describe_place
+from intent_core.exports.records import MadeRows, Record, describe_place
 from intent_core.files import to_jsonl, write_atomically
-from intent_core.language.calls import fold_label, parse_calls
+from intent_core.language.calls import Call, fold_label, parse_calls
 from intent_core.language.intent_schema import list_intents
 from intent_core.language.utterances import hash_text, normalise_utterance
 from intent_core.language.vocabulary import Vocabulary
@@ -140,10 +140,7 @@ def _read_group(record: Record, config: DataConfig) -> str:
 def _make_examples(
     unique: Deduplication, placement: Placement, external_test: Sequence[Record] | None
 ) -> dict[SplitName, list[Example]]:
-    records = {
-        name: [record for utterance in placement.splits[name] for record in unique.kept[utterance]]
-        for name in SPLITS
-    }
+    records = {name: unique.kept.select(placement.splits[name]) for name in SPLITS}
     if external_test is not None:
         records["test"] = sorted(external_test, key=lambda r: (r.utterance, r.output))
     return {name: _number_examples(records[name]) for name in SPLITS}
@@ -182,12 +179,7 @@ def _gather(
     placement: Placement,
     external_test: Sequence[Record],
 ) -> Corpus:
-    checked = [
-        record
-        for name in SPLITS[:2]
-        for utterance in placement.splits[name]
-        for record in unique.kept[utterance]
-    ]
+    checked = unique.kept.select(text for name in SPLITS[:2] for text in placement.splits[name])
     corpus = make_corpus(checked, unique, placement)
     tested = {normalise_utterance(record.utterance) for record in external_test}
     return corpus._replace(
@@ -208,20 +200,35 @@ def _gather(
 def make_corpus(records: Sequence[Record], unique: Deduplication, placement: Placement) -> Corpus:
     """Return the input of the data check for some records, with their likely label errors."""
     utterances = [record.utterance for record in records]
-    labels = [parse_calls(record.output) for record in records]
+    outputs: dict[str, tuple[Call, ...]] = {}
+    labels = [_parse_once(record.output, outputs) for record in records]
     names = [";".join(sorted({call.intent for call in calls})) for calls in labels]
     return Corpus(
         utterances=utterances,
         labels=labels,
-        places=[describe_place(record) for record in records],
+        places=MadeRows(lambda row: describe_place(records[row]), range(len(records))),
         duplicates=unique.duplicates,
-        near_duplicates=[
-            {**_describe(unique.kept[text][0]), "like": [_describe(r) for r in unique.kept[like]]}
-            for text, like in placement.alike.items()
-        ],
+        near_duplicates=_describe_alike(unique, placement.alike),
         conflicts=unique.conflicts,
         suspicions=find_label_errors(utterances, names),
     )
+
+
+def _parse_once(output: str, known: dict[str, tuple[Call, ...]]) -> tuple[Call, ...]:
+    if output not in known:
+        known[output] = parse_calls(output)
+    return known[output]
+
+
+def _describe_alike(unique: Deduplication, alike: Mapping[str, str]) -> Sequence[FindingRow]:
+    texts = list(alike)
+
+    def describe(number: int) -> FindingRow:
+        text = texts[number]
+        like = [_describe(record) for record in unique.kept[alike[text]]]
+        return {**_describe(unique.kept[text][0]), "like": like}
+
+    return MadeRows(describe, range(len(texts)))
 
 
 def _describe(record: Record) -> FindingRow:

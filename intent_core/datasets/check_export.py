@@ -82,7 +82,7 @@ def check_export(
         check_rejections(reading.tally, path, config.data.max_rejection_rate)
         # First, because the last one of the others may state how many are not listed.
         rejections = (*too_long, *rejections)
-    records = _list_kept(unique)
+    records = unique.kept.select(unique.kept)
     # Do not hold out anything: all utterances are in the training split.
     whole = config.data.model_copy(update={"test_fraction": 0.0, "validation_fraction": 0.0})
     corpus = make_corpus(records, unique, place_utterances(list(unique.kept), whole))
@@ -111,28 +111,25 @@ def check_export(
     )
 
 
-def _list_kept(unique: Deduplication) -> list[Record]:
-    return [record for group in unique.kept.values() for record in group]
-
-
 def _take_out_long(
     unique: Deduplication, config: TrainConfig, count_tokens: TokenCounter, tally: Tally
 ) -> tuple[list[int], list[Rejection]]:
     """Remove the samples that are too long to be trained; return all lengths and the rejections."""
-    records = _list_kept(unique)
+    records = unique.kept.select(unique.kept)
     tokens = count_tokens([(r.utterance, r.output) for r in records], config)
-    faults = {
-        record: fault
-        for record, num_tokens in zip(records, tokens.counts, strict=True)
-        if (fault := judge_length(num_tokens, config, tokens.positions))
-    }
-    for name, group in list(unique.kept.items()):
-        unique.kept[name] = [record for record in group if record not in faults]
-        if not unique.kept[name]:
-            del unique.kept[name]
-    for record, fault in faults.items():
+    faults: list[tuple[Record, RowFault]] = []
+    counts = iter(tokens.counts)
+    for name in list(unique.kept):
+        fitting = []
+        for row, record in zip(unique.kept.list_rows(name), unique.kept[name], strict=True):
+            if fault := judge_length(next(counts), config, tokens.positions):
+                faults.append((record, fault))
+            else:
+                fitting.append(row)
+        unique.kept.keep(name, fitting)
+    for record, fault in faults:
         tally.withdraw(fault.reason, f"{record.source}:{record.line}: {fault.message}")
-    return tokens.counts, [_reject(record, fault) for record, fault in faults.items()]
+    return tokens.counts, [_reject(record, fault) for record, fault in faults]
 
 
 def _reject(record: Record, fault: RowFault) -> Rejection:

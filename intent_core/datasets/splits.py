@@ -103,10 +103,10 @@ def place_utterances(
     return Placement(splits, sorted(left_out.values()), kept)
 
 
-def keep_one_split(
+def find_one_split(
     records: Sequence[Record], config: DataConfig, tested_groups: Mapping[str, str] | None
-) -> list[Record]:
-    """Return those records of one utterance whose groups are in the split that it is placed in.
+) -> list[int]:
+    """Return the indices of those records of one utterance whose groups are in its split.
 
     `tested_groups` are those of a fixed test set; None without one.
     """
@@ -119,7 +119,8 @@ def keep_one_split(
         return order.index(_assign(text, record.group, config, is_fixed=tested_groups is not None))
 
     ranks = [rank(record) for record in records]
-    return [record for record, its in zip(records, ranks, strict=True) if its == max(ranks)]
+    best = max(ranks)
+    return [place for place, rank_of in enumerate(ranks) if rank_of == best]
 
 
 def _assign(utterance: str, group: str, config: DataConfig, *, is_fixed: bool) -> SplitName:

@@ -1,9 +1,11 @@
 """The result of reading an export: records, rejections, and their counts."""
 
+import operator
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
@@ -92,6 +94,7 @@ class RowReport(
 _PLACE = ("source", "line", "byte_offset")
 _ORIGIN = ("mark_result", "annotator")
 
+_T = TypeVar("_T")
 RowT = TypeVar("RowT", Rejection, RowReport)
 
 
@@ -138,11 +141,100 @@ class Tally(BaseModel):
         self.examples.setdefault(reason, example)
 
 
+class MadeRows(Sequence[_T], Generic[_T]):
+    """A sequence whose items are made each time they are read."""
+
+    def __init__(self, make: Callable[[int], _T], numbers: Sequence[int]) -> None:
+        """Make nothing yet.
+
+        Args:
+            make: makes an item from a number.
+            numbers: one for each item.
+        """
+        self._make = make
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | list[_T]:
+        if isinstance(index, slice):
+            return [self._make(number) for number in self._numbers[index]]
+        return self._make(self._numbers[index])
+
+    def __iter__(self) -> Iterator[_T]:
+        return map(self._make, self._numbers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+# The columns; what is left of a record is usually the same for all rows of an export.
+_TEXTS = ("utterance", "output", "mark_result")
+_COLUMNS = {*_TEXTS, "line", "byte_offset", "version"}
+_OTHERS = tuple(name for name in Record.__struct_fields__ if name not in _COLUMNS)
+_get_others = operator.attrgetter(*_OTHERS)
+_NO_VERSION = -(2**63)
+
+
+class RecordTable(MadeRows[Record]):
+    """Records in columns of numbers and one text: a fraction of the memory of an object each."""
+
+    def __init__(self) -> None:
+        """Start without a record."""
+        super().__init__(self._make_record, range(0))
+        self._text = bytearray()
+        self._ends = array("q", [0])
+        self._places = array("q")
+        self._versions = array("q")
+        self._kinds = array("i")
+        self._others: list[dict[str, Any]] = []
+        self._numbers_of_others: dict[tuple[Any, ...], int] = {}
+
+    def append(self, record: Record) -> None:
+        """Add a record."""
+        for text in (record.utterance, record.output, record.mark_result):
+            self._text += text.encode("utf-8", "surrogatepass")
+            self._ends.append(len(self._text))
+        self._places.append(record.line)
+        self._places.append(record.byte_offset)
+        self._versions.append(_NO_VERSION if record.version is None else record.version)
+        others = _get_others(record)
+        kind = self._numbers_of_others.setdefault(others, len(self._others))
+        if kind == len(self._others):
+            self._others.append(dict(zip(_OTHERS, others, strict=True)))
+        self._kinds.append(kind)
+        self._numbers = range(len(self._kinds))
+
+    def _make_record(self, number: int) -> Record:
+        start, *ends = self._ends[3 * number : 3 * number + 4]
+        texts = []
+        for end in ends:
+            texts.append(self._text[start:end].decode("utf-8", "surrogatepass"))
+            start = end
+        version = self._versions[number]
+        return Record(
+            utterance=texts[0],
+            output=texts[1],
+            mark_result=texts[2],
+            line=self._places[2 * number],
+            byte_offset=self._places[2 * number + 1],
+            version=None if version == _NO_VERSION else version,
+            **self._others[self._kinds[number]],
+        )
+
+
 class ExportReading:
     """All records of one export, its first rejections and notes, and the counts of all."""
 
     def __init__(self, items: Iterable[Record | Rejection]) -> None:
-        records: list[Record] = []
+        records = RecordTable()
         rejections: list[Rejection] = []
         reports: list[RowReport] = []
         self.tally = Tally()
@@ -158,7 +250,7 @@ class ExportReading:
                 if len(reports) < MOST_LISTED:
                     reports += report_notes(item)
         self.tally.num_records = len(records)
-        self.records = tuple(records)
+        self.records = records
         self.rejections = tuple(_mention_more(rejections, self.tally.num_rejections))
         """At most `MOST_LISTED`; then the last one says how many more there are."""
         self.reports = tuple(_mention_more(reports, self.tally.reports.total()))

@@ -3,12 +3,14 @@
 A rule yields each finding with all rows behind it, and each row has its place in the export.
 """
 
-import itertools
-from collections import Counter, defaultdict
+from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from intent_core.errors import DataError
@@ -153,30 +155,38 @@ def _name_file(rule: Rule) -> str:
 
 def _list_places(rows: Iterable[FindingRow]) -> str:
     """Return the places of rows in a few words; "" for rows about intents."""
-    by_source: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
+    by_source: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
     for row in rows:
         for place in row.get("records", (row,)):
             if "line" in place and "utterance" in row:
-                by_source[place["source"]].add((place["line"], place["byte_offset"]))
+                by_source[place["source"]].extend((place["line"], place["byte_offset"]))
     listed = [
         f"{source}:{text}" if not number else text
         for source, places in by_source.items()
-        for number, text in enumerate(_list_lines(places))
+        for number, text in enumerate(_list_lines(np.frombuffer(places, np.int64).reshape(-1, 2)))
     ]
     return list_some(listed)
 
 
-def _list_lines(places: Iterable[tuple[int, int]]) -> Iterator[str]:
-    """Yield line numbers and ranges of them; a line with several rows with its byte offsets."""
-    ordered = sorted(places)
-    num_rows = Counter(line for line, _ in ordered)
-    lines = [line for line in num_rows if num_rows[line] == 1]
-    # Consecutive lines have the same difference to their index.
-    runs = itertools.groupby(enumerate(lines), lambda item: item[1] - item[0])
-    for _, run in runs:
-        numbers = [line for _, line in run]
-        yield str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
-    yield from (f"{line} (byte {offset})" for line, offset in ordered if num_rows[line] > 1)
+def _list_lines(places: npt.NDArray[np.int64]) -> Iterator[str]:
+    """Yield line numbers and ranges of them; a line with several rows with its byte offsets.
+
+    `places` has the shape (rows, 2): line and byte offset.
+    """
+    lines, offsets = places[np.lexsort((places[:, 1], places[:, 0]))].T
+    is_new = np.ones(len(lines), bool)
+    is_new[1:] = (lines[1:] != lines[:-1]) | (offsets[1:] != offsets[:-1])
+    lines, offsets = lines[is_new], offsets[is_new]
+    numbers, of_line, num_rows = np.unique(lines, return_inverse=True, return_counts=True)
+    alone = numbers[num_rows == 1]
+    breaks = np.flatnonzero(np.diff(alone) != 1)
+    firsts = alone[np.concatenate([[0], breaks + 1])] if len(alone) else alone
+    lasts = alone[np.concatenate([breaks, [len(alone) - 1]])] if len(alone) else alone
+    for first, last in zip(firsts, lasts, strict=True):
+        yield str(first) if first == last else f"{first}-{last}"
+    several = num_rows[of_line] > 1
+    for line, offset in zip(lines[several], offsets[several], strict=True):
+        yield f"{line} (byte {offset})"
 
 
 def warn(

@@ -125,7 +125,8 @@ def write_jsonl(rows: "Iterable[BaseModel | _Struct | dict[str, Any]]", path: Pa
         rows: pydantic models, msgspec structs or dictionaries.
         path: final path; an existing file is replaced.
     """
-    write_atomically(path, to_jsonl(rows))
+    with open_atomically(path) as file:
+        file.writelines(_encode(rows))
 
 
 def to_jsonl(rows: "Iterable[BaseModel | _Struct | dict[str, Any]]") -> bytes:
@@ -134,6 +135,10 @@ def to_jsonl(rows: "Iterable[BaseModel | _Struct | dict[str, Any]]") -> bytes:
     Args:
         rows: pydantic models, msgspec structs or dictionaries.
     """
+    return b"".join(_encode(rows))
+
+
+def _encode(rows: "Iterable[BaseModel | _Struct | dict[str, Any]]") -> Iterator[bytes]:
     from pydantic_core import to_json
 
     def list_fields(row: Any) -> dict[str, Any]:
@@ -144,7 +149,8 @@ def to_jsonl(rows: "Iterable[BaseModel | _Struct | dict[str, Any]]") -> bytes:
             fields = {n: v for n, v in fields.items() if n not in usual or v != usual[n]}
         return fields
 
-    return b"".join(to_json(row, inf_nan_mode="null", fallback=list_fields) + b"\n" for row in rows)
+    for row in rows:
+        yield to_json(row, inf_nan_mode="null", fallback=list_fields) + b"\n"
 
 
 def read_jsonl(path: Path, kind: type[ModelT], what: str, remedy: str) -> list[ModelT]:

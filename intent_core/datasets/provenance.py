@@ -5,6 +5,7 @@ utterances, only ids of examples (hashes). With it, the rows of a dataset can be
 answer without the export, which may have been deleted.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from intent_core.datasets.splits import SplitName
 from intent_core.errors import DataError
 from intent_core.exports.records import Record
-from intent_core.files import to_jsonl, write_atomically
+from intent_core.files import write_jsonl
 from intent_core.language.calls import fold_label
 from intent_core.language.utterances import hash_text, normalise_utterance
 from intent_core.recipe.config import fingerprint
@@ -98,6 +99,7 @@ def write_origins(
         placed: split and answers of each utterance, by example id.
     """
     name = f"{fingerprint([(source.uri, source.sha256) for source in sources])}.jsonl"
+    head = _Head(sources=tuple(sources))
     origins = (
         origin.model_dump(exclude_defaults=True)
         for number, some in enumerate(records)
@@ -105,8 +107,7 @@ def write_origins(
         # A fixed test set is the whole test split and nothing else.
         if len(sources) == 1 or (number == 1) == (origin.split == "test")
     )
-    head = to_jsonl([_Head(sources=tuple(sources))])
-    write_atomically(folder / ORIGINS_FOLDER / name, head + to_jsonl(origins))
+    write_jsonl(itertools.chain([head], origins), folder / ORIGINS_FOLDER / name)
     return f"{ORIGINS_FOLDER}/{name}"
 
 

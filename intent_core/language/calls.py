@@ -23,6 +23,7 @@ label or an answer removes them first. `format_calls` writes those in a value as
 """
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NoReturn, Self
@@ -242,6 +243,18 @@ def _escape_character(character: str) -> str:
 
 _Argument = tuple[str, str | None]
 
+# One set for all models, which cannot change: an export has millions of them.
+_CALL_FIELDS, _ARGUMENT_FIELDS = set(Call.model_fields), set(Argument.model_fields)
+
+
+def _make_call(intent: str, arguments: Iterable[_Argument]) -> Call:
+    """Return a call of parts that were read, and so are valid."""
+    made = tuple(
+        Argument.model_construct(_ARGUMENT_FIELDS, value=value, name=name)
+        for value, name in arguments
+    )
+    return Call.model_construct(_CALL_FIELDS, intent=sys.intern(intent), arguments=made)
+
 
 class _Reader:
     """Reads calls from a text and advances a position in it."""
@@ -261,10 +274,7 @@ class _Reader:
         if not self._at_end():
             self._fail("';' or the end")
         # Models are built only now: a text that fails, and a long one may, costs a fraction.
-        return tuple(
-            Call(intent=intent, arguments=tuple(Argument(value=v, name=n) for v, n in arguments))
-            for intent, arguments in calls
-        )
+        return tuple(_make_call(intent, arguments) for intent, arguments in calls)
 
     def _read_call(self) -> tuple[str, list[_Argument]]:
         self._skip_blanks()

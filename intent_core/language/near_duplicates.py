@@ -35,7 +35,7 @@ _SHARED_IN_PREFIX = 8
 _ROWS_AT_ONCE = 250
 _ROWS_TO_TURN = 4_000
 _PAIRS_AT_ONCE = 10_000
-_TEXTS_AT_ONCE = 10_000
+_TEXTS_AT_ONCE = 4_000
 # A code point plus one needs 21 bits, so three of them fit into a 64-bit integer.
 _CHARACTER_BITS = np.uint64(21)
 # Rounding must never raise a lower bound, or a pair would be missed.
@@ -144,16 +144,10 @@ def _find_pairs(texts: Sequence[str], similarity: float) -> Pairs:
 class TermCounts:
     """The distinct terms of texts that are read part by part, with sums for each term."""
 
-    def __init__(self, num_sums: int) -> None:
-        """Start without a term.
-
-        Args:
-            num_sums: how many numbers are summed for each term.
-        """
-        self.terms: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
-        """In ascending order."""
-        self.sums: list[_Indices] = [np.zeros(0, np.int64)] * num_sums
-        """Columns, each with a number for each term."""
+    def __init__(self) -> None:
+        self._terms: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
+        self._sums: tuple[_Indices, ...] = ()
+        self._parts: list[tuple[npt.NDArray[np.uint64], tuple[_Indices, ...]]] = []
 
     def add(self, terms: npt.NDArray[np.uint64], *numbers: _Indices) -> None:
         """Add numbers of some terms.
@@ -162,17 +156,27 @@ class TermCounts:
             terms: distinct terms in ascending order.
             *numbers: one column for each sum.
         """
-        if not len(self.terms):
-            self.terms, self.sums = terms, list(numbers)
-            return
-        merged = np.union1d(self.terms, terms)
-        places, new_places = (np.searchsorted(merged, its) for its in (self.terms, terms))
-        for number, new in enumerate(numbers):
-            column = np.zeros(len(merged), np.int64)
-            column[places] = self.sums[number]
-            column[new_places] += new
-            self.sums[number] = column
-        self.terms = merged
+        self._parts.append((terms, numbers))
+        # Rarely, because all terms are sorted each time.
+        if sum(len(its) for its, _ in self._parts) > len(self._terms):
+            self.sum_up()
+
+    def sum_up(self) -> tuple[npt.NDArray[np.uint64], tuple[_Indices, ...]]:
+        """Return all terms in ascending order, and a column for each sum."""
+        parts = [(self._terms, self._sums), *self._parts] if self._sums else self._parts
+        self._parts = []
+        if len(parts) == 1:
+            ((self._terms, self._sums),) = parts
+        elif parts:
+            terms, places = np.unique(
+                np.concatenate([its for its, _ in parts]), return_inverse=True
+            )
+            columns = zip(*(numbers for _, numbers in parts), strict=True)
+            self._sums = tuple(
+                np.bincount(places, np.concatenate(column)).astype(np.int64) for column in columns
+            )
+            self._terms = terms
+        return self._terms, self._sums
 
 
 class _PartGrams(NamedTuple):
@@ -196,12 +200,13 @@ def _gram_sets(texts: Sequence[str]) -> tuple[_Grams, _Indices]:
         _list_grams(texts[start : start + _TEXTS_AT_ONCE])
         for start in range(0, len(texts), _TEXTS_AT_ONCE)
     ]
-    counted = TermCounts(1)
+    counted = TermCounts()
     for part in parts:
         counted.add(part.terms, np.bincount(part.columns, minlength=len(part.terms)))
-    num_grams = len(counted.terms)
+    terms, (num_texts,) = counted.sum_up()
+    num_grams = len(terms)
     ranks = np.empty(num_grams, np.int64)
-    ranks[np.argsort(counted.sums[0], kind="stable")] = np.arange(num_grams)
+    ranks[np.argsort(num_texts, kind="stable")] = np.arange(num_grams)
     sizes = np.concatenate([part.sizes for part in parts])
     by_size = np.argsort(sizes, kind="stable")
     starts = np.empty_like(sizes)
@@ -209,7 +214,7 @@ def _gram_sets(texts: Sequence[str]) -> tuple[_Grams, _Indices]:
     columns = np.empty(sizes.sum(), np.int32)
     first = 0
     for part in parts:
-        of_part = ranks[np.searchsorted(counted.terms, part.terms)]
+        of_part = ranks[np.searchsorted(terms, part.terms)]
         rows = np.repeat(np.arange(len(part.sizes)), part.sizes)
         cells = np.sort(rows * num_grams + of_part[part.columns])
         its_starts = starts[first : first + len(part.sizes)]

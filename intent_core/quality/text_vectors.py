@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _MAX_TERMS = 2**16
-_TEXTS_AT_ONCE = 5_000
+_TEXTS_AT_ONCE = 2_500
 _LONGEST_GRAM = 4
 _TOKEN = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 """A word; in Chinese, which has no spaces, a character."""
@@ -67,14 +67,14 @@ class TextVectors:
         """
         self._texts = texts
         first: list[_TermMatrix] = []
-        counts = [TermCounts(2) for _ in _VIEWS]
+        counts = [TermCounts() for _ in _VIEWS]
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             counted = self._count(start)
             for all_counts, (matrix, terms) in zip(counts, counted, strict=True):
                 times = np.bincount(matrix.indices, matrix.data, len(terms)).astype(np.int64)
                 all_counts.add(terms, times, np.bincount(matrix.indices, minlength=len(terms)))
             first = first or counted
-        self._vocabularies = [_choose(its, len(texts)) for its in counts]
+        self._vocabularies = [_choose(its, len(texts)) for its in counts if texts]
         # Few texts are counted once.
         self._all = [self._weigh(first)] if 0 < len(texts) <= _TEXTS_AT_ONCE else []
 
@@ -102,9 +102,9 @@ class TextVectors:
 
 def _choose(counted: TermCounts, num_texts: int) -> _ViewTerms:
     """Return the most frequent terms."""
-    times, num_with = counted.sums
+    terms, (times, num_with) = counted.sum_up()
     kept = np.sort(np.argsort(-times, kind="stable")[:_MAX_TERMS])
-    return _ViewTerms(counted.terms[kept], np.log((1 + num_texts) / (1 + num_with[kept])) + 1)
+    return _ViewTerms(terms[kept], np.log((1 + num_texts) / (1 + num_with[kept])) + 1)
 
 
 def _weigh(counts: _TermMatrix, vocabulary: _ViewTerms, weight: float) -> "csr_array":

@@ -258,9 +258,14 @@ def _join(grams: _Grams, similarity: float) -> Iterator[Pairs]:
         turned = index[low:stop].T.tocsr()
         some = _take_prefixes(grams, start, probes[start:stop])
         for place in range(0, stop - start, _ROWS_AT_ONCE):
-            shared = (some[place : place + _ROWS_AT_ONCE] @ turned).tocoo()
-            larger, smaller = shared.row + start + place, shared.col + low
-            near = shared.data >= np.minimum(_SHARED_IN_PREFIX, least[larger])
+            shared = some[place : place + _ROWS_AT_ONCE] @ turned
+            first = start + place
+            needed = np.minimum(_SHARED_IN_PREFIX, least[first : first + shared.shape[0]])
+            # Of frequent grams nearly all rows have some; only those with enough get a row number.
+            enough = np.flatnonzero(shared.data >= needed[0])
+            larger = np.searchsorted(shared.indptr, enough, side="right") - 1 + first
+            smaller = shared.indices[enough] + low
+            near = shared.data[enough] >= needed[larger - first]
             near &= (smaller < larger) & (sizes[smaller] >= least[larger])
             yield from _compare(grams, larger[near], smaller[near], similarity)
 

@@ -177,14 +177,15 @@ def _list_lines(places: npt.NDArray[np.int64]) -> Iterator[str]:
     is_new = np.ones(len(lines), bool)
     is_new[1:] = (lines[1:] != lines[:-1]) | (offsets[1:] != offsets[:-1])
     lines, offsets = lines[is_new], offsets[is_new]
-    numbers, of_line, num_rows = np.unique(lines, return_inverse=True, return_counts=True)
-    alone = numbers[num_rows == 1]
+    starts = np.flatnonzero(np.diff(lines, prepend=-1))
+    num_rows = np.diff(starts, append=len(lines))
+    alone = lines[starts[num_rows == 1]]
     breaks = np.flatnonzero(np.diff(alone) != 1)
     firsts = alone[np.concatenate([[0], breaks + 1])] if len(alone) else alone
     lasts = alone[np.concatenate([breaks, [len(alone) - 1]])] if len(alone) else alone
     for first, last in zip(firsts, lasts, strict=True):
         yield str(first) if first == last else f"{first}-{last}"
-    several = num_rows[of_line] > 1
+    several = np.repeat(num_rows > 1, num_rows)
     for line, offset in zip(lines[several], offsets[several], strict=True):
         yield f"{line} (byte {offset})"
 

@@ -23,6 +23,8 @@ from intent_core.quality.label_errors import LabelSuspicion
 from intent_core.recipe.choices import Rule
 
 MOST_NAMED = 10
+MAX_SLIPS = 0.1
+"""Largest share of rows that differ from the others; more of them are a habit, not a mistake."""
 
 Labels = Sequence[tuple[Call, ...]]
 FindingRow = dict[str, Any]
@@ -230,6 +232,17 @@ def _report(
         file=_name_file(rule) if rows else "",
     )
     return RuleResult(finding, rows)
+
+
+def is_slip(number: int, total: int) -> bool:
+    """Return whether so few of some rows are a mistake, not a habit.
+
+    Args:
+        number: how many differ from the others.
+        total: how many there are.
+    """
+    # The half allows one slip among five rows.
+    return number <= MAX_SLIPS * total + 0.5
 
 
 def list_some(names: Iterable[str]) -> str:

@@ -17,10 +17,16 @@ from typing import NamedTuple
 
 from intent_core.language.calls import Call
 from intent_core.language.utterances import normalise_utterance
-from intent_core.quality.findings import Corpus, FindingRow, RuleResult, list_some, note
+from intent_core.quality.findings import (
+    MAX_SLIPS,
+    Corpus,
+    FindingRow,
+    RuleResult,
+    is_slip,
+    list_some,
+    note,
+)
 
-_MAX_SHARE = 0.1
-"""Largest share of rows that differ from the others; more of them are a habit, not a mistake."""
 _RARE = 3
 _USUAL = 0.8
 """Share of calls with the same number of values that makes this number the usual one."""
@@ -127,7 +133,7 @@ def _most_few(counts: Counter[int]) -> int:
         num_fewer += counts[number]
         is_rare = num_fewer < _RARE <= total - num_fewer
         is_unusual = number < usual and num_usual >= _USUAL * total
-        if not is_rare and not (is_unusual and num_fewer <= _MAX_SHARE * total):
+        if not is_rare and not (is_unusual and num_fewer <= MAX_SLIPS * total):
             break
         most = number
     return most
@@ -151,20 +157,15 @@ def _find_known(
         without = [
             row for row in at if not any(value in its or its in value for its in rows[row].values)
         ]
-        is_global = len(value) >= _MIN_GLOBAL and _is_slip(len(without), len(at))
+        is_global = len(value) >= _MIN_GLOBAL and is_slip(len(without), len(at))
         num_places = Counter(i for row in at for i in set(rows[row].intents))
         num_without = Counter(i for row in without for i in set(rows[row].intents))
         for row in without:
             for intent in rows[row].intents:
-                is_slip = _is_slip(num_without[intent], num_places[intent])
-                is_known = labelled[value][intent] > 1 and is_slip
+                is_rare = is_slip(num_without[intent], num_places[intent])
+                is_known = labelled[value][intent] > 1 and is_rare
                 if is_known or (is_global and intent in with_values):
                     yield _Missing(row, intent, "known", value)
-
-
-def _is_slip(number: int, total: int) -> bool:
-    # The half allows one slip among five rows.
-    return number <= _MAX_SHARE * total + 0.5
 
 
 def _locate(rows: Sequence[_Masked], values: Iterable[str]) -> dict[str, list[int]]:

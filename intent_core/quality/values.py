@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from intent_core.language.calls import Call
 from intent_core.language.utterances import normalise_utterance, squeeze_utterance
-from intent_core.quality.findings import Corpus, RuleResult, list_some, note
+from intent_core.quality.findings import Corpus, RuleResult, is_slip, list_some, note
 
-_MAX_SHARE = 0.1
 _MIN_ORDERED = 5
 """Fewest labels in order of appearance that make this order a habit."""
 _MIN_APART = 3
@@ -54,11 +53,11 @@ def _check_order(corpus: Corpus) -> Iterable[RuleResult]:
                 others.append((row, call))
     num_others = Counter(call.intent for _, call in others)
     num_ordered = in_order.total()
-    is_habit = num_ordered >= _MIN_ORDERED and _is_slip(len(others), num_ordered)
+    is_habit = num_ordered >= _MIN_ORDERED and is_slip(len(others), num_ordered)
     rows = [
         corpus.describe(row, intent=call.intent)
         for row, call in others
-        if is_habit or _is_slip(num_others[call.intent], in_order[call.intent])
+        if is_habit or is_slip(num_others[call.intent], in_order[call.intent])
     ]
     if rows:
         listed = list_some(f"{row['output']} for {row['utterance']!r}" for row in rows[:3])
@@ -70,11 +69,6 @@ def _check_order(corpus: Corpus) -> Iterable[RuleResult]:
             rows,
             num_utterances=len(rows),
         )
-
-
-def _is_slip(number: int, others: int) -> bool:
-    # The half allows one slip among five rows.
-    return number <= _MAX_SHARE * others + 0.5
 
 
 def is_in_order(text: str, values: Sequence[str]) -> bool:

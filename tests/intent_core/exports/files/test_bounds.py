@@ -7,7 +7,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,37 @@ def measure(path: Path, longest_row: int = 0) -> dict[str, Any]:
     assert outcome.pop("peak") < 300 * MEGABYTE + 64 * longest_row
     assert outcome.pop("longest") < 2_100
     return outcome
+
+
+CHECK = """
+import json, resource, sys
+from pathlib import Path
+seconds = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+from intent_core.datasets.check_export import check_export
+from intent_core.recipe.config import PipelineConfig
+path = Path(sys.argv[1])
+check = check_export(path, PipelineConfig(), out=path.parent / "findings")
+(peak,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps({"rows": check.records, "different": check.utterances, "peak": int(peak) * 1024}))
+"""
+
+
+def check(path: Path) -> tuple[int, int]:
+    """Check an export in a process of its own; return how many rows and utterances it has."""
+    seconds = PATIENCE * (2 + 2 * path.stat().st_size // MEGABYTE) + 5
+    command = [sys.executable, "-c", CHECK, str(path), str(seconds)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    outcome: dict[str, int] = json.loads(process.stdout)
+    assert outcome["peak"] < 300 * MEGABYTE, outcome
+    return outcome["rows"], outcome["different"]
+
+
+def write_rows(path: Path, rows: Iterable[tuple[str, str]]) -> Path:
+    with path.open("w") as file:
+        file.writelines(f'{{"instruction":"{text}","output":"{label}"}}\n' for text, label in rows)
+    return path
 
 
 LONG = "a( );" * 1_000_000
@@ -182,6 +213,33 @@ def test_an_array_of_60_mb_of_empty_objects_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "export.json"
     path.write_bytes(b"[" + b"{}," * 20_000_000 + b"{}]")
     assert measure(path) == {"records": 0, "reasons": {"no-utterance": 20_000_001}}
+
+
+def differ(number: int) -> Iterator[tuple[str, str]]:
+    words = [f"word{n * n % 997}" for n in range(997)]
+    for n in range(number):
+        some = [words[n * step % 997] for step in (1, 3, 7, 11)]
+        yield f"{' '.join(some)} to {n}", f"intent_{n % 7}({some[0]},{n})"
+
+
+SMALLEST = ("hi", "a()")
+
+
+def test_a_check_of_rows_that_repeat_each_other_needs_little_memory(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "export.jsonl", [SMALLEST] * 250_000)
+    assert check(path) == (250_000, 1)
+
+
+def test_a_check_of_rows_that_differ_needs_little_memory(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "export.jsonl", differ(30_000))
+    assert check(path) == (30_000, 30_000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_check_of_60_mb_of_the_smallest_rows_needs_little_memory(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "export.jsonl", [SMALLEST] * 1_540_000)
+    assert check(path) == (1_540_000, 1)
 
 
 def test_a_row_of_60_mb_is_read_and_a_longer_one_than_64_mib_refused(tmp_path: Path) -> None:

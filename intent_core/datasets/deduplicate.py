@@ -60,7 +60,7 @@ class Deduplication(NamedTuple):
     """Utterances with different labels, each with all its records."""
 
 
-class _Group(NamedTuple):
+class _SameUtterance(NamedTuple):
     """The records of one utterance, in an order that does not depend on that of the export."""
 
     rows: Sequence[int]
@@ -79,7 +79,7 @@ def deduplicate(
     records = records if isinstance(records, Sequence) else tuple(records)
     if config.group_by and records:
         _check_groups(records, config.group_by)
-    kept, repeats, conflicts = KeptRecords(records), _Repeats(records), []
+    kept, repeats, conflicts = KeptRecords(records), _RepeatedRows(records), []
     for normalised, rows in _group(records):
         if len(rows) == 1:
             kept.keep(normalised, (int(rows[0]),))
@@ -110,7 +110,7 @@ def _group(records: Sequence[Record]) -> Iterator[tuple[str, npt.NDArray[np.int6
         yield normalised, ordered[ends[number - 1] if number else 0 : ends[number]]
 
 
-def _order(records: Sequence[Record], rows: npt.NDArray[np.int64]) -> _Group:
+def _order(records: Sequence[Record], rows: npt.NDArray[np.int64]) -> _SameUtterance:
     variants: defaultdict[tuple[str, str, str], array[int]] = defaultdict(lambda: array("q"))
     offsets: defaultdict[tuple[str, str, str], array[int]] = defaultdict(lambda: array("q"))
     for row in rows:
@@ -123,17 +123,17 @@ def _order(records: Sequence[Record], rows: npt.NDArray[np.int64]) -> _Group:
         order = np.argsort(np.frombuffer(offsets[variant], np.int64), kind="stable")
         ordered.frombytes(np.frombuffer(variants[variant], np.int64)[order].tobytes())
         labels += [fold_label(variant[1])] * len(order)
-    return _Group(ordered, labels)
+    return _SameUtterance(ordered, labels)
 
 
-class _Repeats:
+class _RepeatedRows:
     """The records that repeat another record."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._records = records
         self._rows, self._firsts = array("q"), array("q")
 
-    def add(self, group: _Group) -> None:
+    def add(self, group: _SameUtterance) -> None:
         first: dict[str, int] = {}
         for row, label in zip(group.rows, group.labels, strict=True):
             other = first.setdefault(label, row)
@@ -153,7 +153,7 @@ class _Repeats:
 
 def _choose(
     records: Sequence[Record],
-    group: _Group,
+    group: _SameUtterance,
     first: int,
     config: DataConfig,
     tested_groups: Mapping[str, str] | None,
@@ -179,7 +179,7 @@ def _check_groups(records: Iterable[Record], group_by: str) -> None:
 
 
 def _resolve(
-    records: Sequence[Record], group: _Group, outputs: Counter[str], config: DataConfig
+    records: Sequence[Record], group: _SameUtterance, outputs: Counter[str], config: DataConfig
 ) -> int | None:
     if config.conflicts == "latest":
         return max(group.rows, key=lambda row: _rank_by_time(records[row]))
@@ -193,7 +193,7 @@ def _rank_by_time(record: Record) -> tuple[int, str, int]:
     return record.version or 0, record.source, record.byte_offset
 
 
-def _describe(records: Sequence[Record], group: _Group, kept: int | None) -> dict[str, Any]:
+def _describe(records: Sequence[Record], group: _SameUtterance, kept: int | None) -> dict[str, Any]:
     fields = ("utterance", "output", "stage", "version")
     return {
         "utterance": records[group.rows[0]].utterance,

@@ -1,5 +1,6 @@
 """Building a dataset: no row is lost, no test row is trained, equal input gives equal bytes."""
 
+import errno
 import hashlib
 import json
 import random
@@ -76,7 +77,7 @@ def test_the_manifest_is_gone_while_parts_are_replaced(
     build(tmp_path, many(100))
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr("intent_core.files.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):

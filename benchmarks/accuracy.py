@@ -14,8 +14,8 @@ and exit code 75. Answers are those of a model server, grounded as the recipe sa
 official SNIPS split and the slots' names in the labels (`slot=value`), exact match is what papers
 call sentence accuracy, and their figures are printed, too.
 
-The last line is one JSON object of the rates, and of the training time divided by ten minutes
-(`training_over_10_min`; `--full`: of the time since the last start).
+The last line is one JSON object of the rates with their intervals, and of the training time
+divided by ten minutes (`training_over_10_min`; `--full`: of the time since the last start).
 """
 
 import argparse
@@ -171,10 +171,7 @@ def train_and_answer(
     if options.full:
         result = train_for(config, rows, options.minutes)
         if result.status == "stopped":
-            seconds = result.seconds / 60
-            sys.stderr.write(
-                f"stopped at step {result.steps} after {seconds:.0f} minutes: run again\n"
-            )
+            sys.stderr.write(f"stopped at step {result.steps}: run the same command again\n")
             raise SystemExit(EXIT_STOPPED)
         model = name_folder(config, rows) / "out" / "model"
         return result, answer_served(config, test, rows, model)
@@ -216,7 +213,7 @@ def main() -> None:
     rates = {}
     for name in ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate"):
         rate = getattr(report, name)
-        rates[name] = rate.value
+        rates |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
         print(f"  {name:20} {rate.value:.3f} ({rate.low:.3f} to {rate.high:.3f})")
     if options.full and len(test) == 700:
         for source, (intents, exact) in PUBLISHED.items():

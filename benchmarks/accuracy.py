@@ -210,7 +210,7 @@ def main() -> None:
         f"{options.recipe}, {result.num_examples} samples, {result.steps} steps, {result.device}, "
         f"{torch.get_num_threads()} threads; {len(test)} test utterances:"
     )
-    rates = {}
+    rates: dict[str, float] = {}
     for name in ("intent_accuracy", "parameter_accuracy", "exact_match", "parse_rate"):
         rate = getattr(report, name)
         rates |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}

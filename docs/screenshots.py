@@ -88,7 +88,7 @@ def find_runs(settings: Settings, project: str, least: int = 1) -> list[Any]:
 def take_prefect(settings: Settings, project: str, path: Path) -> None:
     runs = find_runs(settings, project)
     promoted = [run for run in runs if run.data.tags["intent.verdict"] == "promote"]
-    with drive("--window-size=1300,760") as browser:
+    with drive("--window-size=1300,903") as browser:
         log_in().log_in_to_prefect(browser, settings)
         browser.open_when_up((promoted or runs)[0].data.tags["intent.prefect_run"])
         browser.wait_for("!!document.querySelector('canvas')", 60)

@@ -18,6 +18,7 @@ from intent_client import IntentClient
 from mlflow import MlflowClient
 
 from intent_core.errors import ServingError
+from intent_core.serving.access.aliases import AliasFile, write_aliases
 from tasks.local_services.supervisor import supervise
 from tasks.serving.golden import GoldenAnswer, GoldenAnswers
 from tasks.serving.state import read_state
@@ -255,6 +256,30 @@ def test_the_pai_guides_client_needs_another_address_and_key_only(world: World) 
         )
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text.startswith(world.callers.ask(UTTERANCES[0]).text)
+
+
+def test_a_threshold_is_applied_for_every_client(world: World) -> None:
+    served = promote(world.two.name)
+    server = find_model_server(world.settings, served.artifact, served.serve)
+    assert server
+    path = world.settings.layout.alias_file(server.name)
+    before = AliasFile(path).read()
+    target = before[SERVE.alias].model_copy(update={"abstain_below": 1.0})
+    write_aliases(path, {SERVE.alias: target})
+    key = world.settings.read_inference_key()
+    try:
+        with openai.OpenAI(base_url=world.settings.endpoint, api_key=key) as client:
+            answer = client.chat.completions.with_raw_response.create(
+                model=SERVE.alias,
+                messages=[{"role": "user", "content": UTTERANCES[0]}],
+                max_completion_tokens=8,
+                temperature=0,
+            )
+    finally:
+        write_aliases(path, before)
+    assert 0 <= float(answer.headers["x-intent-confidence"]) < 1
+    choice = answer.parse().choices[0]
+    assert (choice.message.content, choice.logprobs) == ("out_of_scope()", None)
 
 
 def test_our_client_knows_who_answered(world: World) -> None:

@@ -56,7 +56,7 @@ def bench(
 
 def _show(report: "LoadReport") -> None:
     table = Table(title=f"{report.model}, version {report.version or '-'}", title_justify="left")
-    titles = ("parallel requests", "p50", "p95", "requests/s", "failed", "cost of a million")
+    titles = ("parallel", "p50", "p95", "requests/s", "failed", "cost per million")
     for title in titles:
         table.add_column(title, justify="right")
     for load in report.loads:

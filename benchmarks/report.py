@@ -49,8 +49,7 @@ class Result(NamedTuple):
     date: str
     machine: str
     versions: dict[str, str]
-    seconds: float | None
-    """None: not recorded."""
+    seconds: float
     figures: dict[str, Any]
 
     @property
@@ -138,7 +137,7 @@ def make_table(results: Iterable[Result]) -> str:
         figures = "<br>".join(f"`{key}` {value:g}" for key, value in select(result).items())
         lines.append(
             f"| `{result.command}` | {figures} | {result.machine}; {versions} "
-            f"| {result.date}, {result.seconds or '-'} |"
+            f"| {result.date}, {result.seconds:g} |"
         )
     return "\n".join(lines)
 

@@ -199,19 +199,20 @@ def compare(settings: Settings, options: argparse.Namespace) -> dict[str, Figure
         make_version(settings, base, folder, seed)
         for folder, seed in zip(folders, SEEDS, strict=True)
     ]
-    known: dict[str, Known] = {}
+    known: dict[tuple[str, bool], Known] = {}
     values: dict[str, Figure] = {}
     for name, make in find_contenders(settings, artifacts, options).items():
         if name not in options.only:
             continue
         contender = make()
         try:
-            mode = contender.serve.mode
-            if mode not in known:
+            # Only this pipeline's servers bind the answers to the utterance.
+            way = (contender.serve.mode, isinstance(contender, Promoted))
+            if way not in known:
                 log(f"{name}: querying each version without other load")
                 utterances = read_utterances(CANDIDATES)
-                known[mode] = learn(contender.find_alone, utterances, options.tokens)
-            judged = measure(name, contender, known[mode], options)
+                known[way] = learn(contender.find_alone, utterances, options.tokens)
+            judged = measure(name, contender, known[way], options)
         finally:
             contender.stop()
         figures = summarize(name, judged, contender.died)

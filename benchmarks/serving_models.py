@@ -1,7 +1,8 @@
 """Put untrained versions of a model with different answers into the store.
 
 They are random adapters of a tiny random Llama or of a real base model. Like that of a training, an
-artifact contains the adapter and the merged weights, so that both serving modes work.
+artifact contains the adapter and the merged weights, so that both serving modes work, a grounding
+policy and a draft table.
 """
 
 import json
@@ -14,6 +15,8 @@ from peft import LoraConfig, get_peft_model
 from random_models import train_tokenizer, write_random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
+from intent_core.errors import ServingError
+from intent_core.language.calls import parse_calls
 from intent_core.language.prompt import encode_prompt
 from intent_core.models.artifact import (
     MANIFEST_FILE,
@@ -24,6 +27,10 @@ from intent_core.models.artifact import (
     digest_folder,
 )
 from intent_core.models.base_model import unpack_base_model
+from intent_core.models.prompt_marks import find_marks
+from intent_core.serving.drafting.learn import learn_table
+from intent_core.serving.drafting.table import DRAFTS_FILE, write_table
+from intent_core.serving.grounding.policy import POLICY_FILE, learn_policy, write_policy
 from intent_core.training.protocol import ADAPTER_FOLDER
 from tasks.models.base_models import fetch_base_model
 from tasks.settings import Settings
@@ -75,6 +82,7 @@ def make_version(settings: Settings, base: str, folder: Path, seed: int) -> Mode
     ids = tuple(tuple(encode_prompt(tokenizer, SYSTEM_PROMPT, text)) for text in utterances)
     probe = PromptProbe(utterances=utterances, token_ids=ids)
     (folder / PROMPT_PROBE_FILE).write_text(probe.model_dump_json(), encoding="utf-8")
+    _write_label_files(folder)
     digest = digest_folder(folder)
     artifact = ModelArtifact(
         name=content_name(digest),
@@ -90,6 +98,17 @@ def make_version(settings: Settings, base: str, folder: Path, seed: int) -> Mode
     (folder / MANIFEST_FILE).write_text(artifact.model_dump_json(), encoding="utf-8")
     upload_folder(get_store(settings), folder, artifact.uri)
     return artifact
+
+
+def _write_label_files(folder: Path) -> None:
+    """Write the grounding policy and the draft table, as for a trained model."""
+    marks = find_marks(folder)
+    if marks is None:
+        raise ServingError(f"{folder}: the utterance in the model's prompts cannot be located")
+    rows = json.loads(_SAMPLE.read_text(encoding="utf-8"))
+    labels = [(row["instruction"], parse_calls(row["output"])) for row in rows]
+    (folder / POLICY_FILE).write_bytes(write_policy(learn_policy(labels, None)))
+    (folder / DRAFTS_FILE).write_bytes(write_table(learn_table(labels, marks)))
 
 
 def _write_weights(base: Path, folder: Path, seed: int) -> None:

@@ -19,7 +19,18 @@ COMMANDS = dict(list_all_commands())
 # First words of help texts: a new verb is added here, so that no help starts with anything else.
 VERBS = {
     *("Announce", "Approve", "Check", "Convert", "Create", "Delete", "Detect", "Draft", "Exclude"),
-    *("Export", "Open", "Print", "Promote", "Receive", "Repair", "Restore", "Retry", "Run"),
+    *(
+        "Export",
+        "Measure",
+        "Open",
+        "Print",
+        "Promote",
+        "Receive",
+        "Repair",
+        "Restore",
+        "Retry",
+        "Run",
+    ),
     *("Score", "Send", "Serve", "Start", "Stop", "Switch", "Trace", "Write"),
 }
 

@@ -55,7 +55,6 @@ EXIT_STOPPED = 75
 # Intents and exact match on the official SNIPS split: 13,084 rows to train, 700 to test.
 PUBLISHED = {
     "JointBERT (Chen, Zhuo, Wang 2019, arXiv:1902.10909)": (0.986, 0.928),
-    "Stack-Propagation with BERT (Qin et al. 2019, arXiv:1909.02188)": (0.990, 0.929),
 }
 CACHE = HOME / ".intent" / "cache" / "base-models"
 

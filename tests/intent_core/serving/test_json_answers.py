@@ -8,7 +8,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.support.servers.fake_vllm import CHAT, OLD, Serving
+from tests.support.servers.fake_vllm import CHAT, Serving, serve_intents
 from tests.support.servers.openai_client import use_client
 from tests.support.servers.vllm_completions import write_completion
 
@@ -35,12 +35,7 @@ class SpokenCalls(BaseModel):
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Serving:
-    folder = tmp_path / "models" / OLD
-    folder.mkdir(parents=True)
-    (folder / "intents.json").write_text(json.dumps({"intents": INTENTS}))
-    serving = Serving(tmp_path, models_folder=tmp_path / "models")
-    serving.promote(OLD)
-    return serving
+    return serve_intents(tmp_path, INTENTS)
 
 
 def ask(serving: Serving, text: str, response_format: object, **fields: Any) -> Any:

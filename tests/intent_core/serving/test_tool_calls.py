@@ -15,7 +15,7 @@ from intent_core.language.vocabulary import Vocabulary
 from intent_core.serving.access.aliases import Trial
 from intent_core.serving.answers.arguments import name_arguments, read_call
 from intent_core.serving.answers.requested_form import read_form
-from tests.support.servers.fake_vllm import CHAT, NEW, OLD, Serving
+from tests.support.servers.fake_vllm import CHAT, NEW, OLD, Serving, serve_intents
 from tests.support.servers.openai_client import use_client
 from tests.support.servers.vllm_completions import write_completion
 
@@ -47,12 +47,7 @@ def tool(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Serving:
-    folder = tmp_path / "models" / OLD
-    folder.mkdir(parents=True)
-    (folder / "intents.json").write_text(json.dumps({"intents": INTENTS}))
-    serving = Serving(tmp_path, models_folder=tmp_path / "models")
-    serving.promote(OLD)
-    return serving
+    return serve_intents(tmp_path, INTENTS)
 
 
 def ask(serving: Serving, *texts: str | None, **fields: Any) -> Any:

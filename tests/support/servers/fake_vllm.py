@@ -267,3 +267,13 @@ class Serving:
     def chat(self, model: object = "intent", **more: Any) -> Answer:
         messages = [{"role": "user", "content": "weather in Hangzhou"}]
         return self.ask("POST", CHAT, {"model": model, "messages": messages}, **more)
+
+
+def serve_intents(folder: Path, intents: dict[str, Any]) -> Serving:
+    """Return a server of the model `OLD`, with these intents in its vocabulary."""
+    models = folder / "models"
+    (models / OLD).mkdir(parents=True)
+    (models / OLD / "intents.json").write_text(json.dumps({"intents": intents}))
+    serving = Serving(folder, models_folder=models)
+    serving.promote(OLD)
+    return serving
